@@ -1,0 +1,62 @@
+"""What the library assumes of an array: NumPy or CuPy, the module follows the array, never a global setting.
+
+Most code needs nothing from here: ``np.tanh(x)``, ``np.empty_like(x, shape=...)`` and ``np.asarray(v, like=x)`` already give
+a CuPy array when x is one (NumPy's dispatch protocols), which is how one file serves both.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+# A NumPy or a CuPy array of a floating type.  Functions follow the array they are given, so no annotation can name one of
+# the two; shapes stand in the docstrings and are checked when a function is called.
+Array: TypeAlias = Any
+
+
+def is_array(x: object) -> bool:
+    """True for what the library computes on: it has a shape and a dtype, and is not a tensor of another library."""
+    return hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__array_function__")
+
+
+def require_floating(name: str, x: Array) -> None:
+    """TypeError unless x is an array of a floating type; says what it is instead."""
+    if not is_array(x):
+        raise TypeError(f"{name} is a {type(x).__module__}.{type(x).__name__}, not a NumPy or CuPy array")
+    if not np.issubdtype(x.dtype, np.floating):
+        raise TypeError(f"{name} is {x.dtype}, but a network computes in a floating type: {name}.astype(np.float64)")
+
+
+def require_shape(name: str, x: Array, shape: Sequence[int], because: str) -> None:
+    """ValueError unless x has the shape; names both shapes and what the expected one follows from."""
+    if tuple(x.shape) != tuple(shape):
+        raise ValueError(f"{name} is {tuple(x.shape)} but {because}: expected {tuple(shape)}")
+
+
+def require_same_dtype(arrays: Mapping[str, Array]) -> None:
+    """TypeError unless all arrays are of one floating type: a silent promotion would double the work, or halve the digits."""
+    names = list(arrays)
+    for name in names:
+        require_floating(name, arrays[name])
+        if arrays[name].dtype != arrays[names[0]].dtype:
+            raise TypeError(
+                f"{name} is {arrays[name].dtype} but {names[0]} is {arrays[names[0]].dtype}: convert one of them with astype"
+            )
+
+
+def as_lengths(lengths: Any, T: int, N: int, like: Array) -> Array | None:
+    """Sequence lengths (N,) as integers beside ``like``; None stays None.
+
+    Raises ValueError unless there is one whole number from 1 to T for each of the N sequences.
+    """
+    if lengths is None:
+        return None
+    host = np.asarray(lengths.get() if hasattr(lengths, "get") else lengths)
+    if host.shape != (N,):
+        raise ValueError(f"lengths has shape {host.shape} but the batch has {N} sequences: expected ({N},)")
+    if not np.issubdtype(host.dtype, np.integer):
+        raise TypeError(f"lengths is {host.dtype}, but a length is a whole number of steps")
+    if host.min() < 1 or host.max() > T:
+        n = int(np.argmax((host < 1) | (host > T)))
+        raise ValueError(f"lengths[{n}] is {host[n]} but the sequences have {T} steps: expected 1 to {T}")
+    return np.asarray(host, dtype=np.intp, like=like)

@@ -1,0 +1,48 @@
+"""The heart of the library: one cell a file, each with its equations, its gate math, its forward and its backward.
+
+``CELLS`` is the table that everything else walks: the gradient check, the comparison with PyTorch, layers, plots, engines
+and benchmarks.  A new cell is one file of the same shape and one line here.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any, Protocol
+
+from scratchnet.cells import gru, gru_before, lstm, rnn
+
+
+class Cell(Protocol):
+    """What every cell module states.
+
+    ``forward(x, *states, *params, **options, lengths=None) -> (y, cache)`` and
+    ``backward(dy, cache, *d_last) -> grads``, with states, params and d_last in the order of STATES and param_shapes.
+    """
+
+    GATES: str  # the blocks of the last axis of the pre-activations, one letter each
+    STATES: tuple[str, ...]  # what is carried from step to step; the first one is the output
+    OPTIONS: dict[str, tuple[str, ...]]  # keyword of forward -> its allowed values, the default first
+
+    @property
+    def forward(self) -> Callable[..., Any]:
+        """The forward pass over a whole sequence."""
+        ...
+
+    @property
+    def backward(self) -> Callable[..., Any]:
+        """Backpropagation through time."""
+        ...
+
+    def param_shapes(self, D: int, H: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each parameter, in the order in which ``forward`` takes them."""
+        ...
+
+
+CELLS: dict[str, Cell] = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_before": gru_before}
+
+
+def variants() -> Iterator[tuple[str, Cell, dict[str, str]]]:
+    """Every cell with every combination of its options, as (label, cell, options): ("rnn relu", rnn, {...}) among them."""
+    for name, cell in CELLS.items():
+        for values in product(*cell.OPTIONS.values()):
+            options = dict(zip(cell.OPTIONS, values))
+            yield " ".join([name, *values]), cell, options

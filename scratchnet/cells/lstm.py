@@ -1,0 +1,159 @@
+"""Long short-term memory, forward and backward through time.
+
+    a = x W_x + h' W_h + b          pre-activations of the four gates, side by side: a_i | a_f | a_g | a_o
+    i = sigmoid(a_i)                input gate:  how much of the candidate is written
+    f = sigmoid(a_f)                forget gate: how much of the old cell state is kept
+    g = tanh(a_g)                   candidate
+    o = sigmoid(a_o)                output gate: how much of the cell state is shown
+    c = f c' + i g                  cell state
+    h = o tanh(c)                   hidden state, which is also the output          (h', c': the step before)
+
+Shapes.  T time steps, N sequences in the batch, D inputs, H hidden units.  W_x (D, 4H), W_h (H, 4H), b (4H,), gates in
+the order i f g o (PyTorch's).
+
+Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scratchnet.arrays import Array
+from scratchnet.cells.checks import check_backward, check_forward
+from scratchnet.cells.padding import hold, pass_over, without_padding
+from scratchnet.elementwise import d_sigmoid, d_tanh, elementwise, sigmoid
+
+GATES = "ifgo"
+STATES: tuple[str, ...] = ("h", "c")
+OPTIONS: dict[str, tuple[str, ...]] = {}
+
+
+def param_shapes(D: int, H: int) -> dict[str, tuple[int, ...]]:
+    """Shape of each parameter for D inputs and H units, in the order in which ``forward`` takes them."""
+    return {"W_x": (D, 4 * H), "W_h": (H, 4 * H), "b": (4 * H,)}
+
+
+@elementwise
+def gates_forward(a_i: Any, a_f: Any, a_g: Any, a_o: Any, c_prev: Any) -> Any:
+    """One unit at one step: pre-activations and old cell state to gates and new states."""
+    i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
+    c = f * c_prev + i * g
+    h = o * np.tanh(c)
+    return i, f, g, o, c, h
+
+
+@elementwise
+def gates_backward(dh: Any, dc_next: Any, i: Any, f: Any, g: Any, o: Any, c_prev: Any, c: Any) -> Any:
+    """One unit at one step, backwards: dh and dc_next to the four da and the gradient of c_prev."""
+    tanh_c = np.tanh(c)
+    dc = dh * o * d_tanh(tanh_c) + dc_next  # c is read twice: by  h = o tanh(c)  and by the next step's  f c'
+    da_o = dh * tanh_c * d_sigmoid(o)  # undoes  h = o tanh(c),  o = sigmoid(a_o)
+    da_i = dc * g * d_sigmoid(i)  # undoes  c = f c' + i g,  i = sigmoid(a_i)
+    da_f = dc * c_prev * d_sigmoid(f)  # undoes  c = f c' + i g,  f = sigmoid(a_f)
+    da_g = dc * i * d_tanh(g)  # undoes  c = f c' + i g,  g = tanh(a_g)
+    dc_prev = dc * f  # undoes  c = f c' + i g:  the road on which memory travels
+    return da_i, da_f, da_g, da_o, dc_prev
+
+
+class Cache(NamedTuple):
+    """All that the forward pass saw and made; ``backward``, plots and tests read the same one."""
+
+    x: Array  # (T, N, D)
+    h: Array  # (T+1, N, H)  h[0] is the initial state, h[1:] is the output
+    c: Array  # (T+1, N, H)  c[0] is the initial state
+    gates: Array  # (T, N, 4H)   i f g o, after their sigmoid or tanh
+    W_x: Array  # (D, 4H)
+    W_h: Array  # (H, 4H)
+    lengths: Array | None  # (N,)
+
+    def window(self, start: int, stop: int) -> "Cache":
+        """The cache of steps start..stop-1 alone, the state at ``start`` taken as given: truncated BPTT detaches here."""
+        lengths = None if self.lengths is None else self.lengths - start
+        states = slice(start, stop + 1)
+        x, h, c, gates = self.x[start:stop], self.h[states], self.c[states], self.gates[start:stop]
+        return Cache(x, h, c, gates, self.W_x, self.W_h, lengths)
+
+
+class Grads(NamedTuple):
+    """Gradients in the order of the forward's arguments, each with its argument's shape, and da (T, N, 4H)."""
+
+    dx: Array
+    dh0: Array
+    dc0: Array
+    dW_x: Array
+    dW_h: Array
+    db: Array
+    da: Array  # of all pre-activations: dh_next[t] = da[t+1] W_h^T, and step t adds h[t-1]^T da[t] to dW_h
+
+
+def split(a: Array) -> tuple[Array, Array, Array, Array]:
+    """The four gate blocks of a (..., 4H) array, as views."""
+    H = a.shape[-1] // 4
+    return a[..., :H], a[..., H : 2 * H], a[..., 2 * H : 3 * H], a[..., 3 * H :]
+
+
+def step_forward(gates: Array, c_prev: Array, c: Array, h: Array) -> None:
+    """One time step in place: the pre-activations in ``gates`` (N, 4H) become gates; fills c and h (N, H)."""
+    i, f, g, o = split(gates)
+    i[...], f[...], g[...], o[...], c[...], h[...] = gates_forward(i, f, g, o, c_prev)
+
+
+def step_backward(dh: Array, dc_next: Array, gates: Array, c_prev: Array, c: Array, da: Array) -> Array:
+    """One time step back: fills da (N, 4H) and returns the gradient of c_prev (N, H)."""
+    da_i, da_f, da_g, da_o = split(da)
+    da_i[...], da_f[...], da_g[...], da_o[...], dc_prev = gates_backward(dh, dc_next, *split(gates), c_prev, c)
+    return dc_prev
+
+
+def forward(
+    x: Array, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Any = None, step: Any = step_forward
+) -> tuple[Array, Cache]:
+    """Run the cell over a whole sequence: x (T, N, D), h0 and c0 (N, H), to y (T, N, H) and the cache.
+
+    ``lengths`` (N,): sequences that are over sooner; past its length a sequence's state stays at its last value.
+    Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
+    """
+    lengths = check_forward(x, {"h0": h0, "c0": c0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
+    x = without_padding(x, lengths)
+    T, N, _ = x.shape
+    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1])); h[0] = h0
+    c = np.empty_like(h); c[0] = c0
+    gates = x @ W_x + b  # nothing recurs in this part of a, so all time steps are one product
+    for t in range(T):
+        gates[t] += h[t] @ W_h
+        step(gates[t], c[t], c[t + 1], h[t + 1])
+        if lengths is not None:
+            hold(lengths <= t, t, h, c)
+    return h[1:], Cache(x, h, c, gates, W_x, W_h, lengths)
+
+
+def backward(
+    dy: Array, cache: Cache, dh_last: Array | None = None, dc_last: Array | None = None, step: Any = step_backward
+) -> Grads:
+    """Backpropagation through time: dy (T, N, H), the loss's own gradient of every output, to the gradient of every input.
+
+    ``dh_last``, ``dc_last`` (N, H): gradients that arrive at the final states from whatever comes after.
+    """
+    check_backward(dy, cache.h, dh_last=dh_last, dc_last=dc_last)
+    x, h, c, gates, W_x, W_h, lengths = cache
+    T, N, D = x.shape
+    da = np.empty_like(gates)
+    dh_next = np.zeros_like(h[0]) if dh_last is None else dh_last
+    dc_next = np.zeros_like(c[0]) if dc_last is None else dc_last
+    for t in reversed(range(T)):
+        dh = dy[t] + dh_next  # h is read twice: by the loss at t, and by step t+1
+        dc_prev = step(dh, dc_next, gates[t], c[t], c[t + 1], da[t])
+        dh_prev = da[t] @ W_h.T  # undoes  a = ... + h' W_h
+        if lengths is not None:
+            pass_over(lengths <= t, da[t], (dh_prev, dh_next), (dc_prev, dc_next))
+        dh_next, dc_next = dh_prev, dc_prev  # what is "previous" to step t is step t-1's own, and t its future
+    flat = da.reshape(T * N, -1)  # a weight is used at every step and by every sequence: its gradient is the sum over both
+    return Grads(
+        dx=da @ W_x.T,  # undoes  a = x W_x + ...
+        dh0=dh_next,
+        dc0=dc_next,
+        dW_x=x.reshape(T * N, D).T @ flat,
+        dW_h=h[:-1].reshape(T * N, -1).T @ flat,  # W_h met h', the *previous* hidden state
+        db=flat.sum(axis=0),
+        da=da,
+    )

@@ -1,0 +1,1 @@
+"""What a course needs besides the library: the mistakes people make, as data."""

@@ -1,0 +1,61 @@
+"""Elementwise math that means the same on an array and inside a kernel.
+
+A function marked ``@elementwise`` uses only ``+ - *``, ``np.tanh``, ``np.maximum``, ``np.sign`` and the constants below.
+Called with arrays it is ordinary NumPy (or CuPy: NumPy hands a CuPy array on to CuPy's own function); called from a Numba
+loop or a CUDA kernel it is compiled for one float.
+
+The mark needs no compiler: it only remembers the function.  The kernels package hands every marked function to Numba when
+*it* is imported, so that importing the library does not import Numba.
+
+The constants are float32 on purpose.  Numba reads the literal ``1.0`` as float64 and would silently compute every gate in
+double precision; a float32 constant leaves float32 data in float32, and these are exact when the data is float64.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+ZERO = np.float32(0.0)
+HALF = np.float32(0.5)
+ONE = np.float32(1.0)
+
+ELEMENTWISE: list[Callable[..., Any]] = []
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def elementwise(fn: F) -> F:
+    """Mark ``fn`` as math that kernels may call for one float; returns ``fn`` itself."""
+    ELEMENTWISE.append(fn)
+    return fn
+
+
+@elementwise
+def sigmoid(a: Any) -> Any:
+    """1 / (1 + exp(-a)), any shape, written with tanh: the same function, and it cannot overflow."""
+    return HALF * np.tanh(HALF * a) + HALF
+
+
+@elementwise
+def d_sigmoid(s: Any) -> Any:
+    """Derivative of the sigmoid in terms of its *output* s = sigmoid(a), so the forward pass need not keep a."""
+    return s * (ONE - s)
+
+
+@elementwise
+def d_tanh(y: Any) -> Any:
+    """Derivative of tanh in terms of its *output* y = tanh(a)."""
+    return ONE - y * y
+
+
+@elementwise
+def relu(a: Any) -> Any:
+    """max(a, 0), any shape.  A NaN stays a NaN."""
+    return np.maximum(a, ZERO)
+
+
+@elementwise
+def d_relu(y: Any) -> Any:
+    """Derivative of relu in terms of its *output* y = relu(a): 1 where y > 0, and 0 at the kink."""
+    return np.sign(y)

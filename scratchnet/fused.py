@@ -1,0 +1,64 @@
+"""Which engine runs a cell over a sequence, and the only place that knows of the kernels package.
+
+    array      the cell file itself: any array, the oracle for every other engine
+    step       the same loop, its pointwise step replaced by one fused Numba kernel
+    sequence   the whole loop in one place: a persistent kernel on the GPU, a Numba loop on the CPU
+    auto       the fastest that is installed and fits, else ``array``
+
+Engines are looked up when a layer runs, never at import, so a machine without Numba needs nothing from here.
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from scratchnet.arrays import Array
+from scratchnet.cells import CELLS, Cell
+
+ENGINES = ("auto", "array", "step", "sequence")
+
+
+class Choice(NamedTuple):
+    """An engine for one cell and one array: its name, forward and backward with the cell's signatures, and why this one."""
+
+    engine: str
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    why: str
+
+
+def check_engine(engine: str) -> str:
+    """The name itself, if there is such an engine."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}: expected one of {', '.join(ENGINES)}")
+    return engine
+
+
+def kernels() -> Any:
+    """The kernels package, or None where Numba is not installed."""
+    try:
+        return importlib.import_module("scratchnet_kernels")
+    except ModuleNotFoundError as missing:
+        if missing.name in ("scratchnet_kernels", "numba"):
+            return None
+        raise
+
+
+def choose(cell: Cell, x: Array, engine: str = "auto") -> Choice:
+    """The engine that runs ``cell`` on x (T, N, D).
+
+    Raises RuntimeError where the engine asked for is not installed or has no kernel for this cell, saying which it is;
+    ``auto`` never raises.
+    """
+    check_engine(engine)
+    if engine in ("auto", "array"):
+        return Choice("array", cell.forward, cell.backward, "NumPy and BLAS")
+    package = kernels()
+    if package is None:
+        raise RuntimeError(f"engine {engine!r} needs Numba, which is not installed: pip install 'scratchnet[numba]'")
+    name = next(name for name, known in CELLS.items() if known is cell)
+    pair = package.find(engine, name, x)
+    if pair is None:
+        raise RuntimeError(f"engine {engine!r} has no kernel for the {name} cell on {type(x).__name__}; use 'auto' or 'array'")
+    forward, backward = pair
+    return Choice(engine, forward, backward, f"fused kernels of scratchnet_kernels for the {name} cell")

@@ -1,0 +1,108 @@
+"""Activations: elementwise layers without parameters.  Each caches what its derivative is easiest written in."""
+
+import math
+
+import numpy as np
+
+from scratchnet.arrays import Array, require_floating
+from scratchnet.elementwise import HALF, ONE, d_relu, d_sigmoid, d_tanh, relu, sigmoid
+from scratchnet.layers.layer import Layer
+
+
+class ReLU(Layer):
+    """y = max(x, 0)."""
+
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
+        """x (...) to y (...); the cache is y."""
+        require_floating("x", x)
+        y = relu(x)
+        return y, y
+
+    def backward(self, dy: Array, cache: Array) -> Array:
+        """dx = dy where y > 0, else 0."""
+        return dy * d_relu(cache)
+
+
+class LeakyReLU(Layer):
+    """y = x where x > 0, else slope x (Maas et al. 2013): a unit that is off still learns."""
+
+    def __init__(self, slope: float = 0.01) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
+        """x (...) to y (...); the cache is x."""
+        require_floating("x", x)
+        return np.where(x > 0, x, self.slope * x), x
+
+    def backward(self, dy: Array, cache: Array) -> Array:
+        """dx = dy where x > 0, else slope dy."""
+        return np.where(cache > 0, dy, self.slope * dy)
+
+
+class Tanh(Layer):
+    """y = tanh(x)."""
+
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
+        """x (...) to y (...); the cache is y."""
+        require_floating("x", x)
+        y = np.tanh(x)
+        return y, y
+
+    def backward(self, dy: Array, cache: Array) -> Array:
+        """dx = dy (1 - y^2)."""
+        return dy * d_tanh(cache)
+
+
+class Sigmoid(Layer):
+    """y = 1 / (1 + exp(-x))."""
+
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
+        """x (...) to y (...); the cache is y."""
+        require_floating("x", x)
+        y = sigmoid(x)
+        return y, y
+
+    def backward(self, dy: Array, cache: Array) -> Array:
+        """dx = dy y (1 - y)."""
+        return dy * d_sigmoid(cache)
+
+
+class GELU(Layer):
+    """y = x/2 (1 + tanh(u)),  u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form of Hendrycks and Gimpel 2016.
+
+    PyTorch calls it ``gelu(x, approximate="tanh")``; its default takes the error function, and differs by up to 5e-4.
+    """
+
+    SCALE = math.sqrt(2 / math.pi)
+    CUBIC = 0.044715
+
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, Array]]:
+        """x (...) to y (...); the cache is x and tanh(u)."""
+        require_floating("x", x)
+        tanh_u = np.tanh(self.SCALE * (x + self.CUBIC * x * x * x))
+        return HALF * x * (ONE + tanh_u), (x, tanh_u)
+
+    def backward(self, dy: Array, cache: tuple[Array, Array]) -> Array:
+        """dx = dy [ (1 + tanh u)/2 + x/2 (1 - tanh^2 u) du/dx ]: x is read twice, outside the tanh and inside."""
+        x, tanh_u = cache
+        du_dx = self.SCALE * (1 + 3 * self.CUBIC * x * x)
+        return dy * (HALF * (ONE + tanh_u) + HALF * x * d_tanh(tanh_u) * du_dx)
+
+
+class Softplus(Layer):
+    """y = log(1 + exp(x)), a smooth ReLU, computed so that a large x does not overflow."""
+
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
+        """x (...) to y (...); the cache is x."""
+        require_floating("x", x)
+        return np.logaddexp(x, x.dtype.type(0)), x
+
+    def backward(self, dy: Array, cache: Array) -> Array:
+        """dx = dy sigmoid(x)."""
+        return dy * sigmoid(cache)
+
+
+ACTIVATIONS: dict[str, type[Layer]] = {
+    "relu": ReLU, "leaky_relu": LeakyReLU, "tanh": Tanh, "sigmoid": Sigmoid, "gelu": GELU, "softplus": Softplus,
+}  # fmt: skip

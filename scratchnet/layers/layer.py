@@ -1,0 +1,73 @@
+"""What every layer is: parameters and gradients by name, a forward that returns a cache, a backward that reads it."""
+
+from typing import Any, Self
+
+import numpy as np
+
+from scratchnet.arrays import Array, require_same_dtype
+
+
+class Layer:
+    """Holds parameters and nothing of a forward pass, so one layer can be applied twice, with two caches.
+
+    ``params`` and ``grads`` are dicts with the same keys and shapes.  ``forward(x, training=False) -> (y, cache)``;
+    ``backward(dy, cache) -> dx`` *adds* into ``grads``, because a parameter used twice gets both gradients.
+    Arrays in ``params`` are changed in place by optimisers and loaders, never replaced.
+    """
+
+    def __init__(self) -> None:
+        self._params: dict[str, Array] = {}
+        self._grads: dict[str, Array] = {}
+
+    @property
+    def recurrent(self) -> bool:
+        """True for a layer that carries a state: its forward also takes ``state`` and ``lengths``."""
+        return False
+
+    @property
+    def params(self) -> dict[str, Array]:
+        """Name -> array."""
+        return self._params
+
+    @property
+    def grads(self) -> dict[str, Array]:
+        """Name -> gradient of the loss, summed over the backward passes since the last ``zero_grad``."""
+        return self._grads
+
+    def add_param(self, name: str, value: Array) -> None:
+        """Register a parameter and its gradient, which starts at zero."""
+        self._params[name] = value
+        self._grads[name] = np.zeros_like(value)
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zero, in place."""
+        for grad in self.grads.values():
+            grad[...] = 0
+
+    def astype(self, dtype: Any) -> Self:
+        """Convert parameters and gradients, float64 for a gradient check or float32 for speed; returns the layer itself."""
+        for name in self._params:
+            self._params[name] = self._params[name].astype(dtype)
+            self._grads[name] = self._grads[name].astype(dtype)
+        return self
+
+    @property
+    def size(self) -> int:
+        """Number of trained numbers."""
+        return sum(int(p.size) for p in self.params.values())
+
+    def check_input(self, x: Array) -> None:
+        """TypeError unless x is of the parameters' floating type."""
+        require_same_dtype({**self._params, "x": x})
+
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:
+        """x to y and the cache that ``backward`` reads.  ``training`` switches dropout on."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def state_at(self, cache: Any, t: int) -> Any:
+        """The state after t steps of a forward pass, for layers that carry one."""
+        raise NotImplementedError(f"{type(self).__name__} carries no state")
+
+    def backward(self, dy: Array, cache: Any) -> Array:
+        """Gradient of y to gradient of x; adds the parameters' gradients into ``grads``."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward")

@@ -1,0 +1,43 @@
+"""The fully connected layer:  y = x W + b."""
+
+from typing import Any
+
+import numpy as np
+
+from scratchnet import init
+from scratchnet.arrays import Array, require_shape
+from scratchnet.layers.layer import Layer
+
+
+class Linear(Layer):
+    """y = x W + b over the last axis: x (..., D) to y (..., K), with W (D, K) and b (K,).
+
+    W starts as ``weight_init`` makes it (Xavier uniform; take ``init.he_normal`` before a ReLU), b at zero.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, rng: np.random.Generator, weight_init: Any = init.xavier_uniform,
+        dtype: Any = np.float64,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if inputs < 1 or outputs < 1:
+            raise ValueError(f"Linear needs at least one input and one output, but has {inputs} and {outputs}")
+        self.add_param("W", weight_init(rng, (inputs, outputs), dtype=dtype))
+        self.add_param("b", np.zeros(outputs, dtype))
+
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
+        """x (..., D) to y (..., K); the cache is x."""
+        W, b = self.params["W"], self.params["b"]
+        self.check_input(x)
+        if x.shape[-1] != len(W):
+            raise ValueError(f"W is {W.shape} but x has {x.shape[-1]} features, shape {tuple(x.shape)}")
+        return x @ W + b, x
+
+    def backward(self, dy: Array, cache: Array) -> Array:
+        """dy (..., K) to dx (..., D)."""
+        x, W = cache, self.params["W"]
+        require_shape("dy", dy, (*x.shape[:-1], W.shape[1]), f"x was {tuple(x.shape)} and W is {W.shape}")
+        rows, d_rows = x.reshape(-1, W.shape[0]), dy.reshape(-1, W.shape[1])  # every leading axis is only "another row"
+        self.grads["W"] += rows.T @ d_rows  # undoes  y = x W: each row adds  x^T dy
+        self.grads["b"] += d_rows.sum(axis=0)  # undoes  + b
+        return dy @ W.T  # undoes  y = x W

@@ -1,0 +1,234 @@
+"""Recurrent layers: a cell stacked in depth and run in one or both directions, with the parameters it needs.
+
+The cell's file holds the mathematics; here is only the wiring.  One *run* is a cell applied once: layer l, forwards or
+backwards in time.  Runs of one layer read the same input, and their outputs stand side by side in the last axis.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scratchnet import init
+from scratchnet.arrays import Array, as_lengths, require_same_dtype, require_shape
+from scratchnet.cells import CELLS
+from scratchnet.cells.padding import reverse, without_padding
+from scratchnet.fused import check_engine, choose
+from scratchnet.layers.dropout import check_probability, keep_mask
+from scratchnet.layers.layer import Layer
+
+State = tuple[Array, ...]  # one array (num_layers * directions, N, H) for each of the cell's states: (h,) or (h, c)
+
+
+class RecurrentCache(NamedTuple):
+    """One forward pass of a recurrent layer."""
+
+    runs: list[Any]  # the cell's own Cache of each run, in the order of Recurrent.runs
+    backwards: list[Any]  # and the engine's backward that reads it
+    masks: list[Array | None]  # dropout behind each layer but the last
+    lengths: Array | None  # (N,)
+    state_last: State  # where each run ended; of a reversed run this is its state at the first step
+
+
+class Recurrent(Layer):
+    """A stack of ``num_layers`` cells, forwards or in both directions, over x (T, N, D), or (N, T, D) if ``batch_first``.
+
+    Parameters of layer l are named as the cell names them, with ``_l0``, and ``_l0_reverse`` for the other direction.
+    W_x starts Xavier-uniform and W_h orthogonal, gate by gate; biases at zero, a forget gate's at ``forget_bias``.
+    ``dropout`` acts between layers, while training.  With ``return_sequences=False`` the output is the last layer's final
+    state only, (N, H), for a reversed run its state at the first step, as a many-to-one model needs it.
+    ``batch_first`` turns x and y around and never the state, as in PyTorch.
+    """
+
+    def __init__(
+        self, cell: str, input_size: int, hidden_size: int, *, rng: np.random.Generator, num_layers: int = 1,
+        bidirectional: bool = False, dropout: float = 0.0, batch_first: bool = False, return_sequences: bool = True,
+        forget_bias: float = 1.0, engine: str = "auto", dtype: Any = np.float64, options: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        for what, count in {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}.items():
+            if count < 1:
+                raise ValueError(f"{what} is {count}: expected at least 1")
+        self.cell_name, self.cell = cell, CELLS[cell]
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bidirectional, self.batch_first, self.return_sequences = bidirectional, batch_first, return_sequences
+        self.dropout, self.rng, self.engine = check_probability(dropout), rng, check_engine(engine)
+        self.options = dict(options or {})
+        for name, value in self.options.items():
+            if value not in self.cell.OPTIONS[name]:
+                raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(repr, self.cell.OPTIONS[name]))}")
+        self.directions = ("", "_reverse") if bidirectional else ("",)
+        self.output_size = hidden_size * len(self.directions)
+        for layer, direction in self.runs:
+            inputs = input_size if layer == 0 else self.output_size
+            for name, shape in self.cell.param_shapes(inputs, hidden_size).items():
+                self.add_param(f"{name}_l{layer}{direction}", self._initial(name, shape, forget_bias, dtype))
+
+    def _initial(self, name: str, shape: tuple[int, ...], forget_bias: float, dtype: Any) -> Array:
+        gates = self.cell.GATES
+        if len(shape) == 2:
+            how = init.orthogonal if name == "W_h" else init.xavier_uniform
+            return init.per_gate(how, self.rng, shape, gates, dtype=dtype)
+        b = np.zeros(shape, dtype)
+        return init.set_forget_bias(b, gates, forget_bias) if name == "b" and "f" in gates else b
+
+    @property
+    def recurrent(self) -> bool:
+        """True: forward also takes ``state`` and ``lengths``."""
+        return True
+
+    @property
+    def runs(self) -> list[tuple[int, str]]:
+        """(layer, "" or "_reverse") of each run, in PyTorch's order, which is also that of the state's first axis."""
+        return [(layer, direction) for layer in range(self.num_layers) for direction in self.directions]
+
+    def run_params(self, layer: int, direction: str) -> dict[str, Array]:
+        """The parameters of one run under the cell's own names, in the order in which the cell takes them."""
+        names = self.cell.param_shapes(1, 1)
+        return {name: self.params[f"{name}_l{layer}{direction}"] for name in names}
+
+    def initial_state(self, x: Array) -> State:
+        """Zeros for a batch x, one (num_layers * directions, N, H) array for each state of the cell."""
+        N = x.shape[0] if self.batch_first else x.shape[1]
+        return tuple(np.zeros_like(x, shape=(len(self.runs), N, self.hidden_size)) for _ in self.cell.STATES)
+
+    def _check(self, x: Array, state: Sequence[Array] | None, lengths: Any) -> tuple[State, Array | None]:
+        self.check_input(x)
+        if x.ndim != 3:
+            order = "(N, T, D), batch first" if self.batch_first else "(T, N, D), time first"
+            raise ValueError(f"x has {x.ndim} dimensions, shape {tuple(x.shape)}: expected {order}")
+        if x.shape[2] != self.input_size:
+            raise ValueError(f"the layer has input_size {self.input_size} but x has {x.shape[2]} features, shape {x.shape}")
+        if 0 in x.shape:
+            raise ValueError(f"x is {tuple(x.shape)}: it needs at least one step and one sequence")
+        zeros = self.initial_state(x)
+        N, T = (x.shape[0], x.shape[1]) if self.batch_first else (x.shape[1], x.shape[0])
+        if state is None:
+            return zeros, as_lengths(lengths, T, N, like=x)
+        self._check_state(state, zeros, "state")
+        return tuple(state), as_lengths(lengths, T, N, like=x)
+
+    def _check_state(self, state: Sequence[Array], like: State, what: str) -> None:
+        names = self.cell.STATES
+        if not isinstance(state, (tuple, list)) or len(state) != len(names):
+            given = f"{len(state)} arrays" if isinstance(state, (tuple, list)) else type(state).__name__
+            raise ValueError(f"{what} is {given}: expected a tuple ({', '.join(names)}), {len(names)} in all")
+        for name, s, zeros in zip(names, state, like):
+            because = f"{self.num_layers} layers, {len(self.directions)} directions and this batch make"
+            require_same_dtype({"x": zeros, f"{what} {name}": s})
+            require_shape(f"{what} {name}", s, zeros.shape, f"{because} {zeros.shape}, never batch first")
+
+    def forward(
+        self, x: Array, training: bool = False, state: Sequence[Array] | None = None, lengths: Any = None
+    ) -> tuple[Array, RecurrentCache]:
+        """x (T, N, D) to y (T, N, directions * H) and the cache, whose ``state_last`` can start the next call.
+
+        ``state``: initial states, one (num_layers * directions, N, H) array for each state of the cell; zeros if None.
+        ``lengths`` (N,): y is zero in the padding, and nothing in the padding changes y or a gradient.
+        """
+        state, lengths = self._check(x, state, lengths)
+        if self.batch_first:
+            x = np.ascontiguousarray(x.swapaxes(0, 1))
+        caches: list[Any] = []
+        backwards, masks, last = [], [], []
+        for layer in range(self.num_layers):
+            outputs = []
+            for direction in self.directions:
+                run = len(caches)
+                x_run = reverse(x, lengths) if direction else x
+                chosen = choose(self.cell, x_run, self.engine)
+                params = self.run_params(layer, direction).values()
+                y, cache = chosen.forward(x_run, *(s[run] for s in state), *params, **self.options, lengths=lengths)
+                outputs.append(reverse(y, lengths) if direction else y)
+                caches.append(cache)
+                backwards.append(chosen.backward)
+                last.append([getattr(cache, name)[-1] for name in self.cell.STATES])
+            y = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
+            y = without_padding(y, lengths)
+            mask = None
+            if training and self.dropout and layer < self.num_layers - 1:
+                mask = keep_mask(self.rng, self.dropout, y)
+                y = y * mask
+            masks.append(mask)
+            x = y
+        state_last = tuple(np.stack(arrays) for arrays in zip(*last))
+        if not self.return_sequences:
+            y = np.concatenate([h[0] for h in last[-len(self.directions) :]], axis=1)
+        elif self.batch_first:
+            y = y.swapaxes(0, 1)
+        return y, RecurrentCache(caches, backwards, masks, lengths, state_last)
+
+    def backward(self, dy: Array, cache: RecurrentCache) -> Array:
+        """dy, shaped as y, to dx, shaped as x; adds the parameters' gradients into ``grads``."""
+        return self.backward_state(dy, cache)[0]
+
+    def backward_state(
+        self, dy: Array, cache: RecurrentCache, dstate_last: Sequence[Array] | None = None
+    ) -> tuple[Array, State]:
+        """As ``backward``, with the gradient that arrives at ``cache.state_last``, and returning that of the initial state."""
+        T, N = len(cache.runs[0].x), cache.runs[0].x.shape[1]
+        d_last = [np.zeros_like(s) if dstate_last is None else s for s in dstate_last or cache.state_last]
+        if dstate_last is not None:
+            self._check_state(dstate_last, cache.state_last, "dstate_last")
+        H = self.hidden_size
+        if self.return_sequences:
+            shape = (N, T, self.output_size) if self.batch_first else (T, N, self.output_size)
+            require_shape("dy", dy, shape, f"the forward pass made {T} steps of {N} sequences and {self.output_size} outputs")
+            dy = dy.swapaxes(0, 1) if self.batch_first else dy
+        else:
+            require_shape("dy", dy, (N, self.output_size), f"the forward pass made one output of {N} sequences")
+            top = len(self.runs) - len(self.directions)
+            d_last[0] = d_last[0].copy()
+            for run in range(len(self.directions)):  # the output was the final h of the last layer's runs, side by side
+                d_last[0][top + run] += dy[:, run * H : (run + 1) * H]
+            dy = np.zeros_like(dy, shape=(T, N, self.output_size))
+        d_first: list[State] = [()] * len(self.runs)
+        for layer in reversed(range(self.num_layers)):
+            if cache.masks[layer] is not None:
+                dy = dy * cache.masks[layer]
+            dx = None
+            for number, direction in enumerate(self.directions):
+                run = layer * len(self.directions) + number
+                dy_run = dy[:, :, number * H : (number + 1) * H]
+                dy_run = reverse(dy_run, cache.lengths) if direction else dy_run
+                grads = cache.backwards[run](dy_run, cache.runs[run], *(d[run] for d in d_last))
+                for name in self.cell.param_shapes(1, 1):
+                    self.grads[f"{name}_l{layer}{direction}"] += getattr(grads, f"d{name}")
+                dx_run = reverse(grads.dx, cache.lengths) if direction else grads.dx
+                dx = dx_run if dx is None else dx + dx_run  # both directions read the same x
+                d_first[run] = tuple(getattr(grads, f"d{name}0") for name in self.cell.STATES)
+            dy = dx
+        return dy.swapaxes(0, 1) if self.batch_first else dy, tuple(np.stack(d) for d in zip(*d_first))
+
+    def state_at(self, cache: RecurrentCache, t: int) -> State:
+        """The state after t steps of a forward pass, as the next call takes it; t = 0 is the initial state.
+
+        Raises ValueError for a bidirectional layer: its reversed runs have not seen the steps before t, but those after.
+        """
+        if self.bidirectional:
+            raise ValueError("a bidirectional layer has no state at a step: its reversed runs come from the other end")
+        return tuple(np.stack([getattr(run, name)[t] for run in cache.runs]) for name in self.cell.STATES)
+
+
+class RNN(Recurrent):
+    """The vanilla recurrent layer, ``nonlinearity`` "tanh" or "relu"; see ``Recurrent`` for all other arguments."""
+
+    def __init__(self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", **kwargs: Any) -> None:
+        super().__init__("rnn", input_size, hidden_size, options={"nonlinearity": nonlinearity}, **kwargs)
+
+
+class LSTM(Recurrent):
+    """The LSTM layer; its state is (h, c).  See ``Recurrent`` for all other arguments."""
+
+    def __init__(self, input_size: int, hidden_size: int, **kwargs: Any) -> None:
+        super().__init__("lstm", input_size, hidden_size, **kwargs)
+
+
+class GRU(Recurrent):
+    """The GRU layer, by default in PyTorch's form; ``reset_after=False`` takes the paper's.
+
+    See ``Recurrent`` for all other arguments.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, reset_after: bool = True, **kwargs: Any) -> None:
+        super().__init__("gru" if reset_after else "gru_before", input_size, hidden_size, **kwargs)
