@@ -54,7 +54,6 @@ def huber(y: Array, target: Array, mask: Array | None = None, delta: float = 1.0
     Raises ValueError or TypeError where they do not fit.  Source: Huber 1964, Robust Estimation of a Location Parameter.
     """
     keep = check_same_shape(y, target, mask)
-    delta = float(delta)  # a NumPy float64 here would turn a float32 loss into a float64 one
     if not 0 < delta < np.inf:
         raise ValueError(f"delta is {delta}: expected a positive number, the residual at which the parabola becomes a line")
     r = y[keep] - target[keep]

@@ -96,7 +96,7 @@ class Optimizer:
         Raises ValueError or TypeError, and changes nothing, if a key is missing, unknown, or a value out of range.
         """
         expected = (*self.OPTIONS, "t", "updates", *self.STATE)
-        same_keys("the state dict", state, f"{type(self).__name__}", expected)
+        same_keys("the state dict", state, type(self).__name__, expected)
         for quantity in self.STATE:
             same_keys(f"the state {quantity}", state[quantity], "updates", state["updates"])
             for name, s in state[quantity].items():

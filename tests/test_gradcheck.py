@@ -7,7 +7,13 @@ from conftest import VARIANTS
 from scratchnet.cells import CELLS, gru, lstm, rnn
 from scratchnet.course import mistakes
 from scratchnet.gradcheck import (
-    GradientError, check, check_cell, check_directional, check_layer, numeric_gradient, relative_error,
+    GradientError,
+    check,
+    check_cell,
+    check_directional,
+    check_layer,
+    numeric_gradient,
+    relative_error,
 )  # fmt: skip
 from scratchnet.layers import LSTM, Linear, Sequential
 
@@ -141,7 +147,7 @@ def test_arrays_are_restored(rng):
     before = w.copy()
     numeric = numeric_gradient(lambda: float(np.sum(w**3)), w)
     np.testing.assert_array_equal(w, before)
-    np.testing.assert_allclose(numeric, 3 * w**2, rtol=1e-8)
+    np.testing.assert_allclose(numeric, 3 * w**2, atol=1e-8)
     check_directional(lambda: float(np.sum(w**3)), {"w": w}, {"w": 3 * w**2}, rng=rng)
     np.testing.assert_array_equal(w, before)
 

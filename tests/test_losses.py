@@ -249,6 +249,8 @@ def test_softmax_refuses_what_does_not_fit():
         softmax_cross_entropy(y, target > 0)
     with pytest.raises(TypeError, match=r"target is list.*integers"):
         softmax_cross_entropy(y, target.tolist())
+    with pytest.raises(TypeError, match="y is int64"):
+        softmax_cross_entropy(np.ones((T, N, K), np.int64), target)
     with pytest.raises(ValueError, match=r"y has shape \(\)"):
         softmax_cross_entropy(np.array(1.0), np.array(0))
 

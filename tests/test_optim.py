@@ -149,11 +149,15 @@ def test_in_place_and_gradients_untouched(index):
 @every
 @pytest.mark.parametrize("lr", [np.float64(0.05), np.float32(0.05), np.array(0.05)])
 def test_float32_stays_float32_whatever_lr_is(index, lr):
-    optimizer = fresh(index)
-    optimizer.lr = lr
-    params = draws(np.float32)
-    optimizer.step(params, draws(np.float32, seed=1))
-    assert all(p.dtype == np.float32 for p in params.values())
+    optimizer, plain = fresh(index), fresh(index)
+    optimizer.lr, plain.lr = lr, float(lr)
+    params, expected = draws(np.float32), draws(np.float32)
+    for seed in range(1, 6):
+        optimizer.step(params, draws(np.float32, seed=seed))
+        plain.step(expected, draws(np.float32, seed=seed))
+    for name, p in params.items():
+        assert p.dtype == np.float32
+        np.testing.assert_array_equal(p, expected[name])  # a schedule's np.float64 must not change the arithmetic
     assert all(s.dtype == np.float32 for arrays in optimizer.state.values() for s in arrays.values())
 
 

@@ -23,6 +23,11 @@ class Cell(Protocol):
     OPTIONS: dict[str, tuple[str, ...]]  # keyword of forward -> its allowed values, the default first
 
     @property
+    def Grads(self) -> type[Any]:
+        """The NamedTuple that ``backward`` returns: d and the name of each argument, and da."""
+        ...
+
+    @property
     def forward(self) -> Callable[..., Any]:
         """The forward pass over a whole sequence."""
         ...

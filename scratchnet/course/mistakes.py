@@ -48,7 +48,8 @@ def source(mistake: Mistake) -> str:
     text = getsource(CELLS[mistake.cell])  # type: ignore[arg-type]
     for right, wrong in mistake.edits:
         if text.count(right) != 1:
-            raise ValueError(f"{mistake.id}: {right!r} stands {text.count(right)} times in cells/{mistake.cell}.py, expected once")
+            times = text.count(right)
+            raise ValueError(f"{mistake.id}: {right!r} stands {times} times in cells/{mistake.cell}.py, expected once")
         text = text.replace(right, wrong)
     return text
 

@@ -67,7 +67,7 @@ class Report(NamedTuple):
             if self.begins is not None:
                 lines.append(f"  {self._when()}")
                 if first.final_states:
-                    lines.append("  and only where a gradient arrives at the final states: with a loss on y alone all is right")
+                    lines.append("  and only where a gradient arrives at the final states: with a loss on y alone it is right")
             lines.append(f"  {first.summary()}")
             if first is not self and first.steps != self.steps:
                 lines.append(f"  over all {self.steps} steps {self.summary()}")

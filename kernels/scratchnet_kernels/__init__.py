@@ -1,0 +1,46 @@
+"""Engines that are faster than arrays, compiled with Numba.  Importing this package imports Numba; ``scratchnet`` does so
+only when an engine of it is asked for (``scratchnet/fused.py``).
+
+Nothing of a cell's math is written here.  The functions that a cell marks ``@elementwise`` are compiled as they stand: below
+each is handed to Numba, and from then on compiled loops may call it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba.extending import register_jitable
+
+from scratchnet.arrays import Array
+from scratchnet.cells import CELLS
+from scratchnet.elementwise import ELEMENTWISE
+from scratchnet_kernels import step_cpu
+
+for function in ELEMENTWISE:  # all of them: CELLS, imported above, has loaded every cell's file
+    register_jitable(function)
+
+Pair = tuple[Callable[..., Any], Callable[..., Any]]
+
+# What exists for NumPy arrays: (engine, cell) -> forward and backward with the cell's own signatures.
+KERNELS: dict[tuple[str, str], Pair] = {("step", cell): pair for cell, pair in step_cpu.PAIRS.items()}
+
+# What does not, and why.  Every engine and every cell stand in one of the two tables.
+HOLES: dict[tuple[str, str], str] = {("sequence", cell): "not written yet" for cell in CELLS}
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def missing(engine: str, cell_name: str, x: Array) -> str | None:
+    """Why ``engine`` cannot run this cell on x, as the end of a sentence that begins with its name; None if it can."""
+    if not isinstance(x, np.ndarray):
+        return f"has kernels for NumPy arrays, not for {type(x).__module__}.{type(x).__name__}"
+    if x.dtype not in DTYPES:
+        return f"computes in {' or '.join(map(str, DTYPES))}, not in {x.dtype.str if x.dtype.isbuiltin != 1 else x.dtype}"
+    if (engine, cell_name) not in KERNELS:
+        return f"has no kernel for the {cell_name} cell: {HOLES.get((engine, cell_name), 'not one of the library')}"
+    return None
+
+
+def find(engine: str, cell_name: str, x: Array) -> Pair | None:
+    """Forward and backward, with the cell's own signatures, that run it on x (T, N, D); None where ``missing`` says why."""
+    return None if missing(engine, cell_name, x) else KERNELS[engine, cell_name]

@@ -1,0 +1,34 @@
+"""The GRU's pointwise step on the CPU: the arguments and the math of ``scratchnet.cells.gru``, one loop instead of many."""
+
+import numpy as np
+
+from scratchnet.arrays import Array
+from scratchnet.cells.gru import gates_backward, gates_forward
+from scratchnet_kernels.compiled import compiled
+
+
+@compiled
+def step_forward(gates: Array, m: Array, h_prev: Array, h: Array) -> None:
+    """One time step in place: the input's part a in ``gates`` (N, 3H) becomes gates; m (N, 3H); fills h (N, H)."""
+    N, H = h.shape
+    for b in range(N):  # b for the sequence: n is a gate here
+        for j in range(H):
+            r, z, n = j, H + j, 2 * H + j  # where unit j has its three gates
+            gates[b, r], gates[b, z], gates[b, n], h[b, j] = gates_forward(
+                gates[b, r], gates[b, z], gates[b, n], m[b, r], m[b, z], m[b, n], h_prev[b, j]
+            )
+
+
+@compiled
+def step_backward(dh: Array, gates: Array, m_n: Array, h_prev: Array, da: Array, dm: Array) -> Array:
+    """One time step back: fills da and dm (N, 3H) and returns what reaches h_prev directly (N, H)."""
+    N, H = dh.shape
+    dh_direct = np.empty_like(h_prev)
+    for b in range(N):
+        for j in range(H):
+            r, z, n = j, H + j, 2 * H + j
+            da[b, r], da[b, z], da[b, n], dm[b, n], dh_direct[b, j] = gates_backward(
+                dh[b, j], gates[b, r], gates[b, z], gates[b, n], m_n[b, j], h_prev[b, j]
+            )
+            dm[b, r], dm[b, z] = da[b, r], da[b, z]
+    return dh_direct

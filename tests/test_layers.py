@@ -1,0 +1,222 @@
+"""Layers and models: gradients of every kind of layer and option, names, states, and answers to bad input."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scratchnet.gradcheck import check_layer
+from scratchnet.layers import ACTIVATIONS, GRU, LSTM, RNN, Dropout, Linear, ReLU, Sequential, Tanh
+
+RECURRENT = {
+    "rnn tanh": lambda *a, **k: RNN(*a, **k),
+    "rnn relu": lambda *a, **k: RNN(*a, nonlinearity="relu", **k),
+    "lstm": lambda *a, **k: LSTM(*a, **k),
+    "gru": lambda *a, **k: GRU(*a, **k),
+    "gru before": lambda *a, **k: GRU(*a, reset_after=False, **k),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_gradients(name, rng):
+    assert check_layer(ACTIVATIONS[name](), rng.standard_normal((4, 3, 2)) * 3).error <= 1e-6
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_stay_finite_and_keep_float32(name):
+    x = np.array([-1e30, -50.0, 0.0, 50.0, 1e30], np.float32)
+    if name == "gelu":
+        x = x[1:-1]  # its cubic overflows float32 at 1e30, as PyTorch's does
+    layer = ACTIVATIONS[name]()
+    y, cache = layer.forward(x)
+    dx = layer.backward(np.ones_like(y), cache)
+    assert np.isfinite(y).all()
+    assert np.isfinite(dx).all()
+    assert y.dtype == dx.dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (4,)])
+def test_linear_gradients(shape, rng):
+    layer = Linear(4, 3, rng=rng)
+    assert check_layer(layer, rng.standard_normal(shape)).error <= 1e-6
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+@given(data=st.data())
+def test_recurrent_gradients(kind, data):
+    """Layers x directions x dropout x lengths x batch_first x initial state x return_sequences, over shapes down to 1."""
+    draw, small, flag = data.draw, st.integers(1, 3), st.booleans()
+    T, N, D, H, depth = (draw(small) for _ in range(5))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    batch_first = draw(flag)
+    layer = RECURRENT[kind](
+        D, H, rng=rng, num_layers=depth, bidirectional=draw(flag), dropout=draw(st.sampled_from([0.0, 0.5])),
+        batch_first=batch_first, return_sequences=draw(flag),
+    )  # fmt: skip
+    x = rng.standard_normal((N, T, D) if batch_first else (T, N, D))
+    # relu and zero biases: a state at exactly zero would sit on the kink
+    for p in layer.params.values():
+        p += 0.1 * rng.standard_normal(p.shape)
+    arguments = {}
+    if draw(flag):
+        arguments["state"] = tuple(rng.standard_normal(s.shape) for s in layer.initial_state(x))
+    if draw(flag):
+        arguments["lengths"] = draw(st.lists(st.integers(1, T), min_size=N, max_size=N))
+    assert check_layer(layer, x, training=True, **arguments).error <= 1e-6
+
+
+def test_model_gradients(rng):
+    """A whole model, dropout and all, through the public check."""
+    model = Sequential(
+        lstm=LSTM(2, 4, num_layers=2, bidirectional=True, dropout=0.3, rng=rng),
+        drop=Dropout(0.2, rng=rng),
+        gru=GRU(8, 3, return_sequences=False, rng=rng),
+        act=Tanh(),
+        head=Linear(3, 2, rng=rng),
+    )
+    report = check_layer(model, rng.standard_normal((5, 3, 2)), training=True, lengths=[5, 2, 3])
+    assert report.error <= 1e-6
+    assert "dlstm.W_h_l1_reverse" in {row.tensor for row in report.rows}
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_padding_is_zero_and_changes_nothing(kind, rng):
+    """In both directions and through two layers: what stands in the padding shows nowhere."""
+    layer = RECURRENT[kind](2, 3, rng=rng, num_layers=2, bidirectional=True)
+    x, dy = rng.standard_normal((6, 3, 2)), rng.standard_normal((6, 3, 6))
+    lengths = np.array([6, 1, 4])
+    results = []
+    for filler in (0.0, 7.0, np.nan):
+        for n, length in enumerate(lengths):
+            x[length:, n] = filler
+            dy[length:, n] = filler
+        layer.zero_grad()
+        y, cache = layer.forward(x, lengths=lengths)
+        dx = layer.backward(dy, cache)
+        results.append([y, dx, *cache.state_last, *(g.copy() for g in layer.grads.values())])
+    for n, length in enumerate(lengths):
+        assert not results[0][0][length:, n].any()
+        assert not results[0][1][length:, n].any()
+    for other in results[1:]:
+        for a, b in zip(results[0], other):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_state_continues_a_sequence(rng):
+    """Two halves, the state handed over, are the whole."""
+    for kind, make in RECURRENT.items():
+        layer = make(2, 3, rng=rng, num_layers=2)
+        x = rng.standard_normal((6, 2, 2))
+        whole, cache = layer.forward(x)
+        first, half = layer.forward(x[:4])
+        second, _ = layer.forward(x[4:], state=half.state_last)
+        np.testing.assert_allclose(np.concatenate([first, second]), whole, rtol=1e-12, err_msg=kind)
+        for a, b in zip(layer.state_at(cache, 4), half.state_last):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_gradients_add_up_over_passes(rng):
+    layer = LSTM(2, 3, rng=rng)
+    a, b = rng.standard_normal((4, 2, 2)), rng.standard_normal((3, 1, 2))
+    separate = []
+    for x in (a, b):
+        layer.zero_grad()
+        y, cache = layer.forward(x)
+        layer.backward(np.ones_like(y), cache)
+        separate.append({name: g.copy() for name, g in layer.grads.items()})
+    layer.zero_grad()
+    passes = [layer.forward(x) for x in (a, b)]
+    for y, cache in reversed(passes):
+        layer.backward(np.ones_like(y), cache)
+    for name, g in layer.grads.items():
+        np.testing.assert_allclose(g, separate[0][name] + separate[1][name], rtol=1e-12)
+
+
+def test_initial_values(rng):
+    """Gate by gate: orthogonal W_h, Xavier range of W_x, forget bias 1 and no other bias."""
+    layer = LSTM(5, 7, rng=rng, num_layers=2, forget_bias=1.5)
+    for block in np.split(layer.params["W_h_l1"], 4, axis=1):
+        np.testing.assert_allclose(block.T @ block, np.eye(7), atol=1e-12)
+    assert np.max(np.abs(layer.params["W_x_l0"])) <= np.sqrt(6 / (5 + 7))
+    i, f, g, o = np.split(layer.params["b_l0"], 4)
+    assert not i.any()
+    assert not g.any()
+    assert not o.any()
+    np.testing.assert_array_equal(f, 1.5)
+
+
+def test_dropout(rng):
+    layer = Dropout(0.25, rng=rng)
+    x = np.ones((200, 200), np.float32)
+    y, mask = layer.forward(x, training=True)
+    assert np.mean(y == 0) == pytest.approx(0.25, abs=0.01)
+    assert np.mean(y) == pytest.approx(1, abs=0.01)
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(layer.backward(x, mask), y)
+    y, mask = layer.forward(x)
+    assert y is x
+    assert mask is None
+
+
+def test_sequential_names_and_shares_its_arrays(rng):
+    named = Sequential(lstm=LSTM(2, 3, rng=rng), head=Linear(3, 1, rng=rng))
+    assert list(named.params) == ["lstm.W_x_l0", "lstm.W_h_l0", "lstm.b_l0", "head.W", "head.b"]
+    assert list(named.grads) == list(named.params)
+    assert named.params["head.W"] is named.layers["head"].params["W"]
+    assert named.size == 2 * 12 + 3 * 12 + 12 + 3 + 1
+    assert list(Sequential(ReLU(), Linear(2, 1, rng=rng)).params) == ["1.W", "1.b"]
+    assert named.astype(np.float32).params["lstm.b_l0"].dtype == np.float32
+
+
+def test_nested_models_carry_state(rng):
+    inner = Sequential(gru=GRU(2, 3, rng=rng), drop=Dropout(0.5, rng=rng))
+    model = Sequential(inner=inner, head=Linear(3, 1, rng=rng))
+    x = rng.standard_normal((5, 2, 2))
+    whole, _ = model.forward(x)
+    _, half = model.forward(x[:3])
+    rest, _ = model.forward(x[3:], state=half.state_last)
+    np.testing.assert_allclose(rest, whole[3:], rtol=1e-12)
+    assert check_layer(model, x, training=True).ok
+
+
+def bad_layers(rng):
+    """What is called -> (the call, the error, its message)."""
+    lstm, head = LSTM(2, 3, rng=rng), Linear(3, 1, rng=rng)
+    x = rng.standard_normal((4, 2, 2))
+    y, cache = lstm.forward(x)
+    return {
+        "rank": (lambda: lstm.forward(x[0]), ValueError, r"x has 2 dimensions, shape \(2, 2\): expected \(T, N, D\), time first"),
+        "features": (lambda: lstm.forward(x[:, :, :1]), ValueError, "input_size 2 but x has 1 features"),
+        "dtype": (lambda: lstm.forward(x.astype(np.float32)), TypeError, "x is float32 but W_x_l0 is float64"),
+        "ints": (lambda: lstm.forward(np.ones((4, 2, 2), int)), TypeError, "x is int64, but a network computes in a floating"),
+        "empty": (lambda: lstm.forward(x[:, :0]), ValueError, r"x is \(4, 0, 2\): it needs at least one step and one sequence"),
+        "one state": (lambda: lstm.forward(x, state=(y[:1],)), ValueError, r"state is 1 arrays: expected a tuple \(h, c\)"),
+        "bare state": (lambda: lstm.forward(x, state=y[:1]), ValueError, r"state is ndarray: expected a tuple \(h, c\)"),
+        "state shape": (lambda: lstm.forward(x, state=(y[:2], y[:1])), ValueError, r"state h is \(2, 2, 3\) but .*\(1, 2, 3\)"),
+        "lengths": (lambda: lstm.forward(x, lengths=[4, 5]), ValueError, r"lengths\[1\] is 5 but the sequences have 4 steps"),
+        "dy": (lambda: lstm.backward(y[:3], cache), ValueError, r"dy is \(3, 2, 3\) but .*expected \(4, 2, 3\)"),
+        "linear": (lambda: head.forward(x), ValueError, r"W is \(3, 1\) but x has 2 features"),
+        "linear dy": (lambda: head.backward(x, y), ValueError, r"dy is \(4, 2, 2\) but x was \(4, 2, 3\)"),
+        "no units": (lambda: LSTM(2, 0, rng=rng), ValueError, "hidden_size is 0: expected at least 1"),
+        "no inputs": (lambda: Linear(0, 1, rng=rng), ValueError, "at least one input"),
+        "dropout": (lambda: Dropout(1.0, rng=rng), ValueError, "dropout probability is 1.0: expected 0 <= p < 1"),
+        "between": (lambda: LSTM(2, 3, dropout=-0.1, rng=rng), ValueError, "dropout probability is -0.1"),
+        "engine": (lambda: LSTM(2, 3, engine="warp", rng=rng), ValueError, "engine is 'warp': expected one of auto, array"),
+        "option": (lambda: RNN(2, 3, nonlinearity="cos", rng=rng), ValueError, "nonlinearity is 'cos': expected one of 'tanh'"),
+        "both kinds": (lambda: Sequential(head, a=Tanh()), ValueError, "1 layers have no name and 1 have one"),
+        "no layers": (lambda: Sequential(), ValueError, "has no layers"),
+        "not a layer": (lambda: Sequential(head, 3), TypeError, "layer '1' is a int, not a scratchnet layer"),
+        "shared": (lambda: Sequential(a=head, b=head), ValueError, "layers 'a' and 'b' are one object"),
+        "model state": (lambda: Sequential(lstm).forward(x, state=[]), ValueError, "state has 0 entries but the model has 1"),
+        "lengths, no rnn": (lambda: Sequential(head).forward(y, lengths=[4, 4]), ValueError, "no layer of the model is recurrent"),
+        "state_at": (
+            lambda: LSTM(2, 3, bidirectional=True, rng=rng).state_at(cache, 1), ValueError, "a bidirectional layer has no state at",
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", list(bad_layers(np.random.default_rng(0))))
+def test_bad_input_is_answered_with_both_sides(case, rng):
+    call, error, message = bad_layers(rng)[case]
+    with pytest.raises(error, match=message):
+        call()
