@@ -1,9 +1,12 @@
 """Which engine runs a cell over a sequence, and the only place that knows of the kernels package.
 
     array      the cell file itself: any array, the oracle for every other engine
-    step       the same loop, its pointwise step replaced by one fused Numba kernel
-    sequence   the whole loop in one place: a persistent kernel on the GPU, a Numba loop on the CPU
-    auto       the fastest that is installed and fits, else ``array``
+    step       the same loop, its pointwise step replaced by one fused Numba loop; NumPy arrays
+    sequence   the whole loop over time in one place; no cell has it yet
+    auto       ``array``, until another engine is faster
+
+``step`` is for seeing what a kernel is.  It saves passes over memory, but on a CPU it calls tanh for one number at a time,
+where NumPy's tanh takes a vector, and that costs more than the passes saved.  So ``auto`` leaves it alone.
 
 Engines are looked up when a layer runs, never at import, so a machine without Numba needs nothing from here.
 """
@@ -55,10 +58,11 @@ def choose(cell: Cell, x: Array, engine: str = "auto") -> Choice:
         return Choice("array", cell.forward, cell.backward, "NumPy and BLAS")
     package = kernels()
     if package is None:
-        raise RuntimeError(f"engine {engine!r} needs Numba, which is not installed: pip install 'scratchnet[numba]'")
-    name = next(name for name, known in CELLS.items() if known is cell)
+        needed = "needs Numba and the kernels package, and one of them is not installed"
+        raise RuntimeError(f"engine {engine!r} {needed}: pip install 'scratchnet[numba]'")
+    name = next((name for name, known in CELLS.items() if known is cell), repr(cell))
     pair = package.find(engine, name, x)
     if pair is None:
-        raise RuntimeError(f"engine {engine!r} has no kernel for the {name} cell on {type(x).__name__}; use 'auto' or 'array'")
+        raise RuntimeError(f"engine {engine!r} {package.missing(engine, name, x)}; use 'auto' or 'array'")
     forward, backward = pair
     return Choice(engine, forward, backward, f"fused kernels of scratchnet_kernels for the {name} cell")

@@ -128,7 +128,7 @@ def fit(
     ``validation`` (x, y) is measured after each epoch, and the weights of the best epoch are put back at the end, also when
     training is interrupted; after ``patience`` epochs without a better one it stops early.
     ``lengths`` (samples,) goes with x to the recurrent layers.  ``progress`` shows a bar with loss, gradient norm and the
-    time left.
+    time left, where standard error is a terminal.
 
     Raises ValueError where x and y do not fit each other or the model, TrainingDiverged at the first loss or gradient that is
     not finite.
@@ -145,7 +145,7 @@ def fit(
     best_params: dict[str, Array] = {}
     batches = -(-len(x) // batch_size)
     try:
-        with tqdm(total=epochs * batches, disable=not progress, unit="step", leave=False) as bar:
+        with tqdm(total=epochs * batches, disable=None if progress else True, unit="step", leave=False) as bar:
             for epoch in range(epochs):
                 started, losses = time.perf_counter(), []
                 for batch in minibatches(len(x), batch_size, rng):
@@ -184,7 +184,7 @@ def fit_stream(
         trainer.require_finite_loss(value)
         return value, dy
 
-    with tqdm(total=epochs * -(-len(x) // k1), disable=not progress, unit="window", leave=False) as bar:
+    with tqdm(total=epochs * -(-len(x) // k1), disable=None if progress else True, unit="window", leave=False) as bar:
         for _ in range(epochs):
             started, losses = time.perf_counter(), []
             for part in _quiet(stream(model, x, target, guarded, k1, k2)):

@@ -35,7 +35,7 @@ def missing(engine: str, cell_name: str, x: Array) -> str | None:
     if not isinstance(x, np.ndarray):
         return f"has kernels for NumPy arrays, not for {type(x).__module__}.{type(x).__name__}"
     if x.dtype not in DTYPES:
-        return f"computes in {' or '.join(map(str, DTYPES))}, not in {x.dtype.str if x.dtype.isbuiltin != 1 else x.dtype}"
+        return f"computes in {' or '.join(map(str, DTYPES))}, not in {x.dtype}"
     if (engine, cell_name) not in KERNELS:
         return f"has no kernel for the {cell_name} cell: {HOLES.get((engine, cell_name), 'not one of the library')}"
     return None

@@ -45,9 +45,9 @@ class Cell(Protocol):
 CELLS: dict[str, Cell] = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_before": gru_before}
 
 
-def variants() -> Iterator[tuple[str, Cell, dict[str, str]]]:
+def variants() -> Iterator[tuple[str, Cell, dict[str, Any]]]:
     """Every cell with every combination of its options, as (label, cell, options): ("rnn relu", rnn, {...}) among them."""
     for name, cell in CELLS.items():
         for values in product(*cell.OPTIONS.values()):
-            options = dict(zip(cell.OPTIONS, values))
+            options: dict[str, Any] = dict(zip(cell.OPTIONS, values))
             yield " ".join([name, *values]), cell, options

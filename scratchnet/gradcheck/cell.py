@@ -19,7 +19,7 @@ from scratchnet.gradcheck.report import GradientError, Report
 def check_cell(
     like: Cell, forward: Callable[..., Any] | None = None, backward: Callable[..., Any] | None = None, *, T: int = 4,
     N: int = 3, D: int = 2, H: int = 5, lengths: Sequence[int] | None = None, seed: int = 0, eps: float = EPS,
-    tolerance: float = TOLERANCE, **options: str,
+    tolerance: float = TOLERANCE, **options: Any,
 ) -> Report:  # fmt: skip
     """Check a recurrent cell: the library's own (``check_cell(lstm)``) or one of yours with the same signatures.
 

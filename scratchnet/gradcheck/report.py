@@ -59,7 +59,8 @@ class Report(NamedTuple):
         lines = list(self.notes)
         first = self.origin or self
         if first.wrong:
-            worst = first.wrong[0]
+            gated = [row for row in first.wrong if row.gate]  # a gate's block says more than dx, where all gates meet
+            worst = (gated or first.wrong)[0]
             gates = f" in gate {first.gates_of(worst.tensor)}" if worst.gate else ""
             lines.append(f"{worst.tensor} is wrong{gates}: relative error {worst.error:.1e}, tolerance {self.tolerance:.0e}")
             index = ", ".join(map(str, worst.worst))

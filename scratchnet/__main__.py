@@ -1,0 +1,8 @@
+"""``python -m scratchnet`` is ``scratchnet``."""
+
+import sys
+
+from scratchnet.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,307 @@
+"""Every engine of the kernels package against the cell file: the same numbers, the same types, a clear answer where it cannot."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+import scratchnet_kernels
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numba.core.registry import CPUDispatcher
+from numba.extending import register_jitable
+from scratchnet_kernels import HOLES, KERNELS, find, step_cpu
+from scratchnet_kernels.compiled import compiled
+
+from scratchnet import fused
+from scratchnet.cells import CELLS, lstm, variants
+from scratchnet.elementwise import HALF
+from scratchnet.gradcheck import check_cell
+from scratchnet.layers.recurrent import GRU, LSTM, RNN
+
+ROOT = Path(__file__).parents[1]
+TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
+NAMES = {id(cell): name for name, cell in CELLS.items()}
+ENGINES = [
+    pytest.param(engine, cell, options, id=f"{engine} {label}")
+    for label, cell, options in variants()
+    for engine, name in KERNELS
+    if name == NAMES[id(cell)]
+]
+dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
+needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT is set: nothing is compiled")
+
+
+def test_every_engine_and_cell_stand_in_one_table():
+    pairs = {(engine, cell) for engine in fused.ENGINES if engine not in ("auto", "array") for cell in CELLS}
+    assert KERNELS.keys() | HOLES.keys() == pairs
+    assert not KERNELS.keys() & HOLES.keys()
+    assert all(HOLES.values()), "a hole without a reason"
+
+
+def assert_same(got, want, tolerance):
+    """Within tolerance * (1 + |want|): gradients are of order one here, and where terms of order one cancel, rounding
+    in any order of summation leaves an error of their size, not of the small result's."""
+    assert got.dtype == want.dtype
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+@dtypes
+@pytest.mark.parametrize(("engine", "cell", "options"), ENGINES)
+@given(shape=st.tuples(*[st.integers(1, 5)] * 4), ragged=st.booleans(), seed=st.integers(0, 10**6))
+@example(shape=(1, 1, 1, 1), ragged=False, seed=0)
+@example(shape=(1, 1, 1, 1), ragged=True, seed=0)
+def test_equals_array(engine, cell, options, dtype, shape, ragged, seed):
+    """Outputs, every field of the cache, every gradient, with and without lengths; and the caller's arrays stay as they were."""
+    T, N, D, H = shape
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, T + 1, N) if ragged else None
+
+    def uniform(*shape):
+        return rng.uniform(-1, 1, shape).astype(dtype)
+
+    states = [uniform(N, H) for _ in cell.STATES]
+    call = [uniform(T, N, D), *states, *(uniform(*s) * HALF for s in cell.param_shapes(D, H).values())]
+    arriving = [uniform(T, N, H), *(uniform(N, H) for _ in states)]
+    before = [a.copy() for a in call + arriving]
+    forward, backward = find(engine, NAMES[id(cell)], call[0])
+    y, cache = forward(*call, **options, lengths=lengths)
+    grads = backward(arriving[0], cache, *arriving[1:])
+    for a, b in zip(call + arriving, before):
+        np.testing.assert_array_equal(a, b)
+    want_y, want_cache = cell.forward(*call, **options, lengths=lengths)
+    want = cell.backward(arriving[0], want_cache, *arriving[1:])
+    for got, expected in zip((y, *cache, *grads), (want_y, *want_cache, *want)):
+        if isinstance(expected, np.ndarray) and expected.dtype == dtype:
+            assert_same(got, expected, TOLERANCE[dtype])
+        else:
+            assert np.all(got == expected)
+
+
+@pytest.mark.parametrize(("engine", "cell", "options"), ENGINES)
+def test_gradients(engine, cell, options):
+    """Against central differences too: a mistake that an engine shared with the cell file would show here."""
+    assert check_cell(cell, *find(engine, NAMES[id(cell)], np.zeros(1)), lengths=[4, 2, 1], **options).error <= 1e-6
+
+
+@pytest.mark.parametrize(("engine", "cell", "options"), ENGINES)
+def test_any_memory_order(engine, cell, options, rng):
+    """Transposed and read-only arrays are as good as any: a cell takes them, so its kernels do."""
+    T, N, D, H = 3, 2, 4, 3
+    call = [rng.standard_normal((N, T, D)).swapaxes(0, 1)]
+    call += [rng.standard_normal((H, N)).T for _ in cell.STATES]
+    call += [np.asfortranarray(rng.standard_normal(s)) for s in cell.param_shapes(D, H).values()]
+    arriving = [rng.standard_normal((H, N, T)).T, *(np.broadcast_to(rng.standard_normal(H), (N, H)) for _ in cell.STATES)]
+    for a in call + arriving:
+        a.flags.writeable = False
+    results = []
+    for forward, backward in ((cell.forward, cell.backward), find(engine, NAMES[id(cell)], call[0])):
+        y, cache = forward(*call, **options)
+        results.append([y, *backward(arriving[0], cache, *arriving[1:])])
+    for want, got in zip(*results):
+        assert_same(got, want, 1e-12)
+
+
+@pytest.mark.parametrize(("engine", "cell", "options"), ENGINES)
+def test_saturates_and_keeps_nan(engine, cell, options, rng):
+    """Huge inputs give finite states; a NaN that comes in does not vanish."""
+    x = np.full((2, 2, 1), 1e6)
+    x[:, 1] = np.nan
+    states = [np.zeros((2, 3)) for _ in cell.STATES]
+    params = [rng.uniform(0.5, 1, s) for s in cell.param_shapes(1, 3).values()]
+    y, _ = find(engine, NAMES[id(cell)], x)[0](x, *states, *params, **options)
+    assert np.isfinite(y[:, 0]).all()
+    assert np.isnan(y[:, 1]).all()
+
+
+def compiled_loops():
+    """Every compiled loop of the step engine, by name."""
+    for name, steps in step_cpu.STEPS.items():
+        found = {key: value for key, value in vars(steps).items() if isinstance(value, CPUDispatcher)}
+        for option, loops in getattr(steps, "LOOPS", {}).items():
+            found |= {f"{option} {loop.__name__}": loop for loop in loops}
+        for key, loop in found.items():
+            yield pytest.param(loop, id=f"{name} {key}")
+
+
+def in_double_precision(loop, arrays):
+    """Which variables of ``loop`` Numba holds as float64, and whether the code made of it and all it calls has a double."""
+    argument_types = tuple(numba.typeof(a) for a in arrays)
+    loop.compile(argument_types)
+    types = loop.overloads[argument_types].type_annotation.typemap
+    wide = sorted(name for name, type_ in types.items() if "float64" in str(type_))
+    return wide, bool(re.search(r"\bdouble\b", loop.inspect_llvm(argument_types)))
+
+
+@needs_compiler
+@pytest.mark.parametrize("loop", list(compiled_loops()))
+def test_float32_is_computed_in_float32(loop):
+    arrays = [np.ones((2, 2), np.float32) for _ in range(loop.py_func.__code__.co_argcount)]
+    assert in_double_precision(loop, arrays) == ([], False)
+    returned = loop.overloads[tuple(numba.typeof(a) for a in arrays)].signature.return_type
+    assert str(returned) in ("none", "array(float32, 2d, C)")
+
+
+@needs_compiler
+def test_double_precision_would_be_found():
+    """What the test above looks for, made on purpose: a bare 1.0 in the loop, and in a function that it calls."""
+
+    @register_jitable
+    def wide_inside(y):
+        return np.float32(1.0 - y * (1.0 + y))
+
+    @compiled
+    def calls(a, out):
+        for n in range(len(a)):
+            out[n, 0] = wide_inside(a[n, 0])
+
+    @compiled
+    def bare(a, out):
+        for n in range(len(a)):
+            d = 1.0 - a[n, 0]
+            out[n, 0] = d
+
+    arrays = [np.ones((2, 2), np.float32)] * 2
+    assert in_double_precision(calls, arrays) == ([], True)
+    assert "d" in in_double_precision(bare, arrays)[0]
+
+
+@needs_compiler
+def test_there_is_a_loop_for_each_cell():
+    names = [param.id.split()[0] for param in compiled_loops()]
+    assert {name: names.count(name) for name in CELLS} == {"rnn": 4, "lstm": 2, "gru": 2, "gru_before": 4}
+
+
+@dtypes
+@pytest.mark.parametrize(
+    ("layer", "options"), [(RNN, {}), (RNN, {"nonlinearity": "relu"}), (LSTM, {}), (GRU, {}), (GRU, {"reset_after": False})]
+)
+def test_a_layer_takes_it_by_name(layer, options, dtype):
+    """Two layers, both directions, batch first, ragged: every output and every parameter's gradient."""
+    results = []
+    for engine in ("array", "step"):
+        rng = np.random.default_rng(3)
+        model = layer(2, 3, rng=rng, num_layers=2, bidirectional=True, batch_first=True, engine=engine, dtype=dtype, **options)
+        y, cache = model.forward(rng.uniform(-1, 1, (3, 4, 2)).astype(dtype), lengths=[4, 1, 3])
+        dx = model.backward(rng.uniform(-1, 1, y.shape).astype(dtype), cache)
+        results.append({"y": y, "dx": dx, **model.grads})
+    array, step = results
+    for name in array:
+        assert_same(step[name], array[name], TOLERANCE[dtype])
+
+
+def test_choose_says_which_engine_it_took():
+    chosen = fused.choose(lstm, np.zeros((1, 1, 1)), "step")
+    assert (chosen.engine, chosen.forward) == ("step", KERNELS["step", "lstm"][0])
+    assert chosen.forward.keywords["step"] is step_cpu.lstm.step_forward
+    assert fused.choose(lstm, np.zeros((1, 1, 1)), "auto").engine == "array"
+
+
+class NotNumPy:
+    """An array of another library, as far as ``find`` looks."""
+
+    dtype = np.dtype(np.float32)
+    shape = (1, 1, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, ">f4", ">f8", np.int64])
+def test_other_types_have_no_kernel(dtype):
+    x = np.zeros((1, 1, 1), dtype)
+    assert find("step", "lstm", x) is None
+    with pytest.raises(RuntimeError, match=rf"'step' computes in float32 or float64, not in {x.dtype}; use 'auto' or 'array'"):
+        fused.choose(lstm, x, "step")
+
+
+def test_other_arrays_have_no_kernel():
+    assert find("step", "lstm", NotNumPy()) is None
+    with pytest.raises(RuntimeError, match=r"'step' has kernels for NumPy arrays, not for test_engines\.NotNumPy"):
+        fused.choose(lstm, NotNumPy(), "step")
+
+
+def test_no_kernel_for_the_engine(rng):
+    layer = LSTM(2, 3, rng=rng, engine="sequence")
+    with pytest.raises(RuntimeError, match=r"'sequence' has no kernel for the lstm cell: .*; use 'auto' or 'array'"):
+        layer.forward(np.zeros((2, 1, 2)))
+
+
+def test_no_kernel_for_a_cell_of_your_own():
+    with pytest.raises(RuntimeError, match="'step' has no kernel for the 'mine' cell: not one of the library"):
+        fused.choose("mine", np.zeros((1, 1, 1)), "step")
+
+
+def test_no_numba(monkeypatch, rng):
+    monkeypatch.setattr(fused, "kernels", lambda: None)
+    with pytest.raises(RuntimeError, match=r"engine 'step' needs Numba.*pip install 'scratchnet\[numba\]'"):
+        LSTM(2, 3, rng=rng, engine="step").forward(np.zeros((2, 1, 2)))
+    LSTM(2, 3, rng=rng).forward(np.zeros((2, 1, 2)))
+
+
+def test_kernels_is_none_without_numba_and_only_then(monkeypatch):
+    assert fused.kernels() is scratchnet_kernels
+    monkeypatch.setitem(sys.modules, "numba", None)  # as Python answers where it is not installed
+    for name in [name for name in sys.modules if name.startswith("scratchnet_kernels")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert fused.kernels() is None
+
+
+def python(code, **environment):
+    """Run ``code`` in a new Python; returns what it printed."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])} | environment
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_numba_is_imported_only_when_asked_for():
+    code = """
+import sys
+import numpy as np
+import scratchnet
+from scratchnet.layers.recurrent import LSTM
+for engine in ("auto", "array", "step"):
+    LSTM(2, 3, rng=np.random.default_rng(0), engine=engine).forward(np.zeros((2, 1, 2)))
+    print(engine, "numba" in sys.modules, "scratchnet_kernels" in sys.modules)
+"""
+    assert python(code).splitlines() == ["auto False False", "array False False", "step True True"]
+
+
+def test_a_debugger_can_enter_every_kernel():
+    """With NUMBA_DISABLE_JIT=1 Python itself runs the loop and the gate math, line by line, to the same numbers."""
+    code = """
+import sys
+import numpy as np
+from scratchnet.cells import CELLS
+from scratchnet_kernels import find
+entered = set()
+def trace(frame, event, argument):
+    entered.add(frame.f_code.co_qualname)
+rng = np.random.default_rng(0)
+for name, cell in CELLS.items():
+    x = rng.standard_normal((2, 3, 2)).astype(np.float32)
+    rest = [rng.standard_normal((3, 4)).astype(np.float32) for _ in cell.STATES]
+    rest += [rng.standard_normal(s).astype(np.float32) for s in cell.param_shapes(2, 4).values()]
+    forward, backward = find("step", name, x)
+    sys.settrace(trace)
+    y, cache = forward(x, *rest)
+    grads = backward(y, cache)
+    sys.settrace(None)
+    want = cell.backward(y, cell.forward(x, *rest)[1])
+    for a, b in zip(grads, want):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        assert a.dtype == np.float32
+print(*entered)
+"""
+    entered = set(python(code, NUMBA_DISABLE_JIT="1").split())
+    math = {"tanh_forward", "tanh_backward", "gates_forward", "gates_backward", "reset_forward", "update_backward"}
+    assert math | {"loops.<locals>.forward", "before_product", "step_backward"} <= entered
+
+
+def test_the_readme_runs():
+    """The example of kernels/README.md prints what its comments say."""
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "kernels" / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    printed = python(example)
+    assert np.array_equal(np.array(printed.replace("[", "").replace("]", "").split(), float), [0.5] * 6 + [0] * 3 + [0.5] * 6)
