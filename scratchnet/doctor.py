@@ -4,6 +4,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -11,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet import __version__, fused
-from scratchnet.cells import CELLS
+from scratchnet.arrays import Array
+from scratchnet.cells import CELLS, Cell
 
 # distribution, import name, what it is for, the extra that brings it (None: always installed)
 PACKAGES = (
@@ -58,7 +60,7 @@ def engines() -> list[Finding]:
     for engine in fused.ENGINES[1:]:
         for name, cell in CELLS.items():
             x = np.zeros((2, 1, 1), np.float32)
-            found.append(_try(f"{engine:<9} {name}", lambda cell=cell, x=x, engine=engine: fused.choose(cell, x, engine).why))
+            found.append(_try(f"{engine:<9} {name}", partial(_why, cell, x, engine)))
     return found
 
 
@@ -74,6 +76,10 @@ def report() -> str:
         width = max(len(finding.what) for finding in findings)
         lines += [f"  {'yes' if f.works else 'no':<3}  {f.what:<{width}}  {f.detail}" for f in findings]
     return "\n".join(lines)
+
+
+def _why(cell: Cell, x: Array, engine: str) -> str:
+    return fused.choose(cell, x, engine).why
 
 
 def _version(distribution: str) -> str:

@@ -1,5 +1,6 @@
 """``scratchnet train``: a one-step forecaster of one column, fitted, measured against two baselines, saved and drawn."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from scratchnet.optim import AdamW
 from scratchnet.series import Series, load_csv
 from scratchnet.train import History, fit, predict
 
-MODELS: dict[str, type[Recurrent] | None] = {"mlp": None, "rnn": RNN, "lstm": LSTM, "gru": GRU}
+MODELS: dict[str, Callable[..., Recurrent] | None] = {"mlp": None, "rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
 class Settings(NamedTuple):
