@@ -23,6 +23,11 @@ class Cell(Protocol):
     OPTIONS: dict[str, tuple[str, ...]]  # keyword of forward -> its allowed values, the default first
 
     @property
+    def Cache(self) -> type[Any]:
+        """The NamedTuple that ``forward`` returns beside y and ``backward`` reads."""
+        ...
+
+    @property
     def Grads(self) -> type[Any]:
         """The NamedTuple that ``backward`` returns: d and the name of each argument, and da."""
         ...

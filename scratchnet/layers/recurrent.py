@@ -5,6 +5,8 @@ backwards in time.  Runs of one layer read the same input, and their outputs sta
 """
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +30,14 @@ class RecurrentCache(NamedTuple):
     masks: list[Array | None]  # dropout behind each layer but the last
     lengths: Array | None  # (N,)
     state_last: State  # where each run ended; of a reversed run this is its state at the first step
+
+
+class RunBackward(NamedTuple):
+    """The backward pass of one run, in the run's own direction of time."""
+
+    dy: Array  # (T, N, H) what arrived at its outputs
+    d_last: State  # (N, H) what arrived at each of its final states
+    grads: Any  # the cell's Grads
 
 
 class Recurrent(Layer):
@@ -166,39 +176,61 @@ class Recurrent(Layer):
         self, dy: Array, cache: RecurrentCache, dstate_last: Sequence[Array] | None = None
     ) -> tuple[Array, State]:
         """As ``backward``, with the gradient that arrives at ``cache.state_last``, and returning that of the initial state."""
-        T, N = len(cache.runs[0].x), cache.runs[0].x.shape[1]
-        d_last = [np.zeros_like(s) if dstate_last is None else s for s in dstate_last or cache.state_last]
-        if dstate_last is not None:
-            self._check_state(dstate_last, cache.state_last, "dstate_last")
-        H = self.hidden_size
-        if self.return_sequences:
-            shape = (N, T, self.output_size) if self.batch_first else (T, N, self.output_size)
-            require_shape("dy", dy, shape, f"the forward pass made {T} steps of {N} sequences and {self.output_size} outputs")
-            dy = dy.swapaxes(0, 1) if self.batch_first else dy
-        else:
-            require_shape("dy", dy, (N, self.output_size), f"the forward pass made one output of {N} sequences")
-            top = len(self.runs) - len(self.directions)
-            d_last[0] = d_last[0].copy()
-            for run in range(len(self.directions)):  # the output was the final h of the last layer's runs, side by side
-                d_last[0][top + run] += dy[:, run * H : (run + 1) * H]
-            dy = np.zeros_like(dy, shape=(T, N, self.output_size))
-        d_first: list[State] = [()] * len(self.runs)
+        results = self.backward_runs(dy, cache, dstate_last)
+        for (layer, direction), run in zip(self.runs, results):
+            for name in self.cell.param_shapes(1, 1):
+                self.grads[f"{name}_l{layer}{direction}"] += getattr(run.grads, f"d{name}")
+        dstate = tuple(np.stack([getattr(run.grads, f"d{name}0") for run in results]) for name in self.cell.STATES)
+        dx = self._input_gradient(results[: len(self.directions)], cache.lengths)
+        return dx.swapaxes(0, 1) if self.batch_first else dx, dstate
+
+    def backward_runs(
+        self, dy: Array, cache: RecurrentCache, dstate_last: Sequence[Array] | None = None
+    ) -> list[RunBackward]:
+        """The backward pass of every run, in the order of ``runs``, with what arrived at each; adds nothing to ``grads``."""
+        dy_layer = self._sequence_gradient(dy, cache)  # first: it checks dy
+        d_last = self._arriving(dy, cache, dstate_last)
+        results: list[RunBackward] = []
         for layer in reversed(range(self.num_layers)):
             if cache.masks[layer] is not None:
-                dy = dy * cache.masks[layer]
-            dx = None
+                dy_layer = dy_layer * cache.masks[layer]
+            both = []
             for number, direction in enumerate(self.directions):
                 run = layer * len(self.directions) + number
-                dy_run = dy[:, :, number * H : (number + 1) * H]
+                dy_run = dy_layer[:, :, number * self.hidden_size : (number + 1) * self.hidden_size]
                 dy_run = reverse(dy_run, cache.lengths) if direction else dy_run
-                grads = cache.backwards[run](dy_run, cache.runs[run], *(d[run] for d in d_last))
-                for name in self.cell.param_shapes(1, 1):
-                    self.grads[f"{name}_l{layer}{direction}"] += getattr(grads, f"d{name}")
-                dx_run = reverse(grads.dx, cache.lengths) if direction else grads.dx
-                dx = dx_run if dx is None else dx + dx_run  # both directions read the same x
-                d_first[run] = tuple(getattr(grads, f"d{name}0") for name in self.cell.STATES)
-            dy = dx
-        return dy.swapaxes(0, 1) if self.batch_first else dy, tuple(np.stack(d) for d in zip(*d_first))
+                arriving = tuple(d[run] for d in d_last)
+                both.append(RunBackward(dy_run, arriving, cache.backwards[run](dy_run, cache.runs[run], *arriving)))
+            results = both + results
+            dy_layer = self._input_gradient(both, cache.lengths)
+        return results
+
+    def _input_gradient(self, both: list[RunBackward], lengths: Array | None) -> Array:
+        """dx of one layer: its runs read the same x, so their gradients add up, each turned back to forward time."""
+        pairs = zip(self.directions, both)
+        return reduce(add, (reverse(run.grads.dx, lengths) if direction else run.grads.dx for direction, run in pairs))
+
+    def _sequence_gradient(self, dy: Array, cache: RecurrentCache) -> Array:
+        """dy as (T, N, outputs), time first; zeros where the layer returns its final state only."""
+        T, N, _ = cache.runs[0].x.shape
+        if not self.return_sequences:
+            require_shape("dy", dy, (N, self.output_size), f"the forward pass made one output of {N} sequences")
+            return np.zeros_like(dy, shape=(T, N, self.output_size))
+        shape = (N, T, self.output_size) if self.batch_first else (T, N, self.output_size)
+        require_shape("dy", dy, shape, f"the forward pass made {T} steps of {N} sequences and {self.output_size} outputs")
+        return dy.swapaxes(0, 1) if self.batch_first else dy
+
+    def _arriving(self, dy: Array, cache: RecurrentCache, dstate_last: Sequence[Array] | None) -> list[Array]:
+        """What arrives at the final states: the caller's gradient, and dy itself where the final h was the output."""
+        if dstate_last is not None:
+            self._check_state(dstate_last, cache.state_last, "dstate_last")
+        given = map(np.zeros_like, cache.state_last) if dstate_last is None else (d.copy() for d in dstate_last)
+        d_last = list(given)
+        if not self.return_sequences:
+            H, top = self.hidden_size, len(self.runs) - len(self.directions)
+            for number in range(len(self.directions)):  # side by side in the output, the last layer's runs
+                d_last[0][top + number] += dy[:, number * H : (number + 1) * H]
+        return d_last
 
     def state_at(self, cache: RecurrentCache, t: int) -> State:
         """The state after t steps of a forward pass, as the next call takes it; t = 0 is the initial state.

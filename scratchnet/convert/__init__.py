@@ -1,0 +1,1 @@
+"""The border to other libraries: their layouts, names and orders end here."""

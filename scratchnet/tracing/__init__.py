@@ -1,0 +1,14 @@
+"""Looking inside: every gate, state and gradient term of one pass, by name.
+
+    t = scratchnet.trace(model, x, target)
+    t                                  a summary
+    t.run["f"]                         the forget gate, (T, N, H)
+    t.run["dh_next"]                   the part of dh that came from the future, (T, N, H)
+    t.save("t.npz"); t.to_html("t.html")
+"""
+
+from scratchnet.tracing.record import trace
+from scratchnet.tracing.run import RunTrace
+from scratchnet.tracing.trace import Trace, load
+
+__all__ = ["RunTrace", "Trace", "load", "trace"]

@@ -1,0 +1,119 @@
+"""Two questions about a run that a single backward pass does not answer: how one step moves the next, and which loss made
+which gradient.  Both are backward passes over a batch made for the purpose, since BPTT is linear in what arrives.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scratchnet.arrays import Array
+from scratchnet.tracing.run import RunTrace
+
+CHUNK = 2**24  # elements of the gate array of one made-up batch: about 130 MB in float64
+
+
+def jacobians(run: RunTrace, sample: int = 0) -> Array:
+    """The Jacobian of each step, (T, S, S): how state t moves with state t-1, for one sequence.
+
+    S is H times the number of states: the LSTM's blocks are [[dh/dh', dh/dc'], [dc/dh', dc/dc']].  Entry [t, j, k] is the
+    derivative of unit j of state t by unit k of state t-1.
+    """
+    cell, H, steps = run.cell, run.H, int(run.lengths[sample])
+    S = H * len(cell.STATES)
+    out = np.empty_like(run.cache.h, shape=(steps, S, S))
+    width = max(1, CHUNK // (S * H * len(cell.GATES)))
+    for start in range(0, steps, width):
+        stop = min(start + width, steps)
+        # A batch of one-step sequences: each step of the chunk, S times, once for each unit that a gradient arrives at.
+        cache = _each_step_alone(run, sample, start, stop, S)
+        unit = np.tile(np.eye(S, dtype=out.dtype), (stop - start, 1))
+        d_last = [unit[:, k * H : (k + 1) * H] for k in range(len(cell.STATES))]
+        grads = cell.backward(np.zeros_like(cache.h[1:]), cache, *d_last)
+        arrived = np.concatenate([getattr(grads, f"d{name}0") for name in cell.STATES], axis=1)
+        out[start:stop] = arrived.reshape(stop - start, S, S)
+    return out
+
+
+def _each_step_alone(run: RunTrace, sample: int, start: int, stop: int, copies: int) -> Any:
+    """The cache of one-step sequences (T=1, N=(stop-start)*copies), one for each step of a chunk, each ``copies`` times."""
+    changed: dict[str, Any] = {"lengths": None}
+    for name, value in run.cache._asdict().items():
+        if name in run.params or isinstance(value, str) or value is None or name == "lengths":
+            continue
+        if name in run.cell.STATES:
+            pair = np.stack([value[start:stop, sample], value[start + 1 : stop + 1, sample]])
+        else:
+            pair = value[None, start:stop, sample]
+        changed[name] = np.repeat(pair, copies, axis=1)
+    return run.cache._replace(**changed)
+
+
+class SingularValues(NamedTuple):
+    """Singular values, largest first, of each step's Jacobian and of the product of all steps from t to the last."""
+
+    of_steps: Array  # (T, S)
+    of_products: Array  # (T, S): how a change of the state before step t moves the final state
+
+
+def singular_values(jacobian: Array) -> SingularValues:
+    """Of the Jacobians (T, S, S) that ``jacobians`` returns.
+
+    Products underflow after some hundred steps; each is scaled while it is built, and the scale put back at the end, so that
+    a value of 1e-300 is still a number.
+    """
+    T, S, _ = jacobian.shape
+    products = np.empty_like(jacobian, shape=(T, S))
+    product, log_scale = np.eye(S, dtype=jacobian.dtype), 0.0
+    for t in reversed(range(T)):
+        product = product @ jacobian[t]
+        size = float(np.max(np.abs(product)))
+        if size > 0:
+            product, log_scale = product / size, log_scale + np.log(size)
+        products[t] = np.linalg.svd(product, compute_uv=False) * np.exp(log_scale)
+    return SingularValues(np.linalg.svd(jacobian, compute_uv=False), products)
+
+
+class Itemised(NamedTuple):
+    """Which loss made which gradient: ``size[t, k]`` is |da| at step t that came from the loss at step ``losses[k]``."""
+
+    losses: Array  # (K,) steps tau
+    size: Array  # (T, K); zero above the diagonal: a loss moves no later step
+
+
+def itemised(run: RunTrace, sample: int = 0, most: int = 100) -> Itemised:
+    """One batched backward pass of one sequence in which entry k of the batch is given the loss at step tau_k alone.
+
+    BPTT is linear in dy, so these gradients add up to the whole.  Steps without a loss of their own are left out; of more than
+    ``most`` the K shown are spread evenly.  A gradient that arrived at the final state counts as the last step's.
+    """
+    if run.dy is None:
+        raise ValueError(f"{run.name} has no gradients to itemise: the trace was made without a target")
+    T, H, states = int(run.lengths[sample]), run.H, run.cell.STATES
+    dy = run.dy[:T, sample]
+    last = [run.d_last[f"d{name}_last"][sample] for name in states]
+    lossy = np.flatnonzero(np.abs(dy).sum(axis=1) + (np.arange(T) == T - 1) * sum(float(np.abs(d).sum()) for d in last))
+    if len(lossy) > most:
+        lossy = lossy[np.unique(np.linspace(0, len(lossy) - 1, most).round().astype(int))]
+    size = np.zeros_like(dy, shape=(T, len(lossy)))
+    width = max(1, CHUNK // (T * H * len(run.cell.GATES)))
+    for start in range(0, len(lossy), width):
+        taus = lossy[start : start + width]
+        cache = _repeated(run, sample, T, len(taus))
+        each = np.zeros_like(dy, shape=(T, len(taus), H))
+        each[taus, np.arange(len(taus))] = dy[taus]
+        ending = (taus == T - 1)[:, None]
+        grads = run.cell.backward(each, cache, *(ending * d for d in last))
+        size[:, start : start + len(taus)] = np.sqrt(np.sum(grads.da * grads.da, axis=2))
+    return Itemised(lossy, size)
+
+
+def _repeated(run: RunTrace, sample: int, T: int, copies: int) -> Any:
+    """The cache of one sequence, ``copies`` times side by side as a batch."""
+    changed: dict[str, Any] = {"lengths": None}
+    for name, value in run.cache._asdict().items():
+        if name in run.params or isinstance(value, str) or value is None or name == "lengths":
+            continue
+        steps = T + 1 if name in run.cell.STATES else T
+        one = value[:steps, sample : sample + 1]
+        changed[name] = np.broadcast_to(one, (steps, copies, value.shape[2]))
+    return run.cache._replace(**changed)

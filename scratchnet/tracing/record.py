@@ -1,0 +1,151 @@
+"""``trace``: one forward and, with a target, one backward pass, recorded.
+
+Nothing is hooked and nothing is run a second way: the layers' caches hold the forward pass, and ``Recurrent.backward_runs``
+returns what arrived at each run and what its cell made of it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from scratchnet.arrays import Array
+from scratchnet.convert.torch import from_torch, is_torch, to_numpy
+from scratchnet.layers import Layer, Recurrent, Sequential
+from scratchnet.losses import LOSSES
+from scratchnet.tracing.run import RunTrace, arriving_gradients
+from scratchnet.tracing.trace import Trace
+
+Loss = Callable[..., tuple[float, Array]]
+
+
+def trace(
+    model: Any, x: Any, target: Any = None, loss: Loss | str | None = None, *, dy: Any = None, state: Any = None,
+    lengths: Any = None, labels: Sequence[str] = (), title: str = "",
+) -> Trace:  # fmt: skip
+    """Record one pass of ``model`` at x: gates, states and, with a target, every gradient term, by name and step.
+
+    ``model``: a recurrent layer, a Sequential with one in it, or a ``torch.nn.RNN / LSTM / GRU``; x as the model takes it.
+    ``target`` and ``loss(y, target) -> (number, dy)``, a function or a name of ``losses.LOSSES``; if only a target is given,
+    the mean squared error, or softmax cross-entropy where the target is whole numbers.  Or ``dy``, the gradient of the output
+    itself, in place of a loss.  Without either the trace has the forward side only, and says so.
+    ``state``, ``lengths`` as in the model's forward.  ``labels``: a text for each step, for figures.  Dropout is off.
+
+    The model's own gradients are left as they were.  Raises TypeError where there is no recurrent layer, ValueError where
+    shapes do not fit, ArithmeticError if the steps' weight gradients did not add up to the whole.
+    """
+    model, x = from_torch(model) if is_torch(model) else model, to_numpy(x)
+    target, dy, state, lengths = (to_numpy(v) for v in (target, dy, state, lengths))
+    if isinstance(state, (tuple, list)):
+        state = type(state)(to_numpy(s) for s in state)
+    if not isinstance(model, Layer) or not model.recurrent:
+        what = f"{type(model).__module__}.{type(model).__name__}"
+        expected = "a recurrent layer, a Sequential with one in it, or a torch.nn.RNN, LSTM or GRU"
+        raise TypeError(f"{what} is not recurrent: expected {expected}")
+    if target is not None and dy is not None:
+        raise ValueError("both a target and dy were given: dy is the gradient that a loss and its target would make")
+    if target is None and loss is not None:
+        raise ValueError("a loss was given but no target")
+    arguments = {"state": state, "lengths": lengths} if isinstance(model, (Recurrent, Sequential)) else {}
+    y, cache = model.forward(x, **{name: value for name, value in arguments.items() if value is not None})
+    value, loss_name = None, None
+    if target is not None:
+        measure, loss_name = _loss(loss, target)
+        value, dy = measure(y, target)
+    found = list(_recurrent_parts(model, cache, dy))
+    runs = {}
+    for prefix, layer, layer_cache, layer_dy in found:
+        results = [None] * len(layer.runs) if layer_dy is None else layer.backward_runs(layer_dy, layer_cache)
+        for (depth, direction), run_cache, result in zip(layer.runs, layer_cache.runs, results):
+            name = f"{prefix}l{depth}{direction}"
+            runs[name] = _record(name, layer, layer.run_params(depth, direction), run_cache, result)
+    labels = tuple(map(str, labels))
+    if labels and len(labels) != next(iter(runs.values())).T:
+        raise ValueError(f"there are {len(labels)} labels but x has {next(iter(runs.values())).T} steps: expected one each")
+    modules = tuple(_as_data(model))
+    return Trace(runs, x, y, target, value, loss_name, labels, modules, title or _title(found))
+
+
+def _loss(loss: Loss | str | None, target: Array) -> tuple[Loss, str]:
+    if loss is None:
+        loss = "softmax_cross_entropy" if np.issubdtype(target.dtype, np.integer) else "mse"
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise ValueError(f"there is no loss {loss!r}: expected one of {', '.join(LOSSES)}")
+        return LOSSES[loss], loss
+    return loss, getattr(loss, "__name__", type(loss).__name__)
+
+
+def _recurrent_parts(
+    model: Layer, cache: Any, dy: Array | None, prefix: str = ""
+) -> list[tuple[str, Recurrent, Any, Array | None]]:
+    """Every recurrent layer of a model, first to last, with its cache and the gradient that arrives at its output."""
+    return _walk(model, cache, dy, prefix)[0]
+
+
+def _walk(
+    model: Layer, cache: Any, dy: Array | None, prefix: str
+) -> tuple[list[tuple[str, Recurrent, Any, Array | None]], Array | None]:
+    if isinstance(model, Recurrent):
+        return [(prefix, model, cache, dy)], dy
+    if not isinstance(model, Sequential):
+        return [], dy
+    found: list[tuple[str, Recurrent, Any, Array | None]] = []
+    with _grads_untouched(model):
+        for (name, layer), layer_cache in zip(reversed(model.layers.items()), reversed(cache.caches)):
+            parts, _ = _walk(layer, layer_cache, dy, f"{prefix}{name}.")
+            found = parts + found
+            dy = None if dy is None else layer.backward(dy, layer_cache)
+    return found, dy
+
+
+class _grads_untouched:
+    """While inside, backward passes may add to the model's gradients; afterwards they are what they were."""
+
+    def __init__(self, model: Layer) -> None:
+        self.model = model
+
+    def __enter__(self) -> None:
+        self.before = {name: grad.copy() for name, grad in self.model.grads.items()}
+
+    def __exit__(self, *_: object) -> None:
+        for name, grad in self.model.grads.items():
+            grad[...] = self.before[name]
+
+
+def _record(name: str, layer: Recurrent, params: dict[str, Array], cache: Any, result: Any) -> RunTrace:
+    cell, params = layer.cell, {key: p.copy() for key, p in params.items()}
+    # Copies: the trace must not change when training goes on and the weights are stepped in place.
+    cache = cache._replace(**{key: params[key] for key in params if key in cache._fields})
+    if result is None:
+        return RunTrace(name, layer.cell_name, params, cache)
+    dy = result.dy
+    if cache.lengths is not None:  # what stands in the padding is not looked at
+        dy = np.where(np.arange(len(dy))[:, None, None] < cache.lengths[:, None], dy, dy.dtype.type(0))
+    d_last = {f"d{state}_last": d for state, d in zip(cell.STATES, result.d_last)}
+    grads = result.grads._asdict()
+    d_next, norms = arriving_gradients(cell, cache, dy, d_last, grads)
+    return RunTrace(name, layer.cell_name, params, cache, dy, d_next, d_last, grads, norms)
+
+
+def _title(found: list[tuple[str, Recurrent, Any, Array | None]]) -> str:
+    parts = []
+    for _, layer, _, _ in found:
+        deep = f" x {layer.num_layers}" if layer.num_layers > 1 else ""
+        parts.append(f"{layer.cell_name.upper()}({layer.input_size}, {layer.hidden_size}){deep}")
+    return ", ".join(parts)
+
+
+def _as_data(model: Layer, prefix: str = "") -> Iterator[dict[str, Any]]:
+    """The model's layers as plain data, in order, for a page that computes them again."""
+    if isinstance(model, Sequential):
+        for name, layer in model.layers.items():
+            yield from _as_data(layer, f"{prefix}{name}.")
+        return
+    facts: dict[str, Any] = {"name": prefix.rstrip("."), "kind": type(model).__name__.lower()}
+    if isinstance(model, Recurrent):
+        facts |= {
+            "kind": "recurrent", "cell": model.cell_name, "options": model.options, "runs": [list(run) for run in model.runs],
+            "batch_first": model.batch_first, "return_sequences": model.return_sequences,
+        }  # fmt: skip
+    yield {**facts, "params": {name: p.copy() for name, p in model.params.items()}}

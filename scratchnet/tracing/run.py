@@ -1,0 +1,164 @@
+"""One cell over one sequence batch, with every number of its forward and backward pass under a name."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from scratchnet.arrays import Array
+from scratchnet.cells import CELLS, Cell
+from scratchnet.tracing import terms
+
+
+@dataclass(frozen=True, eq=False)
+class RunTrace:
+    """A run is one cell applied once: one layer, one direction.  ``run["f"]`` is an array, ``run.names`` are the names.
+
+    Shapes: per step (T, N, H); states h and c (T+1, N, H) with the initial state at 0; x and dx (T, N, D).  A reversed run has
+    its own time: step 0 is the sequence's last.  Beyond a sequence's length states are held and gradient terms are zero.
+
+    Kept are the cell's cache and what arrived from outside; everything else is computed from them when it is asked for.
+    """
+
+    name: str  # "lstm.l0", "l1_reverse"
+    cell_name: str
+    params: dict[str, Array]  # under the cell's own names
+    cache: Any  # the cell's Cache
+    dy: Array | None = None  # (T, N, H) this step's loss's own gradient of h
+    d_next: dict[str, Array] = field(default_factory=dict)  # "dh_next" (T, N, H): what came from the future
+    d_last: dict[str, Array] = field(default_factory=dict)  # "dh_last" (N, H): what arrived at the final state
+    grads: dict[str, Array] = field(default_factory=dict)  # "dx", "dh0", "dW_x", ..., "da": the cell's Grads
+    step_norms: dict[str, Array] = field(default_factory=dict)  # "dW_h" -> (T,) size of what each step adds to it
+
+    @property
+    def cell(self) -> Cell:
+        """The cell's module."""
+        return CELLS[self.cell_name]
+
+    @property
+    def reversed(self) -> bool:
+        """True for a run backwards in time."""
+        return self.name.endswith("_reverse")
+
+    @property
+    def T(self) -> int:
+        """Number of steps."""
+        return int(self.cache.x.shape[0])
+
+    @property
+    def N(self) -> int:
+        """Number of sequences."""
+        return int(self.cache.x.shape[1])
+
+    @property
+    def H(self) -> int:
+        """Number of units."""
+        return int(self.cache.h.shape[2])
+
+    @property
+    def lengths(self) -> Array:
+        """(N,) how many steps of each sequence are real."""
+        return np.full(self.N, self.T) if self.cache.lengths is None else np.asarray(self.cache.lengths)
+
+    @property
+    def has_backward(self) -> bool:
+        """True if the trace was made with a target (or dy), so that there are gradients."""
+        return self.dy is not None
+
+    @cached_property
+    def forward_terms(self) -> dict[str, Array]:
+        """Pre-activations, gates and the parts of each sum, (T, N, H)."""
+        make = terms.FORWARD.get(self.cell_name)
+        if make is not None:
+            return make(self.cache, self.params)
+        gates = getattr(self.cache, "gates", None)
+        return {} if gates is None else terms.blocks(gates, self.cell.GATES)
+
+    @cached_property
+    def backward_terms(self) -> dict[str, Array]:
+        """dh, dc and every term they are sums of, da by gate, (T, N, H); zero where a sequence has ended."""
+        if self.dy is None:
+            return {}
+        make = terms.BACKWARD.get(self.cell_name)
+        if make is None:
+            return {"dh": self.dy + self.d_next["dh_next"], **terms.blocks(self.grads["da"], self.cell.GATES, "da_")}
+        made = make(self.cache, {"dy": self.dy, **self.d_next})
+        if self.cache.lengths is None:
+            return made
+        over = np.arange(self.T)[:, None, None] >= self.lengths[:, None]
+        return {name: np.where(over, 0, term) for name, term in made.items()}
+
+    @cached_property
+    def _arrays(self) -> dict[str, Array]:
+        states = {name: getattr(self.cache, name) for name in self.cell.STATES}
+        forward = {"x": self.cache.x, **states, **self.forward_terms}
+        if self.dy is None:
+            return forward
+        return {**forward, "dy": self.dy, **self.d_next, **self.backward_terms, **self.d_last, **self.grads}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all arrays."""
+        return list(self._arrays)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays
+
+    def __getitem__(self, name: str) -> Array:
+        """An array by name.  KeyError says what is missing, and why."""
+        if name in self._arrays:
+            return self._arrays[name]
+        if self.dy is None and name.startswith("d"):
+            raise KeyError(f"{self.name} has no {name!r}: the trace was made without a target, so there is no backward pass")
+        raise KeyError(f"{self.name} has no {name!r}: it has {', '.join(self._arrays)}")
+
+    def weight_gradients(self, t: int) -> dict[str, Array]:
+        """What step t alone adds to the gradient of each weight, by "dW_x", ...: PyTorch gives only their sum over t."""
+        self._require_backward("weight gradients")
+        if not 0 <= t < self.T:
+            raise IndexError(f"t is {t} but the run has {self.T} steps: expected 0 to {self.T - 1}")
+        arriving = [self.d_next[f"d{name}_next"][t] for name in self.cell.STATES]
+        grads = self.cell.backward(self["dy"][t : t + 1], self.cache.window(t, t + 1), *arriving)
+        return {f"d{name}": getattr(grads, f"d{name}") for name in self.params}
+
+    def _require_backward(self, what: str) -> None:
+        if self.dy is None:
+            raise ValueError(f"{self.name} has no {what}: the trace was made without a target, so there is no backward pass")
+
+
+def arriving_gradients(
+    cell: Cell, cache: Any, dy: Array, d_last: dict[str, Array], grads: dict[str, Array]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """What comes from the future at each step, "dh_next" -> (T, N, H), and the size of each step's weight gradients, (T,).
+
+    The cell's own backward, one step at a time: what it returns for a step's initial state is what the step before receives.
+    Raises ArithmeticError unless the steps' weight gradients add up to the whole ones in ``grads``.
+    """
+    T = len(dy)
+    names = [f"d{name}" for name in cell.param_shapes(1, 1)]
+    d_next = {f"d{name}_next": np.empty_like(dy) for name in cell.STATES}
+    norms = {name: np.empty_like(dy, shape=T) for name in names}
+    total = {name: np.zeros_like(grads[name]) for name in names}
+    arriving = list(d_last.values())
+    for t in reversed(range(T)):
+        for kept, d in zip(d_next.values(), arriving):
+            kept[t] = d
+        step = cell.backward(dy[t : t + 1], cache.window(t, t + 1), *arriving)
+        for name in names:
+            d = getattr(step, name)
+            total[name] += d
+            norms[name][t] = np.linalg.norm(d)
+        arriving = [getattr(step, f"d{name}0") for name in cell.STATES]
+    tolerance = 1e-12 if dy.dtype == np.float64 else 1e-4
+    for name in names:
+        # Against the size of what was added: where steps cancel, the sum has fewer digits than its terms.
+        size = float(np.sum(norms[name])) or 1.0
+        off = float(np.linalg.norm(total[name] - grads[name]))
+        if not off <= tolerance * size:
+            raise ArithmeticError(f"the steps' {name} add up to {off:.1e} beside the whole, of size {size:.1e}")
+    return d_next, norms

@@ -1,0 +1,171 @@
+"""The trace of a whole pass: its runs, its loss, and the file it is saved in."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scratchnet.arrays import Array
+from scratchnet.cells import CELLS
+from scratchnet.tracing.run import RunTrace
+
+FORMAT = 1  # of the .npz; goes up when an older library could not read it
+PARTS = ("params", "cache", "d_next", "d_last", "grads", "step_norms", "outside")  # of a run, in the .npz
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Everything one forward and backward pass of a model computed in its recurrent layers.
+
+    ``runs`` name -> RunTrace, in the order of the forward pass; ``run`` is the last one, the only one of a simple model.
+    """
+
+    runs: dict[str, RunTrace]
+    x: Array  # what the model was given
+    y: Array  # what it answered
+    target: Array | None = None
+    loss: float | None = None
+    loss_name: str | None = None
+    labels: tuple[str, ...] = ()  # a name for each step of the first sequence: characters, dates
+    modules: tuple[dict[str, Any], ...] = ()  # the model's layers as data: kind, options, parameters by name
+    title: str = ""
+
+    @property
+    def run(self) -> RunTrace:
+        """The last run: the top layer, and of a bidirectional one the reversed run."""
+        return next(reversed(self.runs.values()))
+
+    @property
+    def has_backward(self) -> bool:
+        """True if there are gradients: the trace was made with a target or a dy."""
+        return self.run.has_backward
+
+    def __getitem__(self, name: str) -> RunTrace:
+        """A run by name; KeyError names those there are."""
+        if name not in self.runs:
+            raise KeyError(f"the trace has no run {name!r}: it has {', '.join(self.runs)}")
+        return self.runs[name]
+
+    def __str__(self) -> str:
+        first = self.run
+        lines = [f"trace of {self.title or 'a model'}: {first.T} steps, {first.N} sequence{'s' * (first.N > 1)}"]
+        if self.loss is not None:
+            lines[0] += f", {self.loss_name} {self.loss:.6g}"
+        if not self.has_backward:
+            lines.append("no target was given: the forward side is here, all gradients are missing")
+        for run in self.runs.values():
+            lines.append(f"  {run.name}: {run.cell_name}, {run.cache.x.shape[2]} inputs, {run.H} units")
+            for letter in run.cell.GATES if "gates" in run.cache._fields else ():
+                values = run[letter]
+                shut, opened = float(np.mean(np.abs(values) < 0.1)), float(np.mean(np.abs(values) > 0.9))
+                lines.append(f"    {letter}   mean {np.mean(values):6.3f}   below 0.1: {shut:4.0%}   above 0.9: {opened:4.0%}")
+            if run.has_backward:
+                for name in run.cell.STATES:
+                    d = np.linalg.norm(run[f"d{name}"] if f"d{name}" in run else run[f"d{name}_next"], axis=(1, 2))
+                    lines.append(f"    |d{name}|  {d[0]:.2e} at step 0, {d[-1]:.2e} at step {run.T - 1}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<{str(self).splitlines()[0]}>"
+
+    def save(self, path: str | Path) -> None:
+        """Write the trace to ``path`` (.npz): arrays and one JSON text, no pickles."""
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise ValueError(f"path is {path}: expected a name that ends in .npz")
+        arrays: dict[str, Array] = {"x": self.x, "y": self.y}
+        if self.target is not None:
+            arrays["target"] = self.target
+        runs = []
+        for number, run in enumerate(self.runs.values()):
+            parts: dict[str, Mapping[str, Any]] = {
+                "params": run.params, "cache": run.cache._asdict(), "d_next": run.d_next, "d_last": run.d_last,
+                "grads": run.grads, "step_norms": run.step_norms, "outside": {} if run.dy is None else {"dy": run.dy},
+            }  # fmt: skip
+            options = {}
+            for part, values in parts.items():
+                for name, value in values.items():
+                    if part == "cache" and name in run.params:
+                        continue  # the same array
+                    if isinstance(value, str) or value is None:
+                        options[name] = value
+                    else:
+                        arrays[f"{number}/{part}/{name}"] = value
+            runs.append({"name": run.name, "cell": run.cell_name, "options": options})
+        modules = []
+        for number, module in enumerate(self.modules):
+            for name, value in module["params"].items():
+                arrays[f"module{number}/{name}"] = value
+            modules.append({**module, "params": list(module["params"])})
+        about = {
+            "format": FORMAT, "runs": runs, "modules": modules, "loss": self.loss, "loss_name": self.loss_name,
+            "labels": list(self.labels), "title": self.title,
+        }  # fmt: skip
+        np.savez_compressed(path, about=np.array(json.dumps(about)), **{k: _host(v) for k, v in arrays.items()})
+
+    def to_html(self, path: str | Path, **options: Any) -> Path:
+        """Write the stepper, one self-contained page, to ``path``; see ``scratchnet.view.write``."""
+        from scratchnet.view import write
+
+        return write(self, path, **options)
+
+    def _repr_html_(self) -> str:
+        from scratchnet.view import inline
+
+        return inline(self)
+
+
+def load(path: str | Path) -> Trace:
+    """Read a trace from ``path``.
+
+    Raises FileNotFoundError; ValueError where the file is damaged, is no trace, or was written by a newer version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if "about" not in file:
+                raise ValueError(f"{path} is an .npz file but no trace: it has no 'about'")
+            about = json.loads(str(file["about"]))
+            if about["format"] > FORMAT:
+                raise ValueError(
+                    f"{path} is a trace of format {about['format']}, but this version reads up to {FORMAT}: update scratchnet"
+                )
+            arrays = {name: file[name] for name in file.files if name != "about"}
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{path} is damaged or no .npz file: {error}") from None
+    except ValueError as error:
+        if "pickle" in str(error):
+            raise ValueError(f"{path} is no trace: it is not an .npz file of plain arrays") from None
+        raise
+    runs = {}
+    for number, facts in enumerate(about["runs"]):
+        parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+        for name, value in arrays.items():
+            owner, _, rest = name.partition("/")
+            if owner == str(number):
+                part, _, key = rest.partition("/")
+                parts[part][key] = value
+        make: Any = CELLS[facts["cell"]].Cache
+        known = {**facts["options"], **parts["params"], **parts["cache"]}
+        cache = make(**{name: known.get(name) for name in make._fields})
+        runs[facts["name"]] = RunTrace(
+            facts["name"], facts["cell"], parts["params"], cache, parts["outside"].get("dy"), parts["d_next"], parts["d_last"],
+            parts["grads"], parts["step_norms"],
+        )  # fmt: skip
+    modules = tuple(
+        {**module, "params": {name: arrays[f"module{number}/{name}"] for name in module["params"]}}
+        for number, module in enumerate(about["modules"])
+    )
+    return Trace(
+        runs, arrays["x"], arrays["y"], arrays.get("target"), about["loss"], about["loss_name"], tuple(about["labels"]),
+        modules, about["title"],
+    )  # fmt: skip
+
+
+def _host(array: Any) -> Any:
+    return array.get() if hasattr(array, "get") else array
