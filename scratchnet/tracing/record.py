@@ -21,7 +21,7 @@ Loss = Callable[..., tuple[float, Array]]
 
 def trace(
     model: Any, x: Any, target: Any = None, loss: Loss | str | None = None, *, dy: Any = None, state: Any = None,
-    lengths: Any = None, labels: Sequence[str] = (), title: str = "",
+    lengths: Any = None, backward: Callable[..., Any] | None = None, labels: Sequence[str] = (), title: str = "",
 ) -> Trace:  # fmt: skip
     """Record one pass of ``model`` at x: gates, states and, with a target, every gradient term, by name and step.
 
@@ -29,6 +29,8 @@ def trace(
     ``target`` and ``loss(y, target) -> (number, dy)``, a function or a name of ``losses.LOSSES``; if only a target is given,
     the mean squared error, or softmax cross-entropy where the target is whole numbers.  Or ``dy``, the gradient of the output
     itself, in place of a loss.  Without either the trace has the forward side only, and says so.
+    ``backward``: one with the cell's signature that takes the place of its own, a student's, or one with a planted bug; held
+    beside the right trace (``to_html(compare=...)``) it shows where the numbers part.
     ``state``, ``lengths`` as in the model's forward.  ``labels``: a text for each step, for figures.  Dropout is off.
 
     The model's own gradients are left as they were.  Raises TypeError where there is no recurrent layer, ValueError where
@@ -52,13 +54,15 @@ def trace(
     if target is not None:
         measure, loss_name = _loss(loss, target)
         value, dy = measure(y, target)
-    found = list(_recurrent_parts(model, cache, dy))
+    found, _ = _walk(model, cache, dy, "")
     runs = {}
     for prefix, layer, layer_cache, layer_dy in found:
+        if backward is not None:
+            layer_cache = layer_cache._replace(backwards=[backward] * len(layer.runs))
         results = [None] * len(layer.runs) if layer_dy is None else layer.backward_runs(layer_dy, layer_cache)
         for (depth, direction), run_cache, result in zip(layer.runs, layer_cache.runs, results):
             name = f"{prefix}l{depth}{direction}"
-            runs[name] = _record(name, layer, layer.run_params(depth, direction), run_cache, result)
+            runs[name] = _record(name, layer, layer.run_params(depth, direction), run_cache, result, backward)
     labels = tuple(map(str, labels))
     if labels and len(labels) != next(iter(runs.values())).T:
         raise ValueError(f"there are {len(labels)} labels but x has {next(iter(runs.values())).T} steps: expected one each")
@@ -76,16 +80,10 @@ def _loss(loss: Loss | str | None, target: Array) -> tuple[Loss, str]:
     return loss, getattr(loss, "__name__", type(loss).__name__)
 
 
-def _recurrent_parts(
-    model: Layer, cache: Any, dy: Array | None, prefix: str = ""
-) -> list[tuple[str, Recurrent, Any, Array | None]]:
-    """Every recurrent layer of a model, first to last, with its cache and the gradient that arrives at its output."""
-    return _walk(model, cache, dy, prefix)[0]
-
-
 def _walk(
     model: Layer, cache: Any, dy: Array | None, prefix: str
 ) -> tuple[list[tuple[str, Recurrent, Any, Array | None]], Array | None]:
+    """Every recurrent layer of a model, first to last, with its cache and the gradient that arrives at its output."""
     if isinstance(model, Recurrent):
         return [(prefix, model, cache, dy)], dy
     if not isinstance(model, Sequential):
@@ -113,7 +111,9 @@ class _grads_untouched:
             grad[...] = self.before[name]
 
 
-def _record(name: str, layer: Recurrent, params: dict[str, Array], cache: Any, result: Any) -> RunTrace:
+def _record(
+    name: str, layer: Recurrent, params: dict[str, Array], cache: Any, result: Any, backward: Callable[..., Any] | None
+) -> RunTrace:
     cell, params = layer.cell, {key: p.copy() for key, p in params.items()}
     # Copies: the trace must not change when training goes on and the weights are stepped in place.
     cache = cache._replace(**{key: params[key] for key in params if key in cache._fields})
@@ -124,8 +124,9 @@ def _record(name: str, layer: Recurrent, params: dict[str, Array], cache: Any, r
         dy = np.where(np.arange(len(dy))[:, None, None] < cache.lengths[:, None], dy, dy.dtype.type(0))
     d_last = {f"d{state}_last": d for state, d in zip(cell.STATES, result.d_last)}
     grads = result.grads._asdict()
-    d_next, norms = arriving_gradients(cell, cache, dy, d_last, grads)
-    return RunTrace(name, layer.cell_name, params, cache, dy, d_next, d_last, grads, norms)
+    d_next, norms = arriving_gradients(cell, cache, dy, d_last, grads, backward)
+    foreign = backward is not None
+    return RunTrace(name, layer.cell_name, params, cache, dy, d_next, d_last, grads, norms, foreign, backward)
 
 
 def _title(found: list[tuple[str, Recurrent, Any, Array | None]]) -> str:

@@ -31,6 +31,8 @@ class RunTrace:
     d_last: dict[str, Array] = field(default_factory=dict)  # "dh_last" (N, H): what arrived at the final state
     grads: dict[str, Array] = field(default_factory=dict)  # "dx", "dh0", "dW_x", ..., "da": the cell's Grads
     step_norms: dict[str, Array] = field(default_factory=dict)  # "dW_h" -> (T,) size of what each step adds to it
+    foreign: bool = False  # True where another backward than the cell's own made the gradients
+    backward: Any = None  # that backward, while it is at hand: it is not saved
 
     @property
     def cell(self) -> Cell:
@@ -85,6 +87,8 @@ class RunTrace:
         if make is None:
             return {"dh": self.dy + self.d_next["dh_next"], **terms.blocks(self.grads["da"], self.cell.GATES, "da_")}
         made = make(self.cache, {"dy": self.dy, **self.d_next})
+        if self.foreign:
+            made |= terms.blocks(self.grads["da"], self.cell.GATES, "da_")
         if self.cache.lengths is None:
             return made
         over = np.arange(self.T)[:, None, None] >= self.lengths[:, None]
@@ -122,8 +126,10 @@ class RunTrace:
         self._require_backward("weight gradients")
         if not 0 <= t < self.T:
             raise IndexError(f"t is {t} but the run has {self.T} steps: expected 0 to {self.T - 1}")
+        if self.foreign and self.backward is None:
+            raise ValueError(f"{self.name} was made with a backward of its own, which is not saved with a trace")
         arriving = [self.d_next[f"d{name}_next"][t] for name in self.cell.STATES]
-        grads = self.cell.backward(self["dy"][t : t + 1], self.cache.window(t, t + 1), *arriving)
+        grads = (self.backward or self.cell.backward)(self["dy"][t : t + 1], self.cache.window(t, t + 1), *arriving)
         return {f"d{name}": getattr(grads, f"d{name}") for name in self.params}
 
     def _require_backward(self, what: str) -> None:
@@ -132,12 +138,13 @@ class RunTrace:
 
 
 def arriving_gradients(
-    cell: Cell, cache: Any, dy: Array, d_last: dict[str, Array], grads: dict[str, Array]
+    cell: Cell, cache: Any, dy: Array, d_last: dict[str, Array], grads: dict[str, Array], backward: Any = None
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """What comes from the future at each step, "dh_next" -> (T, N, H), and the size of each step's weight gradients, (T,).
 
     The cell's own backward, one step at a time: what it returns for a step's initial state is what the step before receives.
-    Raises ArithmeticError unless the steps' weight gradients add up to the whole ones in ``grads``.
+    ``backward`` replaces the cell's.  Raises ArithmeticError unless the steps' weight gradients add up to the whole ones in
+    ``grads``; of a foreign backward this is not asked.
     """
     T = len(dy)
     names = [f"d{name}" for name in cell.param_shapes(1, 1)]
@@ -148,12 +155,14 @@ def arriving_gradients(
     for t in reversed(range(T)):
         for kept, d in zip(d_next.values(), arriving):
             kept[t] = d
-        step = cell.backward(dy[t : t + 1], cache.window(t, t + 1), *arriving)
+        step = (backward or cell.backward)(dy[t : t + 1], cache.window(t, t + 1), *arriving)
         for name in names:
             d = getattr(step, name)
             total[name] += d
             norms[name][t] = np.linalg.norm(d)
         arriving = [getattr(step, f"d{name}0") for name in cell.STATES]
+    if backward is not None:
+        return d_next, norms
     tolerance = 1e-12 if dy.dtype == np.float64 else 1e-4
     for name in names:
         # Against the size of what was added: where steps cancel, the sum has fewer digits than its terms.

@@ -66,7 +66,8 @@ def gru_forward(c: Any, p: Terms) -> Terms:
     a = c.x @ p["W_x"] + p["b"]
     a[..., : 2 * H] += c.h[:-1] @ p["W_h"][:, : 2 * H]
     a[..., 2 * H :] += gates["r"] * c.m_n
-    return {**blocks(a, "rzn", "a_"), **gates, "m_n": c.m_n, "new": (1 - gates["z"]) * gates["n"], "kept": gates["z"] * c.h[:-1]}
+    parts = {"m_n": c.m_n, "new": (1 - gates["z"]) * gates["n"], "kept": gates["z"] * c.h[:-1]}
+    return {**blocks(a, "rzn", "a_"), **gates, **parts}
 
 
 def gru_backward(c: Any, d: Terms) -> Terms:

@@ -95,7 +95,7 @@ class Trace:
                         options[name] = value
                     else:
                         arrays[f"{number}/{part}/{name}"] = value
-            runs.append({"name": run.name, "cell": run.cell_name, "options": options})
+            runs.append({"name": run.name, "cell": run.cell_name, "options": options, "foreign": run.foreign})
         modules = []
         for number, module in enumerate(self.modules):
             for name, value in module["params"].items():
@@ -125,7 +125,7 @@ def load(path: str | Path) -> Trace:
     Raises FileNotFoundError; ValueError where the file is damaged, is no trace, or was written by a newer version.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             if "about" not in file:
                 raise ValueError(f"{path} is an .npz file but no trace: it has no 'about'")
             about = json.loads(str(file["about"]))
@@ -155,7 +155,7 @@ def load(path: str | Path) -> Trace:
         cache = make(**{name: known.get(name) for name in make._fields})
         runs[facts["name"]] = RunTrace(
             facts["name"], facts["cell"], parts["params"], cache, parts["outside"].get("dy"), parts["d_next"], parts["d_last"],
-            parts["grads"], parts["step_norms"],
+            parts["grads"], parts["step_norms"], facts["foreign"],
         )  # fmt: skip
     modules = tuple(
         {**module, "params": {name: arrays[f"module{number}/{name}"] for name in module["params"]}}

@@ -1,0 +1,119 @@
+"""Looking at training: what single steps of ``fit`` did to gradients, parameters and gates, kept small enough to keep.
+
+    watch = Watch(every=10, probe=x[:8])
+    history = fit(model, x, y, Adam(0.01), epochs=20, rng=rng, clip=1.0, watch=watch)
+    plots.clipping(watch); plots.histograms(watch); plots.histograms(watch, "activations")
+
+A row is what step k met: its gradients before and after clipping, and the parameters *before* it moved them, so that row 0
+shows how the network began.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from scratchnet.arrays import Array
+from scratchnet.clip import norm_of
+from scratchnet.layers import Layer, Recurrent, Sequential
+from scratchnet.tracing.record import trace
+from scratchnet.tracing.terms import blocks
+
+Block = tuple[str, str]  # ("lstm.W_h_l0", "f") or ("head.W", ""): a parameter and a gate's part of it; of a run and its gate
+
+
+class Histogram:
+    """How values were spread at one time after another: counts in equal bins from -limit to limit, the same bins for all.
+
+    The limit is a power of two.  When a value lies outside, it doubles and the bins of all earlier rows are merged two and
+    two, which loses nothing: no count is ever outside, and no range needs to be guessed before training.
+    """
+
+    def __init__(self, bins: int = 64) -> None:
+        if bins < 4 or bins % 4:
+            raise ValueError(f"bins is {bins}: expected a multiple of 4, so that they can be merged two and two")
+        self.bins, self.limit, self.rows = bins, 2.0**-10, list[Array]()
+
+    @property
+    def edges(self) -> Array:
+        """(bins + 1,) from -limit to limit."""
+        return np.linspace(-self.limit, self.limit, self.bins + 1)
+
+    @property
+    def shares(self) -> Array:
+        """(rows, bins): the share of the values in each bin."""
+        counts = np.stack(self.rows).astype(np.float64)
+        return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+    def add(self, values: Array) -> None:
+        """Count one more row.  Values that are NaN or infinite have no bin: the training loop has its own word on them."""
+        values = np.asarray(values.get() if hasattr(values, "get") else values, np.float64).ravel()
+        values = values[np.isfinite(values)]
+        while values.size and np.max(np.abs(values)) > self.limit:
+            self._widen()
+        self.rows.append(np.histogram(values, self.bins, (-self.limit, self.limit))[0])
+
+    def _widen(self) -> None:
+        quarter = self.bins // 4
+        self.rows = [np.pad(row.reshape(-1, 2).sum(axis=1), quarter) for row in self.rows]
+        self.limit *= 2
+
+
+class Watch:
+    """Give it to ``fit``, ``fit_stream`` or ``Trainer`` as ``watch=``; it records every ``every``-th step.
+
+    ``probe``: an input of the model, as its forward takes it, on which the gates are looked at; without one they are not.
+    Norms are Euclidean, of a gate's block of a parameter.  Raises ValueError where ``every`` is below 1.
+    """
+
+    def __init__(self, every: int = 1, probe: Array | None = None, bins: int = 64) -> None:
+        if every < 1:
+            raise ValueError(f"every is {every}: expected at least 1, every step")
+        self.every, self.probe, self.bins = every, probe, bins
+        self.seen = 0  # steps so far, recorded or not
+        self.steps: list[int] = []  # those that were recorded
+        self.before: dict[Block, list[float]] = {}  # gradient norm before clipping, one for each recorded step
+        self.after: dict[Block, list[float]] = {}  # and after
+        self.parameters: dict[str, Histogram] = {}
+        self.activations: dict[Block, Histogram] = {}  # ("lstm.l0", "f") -> the gate on the probe
+        self._before: dict[Block, float] = {}
+
+    def __call__(self, event: str, trainer: Any) -> None:
+        """What the trainer says: "gradients" (there, not clipped), "clipped", "stepped".  Reads ``trainer.model``."""
+        if event == "stepped":
+            self.seen += 1
+        elif self.seen % self.every == 0:
+            norms = {(name, letter): norm_of(grad) for name, letter, grad in gradient_blocks(trainer.model)}
+            if event == "gradients":
+                self._before = norms
+            elif event == "clipped":
+                self._record(trainer.model, norms)
+
+    def _record(self, model: Layer, after: dict[Block, float]) -> None:
+        if self.before and self.before.keys() != after.keys():
+            raise ValueError("the watch has seen another model: make a new Watch for each")
+        self.steps.append(self.seen)
+        for block in after:
+            self.before.setdefault(block, []).append(self._before[block])
+            self.after.setdefault(block, []).append(after[block])
+        for name, values in model.params.items():
+            self.parameters.setdefault(name, Histogram(self.bins)).add(values)
+        if self.probe is not None:
+            for name, run in trace(model, self.probe).runs.items():
+                for letter in run.cell.GATES:
+                    values = run[letter] if "gates" in run.cache._fields else run.cache.h[1:]
+                    self.activations.setdefault((name, letter), Histogram(self.bins)).add(values)
+
+
+def gradient_blocks(model: Layer, prefix: str = "") -> Iterator[tuple[str, str, Array]]:
+    """Each gradient of a model, cut into its gates: ("lstm.W_h_l0", "f", (H, H) view); "" where a parameter has no gates."""
+    if isinstance(model, Sequential):
+        for name, layer in model.layers.items():
+            yield from gradient_blocks(layer, f"{prefix}{name}.")
+        return
+    for name, grad in model.grads.items():
+        if isinstance(model, Recurrent) and grad.shape[-1] == len(model.cell.GATES) * model.hidden_size:
+            for letter, block in blocks(grad, model.cell.GATES).items():
+                yield f"{prefix}{name}", letter, block
+        else:
+            yield f"{prefix}{name}", "", grad

@@ -1,0 +1,238 @@
+"""The micro-steps of each cell: what a reader of the stepper sees happen, one line at a time, forwards and backwards.
+
+Each step names its equation, the library's own lines (found in the cell's file when the page is made, so that they cannot go
+stale), and its terms: a result, the arrays it is made of, and the formula with {names} to be filled in with numbers.
+A name with _prev is the state before the step; "x", "W_x" and the like stand for themselves.
+"""
+
+from inspect import getsource
+from typing import Any, NamedTuple
+
+from scratchnet.cells import CELLS
+
+
+class Term(NamedTuple):
+    """One result of a step, for one unit: "{f} * {c_prev}" with the numbers filled in is its value."""
+
+    result: str
+    formula: str
+
+
+class Step(NamedTuple):
+    """One micro-step."""
+
+    title: str
+    equation: str
+    code: tuple[str, ...]  # the lines of the cell's file that are it
+    terms: tuple[Term, ...]
+
+
+def _sigmoid(letter: str) -> Term:
+    return Term(letter, f"1 / (1 + exp(-{{a_{letter}}}))")
+
+
+def _weights(products: str, code: tuple[str, ...]) -> Step:
+    return Step("weights", products, code, ())
+
+
+SUM = "sum over x and h', the weights of this column, and b"
+WEIGHT_LINES = ("dW_x=x.reshape(T * N, D).T @ flat", "dW_h=h[:-1].reshape(T * N, -1).T @ flat", "db=flat.sum(axis=0)")
+
+FORWARD: dict[str, tuple[Step, ...]] = {
+    "rnn": (
+        Step("pre-activation", "a = x W_x + h' W_h + b", ("a[t] += h[t] @ W_h",), (Term("a_h", SUM),)),
+        Step("hidden state", "h = tanh(a)", ("step(a[t], h[t + 1], nonlinearity)",), (Term("h", "tanh({a_h})"),)),
+    ),
+    "lstm": (
+        Step(
+            "pre-activations", "a = x W_x + h' W_h + b", ("gates[t] += h[t] @ W_h",),
+            tuple(Term(f"a_{g}", SUM) for g in "ifgo"),
+        ),
+        Step(
+            "gates", "i, f, o = sigmoid(a)    g = tanh(a)",
+            ("i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)",),
+            (_sigmoid("i"), _sigmoid("f"), Term("g", "tanh({a_g})"), _sigmoid("o")),
+        ),
+        Step("cell state", "c = f c' + i g", ("c = f * c_prev + i * g",), (Term("c", "{f} * {c_prev} + {i} * {g}"),)),
+        Step("hidden state", "h = o tanh(c)", ("h = o * np.tanh(c)",), (Term("h", "{o} * tanh({c})"),)),
+    ),
+    "gru": (
+        Step(
+            "the memory's part", "m = h' W_h,    m_n = h' W_hn + b_hn", ("m = h[t] @ W_h", "m[:, 2 * H :] += b_hn"),
+            (Term("m_n", "sum over h', the weights of this column, and b_hn"),),
+        ),
+        Step(
+            "gates", "r, z = sigmoid(a + m)", ("r, z = sigmoid(a_r + m_r), sigmoid(a_z + m_z)",),
+            (_sigmoid("r"), _sigmoid("z")),
+        ),
+        Step("candidate", "n = tanh(a_n + r m_n)", ("n = np.tanh(a_n + r * m_n)",), (Term("n", "tanh({a_n})"),)),
+        Step(
+            "hidden state", "h = (1 - z) n + z h'", ("h = (ONE - z) * n + z * h_prev",),
+            (Term("h", "(1 - {z}) * {n} + {z} * {h_prev}"),),
+        ),
+    ),
+    "gru_before": (
+        Step("gates", "r, z = sigmoid(a)", ("r, z = sigmoid(a_r), sigmoid(a_z)",), (_sigmoid("r"), _sigmoid("z"))),
+        Step("the past, reset", "s = r h'", ("return r, z, r * h_prev",), (Term("s", "{r} * {h_prev}"),)),
+        Step(
+            "candidate", "n = tanh(x W_xn + s W_hn + b_n)", ("n += s @ W_hn", "n = np.tanh(a_n)"),
+            (Term("n", "tanh({a_n})"),),
+        ),
+        Step(
+            "hidden state", "h = (1 - z) n + z h'", ("return n, (ONE - z) * n + z * h_prev",),
+            (Term("h", "(1 - {z}) * {n} + {z} * {h_prev}"),),
+        ),
+    ),
+}  # fmt: skip
+
+ARRIVE = Step(
+    "two sources meet in h", "dh = dy + dh_next", ("dh = dy[t] + dh_next",), (Term("dh", "{dy} + {dh_next}"),)
+)  # fmt: skip
+
+BACKWARD: dict[str, tuple[Step, ...]] = {
+    "rnn": (
+        ARRIVE,
+        Step(
+            "through tanh", "da = dh (1 - h^2)", ("step(dh, h[t + 1], da[t], nonlinearity)",),
+            (Term("da_h", "{dh} * (1 - {h}^2)"),),
+        ),
+        _weights("dW_x += x^T da    dW_h += h'^T da    db += da", WEIGHT_LINES),
+        Step(
+            "to the step before", "dh_prev = da W_h^T", ("dh_prev = da[t] @ W_h.T",),
+            (Term("dh_prev", "sum over da and row {j} of W_h"),),
+        ),
+    ),
+    "lstm": (
+        ARRIVE,
+        Step(
+            "through h = o tanh(c), to the output gate", "do = dh tanh(c)", ("da_o = dh * tanh_c * d_sigmoid(o)",),
+            (Term("do", "{dh} * {tanh_c}"),),
+        ),
+        Step(
+            "two sources meet in c", "dc = dh o (1 - tanh(c)^2) + dc_next", ("dc = dh * o * d_tanh(tanh_c) + dc_next",),
+            (Term("dc_from_h", "{dh} * {o} * (1 - {tanh_c}^2)"), Term("dc", "{dc_from_h} + {dc_next}")),
+        ),
+        Step(
+            "through c = f c' + i g, to the gates", "di = dc g    df = dc c'    dg = dc i",
+            ("da_i = dc * g * d_sigmoid(i)", "da_f = dc * c_prev * d_sigmoid(f)", "da_g = dc * i * d_tanh(g)"),
+            (Term("di", "{dc} * {g}"), Term("df", "{dc} * {c_prev}"), Term("dg", "{dc} * {i}")),
+        ),
+        Step(
+            "through sigmoid and tanh, to the pre-activations", "da = d(gate) times the slope, in terms of the gate",
+            ("da_i = dc * g * d_sigmoid(i)", "da_f = dc * c_prev * d_sigmoid(f)", "da_g = dc * i * d_tanh(g)",
+             "da_o = dh * tanh_c * d_sigmoid(o)"),
+            (
+                Term("da_i", "{di} * {i} * (1 - {i})"), Term("da_f", "{df} * {f} * (1 - {f})"),
+                Term("da_g", "{dg} * (1 - {g}^2)"), Term("da_o", "{do} * {o} * (1 - {o})"),
+            ),
+        ),
+        _weights("dW_x += x^T da    dW_h += h'^T da    db += da", WEIGHT_LINES),
+        Step(
+            "to the step before", "dh_prev = da W_h^T    dc_prev = dc f", ("dh_prev = da[t] @ W_h.T", "dc_prev = dc * f"),
+            (Term("dh_prev", "sum over da and row {j} of W_h"), Term("dc_prev", "{dc} * {f}")),
+        ),
+    ),
+    "gru": (
+        ARRIVE,
+        Step(
+            "through h = (1 - z) n + z h'", "dn = dh (1 - z)    dz = dh (h' - n)    directly: dh z",
+            ("da_n = dh * (ONE - z) * d_tanh(n)", "da_z = dh * (h_prev - n) * d_sigmoid(z)", "dh_direct = dh * z"),
+            (Term("dn", "{dh} * (1 - {z})"), Term("dz", "{dh} * ({h_prev} - {n})"), Term("dh_direct", "{dh} * {z}")),
+        ),
+        Step(
+            "through tanh, to a_n", "da_n = dn (1 - n^2)", ("da_n = dh * (ONE - z) * d_tanh(n)",),
+            (Term("da_n", "{dn} * (1 - {n}^2)"),),
+        ),
+        Step(
+            "through r m_n", "dr = da_n m_n    dm_n = da_n r", ("da_r = da_n * m_n * d_sigmoid(r)", "dm_n = da_n * r"),
+            (Term("dr", "{da_n} * {m_n}"), Term("dm_n", "{da_n} * {r}")),
+        ),
+        Step(
+            "through the sigmoids", "da_r = dr r (1 - r)    da_z = dz z (1 - z)",
+            ("da_r = da_n * m_n * d_sigmoid(r)", "da_z = dh * (h_prev - n) * d_sigmoid(z)"),
+            (Term("da_r", "{dr} * {r} * (1 - {r})"), Term("da_z", "{dz} * {z} * (1 - {z})")),
+        ),
+        _weights(
+            "dW_x += x^T da    dW_h += h'^T dm    db += da    db_hn += dm_n",
+            ("dW_x=x.reshape(T * N, D).T @ da_flat", "dW_h=h[:-1].reshape(T * N, H).T @ dm_flat", "db=da_flat.sum(axis=0)",
+             "db_hn=dm_flat[:, 2 * H :].sum(axis=0)"),
+        ),
+        Step(
+            "to the step before", "dh_prev = dm W_h^T + dh z", ("dh_prev = dm[t] @ W_h.T + dh_direct",),
+            (Term("dh_through", "sum over dm and row {j} of W_h"), Term("dh_prev", "{dh_through} + {dh_direct}")),
+        ),
+    ),
+    "gru_before": (
+        ARRIVE,
+        Step(
+            "through h = (1 - z) n + z h'", "dn = dh (1 - z)    dz = dh (h' - n)    directly: dh z",
+            ("da_n = dh * (ONE - z) * d_tanh(n)", "da_z = dh * (h_prev - n) * d_sigmoid(z)", "dh_direct = dh * z"),
+            (Term("dn", "{dh} * (1 - {z})"), Term("dz", "{dh} * ({h_prev} - {n})"), Term("dh_direct", "{dh} * {z}")),
+        ),
+        Step(
+            "through tanh, to a_n", "da_n = dn (1 - n^2)", ("da_n = dh * (ONE - z) * d_tanh(n)",),
+            (Term("da_n", "{dn} * (1 - {n}^2)"),),
+        ),
+        Step(
+            "through s W_hn and s = r h'", "ds = da_n W_hn^T    dr = ds h'    to h': ds r",
+            ("ds = da_n @ W_hn.T", "da_r = ds * h_prev * d_sigmoid(r)", "dh_reset = ds * r"),
+            (Term("ds", "sum over da_n and row {j} of W_hn"), Term("dr", "{ds} * {h_prev}"), Term("dh_reset", "{ds} * {r}")),
+        ),
+        Step(
+            "through the sigmoids", "da_r = dr r (1 - r)    da_z = dz z (1 - z)",
+            ("da_r = ds * h_prev * d_sigmoid(r)", "da_z = dh * (h_prev - n) * d_sigmoid(z)"),
+            (Term("da_r", "{dr} * {r} * (1 - {r})"), Term("da_z", "{dz} * {z} * (1 - {z})")),
+        ),
+        _weights(
+            "dW_x += x^T da    dW_h(r, z) += h'^T da    dW_hn += s^T da_n    db += da",
+            ("dW_h[:, : 2 * H] = h_prev.T @ flat[:, : 2 * H]", "dW_h[:, 2 * H :] = s_flat.T @ flat[:, 2 * H :]"),
+        ),
+        Step(
+            "to the step before", "dh_prev = (da_r, da_z) W_h^T + ds r + dh z",
+            ("dh_prev = da[t, :, : 2 * H] @ W_hrz.T + dh_past_gates",),
+            (Term("dh_through", "sum over da_r, da_z and row {j} of W_h"),
+             Term("dh_prev", "{dh_through} + {dh_reset} + {dh_direct}")),
+        ),
+    ),
+}  # fmt: skip
+
+
+def as_data(cell_name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The steps of a cell with line numbers, as the page takes them; empty lists for a cell that has none written down.
+
+    Raises ValueError where a code line is not in the cell's file.
+    """
+    lines = getsource(CELLS[cell_name]).splitlines()  # type: ignore[arg-type]
+    made = {}
+    for direction, table in (("forward", FORWARD), ("backward", BACKWARD)):
+        made[direction] = [
+            {
+                "title": step.title,
+                "equation": step.equation,
+                "code": [[_line_of(code, lines, cell_name), code] for code in step.code],
+                "terms": [[_option(term.result, options), _option(term.formula, options)] for term in step.terms],
+            }
+            for step in (_with_option(step, options) for step in table.get(cell_name, ()))
+        ]
+    return {**made, "file": f"scratchnet/cells/{cell_name}.py"}
+
+
+def _with_option(step: Step, options: dict[str, Any]) -> Step:
+    """The relu form of the RNN has another equation for the same lines."""
+    if options.get("nonlinearity") != "relu":
+        return step
+    step = step._replace(title=step.title.replace("tanh", "relu"), equation=step.equation.replace("tanh(a)", "relu(a)"))
+    return step._replace(equation=step.equation.replace("(1 - h^2)", "where h > 0, else 0"))
+
+
+def _option(text: str, options: dict[str, Any]) -> str:
+    if options.get("nonlinearity") != "relu":
+        return text
+    return text.replace("tanh({a_h})", "max({a_h}, 0)").replace("(1 - {h}^2)", "[{h} > 0]")
+
+
+def _line_of(code: str, lines: list[str], cell_name: str) -> int:
+    for number, line in enumerate(lines, start=1):
+        if code in line:
+            return number
+    raise ValueError(f"{code!r} is not a line of cells/{cell_name}.py")

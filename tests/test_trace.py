@@ -1,0 +1,376 @@
+"""A trace's numbers: against the backward pass, against central differences, and against PyTorch, step by step."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+from test_layers import RECURRENT
+
+import scratchnet
+from scratchnet.convert.torch import from_torch
+from scratchnet.gradcheck import numeric_gradient
+from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Sequential, Tanh
+from scratchnet.losses import mse, softmax_cross_entropy
+from scratchnet.tracing import Trace
+from scratchnet.tracing.jacobian import itemised, jacobians, singular_values
+
+
+def random_model(kind, rng, **options):
+    model = Sequential(rec=RECURRENT[kind](2, 4, rng=rng, **options), head=Linear(8 if options.get("bidirectional") else 4, 1, rng=rng))
+    for p in model.params.values():
+        p += 0.3 * rng.standard_normal(p.shape)
+    return model
+
+
+def random_trace(kind, rng, lengths=None, T=6, N=3, **options):
+    model = random_model(kind, rng, **options)
+    x = rng.standard_normal((T, N, 2))
+    return model, scratchnet.trace(model, x, rng.standard_normal((T, N, 1)), lengths=lengths)
+
+
+@pytest.mark.parametrize("lengths", [None, [6, 1, 4]], ids=["full", "ragged"])
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_terms_add_up_to_what_backward_made(kind, lengths, rng):
+    """da by gate is da; what a step sends back is what the step before receives; gates follow from pre-activations."""
+    _, trace = random_trace(kind, rng, lengths, num_layers=2, bidirectional=True)
+    assert list(trace.runs) == ["rec.l0", "rec.l0_reverse", "rec.l1", "rec.l1_reverse"]
+    for run in trace.runs.values():
+        alive = np.arange(run.T)[:, None, None] < run.lengths[:, None]
+        by_gate = np.concatenate([run[f"da_{g}"] for g in run.cell.GATES], axis=2)
+        np.testing.assert_allclose(by_gate, run["da"], atol=1e-14)
+        np.testing.assert_allclose(run["dh"], np.where(alive, run["dy"] + run["dh_next"], 0), atol=1e-15)
+        for state in run.cell.STATES:
+            if f"d{state}_prev" in run:
+                arrived = np.where(alive[1:], run[f"d{state}_prev"][1:], run[f"d{state}_next"][1:])
+                np.testing.assert_allclose(run[f"d{state}_next"][:-1], arrived, atol=1e-14)
+                np.testing.assert_allclose(run[f"d{state}0"], run[f"d{state}_prev"][0], atol=1e-14)
+            np.testing.assert_array_equal(run[f"d{state}_next"][-1], run[f"d{state}_last"])
+        for letter in run.cell.GATES:
+            a = np.where(alive, run[f"a_{letter}"], 0)
+            gate = run["h"][1:] if letter == "h" else run[letter]
+            squash = {"h": np.tanh, "g": np.tanh, "n": np.tanh}.get(letter, lambda a: 1 / (1 + np.exp(-a)))
+            if kind == "rnn relu":
+                squash = lambda a: np.maximum(a, 0)  # noqa: E731
+            np.testing.assert_allclose(np.where(alive, gate, 0), np.where(alive, squash(a), 0), atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "gru before"])
+def test_sums_of_the_forward_pass(kind, rng):
+    _, trace = random_trace(kind, rng)
+    run = trace.run
+    if kind == "lstm":
+        np.testing.assert_allclose(run["kept"] + run["written"], run["c"][1:], rtol=1e-13)
+        np.testing.assert_allclose(run["o"] * run["tanh_c"], run["h"][1:], rtol=1e-13)
+    else:
+        np.testing.assert_allclose(run["new"] + run["kept"], run["h"][1:], rtol=1e-13)
+
+
+@pytest.mark.parametrize("lengths", [None, [6, 1, 4]], ids=["full", "ragged"])
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_the_steps_weight_gradients_add_up_to_the_whole(kind, lengths, rng):
+    model, trace = random_trace(kind, rng, lengths, num_layers=2, bidirectional=True)
+    model.zero_grad()
+    y, cache = model.forward(trace.x, lengths=lengths)
+    model.backward(mse(y, trace.target)[1], cache)
+    for name, run in trace.runs.items():
+        steps = [run.weight_gradients(t) for t in range(run.T)]
+        for d in steps[0]:
+            total = sum(step[d] for step in steps)
+            whole = model.grads[f"rec.{d[1:]}_{name.removeprefix('rec.')}"]
+            assert np.linalg.norm(total - whole) <= 1e-12 * max(1, np.linalg.norm(whole))
+            np.testing.assert_allclose([np.linalg.norm(step[d]) for step in steps], run.step_norms[d], rtol=1e-12)
+
+
+def test_the_assertion_on_the_sum_can_fail(rng, monkeypatch):
+    """A backward pass whose weight gradient forgets a step is found out."""
+    from scratchnet.tracing import run as module
+
+    _, trace = random_trace("lstm", rng)
+    run = trace.run
+    wrong = {**run.grads, "dW_h": run.grads["dW_h"] * 1.001}
+    with pytest.raises(ArithmeticError, match="the steps' dW_h add up to"):
+        module.arriving_gradients(run.cell, run.cache, run.dy, run.d_last, wrong)
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_what_comes_from_the_future_is_the_numeric_gradient(kind, rng):
+    """The gradient of the state after step t, of the loss of all later steps, by central differences."""
+    model, trace = random_trace(kind, rng, T=5, N=2)
+    layer, run = model.layers["rec"], trace.run
+    for t in range(4):
+        state = tuple(getattr(run.cache, name)[t + 1][None].copy() for name in run.cell.STATES)
+
+        def loss(t=t, state=state):
+            y, _ = layer.forward(trace.x[t + 1 :], state=state)
+            return float(np.sum(y * run["dy"][t + 1 :]))
+
+        for name, s in zip(run.cell.STATES, state):
+            np.testing.assert_allclose(run[f"d{name}_next"][t], numeric_gradient(loss, s)[0], atol=1e-8)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_a_torch_module_is_traced_with_its_own_numbers(kind, num_layers, bidirectional):
+    torch.manual_seed(0)
+    extra = {"nonlinearity": "relu"} if kind == "RNN" and num_layers == 2 else {}
+    module = getattr(torch.nn, kind)(3, 5, num_layers=num_layers, bidirectional=bidirectional, batch_first=True, dtype=torch.float64, **extra)
+    x = torch.randn(2, 7, 3, dtype=torch.float64, requires_grad=True)
+    target = torch.randn(2, 7, 10 if bidirectional else 5, dtype=torch.float64)
+    y, last = module(x)
+    loss = torch.nn.functional.mse_loss(y, target)
+    loss.backward()
+    trace = scratchnet.trace(module, x, target)
+    assert trace.loss == pytest.approx(loss.item(), rel=1e-12)
+    np.testing.assert_allclose(trace.y, y.detach().numpy(), atol=1e-10)
+    final = last[0] if kind == "LSTM" else last
+    for number, run in enumerate(trace.runs.values()):
+        np.testing.assert_allclose(run["h"][-1], final[number].detach().numpy(), atol=1e-10)
+        end = run.name
+        np.testing.assert_allclose(run["dW_x"], getattr(module, f"weight_ih_{end}").grad.numpy().T, atol=1e-10)
+        np.testing.assert_allclose(run["dW_h"], getattr(module, f"weight_hh_{end}").grad.numpy().T, atol=1e-10)
+        np.testing.assert_allclose(run["db"], getattr(module, f"bias_ih_{end}").grad.numpy(), atol=1e-10)
+        assert np.linalg.norm(sum(run.weight_gradients(t)["dW_h"] for t in range(7)) - run["dW_h"]) < 1e-12
+    first = [run for run in trace.runs.values() if run.name.startswith("l0")]
+    dx = first[0]["dx"] + (first[1]["dx"][::-1] if bidirectional else 0)
+    np.testing.assert_allclose(dx, x.grad.numpy().swapaxes(0, 1), atol=1e-10)
+
+
+def test_every_step_equals_a_loop_of_lstm_cells():
+    """c at each step, and the gradients of h and c at each step, which nn.LSTM does not give: from an LSTMCell loop."""
+    torch.manual_seed(1)
+    module = torch.nn.LSTM(2, 4, dtype=torch.float64)
+    cell = torch.nn.LSTMCell(2, 4, dtype=torch.float64)
+    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        getattr(cell, name).data.copy_(getattr(module, f"{name}_l0").data)
+    x, target = torch.randn(6, 3, 2, dtype=torch.float64), torch.randn(6, 3, 4, dtype=torch.float64)
+    h, c = torch.zeros(3, 4, dtype=torch.float64), torch.zeros(3, 4, dtype=torch.float64)
+    hs, cs = [], []
+    for t in range(6):
+        h, c = cell(x[t], (h, c))
+        h.retain_grad(), c.retain_grad()
+        hs.append(h), cs.append(c)
+    torch.nn.functional.mse_loss(torch.stack(hs), target).backward()
+    run = scratchnet.trace(module, x, target).run
+    for t in range(6):
+        np.testing.assert_allclose(run["c"][t + 1], cs[t].detach().numpy(), atol=1e-10)
+        np.testing.assert_allclose(run["dh"][t], hs[t].grad.numpy(), atol=1e-10)
+        np.testing.assert_allclose(run["dc"][t], cs[t].grad.numpy(), atol=1e-10)
+
+
+def test_torch_modules_that_cannot_be_converted(rng):
+    with pytest.raises(TypeError, match=r"torch.nn.modules.linear.Linear cannot be converted: expected torch.nn.RNN"):
+        from_torch(torch.nn.Linear(2, 3))
+    with pytest.raises(ValueError, match="proj_size=2"):
+        from_torch(torch.nn.LSTM(3, 4, proj_size=2))
+    no_bias = torch.nn.GRU(2, 3, bias=False, dtype=torch.float64)
+    x = rng.standard_normal((4, 1, 2))
+    np.testing.assert_allclose(from_torch(no_bias).forward(x)[0], no_bias(torch.from_numpy(x))[0].detach().numpy(), atol=1e-12)
+
+
+def test_without_a_target_the_forward_side_is_there(rng):
+    model = random_model("lstm", rng)
+    trace = scratchnet.trace(model, rng.standard_normal((5, 1, 2)))
+    assert not trace.has_backward
+    assert trace.run["f"].shape == (5, 1, 4)
+    assert "no target was given: the forward side is here, all gradients are missing" in str(trace)
+    with pytest.raises(KeyError, match="no 'dh_next': the trace was made without a target"):
+        trace.run["dh_next"]
+    with pytest.raises(ValueError, match="no weight gradients: the trace was made without a target"):
+        trace.run.weight_gradients(0)
+    with pytest.raises(ValueError, match="no gradients to itemise"):
+        itemised(trace.run)
+    with pytest.raises(KeyError, match="has no 'q': it has x, h, c"):
+        trace.run["q"]
+    with pytest.raises(KeyError, match=r"the trace has no run 'l7': it has rec\.l0"):
+        trace["l7"]
+
+
+def test_dy_in_place_of_a_loss(rng):
+    layer = GRU(2, 3, rng=rng)
+    x, dy = rng.standard_normal((5, 2, 2)), rng.standard_normal((5, 2, 3))
+    trace = scratchnet.trace(layer, x, dy=dy)
+    np.testing.assert_array_equal(trace.run["dy"], dy)
+    assert trace.loss is None
+    assert list(trace.runs) == ["l0"]
+
+
+def test_losses_by_target_by_name_and_by_function(rng):
+    model = Sequential(rec=RNN(2, 3, return_sequences=False, rng=rng), head=Linear(3, 4, rng=rng))
+    x, labels = rng.standard_normal((5, 2, 2)), np.array([1, 3])
+    trace = scratchnet.trace(model, x, labels)
+    assert trace.loss_name == "softmax_cross_entropy"
+    assert trace.loss == softmax_cross_entropy(trace.y, labels)[0]
+    assert not trace.run["dy"].any()  # all of the gradient arrives at the final state
+    assert trace.run["dh_last"].any()
+    target = rng.standard_normal((2, 4))
+    assert scratchnet.trace(model, x, target, "mae").loss_name == "mae"
+    assert scratchnet.trace(model, x, target, lambda y, t: mse(y, t)).loss == mse(trace.y, target)[0]
+    with pytest.raises(ValueError, match="there is no loss 'msa': expected one of mse, mae"):
+        scratchnet.trace(model, x, target, "msa")
+
+
+def test_the_models_gradients_are_left_alone(rng):
+    model = random_model("gru", rng)
+    for g in model.grads.values():
+        g[...] = 7
+    trace = scratchnet.trace(model, rng.standard_normal((5, 1, 2)), rng.standard_normal((5, 1, 1)))
+    assert all((g == 7).all() for g in model.grads.values())
+    before = trace.run["dW_h"].copy(), trace.run["a_z"].copy(), trace.run.weight_gradients(2)["dW_h"]
+    for p in model.params.values():
+        p += 1  # training goes on; the trace is of then
+    for after, then in zip((trace.run["dW_h"], trace.run["a_z"], trace.run.weight_gradients(2)["dW_h"]), before):
+        np.testing.assert_array_equal(after, then)
+
+
+def test_nested_models_and_two_recurrent_layers(rng):
+    model = Sequential(enc=Sequential(a=LSTM(2, 3, rng=rng), drop=Dropout(0.5, rng=rng)), b=GRU(3, 4, rng=rng), act=Tanh(), head=Linear(4, 1, rng=rng))
+    x, target = rng.standard_normal((5, 2, 2)), rng.standard_normal((5, 2, 1))
+    trace = scratchnet.trace(model, x, target)
+    assert list(trace.runs) == ["enc.a.l0", "b.l0"]
+    model.zero_grad()
+    y, cache = model.forward(x)
+    model.backward(mse(y, target)[1], cache)
+    np.testing.assert_allclose(trace["enc.a.l0"]["dW_h"], model.grads["enc.a.W_h_l0"], rtol=1e-12)
+    np.testing.assert_allclose(trace["b.l0"]["dW_h"], model.grads["b.W_h_l0"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_saved_and_loaded_it_is_the_same(kind, rng, tmp_path):
+    _, trace = random_trace(kind, rng, [6, 2, 4], num_layers=2, bidirectional=True)
+    trace.save(tmp_path / "t.npz")
+    again = scratchnet.load_trace(tmp_path / "t.npz")
+    assert str(again) == str(trace)
+    assert again.modules[1]["kind"] == "linear"
+    np.testing.assert_array_equal(again.modules[1]["params"]["W"], trace.modules[1]["params"]["W"])
+    for name, run in trace.runs.items():
+        other = again[name]
+        assert other.names == run.names
+        for array in run:
+            np.testing.assert_array_equal(other[array], run[array])
+        np.testing.assert_array_equal(other.weight_gradients(1)["dW_x"], run.weight_gradients(1)["dW_x"])
+        assert other.step_norms.keys() == run.step_norms.keys()
+
+
+def test_files_that_are_no_traces(rng, tmp_path):
+    _, trace = random_trace("lstm", rng)
+    good = tmp_path / "good.npz"
+    trace.save(good)
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"broken.npz is damaged or no .npz file"):
+        scratchnet.load_trace(broken)
+    broken.write_bytes(b"not a zip at all")
+    with pytest.raises(ValueError, match=r"broken.npz is"):
+        scratchnet.load_trace(broken)
+    broken.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"broken.npz is damaged"):
+        scratchnet.load_trace(broken)
+    np.savez(broken, a=np.ones(3))
+    with pytest.raises(ValueError, match=r"is an \.npz file but no trace"):
+        scratchnet.load_trace(broken)
+    with np.load(good) as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays["about"])) | {"format": 99}
+    np.savez(broken, **(arrays | {"about": np.array(json.dumps(about))}))
+    with pytest.raises(ValueError, match="is a trace of format 99, but this version reads up to 1: update scratchnet"):
+        scratchnet.load_trace(broken)
+    with pytest.raises(FileNotFoundError):
+        scratchnet.load_trace(tmp_path / "none.npz")
+    with pytest.raises(ValueError, match=r"expected a name that ends in .npz"):
+        trace.save(tmp_path / "t.bin")
+
+
+def test_what_cannot_be_traced(rng):
+    x, target = rng.standard_normal((4, 1, 2)), rng.standard_normal((4, 1, 3))
+    with pytest.raises(TypeError, match=r"scratchnet.layers.linear.Linear is not recurrent: expected a recurrent layer"):
+        scratchnet.trace(Linear(2, 3, rng=rng), x)
+    with pytest.raises(TypeError, match=r"builtins\.dict is not recurrent"):
+        scratchnet.trace({}, x)
+    with pytest.raises(TypeError, match=r"torch.nn.modules.linear.Linear cannot be converted"):
+        scratchnet.trace(torch.nn.Linear(2, 3), x)
+    layer = LSTM(2, 3, rng=rng)
+    with pytest.raises(ValueError, match="both a target and dy were given"):
+        scratchnet.trace(layer, x, target, dy=target)
+    with pytest.raises(ValueError, match="a loss was given but no target"):
+        scratchnet.trace(layer, x, loss="mse")
+    with pytest.raises(ValueError, match="there are 3 labels but x has 4 steps"):
+        scratchnet.trace(layer, x, labels="abc")
+    with pytest.raises(IndexError, match="t is 4 but the run has 4 steps: expected 0 to 3"):
+        scratchnet.trace(layer, x, target).run.weight_gradients(4)
+
+
+def test_a_large_trace_is_quick(rng):
+    """T=1000, H=256 builds its arrays in under 2 s (the quickest of three: others may be on the cores)."""
+    layer = LSTM(16, 256, rng=rng, dtype=np.float32)
+    x, dy = rng.standard_normal((1000, 1, 16)).astype(np.float32), rng.standard_normal((1000, 1, 256)).astype(np.float32)
+    seconds = []
+    while len(seconds) < 3 and (not seconds or min(seconds) > 2):
+        started = time.perf_counter()
+        run = scratchnet.trace(layer, x, dy=dy).run
+        assert len([run[name] for name in run.names]) > 30
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 2
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_jacobians_are_the_numeric_ones(kind, rng):
+    model, trace = random_trace(kind, rng, T=4, N=2)
+    layer, run = model.layers["rec"], trace.run
+    J = jacobians(run, sample=1)
+    states = run.cell.STATES
+    for t in range(4):
+        for k in range(len(states)):
+            for unit in range(4):
+                ends = []
+                for sign in (1, -1):
+                    state = [getattr(run.cache, name)[t][None, 1:2].copy() for name in states]
+                    state[k][0, 0, unit] += sign * 1e-6
+                    _, cache = layer.forward(trace.x[t : t + 1, 1:2], state=state)
+                    ends.append(np.concatenate([s[0, 0] for s in cache.state_last]))
+                np.testing.assert_allclose(J[t][:, k * 4 + unit], (ends[0] - ends[1]) / 2e-6, atol=1e-8)
+
+
+def test_the_product_of_jacobians_is_how_the_gradient_travels(rng):
+    """dL/dstate_0 = (J_T ... J_1)^T dL/dstate_T for a loss on the final state; singular values by plain multiplication."""
+    layer = LSTM(2, 3, return_sequences=False, rng=rng)
+    run = scratchnet.trace(layer, rng.standard_normal((5, 1, 2)), dy=rng.standard_normal((1, 3))).run
+    J = jacobians(run)
+    product = np.linalg.multi_dot(J[::-1])
+    last = np.concatenate([run["dh_last"][0], run["dc_last"][0]])
+    np.testing.assert_allclose(product.T @ last, np.concatenate([run["dh0"][0], run["dc0"][0]]), atol=1e-14)
+    values = singular_values(J)
+    np.testing.assert_allclose(values.of_products[0], np.linalg.svd(product, compute_uv=False), rtol=1e-8, atol=1e-15)
+    np.testing.assert_allclose(values.of_steps[2], np.linalg.svd(J[2], compute_uv=False), rtol=1e-12)
+    tiny = singular_values(np.tile(1e-30 * np.eye(2), (9, 1, 1))).of_products[:, 0]
+    np.testing.assert_allclose(tiny[-9:], [1e-270, 1e-240, 1e-210, 1e-180, 1e-150, 1e-120, 1e-90, 1e-60, 1e-30], rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_itemised_gradients_are_those_of_each_loss_alone(kind, rng):
+    _, trace = random_trace(kind, rng, [6, 3, 5])
+    run = trace.run
+    for sample, length in enumerate([6, 3, 5]):
+        matrix = itemised(run, sample)
+        assert list(matrix.losses) == list(range(length))
+        for k, tau in enumerate(matrix.losses):
+            alone = np.zeros_like(run.dy)
+            alone[tau, sample] = run.dy[tau, sample]
+            da = run.cell.backward(alone, run.cache).da
+            np.testing.assert_allclose(matrix.size[:, k], np.linalg.norm(da[:length, sample], axis=1), atol=1e-14)
+            assert not matrix.size[tau + 1 :, k].any()
+
+
+def test_summary_counts_saturated_gates(rng):
+    layer = LSTM(1, 2, rng=rng)
+    for p in layer.params.values():
+        p[...] = 0
+    layer.params["b_l0"][...] = [9, -9, 9, 9, 0, 0, 9, -9]  # i: open, shut; f: open, open; g: 0; o: open, shut
+    text = str(scratchnet.trace(layer, np.zeros((3, 1, 1)), dy=np.ones((3, 1, 2))))
+    assert text.splitlines()[0] == "trace of LSTM(1, 2): 3 steps, 1 sequence"
+    assert "i   mean  0.500   below 0.1:  50%   above 0.9:  50%" in text
+    assert "f   mean  1.000   below 0.1:   0%   above 0.9: 100%" in text
+    assert "|dc|" in text
+    assert isinstance(scratchnet.trace(layer, np.zeros((3, 1, 1))), Trace)

@@ -1,0 +1,460 @@
+"""The stepper page: what stands in it, and what it does in a browser."""
+
+import base64
+import json
+import math
+import re
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_layers import RECURRENT
+
+import scratchnet
+from scratchnet.cells import CELLS, variants
+from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, ReLU, Sequential, Tanh
+from scratchnet.view import inline, page, steps
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+
+
+def small_trace(rng, kind="lstm", T=6, N=1, H=4, labels=(), **options):
+    rec = RECURRENT[kind](2, H, rng=rng, **options)
+    model = Sequential(rec=rec, head=Linear(rec.output_size, 1, rng=rng))
+    for p in model.params.values():
+        p += 0.3 * rng.standard_normal(p.shape)
+    return scratchnet.trace(model, rng.standard_normal((T, N, 2)), rng.standard_normal((T, N, 1)), labels=labels)
+
+
+def data_of(text):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+
+
+def unpack(packed):
+    return np.frombuffer(base64.b64decode(packed["data"]), packed["type"]).reshape(packed["shape"])
+
+
+# ---- what stands in the page ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("label", "name", "options"), [(v[0], v[0].split()[0], v[2]) for v in variants()], ids=[v[0] for v in variants()])
+def test_micro_steps_quote_lines_that_are_there(label, name, options):
+    data = steps.as_data(name, options)
+    lines = Path(CELLS[name].__file__).read_text(encoding="utf-8").splitlines()
+    assert data["forward"]
+    assert data["backward"][0]["equation"] == "dh = dy + dh_next"
+    for step in data["forward"] + data["backward"]:
+        assert step["code"]
+        for number, code in step["code"]:
+            assert code in lines[number - 1]
+
+
+def test_the_lstms_backward_walk_is_the_seven_steps():
+    titles = [step["equation"] for step in steps.as_data("lstm", {})["backward"]]
+    assert [t.split("    ")[0] for t in titles] == [
+        "dh = dy + dh_next", "do = dh tanh(c)", "dc = dh o (1 - tanh(c)^2) + dc_next", "di = dc g",
+        "da = d(gate) times the slope, in terms of the gate", "dW_x += x^T da", "dh_prev = da W_h^T",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_formulas_with_the_numbers_filled_in_are_the_values(kind, rng):
+    """Each formula is evaluated for every step and unit, and must give the trace's own number."""
+    run = small_trace(rng, kind).run
+    options = {name: getattr(run.cache, name) for name in run.cell.OPTIONS}
+    data = steps.as_data(run.cell_name, options)
+
+    def number(name, t, j):
+        if name.endswith("_prev") and name[:-5] in run.cell.STATES:
+            return float(run[name[:-5]][t, 0, j])
+        return float(run[name][t + 1 if name in run.cell.STATES else t, 0, j])
+
+    checked = 0
+    for step in data["forward"] + data["backward"]:
+        for result, formula in step["terms"]:
+            if formula.startswith("sum over"):
+                continue
+            for t in range(run.T):
+                for j in range(run.H):
+                    text = re.sub(r"\{(\w+)\}", lambda m, t=t, j=j: f"({number(m[1], t, j)!r})", formula)
+                    text = text.replace("^", "**").replace("[", "(").replace("]", ")")
+                    value = eval(text, {"tanh": math.tanh, "exp": math.exp, "max": max})
+                    assert value == pytest.approx(number(result, t, j), rel=1e-12, abs=1e-15), (result, formula)
+                    checked += 1
+    assert checked > 0
+
+
+def test_a_page_is_one_file_that_fetches_nothing(rng):
+    text = page(small_trace(rng))
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
+    assert not re.search(r"@import|src=|@@", text)
+
+
+def test_its_arrays_are_the_traces(rng):
+    trace = small_trace(rng, "gru", num_layers=2, bidirectional=True, N=3)
+    data = data_of(page(trace, sequence=2))["traces"][0]
+    assert [run["name"] for run in data["runs"]] == list(trace.runs)
+    for packed, run in zip(data["runs"], trace.runs.values()):
+        for name, array in packed["arrays"].items():
+            np.testing.assert_array_equal(unpack(array), run[name][:, 2])
+    assert data["model"]["editable"]
+
+
+def test_size_and_what_is_left_out(rng):
+    """T=100, H=64 in full within two million bytes; more is sampled, and said."""
+    model = Sequential(rec=LSTM(8, 64, rng=rng), head=Linear(64, 1, rng=rng))
+    text = page(scratchnet.trace(model, rng.standard_normal((100, 1, 8)), rng.standard_normal((100, 1, 1))))
+    assert len(text.encode()) <= 2_000_000
+    (run,) = data_of(text)["traces"][0]["runs"]
+    assert run["H"] == 64
+    assert not run["sampled"]
+    assert run["arrays"]["h"]["type"] == "f8"
+    model = Sequential(rec=LSTM(8, 128, rng=rng), head=Linear(128, 1, rng=rng))
+    trace = scratchnet.trace(model, rng.standard_normal((600, 1, 8)), rng.standard_normal((600, 1, 1)))
+    text = page(trace)
+    assert len(text.encode()) <= 2_000_000
+    data = data_of(text)["traces"][0]
+    (run,) = data["runs"]
+    assert run["sampled"]
+    assert any(f"{run['H']} of 128 units are shown" in note for note in data["notes"])
+    assert any("cannot be edited" in note for note in data["notes"])
+    np.testing.assert_allclose(unpack(run["arrays"]["dc"]), trace.run["dc"][:, 0][:, run["units"]], rtol=1e-6)
+
+
+def test_a_very_long_trace_shows_its_end(rng):
+    layer = GRU(1, 16, rng=rng, dtype=np.float32)
+    data = data_of(page(scratchnet.trace(layer, np.ones((20_000, 1, 1), np.float32))))["traces"][0]
+    (run,) = data["runs"]
+    assert run["first"] + run["T"] == 20_000
+    assert any("steps are shown" in note for note in data["notes"])
+
+
+def test_labels_cannot_end_the_data(rng):
+    evil = ["</script><script>document.title='hacked'</script>", "<img src=x onerror=alert(1)>", "a", "b", "c", "&amp;"]
+    text = page(small_trace(rng, labels=evil), names=["</title><script>1</script>"])
+    assert text.count("</script>") == 2  # the page's own: the data's and the script's
+    assert "<img" not in text
+    assert data_of(text)["traces"][0]["labels"] == evil
+
+
+def test_bad_arguments(rng):
+    trace = small_trace(rng, N=2)
+    with pytest.raises(ValueError, match="sequence is 2 but the trace has 2 sequences: expected 0 to 1"):
+        page(trace, sequence=2)
+    with pytest.raises(ValueError, match="there are 1 names but 2 traces"):
+        page(trace, compare=trace, names=["a"])
+    with pytest.raises(KeyError, match="the trace has no run 'top'"):
+        page(trace, runs=["top"])
+
+
+def test_what_the_page_cannot_compute_it_says(rng):
+    model = Sequential(rec=LSTM(2, 4, rng=rng), act=scratchnet_layer("gelu"), head=Linear(4, 1, rng=rng))
+    x, target = rng.standard_normal((4, 1, 2)), rng.standard_normal((4, 1, 1))
+    for trace, note in [
+        (scratchnet.trace(model, x, target), "cannot compute a gelu layer"),
+        (scratchnet.trace(LSTM(2, 4, rng=rng), x), "made without a target and a loss"),
+        (scratchnet.trace(LSTM(2, 1, rng=rng), x, target, lambda y, t: (0.0, y - t)), "does not know the loss <lambda>"),
+    ]:
+        data = data_of(page(trace))["traces"][0]
+        assert data["model"] is None
+        assert any(note in n for n in data["notes"])
+
+
+def scratchnet_layer(name):
+    from scratchnet.layers import ACTIVATIONS
+
+    return ACTIVATIONS[name]()
+
+
+def test_in_a_notebook_it_is_an_iframe_of_its_own(rng):
+    trace = small_trace(rng)
+    text = trace._repr_html_()
+    assert text == inline(trace)
+    assert text.startswith('<iframe srcdoc="&lt;!DOCTYPE html&gt;')
+    assert 'sandbox="allow-scripts"' in text
+
+
+# ---- in a browser --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, driven; its console and its network requests are logged."""
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("needs Chromium and its driver on the path (Debian: chromium, chromium-driver)")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+                     "disable-component-update", "disable-sync", "window-size=1400,1200"):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(service=Service(DRIVER), options=options)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Writes a trace's page, opens it from disk, and checks afterwards that nothing was complained of or fetched."""
+
+    def open_page(trace, fragment="", **options):
+        path = trace.to_html(tmp_path / "page.html", **options)
+        browser.get("about:blank")
+        browser.get(path.as_uri() + fragment)
+        return browser
+
+    yield open_page
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    requests = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert [url for url in requests if not url.startswith(("file:", "about:", "data:"))] == []
+
+
+def press(driver, *keys):
+    """Type keys at the page itself."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(driver).send_keys(*keys).perform()
+
+
+def shown(driver, result):
+    """The full-precision value of a term of the micro-step on display."""
+    return float(driver.find_element("css selector", f'.term[data-result="{result}"]').get_attribute("data-value"))
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_walking_backwards_by_keyboard_shows_the_traces_numbers(kind, opened, rng):
+    """From the last step to t=0, every micro-step of every step, each term compared."""
+    trace = small_trace(rng, kind, T=4)
+    driver, run = opened(trace), trace.run
+    walk = steps.as_data(run.cell_name, {})["backward"]
+    press(driver, "\ue015")  # arrow down: unit 1
+    for t in reversed(range(4)):
+        for number, step in enumerate(walk):
+            assert driver.find_element("id", "clock").text == f"t = {t} of 3"
+            assert driver.find_element("css selector", ".title").text.startswith(f"backward step {number + 1} of {len(walk)}")
+            for result, _ in step["terms"]:
+                assert shown(driver, result) == pytest.approx(run[result][t, 0, 1], rel=1e-12, abs=1e-16), (t, result)
+            press(driver, " ")
+    assert driver.find_element("id", "clock").text == "t = 0 of 3"  # the walk ends there
+
+
+def test_numeric_gradients_beside_ours(opened, rng):
+    driver = opened(small_trace(rng, "lstm"), "#t=2&unit=3&walk=backward&step=2")
+    numeric = float(driver.find_element("css selector", '.term[data-result="dc"] [data-numeric]').get_attribute("data-numeric"))
+    assert numeric == pytest.approx(shown(driver, "dc"), abs=1e-9)
+    made = driver.execute_script("""
+        const { Engine, panes } = window.scratchnet, { run, trace } = panes[0], worst = {};
+        for (const [name, q] of [["dh", "h"], ["dh_next", "h_next"], ["dc", "c"], ["dc_next", "c_next"], ["da_i", "a_i"], ["df", "f"], ["do", "o"], ["dx", "x"]])
+            for (let t = 0; t < run.T; t++) for (let j = 0; j < run.width(name); j++)
+                worst[name] = Math.max(worst[name] || 0, Math.abs(Engine.numericGradient(trace.engine, 0, run.name, q, t, j) - run.get(name, t, j)));
+        return worst;""")
+    assert len(made) == 8
+    assert max(made.values()) < 1e-8
+
+
+MODELS = {
+    "stacked, both directions, ragged": lambda rng: (
+        Sequential(rec=LSTM(2, 3, num_layers=2, bidirectional=True, rng=rng), head=Linear(6, 1, rng=rng)), (5, 3, 2), (5, 3, 1), {"lengths": [5, 2, 4]}, "mse",
+    ),
+    "gru, final state, tanh": lambda rng: (
+        Sequential(rec=GRU(2, 3, return_sequences=False, bidirectional=True, rng=rng), act=Tanh(), drop=Dropout(0.5, rng=rng), head=Linear(6, 2, rng=rng)), (5, 3, 2), (3, 2), {"lengths": [5, 2, 4]}, "mae",
+    ),
+    "gru before, batch first": lambda rng: (
+        Sequential(rec=GRU(2, 3, reset_after=False, batch_first=True, rng=rng), act=ReLU(), head=Linear(3, 2, rng=rng)), (3, 5, 2), (3, 5, 2), {}, "huber",
+    ),
+    "rnn relu, two layers of them": lambda rng: (
+        Sequential(a=RNN(2, 3, nonlinearity="relu", rng=rng), b=LSTM(3, 2, rng=rng), head=Linear(2, 1, rng=rng)), (5, 2, 2), (5, 2, 1), {}, "binary_cross_entropy",
+    ),
+    "classes of each step": lambda rng: (
+        Sequential(rec=RNN(2, 3, rng=rng), head=Linear(3, 4, rng=rng)), (5, 2, 2), "classes", {"state": "random"}, "softmax_cross_entropy",
+    ),
+    "a bare layer": lambda rng: (LSTM(2, 3, rng=rng), (5, 2, 2), (5, 2, 3), {}, "mse"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_javascript_computes_what_python_computed(name, opened, rng):
+    """Loss, every forward and backward array of every run and sequence, and the weights' gradients."""
+    model, x_shape, target_shape, arguments, loss = MODELS[name](rng)
+    for p in model.params.values():
+        p += 0.3 * rng.standard_normal(p.shape)
+    x = rng.standard_normal(x_shape)
+    target = rng.integers(0, 4, (5, 2)) if target_shape == "classes" else np.abs(rng.standard_normal(target_shape)) % 1
+    if arguments.get("state"):
+        arguments = {"state": [tuple(rng.standard_normal(s.shape) for s in model.layers["rec"].initial_state(x))]}
+    trace = scratchnet.trace(model, x, target, loss, **arguments)
+    driver = opened(trace)
+    made = driver.execute_script("""
+        const { Engine, panes } = window.scratchnet, done = Engine.compute(panes[0].trace.engine);
+        return { loss: done.loss, sequences: done.sequences.map(s => Object.fromEntries(Object.entries(s.runs).map(
+            ([name, { q, d }]) => [name, Object.fromEntries(Object.entries({ ...q, ...d }).map(([k, v]) => [k, Array.from(v)]))]))) };""")
+    assert made["loss"] == pytest.approx(trace.loss, rel=1e-12)
+    compared = set()
+    weights = {name: {} for name in trace.runs}
+    for n, runs in enumerate(made["sequences"]):
+        for run_name, arrays in runs.items():
+            run = trace.runs[run_name]
+            length = run.lengths[n]
+            for key, values in arrays.items():
+                if key.startswith("dW") or key in ("db", "db_hn"):
+                    weights[run_name][key] = weights[run_name].get(key, 0) + np.array(values)
+                    continue
+                ours = run[key][n] if key in ("dh0", "dc0") else run[key][:, n][: length + (key in run.cell.STATES)]
+                np.testing.assert_allclose(np.array(values).reshape(ours.shape), ours, rtol=1e-10, atol=1e-13, err_msg=f"{run_name} {key}")
+                compared.add(key)
+    assert {"h", "dh", "dh_prev", "dx", "dy", "x"} <= compared
+    for run_name, sums in weights.items():
+        for key, total in sums.items():
+            np.testing.assert_allclose(total.reshape(trace.runs[run_name][key].shape), trace.runs[run_name][key], rtol=1e-10, atol=1e-13)
+
+
+def test_changing_a_weight_by_hand_changes_the_loss_to_pythons(opened, rng):
+    rec = GRU(2, 4, rng=rng)
+    model = Sequential(rec=rec, head=Linear(4, 1, rng=rng))
+    x, target = rng.standard_normal((5, 2, 2)), rng.standard_normal((5, 2, 1))
+    driver = opened(scratchnet.trace(model, x, target))
+
+    def change(tensor, row, column, value):
+        form = driver.find_element("css selector", ".edit form")
+        driver.execute_script(
+            "const [tensor, row, col, value] = arguments[0].querySelectorAll('select, input');"
+            "tensor.value = arguments[1]; row.value = arguments[2]; col.value = arguments[3]; tensor.dispatchEvent(new Event('change'));"
+            "value.value = arguments[4]; arguments[0].requestSubmit();",
+            form, tensor, row, column, value,
+        )  # fmt: skip
+        return float(driver.find_element("css selector", ".edit output").get_attribute("data-value"))
+
+    rec.params["W_h_l0"][2, 7] = 1.5
+    changed = scratchnet.trace(model, x, target)
+    assert change("rec.l0 W_h", 2, 7, 1.5) == pytest.approx(changed.loss, rel=1e-12)
+    assert float(driver.find_element("css selector", ".loss").get_attribute("data-value")) == pytest.approx(changed.loss, rel=1e-12)
+    press(driver, "\ue00c")  # escape, and the keyboard is the page's again
+    driver.execute_script("document.activeElement.blur()")
+    assert shown(driver, "dh") == pytest.approx(changed.run["dh"][4, 0, 0], rel=1e-10)
+    x[3, 0, 1] = -2
+    assert change("input x", 3, 1, -2) == pytest.approx(scratchnet.trace(model, x, target).loss, rel=1e-12)
+    driver.find_element("xpath", "//button[text()='as it was']").click()
+    assert driver.find_element("css selector", ".loss").text.startswith("mse ")
+    assert "was" not in driver.find_element("css selector", ".loss").text
+
+
+def test_evil_labels_are_only_text(opened, rng):
+    evil = ["</script><script>document.title='hacked'</script>", "<img src=x onerror=document.title='hacked'>", "a", "b", "c", "d"]
+    driver = opened(small_trace(rng, labels=evil), "#t=0", names=["<b>bold</b>"])
+    press(driver, "\ue007")  # enter: pin
+    assert "hacked" not in driver.title
+    assert "</script>" in driver.find_element("id", "pins").text
+    assert driver.find_element("tag name", "h1").text == "<b>bold</b>"
+    assert driver.find_elements("css selector", "main img, h1 b") == []
+
+
+def test_the_address_reopens_the_same_step(opened, rng):
+    trace = small_trace(rng, "lstm", num_layers=2)
+    driver = opened(trace)
+    press(driver, "r", "\ue012", "\ue012", "\ue015", " ", " ")  # next run, two steps earlier, next unit, two micro-steps
+    fragment = driver.execute_script("return location.hash")
+    assert fragment == "#run=1&t=3&unit=1&walk=backward&step=2"
+    value = shown(driver, "dc")
+    driver = opened(trace, fragment)
+    assert driver.find_element("id", "clock").text == "t = 3 of 5"
+    assert shown(driver, "dc") == value == pytest.approx(trace["rec.l1"]["dc"][3, 0, 1], rel=1e-12)
+
+
+def test_keys_and_pointer(opened, rng):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    trace = small_trace(rng, "lstm")
+    driver = opened(trace)
+    press(driver, "f", "\ue011")  # forward, Home
+    assert driver.find_element("id", "clock").text == "t = 0 of 5"
+    assert driver.find_element("css selector", ".title").text.startswith("forward step 1 of 4: pre-activations")
+    press(driver, " ", " ", " ", " ")  # through the four, and on at the next step
+    assert driver.find_element("id", "clock").text == "t = 1 of 5"
+    press(driver, "\ue010", "b")  # End, backward
+    assert driver.find_element("id", "clock").text == "t = 5 of 5"
+    heat = driver.find_element("css selector", 'canvas[data-map="dc"]')
+    box = heat.size
+    hover = ActionChains(driver).move_to_element_with_offset(heat, -box["width"] // 2 + int(box["width"] * 2.5 / 6), -box["height"] // 2 + int(box["height"] * 1.5 / 4))
+    hover.perform()
+    tip = driver.find_element("id", "tip").text
+    assert "dc[t=2, unit 1] = " in tip
+    assert "= dc_from_h + dc_next" in tip
+    assert "numeric gradient" in tip
+    hover.click().perform()
+    assert driver.find_element("id", "clock").text == "t = 2 of 5"
+    press(driver, "\ue007")
+    assert "t=2, unit 1: dh = " in driver.find_element("id", "pins").text
+    press(driver, "\ue00c")
+    assert driver.find_element("id", "pins").text == ""
+    press(driver, "?")
+    assert driver.find_element("id", "keys").is_displayed()
+    press(driver, "\ue00c")
+    theme = driver.execute_script("return document.documentElement.dataset.theme")
+    press(driver, "t")
+    assert driver.execute_script("return document.documentElement.dataset.theme") != theme
+
+
+def test_two_traces_side_by_side(opened, rng):
+    """An LSTM and an RNN, stepped together."""
+    a, b = small_trace(rng, "lstm"), small_trace(rng, "rnn tanh")
+    driver = opened(a, compare=b, names=["LSTM", "RNN"])
+    press(driver, "\ue012")
+    terms = driver.find_elements("css selector", '.term[data-result="dh"]')
+    assert [float(t.get_attribute("data-value")) for t in terms] == pytest.approx([a.run["dh"][4, 0, 0], b.run["dh"][4, 0, 0]], rel=1e-12)
+    assert [e.text for e in driver.find_elements("css selector", ".name b")] == ["LSTM", "RNN"]
+
+
+def test_a_planted_bug_beside_the_right_cell(opened, rng):
+    """What the comparison is for: where dc_next is forgotten the numbers part, and the numeric gradient is with the right one."""
+    from scratchnet.course import mistakes
+
+    model = Sequential(rec=LSTM(2, 4, rng=rng), head=Linear(4, 1, rng=rng))
+    x, target = rng.standard_normal((5, 1, 2)), rng.standard_normal((5, 1, 1))
+    planted = mistakes.plant(next(m for m in mistakes.load() if m.id == "lstm-dc-next-forgotten"))
+    right, wrong = (scratchnet.trace(model, x, target, backward=b) for b in (None, planted.backward))
+    np.testing.assert_array_equal(wrong.run["da_f"][4], right.run["da_f"][4])  # at the last step nothing has been forgotten yet
+    assert np.abs(wrong.run["da_f"][3] - right.run["da_f"][3]).max() > 1e-6
+    driver = opened(right, "#t=2&step=4", compare=wrong, names=["right", "wrong"])
+    terms = driver.find_elements("css selector", '.term[data-result="da_f"]')
+    values = [float(term.get_attribute("data-value")) for term in terms]
+    numeric = [float(term.find_element("css selector", "[data-numeric]").get_attribute("data-numeric")) for term in terms]
+    assert values == pytest.approx([right.run["da_f"][2, 0, 0], wrong.run["da_f"][2, 0, 0]], rel=1e-12)
+    assert numeric == pytest.approx([values[0], values[0]], abs=1e-9)
+    assert "another backward than the cell's own" in driver.find_elements("css selector", ".name")[1].text
+
+
+def test_without_a_target_the_page_walks_forward(opened, rng):
+    driver = opened(scratchnet.trace(LSTM(2, 3, rng=rng), rng.standard_normal((4, 1, 2))))
+    assert driver.find_element("css selector", ".title").text.startswith("forward step 1")
+    assert not driver.find_element("id", "backward").is_enabled()
+    assert "no gradients" in driver.find_element("css selector", ".notes + .notes").text
+
+
+def test_a_large_page_opens_quickly(opened, rng):
+    model = Sequential(rec=LSTM(8, 64, rng=rng), head=Linear(64, 1, rng=rng))
+    trace = scratchnet.trace(model, rng.standard_normal((100, 1, 8)), rng.standard_normal((100, 1, 1)))
+    started = time.perf_counter()
+    driver = opened(trace)
+    press(driver, "\ue012")
+    assert shown(driver, "dh") == pytest.approx(trace.run["dh"][98, 0, 0], rel=1e-12)
+    assert time.perf_counter() - started < 20
+
+
+@pytest.mark.parametrize("width", [420, 900, 1400])
+def test_nothing_runs_out_of_the_window(width, opened, rng):
+    driver = opened(small_trace(rng, "gru"))
+    driver.set_window_size(width, 900)
+    try:
+        assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    finally:
+        driver.set_window_size(1400, 1200)
