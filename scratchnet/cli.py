@@ -1,4 +1,4 @@
-"""The command line: ``scratchnet demo | gradcheck | train | doctor``, the same as ``python -m scratchnet``."""
+"""The command line: ``scratchnet demo | gradcheck | train | plot | doctor``, the same as ``python -m scratchnet``."""
 
 import argparse
 import sys
@@ -47,15 +47,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     train.add_argument("--out", type=Path, default=Path("out"), help="folder for weights, history and picture")
     train.set_defaults(run=run_train)
 
+    plot = commands.add_parser(
+        "plot", help="figures of a saved trace",
+        description="Draw a trace that was saved with scratchnet.trace(model, x, target).save('trace.npz').",
+    )  # fmt: skip
+    plot.add_argument("trace", type=Path, metavar="TRACE.npz")
+    kinds = "gates, saturation, gradients, itemised, jacobians, weights, text, or all that the trace allows (default)"
+    plot.add_argument("--kind", default="all", help=kinds)
+    plot.add_argument("--run", dest="of_run", metavar="NAME", help="which run of the trace; by default the last")
+    plot.add_argument("--sample", type=int, metavar="N", help="which sequence of the batch, counted from 0")
+    plot.add_argument("--k1", type=int, help="itemised: the steps from window to window of truncated BPTT, to draw them in")
+    plot.add_argument("--k2", type=int, help="itemised: how far each window goes back (default: k1)")
+    plot.add_argument("--unit", type=int, metavar="N", help="text: which unit; by default the one that moves most")
+    plot.add_argument("--out", type=Path, help="file (.png, .pdf, .svg), of all kinds the folder; default: the trace's name")
+    plot.set_defaults(run=run_plot)
+
+    view = commands.add_parser("view", help="a saved trace as a page that steps through it, forwards and backwards")
+    view.add_argument("trace", type=Path, help="a file written by trace.save()")
+    view.add_argument("--compare", type=Path, help="a second trace, shown beside the first")
+    view.add_argument("--names", nargs="+", default=[], help="what to call the trace, or the two")
+    view.add_argument("--sequence", type=int, default=0, help="which sequence of the batch (default: 0)")
+    view.add_argument("--run", dest="runs", nargs="+", help="only these runs, such as lstm.l0 (default: all)")
+    view.add_argument("--out", type=Path, help="the page to write (default: the trace's name with .html)")
+    view.set_defaults(run=run_view)
+
     doctor = commands.add_parser("doctor", help="what is installed, what works here, what to install for the rest")
     doctor.set_defaults(run=run_doctor)
 
     chosen = parser.parse_args(arguments)
     try:
         status: int = chosen.run(chosen)
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, KeyError, FileNotFoundError, FloatingPointError) as error:
         # What the user can mend is a sentence; anything else keeps its traceback.
-        print(f"scratchnet: {error}", file=sys.stderr)
+        print(f"scratchnet: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 1
     return status
 
@@ -94,6 +118,31 @@ def run_train(chosen: argparse.Namespace) -> int:
 
     settings = Settings(**{name: getattr(chosen, name) for name in Settings._fields})
     run(chosen.data, chosen.column, chosen.missing, settings, chosen.out)
+    return 0
+
+
+def run_plot(chosen: argparse.Namespace) -> int:
+    """``scratchnet plot``."""
+    from scratchnet.plots import kinds
+    from scratchnet.tracing import load
+
+    every = chosen.kind == "all"
+    out = chosen.out or Path(chosen.trace.stem + ("" if every else f"-{chosen.kind}.png"))
+    for line in kinds.write(
+        load(chosen.trace), chosen.kind, out, run=chosen.of_run, sample=chosen.sample, k1=chosen.k1, k2=chosen.k2,
+        unit=chosen.unit,
+    ):  # fmt: skip
+        print(line)
+    return 0
+
+
+def run_view(chosen: argparse.Namespace) -> int:
+    """``scratchnet view``."""
+    from scratchnet.tracing import load
+
+    compare = None if chosen.compare is None else load(chosen.compare)
+    out = chosen.out or chosen.trace.with_suffix(".html")
+    print(load(chosen.trace).to_html(out, compare=compare, names=chosen.names, sequence=chosen.sequence, runs=chosen.runs))
     return 0
 
 

@@ -54,6 +54,7 @@ class Memory(NamedTuple):
     seconds: float
     gates: Array  # (T, N, G*H) on a few fresh sequences; the RNN has its h there
     x: Array  # (T, N, 2) those sequences
+    cells: Array | None = None  # (T+1, N, H) the cell state on them, where the network has one
 
 
 # ---- 1  gradients --------------------------------------------------------------------------------------------------------
@@ -160,7 +161,7 @@ def adding_problem(name: str, max_steps: int = 2500, units: int = 32, batch: int
     run = rec.forward(few)[1].runs[0]
     test = mse(model.forward(fresh[0])[0], fresh[1])[0]
     gates = getattr(run, "gates", run.h[1:])
-    return Memory(name, losses, test, gradient_by_step(model, *fresh), before, seconds, gates, few)
+    return Memory(name, losses, test, gradient_by_step(model, *fresh), before, seconds, gates, few, getattr(run, "c", None))
 
 
 def gradient_by_step(model: Sequential, x: Array, y: Array) -> Array:
@@ -255,6 +256,7 @@ def draw(sunspots: Forecasts, rnn: Memory, lstm: Memory, out: Path) -> list[Path
     H = lstm.gates.shape[2] // 4
     # The units whose input gate answers most to the marks stand on top.
     order = np.argsort(-np.abs(lstm.gates[marks, 0, :H].mean(axis=0) - np.median(lstm.gates[:, 0, :H], axis=0)))
+    states = {} if lstm.cells is None else {"c": lstm.cells}
     figures = {
         "forecast.png": plots.forecast(
             sunspots.years, truth[:, 0], {f"{name}, {variance[name]:.3f}": f[:, 0] for name, f in forecasts.items()},
@@ -267,8 +269,8 @@ def draw(sunspots: Forecasts, rnn: Memory, lstm: Memory, out: Path) -> list[Path
             title=f"Adding two marked numbers out of {STEPS_BACK}",
         ),
         "gates.png": plots.gates(
-            lstm.gates, "ifgo", inputs=values, marks=marks, order=order,
-            title="An LSTM that has learned to add: how its gates answer to the two marked numbers",
+            lstm.gates, "ifgo", states=states, inputs=values, marks=marks, order=order,
+            title="An LSTM that has learned to add: its gates at the two marked numbers, and its memory",
         ),
         "gradients.png": plots.gradient_norms(
             {label: norms / norms[-1] for label, norms in (

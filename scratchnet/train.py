@@ -22,6 +22,7 @@ from scratchnet.layers import Layer, Recurrent
 from scratchnet.losses import mse
 
 Loss = Callable[..., tuple[float, Array]]
+Watcher = Callable[[str, "Trainer"], None]  # told "gradients" (before clipping), "clipped", "stepped"; see tracing.watch
 
 
 class TrainingDiverged(FloatingPointError):
@@ -62,11 +63,13 @@ class History:
 class Trainer:
     """One update of a model's weights at a time, recorded and guarded.  ``fit`` and ``fit_stream`` are loops over it."""
 
-    def __init__(self, model: Layer, optimizer: Any, clip: float | None = None, clip_by: str = "global") -> None:
+    def __init__(
+        self, model: Layer, optimizer: Any, clip: float | None = None, clip_by: str = "global", watch: Watcher | None = None
+    ) -> None:
         if clip_by not in CLIPS:
             raise ValueError(f"clip_by is {clip_by!r}: expected one of {', '.join(CLIPS)}")
         self.model, self.optimizer, self.clip, self.clip_by = model, optimizer, clip, clip_by
-        self.history = History()
+        self.watch, self.history = watch, History()
 
     def step(self, x: Array, target: Array, loss: Loss, **arguments: Any) -> float:
         """Forward, loss, backward, ``update``; returns the loss.  Raises TrainingDiverged."""
@@ -95,11 +98,18 @@ class Trainer:
                     self._diverged("a gradient is not finite", name, grads[name], "gradient")
             norm = global_norm(grads)
             factor = 1.0
+            self._tell("gradients")
             if self.clip is not None and norm > 0:
                 CLIPS[self.clip_by](grads, self.clip)
                 factor = global_norm(grads) / norm
+            self._tell("clipped")
             self.optimizer.step(self.model.params, grads)
         self.history.steps.append({"loss": value, "grad_norm": norm, "clip_factor": factor})
+        self._tell("stepped")
+
+    def _tell(self, event: str) -> None:
+        if self.watch is not None:
+            self.watch(event, self)
 
     def _diverged(self, what: str, name: str, array: Array, kind: str) -> None:
         step, past = len(self.history.steps), self.history.steps
@@ -120,7 +130,7 @@ class Trainer:
 def fit(
     model: Layer, x: Array, y: Array, optimizer: Any, *, epochs: int, rng: np.random.Generator, loss: Loss = mse,
     batch_size: int = 32, clip: float | None = None, clip_by: str = "global", validation: tuple[Array, Array] | None = None,
-    patience: int | None = None, lengths: Array | None = None, progress: bool = True,
+    patience: int | None = None, lengths: Array | None = None, progress: bool = True, watch: Watcher | None = None,
 ) -> History:  # fmt: skip
     """Train ``model`` on x (samples, ...) and y (samples, ...), samples first, in shuffled mini-batches; returns the history.
 
@@ -128,7 +138,8 @@ def fit(
     ``validation`` (x, y) is measured after each epoch, and the weights of the best epoch are put back at the end, also when
     training is interrupted; after ``patience`` epochs without a better one it stops early.
     ``lengths`` (samples,) goes with x to the recurrent layers.  ``progress`` shows a bar with loss, gradient norm and the
-    time left, where standard error is a terminal.
+    time left, where standard error is a terminal.  ``watch(event, trainer)`` is told of each step before it clips, when it
+    has clipped and when it has stepped: ``tracing.watch.Watch`` keeps what figures need.
 
     Raises ValueError where x and y do not fit each other or the model, TrainingDiverged at the first loss or gradient that is
     not finite.
@@ -140,7 +151,7 @@ def fit(
         raise ValueError("patience needs a validation set: without one there is nothing to wait for")
     if validation is not None:
         _require_samples(model, *validation)
-    trainer = Trainer(model, optimizer, clip, clip_by)
+    trainer = Trainer(model, optimizer, clip, clip_by, watch)
     history, best = trainer.history, float("inf")
     best_params: dict[str, Array] = {}
     batches = -(-len(x) // batch_size)
@@ -170,14 +181,14 @@ def fit(
 
 def fit_stream(
     model: Layer, x: Array, target: Array, optimizer: Any, *, epochs: int, k1: int, k2: int | None = None, loss: Loss = mse,
-    clip: float | None = None, clip_by: str = "global", progress: bool = True,
+    clip: float | None = None, clip_by: str = "global", progress: bool = True, watch: Watcher | None = None,
 ) -> History:  # fmt: skip
     """Stateful training on a long sequence x (T, N, D), target (T, N, ...), time first, by truncated BPTT(k1, k2).
 
     The state runs through the whole sequence and starts at zero in each epoch; the weights are stepped after each window.
     Other arguments, and what is raised, as in ``fit`` and ``bptt.stream``.
     """
-    trainer = Trainer(model, optimizer, clip, clip_by)
+    trainer = Trainer(model, optimizer, clip, clip_by, watch)
 
     def guarded(y: Array, t: Array) -> tuple[float, Array]:
         value, dy = loss(y, t)

@@ -26,7 +26,7 @@ class Histogram:
     """How values were spread at one time after another: counts in equal bins from -limit to limit, the same bins for all.
 
     The limit is a power of two.  When a value lies outside, it doubles and the bins of all earlier rows are merged two and
-    two, which loses nothing: no count is ever outside, and no range needs to be guessed before training.
+    two, which loses nothing: no value is ever outside, and no range needs to be guessed before training.
     """
 
     def __init__(self, bins: int = 64) -> None:
@@ -49,7 +49,7 @@ class Histogram:
         """Count one more row.  Values that are NaN or infinite have no bin: the training loop has its own word on them."""
         values = np.asarray(values.get() if hasattr(values, "get") else values, np.float64).ravel()
         values = values[np.isfinite(values)]
-        while values.size and np.max(np.abs(values)) > self.limit:
+        while values.size and np.max(np.abs(values)) >= self.limit:  # at the limit itself the last bin ends
             self._widen()
         self.rows.append(np.histogram(values, self.bins, (-self.limit, self.limit))[0])
 
@@ -102,6 +102,8 @@ class Watch:
             for name, run in trace(model, self.probe).runs.items():
                 for letter in run.cell.GATES:
                     values = run[letter] if "gates" in run.cache._fields else run.cache.h[1:]
+                    # A saturated gate is exactly 1 in float32: it counts as the last number before, inside of 0 to 1.
+                    values = np.where(values == 1, np.nextafter(1.0, 0.0), values)
                     self.activations.setdefault((name, letter), Histogram(self.bins)).add(values)
 
 

@@ -1,0 +1,108 @@
+"""The loss cliff: why one unlucky gradient undoes a training run, and what clipping does about it.
+
+The smallest recurrent network there is, one unit without input, run for 50 steps from s = sigmoid(x_0), x_0 = 0.5:
+
+    x = w s' + b,   s = sigmoid(x)          loss  (s - 0.7)^2  at the last step
+
+Its loss over (w, b) is flat on both sides of a wall.  A step that meets the wall has a gradient thousands of times its
+neighbours', and gradient descent is thrown out of the picture.
+
+Source: Pascanu, Mikolov and Bengio 2013, section 2.3 and figure 6.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scratchnet.arrays import Array
+from scratchnet.cells import rnn
+from scratchnet.clip import clip_global_norm
+from scratchnet.elementwise import sigmoid
+from scratchnet.plots.style import MAPS, axes, colour, figure_of
+
+STEPS, TARGET = 50, 0.7
+FIRST = float(2 * sigmoid(np.float64(0.5)) - 1)  # h_0, of x_0 = 0.5
+
+
+def losses(w: Array, b: Array) -> Array:
+    """The loss (len(b), len(w)) at each pair of w (n,) and b (m,), in one forward pass of the library's tanh cell.
+
+    With h = 2 s - 1 the sigmoid unit *is* a tanh unit: sigmoid(x) = (1 + tanh(x / 2)) / 2, hence
+    h = tanh((w / 4) h' + w / 4 + b / 2).  Each w is a unit of its own, W_h is diagonal; each b is a sequence, whose input
+    it is at every step.
+    """
+    x = np.broadcast_to(b[:, None] / 2, (STEPS, len(b), 1))
+    h0 = np.full((len(b), len(w)), FIRST)
+    y, _ = rnn.forward(np.array(x), h0, np.ones((1, len(w))), np.diag(w / 4), w / 4)
+    return ((1 + y[-1]) / 2 - TARGET) ** 2
+
+
+def gradient(w: float, b: float) -> tuple[float, Array]:
+    """The loss at one point, and its gradient (2,) by w and by b, by the library's backward."""
+    h0 = np.full((1, 1), FIRST)
+    y, cache = rnn.forward(np.zeros((STEPS, 1, 1)), h0, np.zeros((1, 1)), np.full((1, 1), w / 4), np.array([w / 4 + b / 2]))
+    off = (1 + y[-1]) / 2 - TARGET
+    grads = rnn.backward(np.zeros_like(y), cache, off)  # d (s - target)^2 / dh = 2 (s - target) ds/dh, and ds/dh = 1/2
+    return float(off[0, 0]) ** 2, np.array([grads.dW_h[0, 0] / 4 + grads.db[0] / 4, grads.db[0] / 2])
+
+
+class Path(NamedTuple):
+    """Gradient descent, step by step."""
+
+    points: Array  # (n + 1, 2) w and b
+    norms: Array  # (n,) of the gradient at each point but the last, before clipping
+
+
+def descend(start: tuple[float, float], lr: float, steps: int, limit: float | None = None) -> Path:
+    """Plain gradient descent from (w, b), with the gradient's norm clipped to ``limit`` if there is one."""
+    points, norms = [np.array(start, float)], []
+    for _ in range(steps):
+        _, d = gradient(*points[-1])
+        norms.append(float(np.linalg.norm(d)))
+        if limit is not None:
+            clip_global_norm({"w and b": d}, limit)
+        points.append(points[-1] - lr * d)
+    return Path(np.stack(points), np.array(norms))
+
+
+def loss_cliff(
+    start: tuple[float, float] = (5.5, -2.6), *, lr: float = 0.5, limit: float = 0.1, steps: int = 40,
+    w: tuple[float, float] = (4.7, 5.9), b: tuple[float, float] = (-3.1, -2.3), points: int = 240, title: str = "",
+    ax: Axes | None = None,
+) -> Figure:  # fmt: skip
+    """The loss surface over w and b, and two descents from ``start``: plain, and with the gradient clipped to norm ``limit``.
+
+    ``w``, ``b``: the ranges shown, with ``points`` points each.  Where a path ends outside of them, the legend says where.
+    Raises ValueError where a range is empty or a number not positive.
+    """
+    for name, value in {"lr": lr, "limit": limit, "steps": steps, "points": points - 1}.items():
+        if not value > 0:
+            raise ValueError(f"{name} is {value}: expected a positive number")
+    if not (w[0] < w[1] and b[0] < b[1]):
+        raise ValueError(f"w is {w} and b is {b}: expected two ranges, lower end first")
+    ax = axes(ax, 8.4, 5.2)
+    across, up = np.linspace(*w, points), np.linspace(*b, points)
+    surface = losses(across, up)
+    image = ax.pcolormesh(across, up, surface, cmap=MAPS["loss"], vmin=0, vmax=0.5, shading="nearest", rasterized=True)
+    figure_of(ax).colorbar(image, ax=ax, fraction=0.04, pad=0.02).set_label(f"loss after {STEPS} steps")
+    ax.contour(across, up, surface, levels=np.linspace(0.0, 0.5, 21)[1:], colors="white", linewidths=0.4, alpha=0.6)
+    for name, clip, style, marker, tint in (
+        (f"clipped to {limit:g}", limit, "--", "s", "white"), ("gradient descent", None, "-", "o", colour("from_loss")),
+    ):  # fmt: skip
+        path = descend(start, lr, steps, clip)
+        largest, end = int(np.argmax(path.norms)), path.points[-1]
+        label = f"{name}: largest gradient {_short(path.norms[largest])} at step {largest}"
+        if not (w[0] <= end[0] <= w[1] and b[0] <= end[1] <= b[1]):
+            label += f",\nends at w = {_short(end[0])}, b = {_short(end[1])}"
+        ax.plot(*path.points.T, style, marker=marker, color=tint, ms=5, lw=1.6, label=label, markeredgecolor="black",
+                markeredgewidth=0.6)  # fmt: skip
+    ax.plot(*start, "*", color="white", ms=15, markeredgecolor="black", label="start", zorder=4)
+    ax.set(xlim=w, ylim=b, xlabel="recurrent weight w", ylabel="bias b", title=title)
+    ax.legend(loc="lower left", fontsize=9, facecolor="#bbbbbb", framealpha=0.95)
+    return figure_of(ax)
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.2g}"

@@ -1,0 +1,85 @@
+"""How far gradients reach: their norms over time, and what each step adds to the gradient of the weights."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scratchnet.arrays import Array
+from scratchnet.plots.source import require_backward, run_of, sequence, title_of
+from scratchnet.plots.style import MARKERS, STYLES, axes, colour, figure_of, host, model_colour, time_axis
+from scratchnet.tracing import RunTrace, Trace
+
+
+def gradient_norms(
+    norms: Mapping[str, Array | Trace | RunTrace] | Trace | RunTrace, *, sample: int | None = None,
+    xlabel: str = "time step t", ylabel: str = "", title: str = "", ax: Axes | None = None,
+) -> Figure:  # fmt: skip
+    """Gradient norm by time step on a log axis; later steps to the right, so the gradient travels left.
+
+    ``norms``: a trace, or label -> trace or run, whose dh (and dc) are drawn, all sources summed; or label -> norms (T,).
+    Of a trace the norm is over units and sequences together, or of the one sequence called ``sample``.
+
+    Where a norm is exactly zero the curve ends, and its label says so.  Raises ValueError for a trace without gradients.
+    """
+    if isinstance(norms, Trace | RunTrace):
+        run = run_of(norms)
+        title = title_of(norms, title)
+        norms = {run.cell_name.upper(): norms}
+    ax = axes(ax)
+    ylabel = ylabel or "size of the gradient at step t"
+    for number, (label, source) in enumerate(norms.items()):
+        if hasattr(source, "shape") or isinstance(source, Sequence):
+            _norm_curve(ax, label, host(source), STYLES[number % 4], model_colour(label))
+            continue
+        run = run_of(source)
+        require_backward(run, "a figure of gradient norms")
+        if sample is not None:
+            run = sequence(run, sample)
+        if run.reversed:
+            xlabel = "step of the reversed run: 0 is the sequence's last"
+        for k, state in enumerate(run.cell.STATES):
+            d = host(run[f"d{state}"] if f"d{state}" in run else run[f"d{state}_next"])
+            mark = MARKERS[number % len(MARKERS)]
+            tint = model_colour(label) if len(norms) > 1 else colour(state)
+            line = _norm_curve(ax, f"{label}  dL/d{state}", np.sqrt(np.sum(d * d, axis=(1, 2))), STYLES[k], tint)
+            line.set(marker=mark, markevery=(2 * number % run.T, 1 + run.T // 9), markersize=5)
+    ax.set_yscale("log")
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    ax.margins(x=0.01)
+    ax.legend(frameon=False)
+    return figure_of(ax)
+
+
+def _norm_curve(ax: Axes, label: str, v: Array, style: str, tint: str) -> Any:
+    gone = int(np.sum(v == 0))
+    text = f"{label} (zero at {gone} step{'s' * (gone > 1)})" if gone else label
+    return ax.plot(np.arange(len(v)), np.where(v > 0, v, np.nan), style, color=tint, lw=2, label=text)[0]
+
+
+def weight_gradients(source: Trace | RunTrace, *, title: str = "", ax: Axes | None = None) -> Figure:
+    """Norm of what each step adds to the gradient of each weight, on a log axis; the legend has the norm of their sum, |dW|.
+
+    Steps point in different directions: the sum is shorter than the norms together, and the legend says by how much.
+    Over all sequences of the batch together, as the weight's gradient is.  Raises ValueError for a trace without gradients.
+    """
+    run = run_of(source)
+    require_backward(run, "a figure of weight gradients")
+    if not run.step_norms:
+        raise ValueError(f"{run.name} is one sequence cut out of a run: weight gradients are those of the whole batch")
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13)} if ax is None else {"loc": "best", "fontsize": 9}
+    ax = axes(ax, height=4.8)
+    for number, (name, norms) in enumerate(run.step_norms.items()):
+        v, whole = host(norms), float(np.linalg.norm(host(run.grads[name])))
+        together = float(v.sum())
+        label = f"{name}:  norm of the sum {whole:.3g}, sum of norms {together:.3g}"
+        line = _norm_curve(ax, label, v, STYLES[number % 4], colour(name[1:]))
+        line.set(marker=MARKERS[number], markevery=(2 * number % run.T, 1 + run.T // 9), markersize=5)
+    ax.set_yscale("log")
+    ax.set(ylabel="size of what step t adds to dW", title=title_of(source, title))
+    time_axis(ax, run.T, (), run)
+    ax.margins(x=0.01)
+    ax.legend(frameon=False, **below)
+    return figure_of(ax)

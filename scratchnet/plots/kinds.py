@@ -1,0 +1,82 @@
+"""Figures of a trace by the name of their kind: what ``scratchnet plot`` draws."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from scratchnet.plots.gates import gates, saturation
+from scratchnet.plots.gradients import gradient_norms, weight_gradients
+from scratchnet.plots.itemised import itemised
+from scratchnet.plots.jacobians import jacobians
+from scratchnet.plots.text import text
+from scratchnet.tracing import RunTrace, Trace
+
+
+class Wanted(NamedTuple):
+    """What was asked for besides the kind; None is the figure's own default."""
+
+    sample: int | None = None
+    k1: int | None = None
+    k2: int | None = None
+    unit: int | None = None
+    labels: tuple[str, ...] = ()
+    title: str = ""
+
+    @property
+    def one(self) -> int:
+        """The sequence, for figures of a single one."""
+        return self.sample or 0
+
+
+KINDS: dict[str, Callable[[RunTrace, Wanted], Figure]] = {
+    "gates": lambda run, want: gates(run, sample=want.one, labels=want.labels, title=want.title),
+    "saturation": lambda run, want: saturation(run, sample=want.sample, title=want.title),
+    "gradients": lambda run, want: gradient_norms({run.cell_name.upper(): run}, sample=want.sample, title=want.title),
+    "itemised": lambda run, want: itemised(
+        run, sample=want.one, k1=want.k1, k2=want.k2, labels=want.labels, title=want.title
+    ),
+    "jacobians": lambda run, want: jacobians(run, sample=want.one, title=want.title),
+    "weights": lambda run, want: weight_gradients(run, title=want.title),
+    "text": lambda run, want: text(run, want.labels, unit=want.unit, sample=want.one, title=want.title),
+}
+TAKES = {"k1": ("itemised",), "k2": ("itemised",), "unit": ("text",)}  # options that only some kinds have a use for
+
+
+def write(
+    trace: Trace, kind: str, out: Path, *, run: str | None = None, sample: int | None = None, k1: int | None = None,
+    k2: int | None = None, unit: int | None = None,
+) -> Iterator[str]:  # fmt: skip
+    """Draw one kind into the file ``out``, or "all" into the folder ``out``; yields a line for each figure.
+
+    ``run``: a run's name; the last one by default.  Of "all", kinds that the trace does not allow are left out, and their
+    line says why.  Raises ValueError where one kind was asked for and cannot be drawn, and for what does not exist.
+    """
+    if kind not in ("all", *KINDS):
+        raise ValueError(f"there is no kind {kind!r}: expected all or one of {', '.join(KINDS)}")
+    if run is not None and run not in trace.runs:
+        raise ValueError(f"the trace has no run {run!r}: it has {', '.join(trace.runs)}")
+    for name, value in {"k1": k1, "k2": k2, "unit": unit}.items():
+        if value is not None and kind not in ("all", *TAKES[name]):
+            raise ValueError(f"{name} is {value}, but only {', '.join(TAKES[name])} has a use for it, not {kind}")
+    chosen = trace.run if run is None else trace[run]
+    if sample is not None and not 0 <= sample < chosen.N:
+        raise ValueError(f"sample is {sample} but the trace has {chosen.N} sequences: expected 0 to {chosen.N - 1}")
+    title = ", ".join(filter(None, [trace.title, chosen.name if len(trace.runs) > 1 else ""]))
+    want = Wanted(sample, k1, k2, unit, () if sample else trace.labels, title)  # labels are those of the first sequence
+    if kind != "all":
+        out.parent.mkdir(parents=True, exist_ok=True)
+        KINDS[kind](chosen, want).savefig(out)
+        yield str(out)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for name, draw in KINDS.items():
+        try:
+            figure = draw(chosen, want)
+        except ValueError as error:
+            yield f"{name} left out: {error}"
+            continue
+        path = out / f"{name}.png"
+        figure.savefig(path)
+        yield str(path)

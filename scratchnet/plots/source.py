@@ -1,0 +1,69 @@
+"""What a figure is drawn from: one run of a trace, and of a batch one sequence, without its padding."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from scratchnet.tracing import RunTrace, Trace
+
+HOW = "make it with a target, scratchnet.trace(model, x, target), or with dy="
+
+
+def run_of(source: Any) -> RunTrace:
+    """A RunTrace itself, or the last run of a Trace; TypeError for anything else."""
+    if isinstance(source, Trace):
+        return source.run
+    if isinstance(source, RunTrace):
+        return source
+    raise TypeError(
+        f"a {type(source).__module__}.{type(source).__name__} is no trace: expected what scratchnet.trace(model, x) returns,"
+        " or one of its runs"
+    )
+
+
+def require_backward(run: RunTrace, figure: str) -> None:
+    """ValueError where the trace has no gradients; says how to get them."""
+    if not run.has_backward:
+        raise ValueError(f"{figure} needs gradients, but the trace of {run.name} was made without a target: {HOW}")
+
+
+def sequence(run: RunTrace, sample: int) -> RunTrace:
+    """One sequence of the run's batch as a run of its own, cut to its length: T its length, N = 1.
+
+    Weight gradients are sums over the batch and are left out.  Raises ValueError where there is no such sequence.
+    """
+    if not 0 <= sample < run.N:
+        raise ValueError(f"sample is {sample} but {run.name} has {run.N} sequences: expected 0 to {run.N - 1}")
+    T, one = int(run.lengths[sample]), slice(sample, sample + 1)
+    changed: dict[str, Any] = {"lengths": None}
+    for name, value in run.cache._asdict().items():
+        if name not in run.params and hasattr(value, "ndim") and value.ndim == 3:
+            changed[name] = value[: T + (name in run.cell.STATES), one]
+    return replace(
+        run,
+        cache=run.cache._replace(**changed),
+        dy=None if run.dy is None else run.dy[:T, one],
+        d_next={name: d[:T, one] for name, d in run.d_next.items()},
+        d_last={name: d[one] for name, d in run.d_last.items()},
+        grads={"da": run.grads["da"][:T, one]} if run.has_backward else {},
+        step_norms={},
+    )
+
+
+def labels_of(source: Any, run: RunTrace, sample: int, labels: Sequence[str] | None) -> list[str]:
+    """A text for each of the sequence's steps in the run's own order of time, or none.
+
+    ``labels`` as given, else the trace's own, which speak of its first sequence.  ValueError where their number is wrong.
+    """
+    if labels is None:
+        labels = source.labels if isinstance(source, Trace) and sample == 0 else ()
+    T = int(run.lengths[sample])
+    if labels and len(labels) not in (T, run.T):
+        raise ValueError(f"there are {len(labels)} labels but {run.name} has {T} steps: expected one for each")
+    texts = [str(label) for label in labels[:T]]
+    return texts[::-1] if run.reversed else texts
+
+
+def title_of(source: Any, title: str) -> str:
+    """The title as given, else the trace's own, else none."""
+    return title or (source.title if isinstance(source, Trace) else "")
