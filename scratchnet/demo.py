@@ -24,11 +24,13 @@ from scratchnet.layers import GRU, LSTM, RNN, Linear, Recurrent, Sequential, Tan
 from scratchnet.losses import mse
 from scratchnet.optim import Adam, AdamW
 from scratchnet.tasks import ADDING_BASELINE_MSE, adding
+from scratchnet.tracing import Trace, trace
 from scratchnet.train import fit, predict
 
 SEEDS = 5
 WIDTH, UNITS = 9, 16  # the networks see the same nine years as the autoregression of order 9
 STEPS_BACK = 100
+FEW = 64  # sequences that are looked into
 SOLVED = 0.01  # mean squared error; predicting the mean gives 1/6
 RECURRENT: dict[str, Callable[..., Recurrent]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 
@@ -44,17 +46,15 @@ class Forecasts(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """One network on the adding problem: what it reached, and how far its gradient travels."""
+    """One network on the adding problem: what it reached, and what is to be seen inside, before and after."""
 
     name: str
     losses: list[float]  # of each training step, before it
     test_mse: float  # on 1000 fresh sequences
-    gradient_norms: Array  # (T,) mean over sequences of |dL/dh_t|, the loss read at the last step
-    before_training: Array  # (T,) the same, before the first step
     seconds: float
-    gates: Array  # (T, N, G*H) on a few fresh sequences; the RNN has its h there
-    x: Array  # (T, N, 2) those sequences
-    cells: Array | None = None  # (T+1, N, H) the cell state on them, where the network has one
+    before: Trace  # of FEW fresh sequences, before the first step
+    after: Trace  # of the same, trained
+    one: Trace  # of the first of them alone, trained: for the stepper
 
 
 # ---- 1  gradients --------------------------------------------------------------------------------------------------------
@@ -143,8 +143,8 @@ def adding_problem(name: str, max_steps: int = 2500, units: int = 32, batch: int
     rec = RECURRENT[name](2, units, return_sequences=False, rng=rng, dtype=np.float32, **extra)
     model = Sequential(rec=rec, head=Linear(units, 1, rng=rng, dtype=np.float32))
     optimizer = Adam(0.01)
-    fresh = adding(np.random.default_rng(seed + 1000), 1000, STEPS_BACK, np.float32)
-    before = gradient_by_step(model, *fresh)
+    x_test, y_test = adding(np.random.default_rng(seed + 1000), 1000, STEPS_BACK, np.float32)
+    before = trace(model, x_test[:, :FEW], y_test[:FEW])
     losses: list[float] = []
     started = time.perf_counter()
     while len(losses) < max_steps and not (len(losses) > 50 and np.mean(losses[-50:]) < SOLVED / 2):
@@ -157,45 +157,24 @@ def adding_problem(name: str, max_steps: int = 2500, units: int = 32, batch: int
         optimizer.step(model.params, model.grads)
         losses.append(loss)
     seconds = time.perf_counter() - started
-    few = fresh[0][:, :8]
-    run = rec.forward(few)[1].runs[0]
-    test = mse(model.forward(fresh[0])[0], fresh[1])[0]
-    gates = getattr(run, "gates", run.h[1:])
-    return Memory(name, losses, test, gradient_by_step(model, *fresh), before, seconds, gates, few, getattr(run, "c", None))
+    test = mse(model.forward(x_test)[0], y_test)[0]
+    after = trace(model, x_test[:, :FEW], y_test[:FEW])
+    one = trace(model.astype(np.float64), x_test[:, :1].astype(np.float64), y_test[:1].astype(np.float64))
+    return Memory(name, losses, test, seconds, before, after, one)
 
 
-def gradient_by_step(model: Sequential, x: Array, y: Array) -> Array:
-    """|dL/dh_t| for each step t (T,), the mean over the sequences, of a model rec -> head with the loss at the last step.
-
-    The gradient of the initial state of a run that starts at step t *is* dL/dh at step t: a window of the cache for each t,
-    and no second way to compute a gradient.
-    """
-    rec, head = model.layers["rec"], model.layers["head"]
-    if not isinstance(rec, Recurrent):
-        raise TypeError(f"layer 'rec' is a {type(rec).__name__}, not a recurrent layer")
-    hidden, cache = rec.forward(x)
-    prediction, head_cache = head.forward(hidden)
-    _, dprediction = mse(prediction, y)
-    dh_last = head.backward(dprediction * len(y), head_cache)  # of each sequence's own loss, not of the mean
-    run, cell = cache.runs[0], rec.cell
-    nothing = np.zeros_like(run.h[1:])
-    others = [np.zeros_like(dh_last) for _ in cell.STATES[1:]]
-    T = len(x)
-    norms = np.empty(T)
-    dh, d_others = dh_last, others
-    for t in reversed(range(T)):
-        norms[t] = np.mean(np.sqrt(np.sum(dh * dh, axis=1)))
-        grads = cell.backward(nothing[t : t + 1], run.window(t, t + 1), dh, *d_others)
-        dh, d_others = grads.dh0, [getattr(grads, f"d{name}0") for name in cell.STATES[1:]]
-    model.zero_grad()
-    return norms
+def share_by_step(of: Trace) -> Array:
+    """|dh| at each step over that at the last one, (T,): mean over the sequences, the loss read at the last step only."""
+    sizes = np.linalg.norm(of.run["dh"], axis=2).mean(axis=1)
+    share: Array = sizes / sizes[-1]
+    return share
 
 
 # ---- all of it -----------------------------------------------------------------------------------------------------------
 
 
 def run(out: Path) -> list[Path]:
-    """Do everything, print the tables, write the pictures into ``out``, and return their paths."""
+    """Do everything, print the tables, write pictures and page into ``out``, and return their paths."""
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     # The adding problem takes longest: it runs in processes of its own while the rest goes on here.
@@ -219,10 +198,11 @@ def run(out: Path) -> list[Path]:
     print("\n   Share of the gradient at the last step that arrives at an earlier one, after training:\n")
     print(f"   {'step':<6}" + "".join(f"{t:>10}" for t in (90, 75, 50, 25, 0)))
     for result in (rnn, lstm):
-        share = result.gradient_norms / result.gradient_norms[-1]
+        share = share_by_step(result.after)
         print(f"   {result.name:<6}" + "".join(f"{share[t]:>10.1e}" for t in (90, 75, 50, 25, 0)))
     paths = draw(sunspots, rnn, lstm, out)
-    print("\n4  Pictures\n")
+    paths.append(lstm.one.to_html(out / "lstm.html"))
+    print("\n4  Pictures, and a page that steps through the trained LSTM: open lstm.html in a browser\n")
     for path in paths:
         print(f"   {path}")
     print(f"\n   {time.perf_counter() - started:.0f} s in all")
@@ -246,17 +226,16 @@ def _single_threaded_blas() -> Iterator[None]:
 
 
 def draw(sunspots: Forecasts, rnn: Memory, lstm: Memory, out: Path) -> list[Path]:
-    """Write the four pictures."""
+    """Write the four pictures; returns their paths."""
     from scratchnet import plots
 
     truth = sunspots.truth
     forecasts = {"LSTM": sunspots.networks["LSTM"].mean(axis=0), **sunspots.baselines}
     variance = {name: baselines.relative_variance(f, truth, of=sunspots.scale) for name, f in forecasts.items()}
-    values, marks = lstm.x[:, 0, 0], [int(t) for t in np.flatnonzero(lstm.x[:, 0, 1])]
-    H = lstm.gates.shape[2] // 4
+    run, x = lstm.after.run, lstm.after.x[:, 0]
+    marks = [int(t) for t in np.flatnonzero(x[:, 1])]
     # The units whose input gate answers most to the marks stand on top.
-    order = np.argsort(-np.abs(lstm.gates[marks, 0, :H].mean(axis=0) - np.median(lstm.gates[:, 0, :H], axis=0)))
-    states = {} if lstm.cells is None else {"c": lstm.cells}
+    order = np.argsort(-np.abs(run["i"][marks, 0].mean(axis=0) - np.median(run["i"][:, 0], axis=0)))
     figures = {
         "forecast.png": plots.forecast(
             sunspots.years, truth[:, 0], {f"{name}, {variance[name]:.3f}": f[:, 0] for name, f in forecasts.items()},
@@ -269,14 +248,14 @@ def draw(sunspots: Forecasts, rnn: Memory, lstm: Memory, out: Path) -> list[Path
             title=f"Adding two marked numbers out of {STEPS_BACK}",
         ),
         "gates.png": plots.gates(
-            lstm.gates, "ifgo", states=states, inputs=values, marks=marks, order=order,
+            run, inputs=x[:, 0], marks=marks, order=order,
             title="An LSTM that has learned to add: its gates at the two marked numbers, and its memory",
         ),
         "gradients.png": plots.gradient_norms(
-            {label: norms / norms[-1] for label, norms in (
-                ("LSTM trained", lstm.gradient_norms), ("LSTM before training", lstm.before_training),
-                ("RNN trained", rnn.gradient_norms), ("RNN before training", rnn.before_training),
-            )},
+            {
+                "LSTM trained": share_by_step(lstm.after), "LSTM before training": share_by_step(lstm.before),
+                "RNN trained": share_by_step(rnn.after), "RNN before training": share_by_step(rnn.before),
+            },
             ylabel="|dL/dh| at step t over that at the last step",
             title="How far back the gradient of the last step's loss reaches",
         ),

@@ -21,7 +21,8 @@ LEVELS = [
     {"init", "fused"},
     {"layers", "losses", "optim", "clip", "series"},
     {"data", "bptt", "gradcheck", "checkpoint", "tasks"},
-    {"train", "datasets", "baselines", "course", "convert", "tracing", "view"},
+    {"train", "datasets", "baselines", "course", "convert"},
+    {"tracing", "view"},  # a trace writes its own page: to_html
     {"plots"},
     {"demo", "forecasting", "doctor"},
     {"cli"},
@@ -54,7 +55,8 @@ def test_imports_point_down(path):
     own = "scratchnet." + str(path.relative_to(ROOT / "scratchnet").with_suffix("")).replace(os.sep, ".")
     for name in imported(tree, inside_functions=True):
         if name.split(".")[0] == "scratchnet" and (ROOT / name.replace(".", "/")).with_suffix(".py").exists() | (ROOT / name.replace(".", "/")).is_dir():
-            assert level_of(name) <= level_of(own), f"{own} imports {name}"
+            lazy = own == "scratchnet.__init__"  # its __getattr__ imports on demand, for scratchnet.trace
+            assert lazy or level_of(name) <= level_of(own), f"{own} imports {name}"
         assert name.split(".")[0] != "scratchnet_kernels" or own == "scratchnet.fused", f"{own} imports the kernels"
 
 
