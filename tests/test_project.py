@@ -8,7 +8,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from scratchnet import trace
+from scratchnet.layers import LSTM, Linear, Sequential
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -101,11 +105,14 @@ def test_every_block_of_the_readme_has_a_test():
     assert kinds.count("") >= 1  # the closing fences and the map
 
 
-def test_readme_python_runs():
+def test_readme_python_runs(tmp_path):
     """All blocks in one program, as a reader would type them one after the other."""
     program = "\n".join(blocks("python"))
-    assert len(blocks("python")) == 3
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, env=ENVIRONMENT, capture_output=True, text=True)
+    assert len(blocks("python")) == 4
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], check=True, env=ENVIRONMENT, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (tmp_path / "wave.html").stat().st_size > 50_000
 
 
 def test_readme_program_is_about_twenty_lines():
@@ -113,10 +120,12 @@ def test_readme_program_is_about_twenty_lines():
     assert len(lines) <= 22
 
 
-def test_readme_commands_run(tmp_path):
+def test_readme_commands_run(tmp_path, rng):
     """Make's own targets are known to make; scratchnet's commands run; pip's are about extras and packages there are."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pinned = [r.split("==")[1] for r in project["optional-dependencies"]["test"] if r.startswith("torch==")]
+    model = Sequential(rec=LSTM(1, 3, rng=rng), head=Linear(3, 1, rng=rng))
+    trace(model, np.ones((12, 1, 1)), np.ones((12, 1, 1))).save(tmp_path / "wave.npz")  # which the blocks above would have made
     lines = [line.strip() for block in blocks("sh") + blocks("bat") for line in block.splitlines() if line.strip()]
     assert len(lines) >= 10
     for line in lines:
@@ -124,8 +133,7 @@ def test_readme_commands_run(tmp_path):
         if words[0] == "make":
             subprocess.run(["make", "-n", *words[1:]], check=True, capture_output=True, cwd=ROOT)
         elif words[0] == "scratchnet":
-            arguments = [str(tmp_path) if word == "out" else word for word in words[1:]]
-            subprocess.run([sys.executable, "-m", "scratchnet", *arguments], check=True, capture_output=True, env=ENVIRONMENT)
+            subprocess.run([sys.executable, "-m", "scratchnet", *words[1:]], check=True, capture_output=True, env=ENVIRONMENT, cwd=tmp_path)
         elif "torch==" in line:
             assert re.search(r"torch==(\S+)", line)[1] in pinned
         else:
