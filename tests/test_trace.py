@@ -319,7 +319,7 @@ def test_a_large_trace_is_quick(rng):
 def test_jacobians_are_the_numeric_ones(kind, rng):
     model, trace = random_trace(kind, rng, T=4, N=2)
     layer, run = model.layers["rec"], trace.run
-    J = jacobians(run, sample=1)
+    J = run.jacobians(sample=1)
     states = run.cell.STATES
     for t in range(4):
         for k in range(len(states)):
@@ -353,7 +353,7 @@ def test_itemised_gradients_are_those_of_each_loss_alone(kind, rng):
     _, trace = random_trace(kind, rng, [6, 3, 5])
     run = trace.run
     for sample, length in enumerate([6, 3, 5]):
-        matrix = itemised(run, sample)
+        matrix = run.itemised(sample)
         assert list(matrix.losses) == list(range(length))
         for k, tau in enumerate(matrix.losses):
             alone = np.zeros_like(run.dy)

@@ -348,6 +348,21 @@ def test_changing_a_weight_by_hand_changes_the_loss_to_pythons(opened, rng):
     assert "was" not in driver.find_element("css selector", ".loss").text
 
 
+def test_inside_a_notebooks_iframe_it_works_too(browser, rng, tmp_path):
+    """Sandboxed, without an address of its own."""
+    trace = small_trace(rng)
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<!DOCTYPE html><body>{trace._repr_html_()}</body>", encoding="utf-8")
+    browser.get(path.as_uri())
+    browser.switch_to.frame(0)
+    browser.find_element("id", "earlier").click()
+    assert browser.find_element("id", "clock").text == "t = 4 of 5"
+    assert shown(browser, "dh") == pytest.approx(trace.run["dh"][4, 0, 0], rel=1e-12)
+    browser.switch_to.default_content()
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    browser.get_log("performance")
+
+
 def test_evil_labels_are_only_text(opened, rng):
     evil = ["</script><script>document.title='hacked'</script>", "<img src=x onerror=document.title='hacked'>", "a", "b", "c", "d"]
     driver = opened(small_trace(rng, labels=evil), "#t=0", names=["<b>bold</b>"])

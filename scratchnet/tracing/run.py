@@ -132,6 +132,18 @@ class RunTrace:
         grads = (self.backward or self.cell.backward)(self["dy"][t : t + 1], self.cache.window(t, t + 1), *arriving)
         return {f"d{name}": getattr(grads, f"d{name}") for name in self.params}
 
+    def jacobians(self, sample: int = 0) -> Array:
+        """How each state moves with the one before it, (T, S, S), of one sequence; see ``tracing.jacobian``."""
+        from scratchnet.tracing.jacobian import jacobians
+
+        return jacobians(self, sample)
+
+    def itemised(self, sample: int = 0, most: int = 100) -> Any:
+        """Which loss made which gradient, of one sequence; see ``tracing.jacobian``."""
+        from scratchnet.tracing.jacobian import itemised
+
+        return itemised(self, sample, most)
+
     def _require_backward(self, what: str) -> None:
         if self.dy is None:
             raise ValueError(f"{self.name} has no {what}: the trace was made without a target, so there is no backward pass")
