@@ -5,7 +5,7 @@ a CuPy array when x is one (NumPy's dispatch protocols), which is how one file s
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -33,15 +33,36 @@ def require_shape(name: str, x: Array, shape: Sequence[int], because: str) -> No
         raise ValueError(f"{name} is {tuple(x.shape)} but {because}: expected {tuple(shape)}")
 
 
+def to_host(array: Any) -> Any:
+    """The same numbers as a NumPy array: a copy from the device, the array itself where it is one already."""
+    return array.get() if is_array(array) and hasattr(array, "get") else array
+
+
+def kind(x: Array) -> str:
+    """Whose array it is: "numpy", "cupy"."""
+    return type(x).__module__.partition(".")[0]
+
+
 def require_same_dtype(arrays: Mapping[str, Array]) -> None:
-    """TypeError unless all arrays are of one floating type: a silent promotion would double the work, or halve the digits."""
+    """TypeError unless all arrays are of one floating type and one library: a silent promotion would double the work, or
+    halve the digits, and NumPy and CuPy do not mix.
+    """
     names = list(arrays)
     for name in names:
         require_floating(name, arrays[name])
+        if kind(arrays[name]) != kind(arrays[names[0]]):
+            ours, other = kind(arrays[name]), kind(arrays[names[0]])
+            raise TypeError(f"{name} is an array of {ours} but {names[0]} is one of {other}: move one of them")
         if arrays[name].dtype != arrays[names[0]].dtype:
             raise TypeError(
                 f"{name} is {arrays[name].dtype} but {names[0]} is {arrays[names[0]].dtype}: convert one of them with astype"
             )
+
+
+class Lengths(NamedTuple):
+    """Lengths (N,) that were checked and stand beside x: who is given them neither checks nor moves them again."""
+
+    array: Array
 
 
 def as_lengths(lengths: Any, T: int, N: int, like: Array) -> Array | None:
@@ -49,8 +70,8 @@ def as_lengths(lengths: Any, T: int, N: int, like: Array) -> Array | None:
 
     Raises ValueError unless there is one whole number from 1 to T for each of the N sequences.
     """
-    if lengths is None:
-        return None
+    if lengths is None or isinstance(lengths, Lengths):
+        return None if lengths is None else lengths.array
     host = np.asarray(lengths.get() if hasattr(lengths, "get") else lengths)
     if host.shape != (N,):
         raise ValueError(f"lengths has shape {host.shape} but the batch has {N} sequences: expected ({N},)")

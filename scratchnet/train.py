@@ -160,8 +160,8 @@ def fit(
             for epoch in range(epochs):
                 started, losses = time.perf_counter(), []
                 for batch in minibatches(len(x), batch_size, rng):
-                    ragged = {} if lengths is None else {"lengths": lengths[batch]}
-                    losses.append((trainer.step(x[batch], y[batch], loss, **ragged), len(batch)))
+                    ragged = {} if lengths is None else {"lengths": _rows(lengths, batch)}
+                    losses.append((trainer.step(_rows(x, batch), _rows(y, batch), loss, **ragged), len(batch)))
                     bar.update()
                     bar.set_postfix(loss=f"{losses[-1][0]:.3g}", grad=f"{history.steps[-1]['grad_norm']:.2g}", refresh=False)
                 row = {"train_loss": sum(value * n for value, n in losses) / len(x)}
@@ -212,9 +212,14 @@ def predict(model: Layer, x: Array, batch_size: int = 256, lengths: Array | None
     """The model's output for x (samples, ...), computed in batches, dropout off."""
     parts = []
     for batch in minibatches(len(x), batch_size):
-        ragged: dict[str, Any] = {} if lengths is None else {"lengths": lengths[batch]}
-        parts.append(model.forward(x[batch], **ragged)[0])
+        ragged: dict[str, Any] = {} if lengths is None else {"lengths": _rows(lengths, batch)}
+        parts.append(model.forward(_rows(x, batch), **ragged)[0])
     return np.concatenate(parts)
+
+
+def _rows(array: Array, batch: Any) -> Array:
+    """Some samples of an array; the indices are moved to where it is."""
+    return np.asarray(array)[batch] if isinstance(array, (list, tuple)) else array[np.asarray(batch, like=array)]
 
 
 def _quiet(windows: Iterator[Any]) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet import init
-from scratchnet.arrays import Array, as_lengths, require_same_dtype, require_shape
+from scratchnet.arrays import Array, Lengths, as_lengths, require_same_dtype, require_shape
 from scratchnet.cells import CELLS
 from scratchnet.cells.padding import reverse, without_padding
 from scratchnet.fused import check_engine, choose
@@ -137,8 +137,9 @@ class Recurrent(Layer):
         ``lengths`` (N,): y is zero in the padding, and nothing in the padding changes y or a gradient.
         """
         state, lengths = self._check(x, state, lengths)
+        checked = None if lengths is None else Lengths(lengths)
         if self.batch_first:
-            x = np.ascontiguousarray(x.swapaxes(0, 1))
+            x = x.swapaxes(0, 1).copy()  # in the order of time, for the products over all steps
         caches: list[Any] = []
         backwards, masks, last = [], [], []
         for layer in range(self.num_layers):
@@ -148,7 +149,7 @@ class Recurrent(Layer):
                 x_run = reverse(x, lengths) if direction else x
                 chosen = choose(self.cell, x_run, self.engine)
                 params = self.run_params(layer, direction).values()
-                y, cache = chosen.forward(x_run, *(s[run] for s in state), *params, **self.options, lengths=lengths)
+                y, cache = chosen.forward(x_run, *(s[run] for s in state), *params, **self.options, lengths=checked)
                 outputs.append(reverse(y, lengths) if direction else y)
                 caches.append(cache)
                 backwards.append(chosen.backward)

@@ -10,11 +10,11 @@ HOW = "make it with a target, scratchnet.trace(model, x, target), or with dy="
 
 
 def run_of(source: Any) -> RunTrace:
-    """A RunTrace itself, or the last run of a Trace; TypeError for anything else."""
+    """A RunTrace, or the last run of a Trace, on the host; TypeError for anything else."""
     if isinstance(source, Trace):
-        return source.run
+        return source.run.on_host()
     if isinstance(source, RunTrace):
-        return source
+        return source.on_host()
     raise TypeError(
         f"a {type(source).__module__}.{type(source).__name__} is no trace: expected what scratchnet.trace(model, x) returns,"
         " or one of its runs"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, to_host
 from scratchnet.tracing.run import RunTrace
 
 CHUNK = 2**24  # elements of the gate array of one made-up batch: about 130 MB in float64
@@ -26,7 +26,7 @@ def jacobians(run: RunTrace, sample: int = 0) -> Array:
         stop = min(start + width, steps)
         # A batch of one-step sequences: each step of the chunk, S times, once for each unit that a gradient arrives at.
         cache = _each_step_alone(run, sample, start, stop, S)
-        unit = np.tile(np.eye(S, dtype=out.dtype), (stop - start, 1))
+        unit = np.tile(np.eye(S, dtype=out.dtype, like=out), (stop - start, 1))
         d_last = [unit[:, k * H : (k + 1) * H] for k in range(len(cell.STATES))]
         grads = cell.backward(np.zeros_like(cache.h[1:]), cache, *d_last)
         arrived = np.concatenate([getattr(grads, f"d{name}0") for name in cell.STATES], axis=1)
@@ -63,7 +63,7 @@ def singular_values(jacobian: Array) -> SingularValues:
     """
     T, S, _ = jacobian.shape
     products = np.empty_like(jacobian, shape=(T, S))
-    product, log_scale = np.eye(S, dtype=jacobian.dtype), 0.0
+    product, log_scale = np.eye(S, dtype=jacobian.dtype, like=jacobian), 0.0
     for t in reversed(range(T)):
         product = product @ jacobian[t]
         size = float(np.max(np.abs(product)))
@@ -91,7 +91,9 @@ def itemised(run: RunTrace, sample: int = 0, most: int = 100) -> Itemised:
     T, H, states = int(run.lengths[sample]), run.H, run.cell.STATES
     dy = run.dy[:T, sample]
     last = [run.d_last[f"d{name}_last"][sample] for name in states]
-    lossy = np.flatnonzero(np.abs(dy).sum(axis=1) + (np.arange(T) == T - 1) * sum(float(np.abs(d).sum()) for d in last))
+    own = to_host(np.abs(dy).sum(axis=1))
+    own[-1] += sum(float(np.abs(d).sum()) for d in last)
+    lossy = np.flatnonzero(own)
     if len(lossy) > most:
         lossy = lossy[np.unique(np.linspace(0, len(lossy) - 1, most).round().astype(int))]
     size = np.zeros_like(dy, shape=(T, len(lossy)))
@@ -100,8 +102,9 @@ def itemised(run: RunTrace, sample: int = 0, most: int = 100) -> Itemised:
         taus = lossy[start : start + width]
         cache = _repeated(run, sample, T, len(taus))
         each = np.zeros_like(dy, shape=(T, len(taus), H))
-        each[taus, np.arange(len(taus))] = dy[taus]
-        ending = (taus == T - 1)[:, None]
+        at = np.asarray(taus, like=dy)
+        each[at, np.arange(len(taus), like=dy)] = dy[at]
+        ending = (at == T - 1)[:, None]
         grads = run.cell.backward(each, cache, *(ending * d for d in last))
         size[:, start : start + len(taus)] = np.sqrt(np.sum(grads.da * grads.da, axis=2))
     return Itemised(lossy, size)

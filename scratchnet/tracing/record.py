@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array
+from scratchnet.cells.padding import without_padding
 from scratchnet.convert.torch import from_torch, is_torch, to_numpy
 from scratchnet.layers import Layer, Recurrent, Sequential
 from scratchnet.losses import LOSSES
@@ -121,7 +122,7 @@ def _record(
         return RunTrace(name, layer.cell_name, params, cache)
     dy = result.dy
     if cache.lengths is not None:  # what stands in the padding is not looked at
-        dy = np.where(np.arange(len(dy))[:, None, None] < cache.lengths[:, None], dy, dy.dtype.type(0))
+        dy = without_padding(dy, cache.lengths)
     d_last = {f"d{state}_last": d for state, d in zip(cell.STATES, result.d_last)}
     grads = result.grads._asdict()
     d_next, norms = arriving_gradients(cell, cache, dy, d_last, grads, backward)

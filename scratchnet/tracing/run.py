@@ -1,14 +1,15 @@
 """One cell over one sequence batch, with every number of its forward and backward pass under a name."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, to_host
 from scratchnet.cells import CELLS, Cell
+from scratchnet.cells.padding import without_padding
 from scratchnet.tracing import terms
 
 
@@ -61,8 +62,8 @@ class RunTrace:
 
     @property
     def lengths(self) -> Array:
-        """(N,) how many steps of each sequence are real."""
-        return np.full(self.N, self.T) if self.cache.lengths is None else np.asarray(self.cache.lengths)
+        """(N,) how many steps of each sequence are real; on the host, for loops and slices."""
+        return np.full(self.N, self.T) if self.cache.lengths is None else to_host(self.cache.lengths)
 
     @property
     def has_backward(self) -> bool:
@@ -91,8 +92,7 @@ class RunTrace:
             made |= terms.blocks(self.grads["da"], self.cell.GATES, "da_")
         if self.cache.lengths is None:
             return made
-        over = np.arange(self.T)[:, None, None] >= self.lengths[:, None]
-        return {name: np.where(over, 0, term) for name, term in made.items()}
+        return {name: without_padding(term, self.cache.lengths) for name, term in made.items()}
 
     @cached_property
     def _arrays(self) -> dict[str, Array]:
@@ -131,6 +131,13 @@ class RunTrace:
         arriving = [self.d_next[f"d{name}_next"][t] for name in self.cell.STATES]
         grads = (self.backward or self.cell.backward)(self["dy"][t : t + 1], self.cache.window(t, t + 1), *arriving)
         return {f"d{name}": getattr(grads, f"d{name}") for name in self.params}
+
+    def on_host(self) -> "RunTrace":
+        """The same run with every array in NumPy, for files and figures."""
+        here = {name: to_host(value) for name, value in self.cache._asdict().items()}
+        tables = ("params", "d_next", "d_last", "grads", "step_norms")
+        moved: dict[str, Any] = {name: {k: to_host(v) for k, v in getattr(self, name).items()} for name in tables}
+        return replace(self, cache=type(self.cache)(**here), dy=to_host(self.dy), **moved)
 
     def jacobians(self, sample: int = 0) -> Array:
         """How each state moves with the one before it, (T, S, S), of one sequence; see ``tracing.jacobian``."""

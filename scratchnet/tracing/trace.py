@@ -3,13 +3,13 @@
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, to_host
 from scratchnet.cells import CELLS
 from scratchnet.tracing.run import RunTrace
 
@@ -57,7 +57,7 @@ class Trace:
             lines[0] += f", {self.loss_name} {self.loss:.6g}"
         if not self.has_backward:
             lines.append("no target was given: the forward side is here, all gradients are missing")
-        for run in self.runs.values():
+        for run in self.on_host().runs.values():
             lines.append(f"  {run.name}: {run.cell_name}, {run.cache.x.shape[2]} inputs, {run.H} units")
             for letter in run.cell.GATES if "gates" in run.cache._fields else ():
                 values = run[letter]
@@ -72,16 +72,24 @@ class Trace:
     def __repr__(self) -> str:
         return f"<{str(self).splitlines()[0]}>"
 
+    def on_host(self) -> "Trace":
+        """The same trace with every array in NumPy, for files and figures."""
+        modules = tuple({**m, "params": {name: to_host(p) for name, p in m["params"].items()}} for m in self.modules)
+        runs = {name: run.on_host() for name, run in self.runs.items()}
+        x, y, target = map(to_host, (self.x, self.y, self.target))
+        return replace(self, runs=runs, x=x, y=y, target=target, modules=modules)
+
     def save(self, path: str | Path) -> None:
         """Write the trace to ``path`` (.npz): arrays and one JSON text, no pickles."""
         path = Path(path)
         if path.suffix != ".npz":
             raise ValueError(f"path is {path}: expected a name that ends in .npz")
-        arrays: dict[str, Array] = {"x": self.x, "y": self.y}
-        if self.target is not None:
-            arrays["target"] = self.target
+        here = self.on_host()
+        arrays: dict[str, Array] = {"x": here.x, "y": here.y}
+        if here.target is not None:
+            arrays["target"] = here.target
         runs = []
-        for number, run in enumerate(self.runs.values()):
+        for number, run in enumerate(here.runs.values()):
             parts: dict[str, Mapping[str, Any]] = {
                 "params": run.params, "cache": run.cache._asdict(), "d_next": run.d_next, "d_last": run.d_last,
                 "grads": run.grads, "step_norms": run.step_norms, "outside": {} if run.dy is None else {"dy": run.dy},
@@ -97,7 +105,7 @@ class Trace:
                         arrays[f"{number}/{part}/{name}"] = value
             runs.append({"name": run.name, "cell": run.cell_name, "options": options, "foreign": run.foreign})
         modules = []
-        for number, module in enumerate(self.modules):
+        for number, module in enumerate(here.modules):
             for name, value in module["params"].items():
                 arrays[f"module{number}/{name}"] = value
             modules.append({**module, "params": list(module["params"])})
@@ -105,7 +113,7 @@ class Trace:
             "format": FORMAT, "runs": runs, "modules": modules, "loss": self.loss, "loss_name": self.loss_name,
             "labels": list(self.labels), "title": self.title,
         }  # fmt: skip
-        np.savez_compressed(path, about=np.array(json.dumps(about)), **{k: _host(v) for k, v in arrays.items()})
+        np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)
 
     def to_html(self, path: str | Path, **options: Any) -> Path:
         """Write the stepper, one self-contained page, to ``path``; see ``scratchnet.view.write``."""
@@ -165,7 +173,3 @@ def load(path: str | Path) -> Trace:
         runs, arrays["x"], arrays["y"], arrays.get("target"), about["loss"], about["loss_name"], tuple(about["labels"]),
         modules, about["title"],
     )  # fmt: skip
-
-
-def _host(array: Any) -> Any:
-    return array.get() if hasattr(array, "get") else array

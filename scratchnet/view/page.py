@@ -55,7 +55,7 @@ def page(
     Up to two million bytes a trace the page holds every number in full; above, it says so and samples units.
     Raises ValueError where sequence or a run is not in the trace.
     """
-    traces = [trace] if compare is None else [trace, compare]
+    traces = [t.on_host() for t in (trace, compare) if t is not None]
     if names and len(names) != len(traces):
         raise ValueError(f"there are {len(names)} names but {len(traces)} traces: expected one each")
     labels = list(names) or [t.title or "trace" for t in traces]

@@ -1,0 +1,228 @@
+"""Nothing leaves the device: every part of the library on an array that refuses to become a NumPy array, or to meet one."""
+
+import numpy as np
+import pytest
+from conftest import VARIANTS
+from device_array import TRANSFERS, DeviceArray, ImplicitTransfer, on_device
+from test_layers import RECURRENT
+
+import scratchnet
+from scratchnet import bptt, checkpoint, clip, losses
+from scratchnet.gradcheck import check_layer
+from scratchnet.layers import ACTIVATIONS, GRU, LSTM, Dropout, Linear, Sequential
+from scratchnet.optim import OPTIMIZERS, Adam
+from scratchnet.train import fit, fit_stream, predict
+
+
+@pytest.fixture(autouse=True)
+def transfers():
+    """The crossings recorded during one test."""
+    TRANSFERS.clear()
+    return TRANSFERS
+
+
+def to_device(model):
+    """Every parameter and gradient of a model, on the device."""
+    for part in getattr(model, "layers", {"": model}).values():
+        if part is not model and hasattr(part, "layers"):
+            to_device(part)
+            continue
+        for table in (part._params, part._grads):
+            for name in table:
+                table[name] = on_device(table[name])
+    return model
+
+
+def host(value):
+    return value._host if isinstance(value, DeviceArray) else value
+
+
+def assert_same(device, plain, what=""):
+    assert isinstance(device, DeviceArray), what
+    np.testing.assert_array_equal(device._host, plain, err_msg=what)
+
+
+def test_the_wall_is_a_wall():
+    """The array itself refuses what CuPy refuses."""
+    d = on_device(np.ones(3))
+    for wrong in (lambda: np.asarray(d), lambda: d + np.ones(3), lambda: np.stack([d, np.ones(3)]), lambda: np.ones(3)[d],
+                  lambda: np.where(np.ones(3) > 0, d, d), lambda: np.linalg.norm(d - np.ones(3)), lambda: d.__setitem__(0, np.ones(1))):  # fmt: skip
+        with pytest.raises(TypeError):
+            wrong()
+    assert isinstance(d + 1, DeviceArray)
+    assert isinstance(np.tanh(d), DeviceArray)
+    assert isinstance(d.sum(), DeviceArray)
+    with pytest.raises(ImplicitTransfer):
+        np.asarray(d)
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 1, 3]], ids=["full", "ragged"])
+@pytest.mark.parametrize(("cell", "options"), VARIANTS)
+def test_cells(cell, options, lengths, rng, transfers):
+    """Forward and backward: the same numbers, and no transfer but that of the lengths; nothing waits inside the time loop."""
+    shapes = [(3, 4)] * len(cell.STATES) + list(cell.param_shapes(2, 4).values())
+    call = [rng.standard_normal((5, 3, 2)), *(rng.standard_normal(s) for s in shapes)]
+    dy, last = rng.standard_normal((5, 3, 4)), [rng.standard_normal((3, 4)) for _ in cell.STATES]
+    y, cache = cell.forward(*call, lengths=lengths, **options)
+    grads = cell.backward(dy, cache, *last)
+    device_y, device_cache = cell.forward(*map(on_device, call), lengths=lengths, **options)
+    device_grads = cell.backward(on_device(dy), device_cache, *map(on_device, last))
+    assert_same(device_y, y)
+    for name, device, plain in zip(grads._fields, device_grads, grads):
+        assert_same(device, plain, name)
+    assert transfers == ([] if lengths is None else ["to device"])
+
+
+@pytest.mark.parametrize("options", [{}, {"lengths": [5, 2, 4]}, {"training": True}], ids=["plain", "ragged", "dropout"])
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_recurrent_layers(kind, options, rng, transfers):
+    x, results = rng.standard_normal((5, 3, 2)), []
+    for device in (False, True):
+        seeded = np.random.default_rng(0)
+        layer = RECURRENT[kind](2, 4, num_layers=2, bidirectional=True, dropout=0.5, rng=seeded)
+        place = on_device if device else np.array
+        if device:
+            to_device(layer)
+        y, cache = layer.forward(place(x), **options)
+        dx, dstate = layer.backward_state(y, cache, cache.state_last)
+        results.append([y, dx, *dstate, *layer.grads.values()])
+    for plain, device in zip(*results):
+        assert_same(device, plain)
+    assert "to host" not in transfers
+    assert "scalar" not in transfers
+
+
+@pytest.mark.parametrize("name", [*ACTIVATIONS, "linear", "dropout"])
+def test_other_layers(name, rng, transfers):
+    x = rng.standard_normal((4, 3))
+    make = {"linear": lambda: Linear(3, 2, rng=np.random.default_rng(0)), "dropout": lambda: Dropout(0.5, rng=np.random.default_rng(0))}
+    plain, device = (make[name]() if name in make else ACTIVATIONS[name]() for _ in range(2))
+    to_device(device)
+    y, cache = plain.forward(x, training=True)
+    device_y, device_cache = device.forward(on_device(x), training=True)
+    assert_same(device_y, y)
+    assert_same(device.backward(device_y, device_cache), plain.backward(y, cache))
+    assert set(transfers) <= {"to device"}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_losses(name, masked, rng):
+    y = rng.standard_normal((4, 3, 5))
+    target = rng.integers(0, 5, (4, 3)) if name == "softmax_cross_entropy" else rng.random((4, 3, 5))
+    mask = rng.random((4, 3)) < 0.7 if masked else None
+    value, dy = losses.LOSSES[name](y, target, mask)
+    device_value, device_dy = losses.LOSSES[name](on_device(y), on_device(target), None if mask is None else on_device(mask))
+    assert device_value == value
+    assert isinstance(device_value, float)
+    assert_same(device_dy, dy)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimisers(name, rng, transfers):
+    params, grads = ({"W": rng.standard_normal((3, 2)), "b": rng.standard_normal(2)} for _ in range(2))
+    device_params, device_grads = ({k: on_device(v) for k, v in d.items()} for d in (params, grads))
+    plain, device = (OPTIMIZERS[name](lr=0.1) for _ in range(2))
+    for _ in range(3):
+        plain.step(params, grads)
+        device.step(device_params, device_grads)
+    for key, p in params.items():
+        assert_same(device_params[key], p)
+    assert transfers == []
+
+
+@pytest.mark.parametrize("name", clip.CLIPS)
+def test_clipping(name, rng, transfers):
+    grads = {"W": rng.standard_normal((3, 2)), "b": rng.standard_normal(2)}
+    device = {k: on_device(v) for k, v in grads.items()}
+    assert clip.CLIPS[name](device, 0.1) == clip.CLIPS[name](grads, 0.1)
+    for key, g in grads.items():
+        assert_same(device[key], g)
+    assert set(transfers) <= {"scalar"}
+
+
+def model_of(rng, **options):
+    return Sequential(rec=LSTM(1, 4, num_layers=2, dropout=0.2, rng=rng, **options), head=Linear(4, 1, rng=rng))
+
+
+def test_the_training_loop(rng):
+    """fit, with clipping, validation, early stopping and lengths; the same history as on the host."""
+    x, y = rng.standard_normal((20, 6, 1)), rng.standard_normal((20, 1))
+    lengths = rng.integers(1, 7, 20)
+    histories = []
+    for device in (False, True):
+        seeded = np.random.default_rng(0)
+        model = model_of(seeded, batch_first=True, return_sequences=False)
+        place = on_device if device else np.array
+        if device:
+            to_device(model)
+        history = fit(
+            model, place(x), place(y), Adam(0.01), epochs=3, rng=seeded, batch_size=8, clip=0.1, lengths=place(lengths),
+            validation=(place(x), place(y)), patience=2, progress=False,
+        )  # fmt: skip
+        histories.append((history.steps, history.column("val_loss"), host(predict(model, place(x)))))
+    assert histories[0][0] == histories[1][0]
+    assert histories[0][1] == histories[1][1]
+    np.testing.assert_array_equal(histories[0][2], histories[1][2])
+
+
+def test_truncated_and_stateful_training(rng):
+    x, target = rng.standard_normal((12, 2, 1)), rng.standard_normal((12, 2, 1))
+    steps = []
+    for device in (False, True):
+        model = Sequential(rec=GRU(1, 4, rng=np.random.default_rng(0)), head=Linear(4, 1, rng=np.random.default_rng(0)))
+        place = on_device if device else np.array
+        if device:
+            to_device(model)
+        steps.append(fit_stream(model, place(x), place(target), Adam(0.01), epochs=2, k1=3, k2=5, clip=1.0, progress=False).steps)
+    assert steps[0] == steps[1]
+    layer = to_device(LSTM(1, 3, rng=rng))
+    y, cache = layer.forward(on_device(x))
+    assert isinstance(bptt.truncated(layer.cell, y, cache.runs[0], 2, 4).dW_h, DeviceArray)
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_traces(kind, rng, transfers):
+    """Every array of a trace is on the device; saving is where it comes to the host, by name."""
+    x, target = rng.standard_normal((5, 2, 2)), rng.standard_normal((5, 2, 1))
+    traces = []
+    for device in (False, True):
+        seeded = np.random.default_rng(0)
+        model = Sequential(rec=RECURRENT[kind](2, 3, bidirectional=True, rng=seeded), head=Linear(6, 1, rng=seeded))
+        place = on_device if device else np.array
+        if device:
+            to_device(model)
+        traces.append(scratchnet.trace(model, place(x), place(target), lengths=[5, 3]))
+    assert "to host" not in transfers
+    plain, device = traces
+    for name, run in plain.runs.items():
+        for array in run:
+            assert_same(device[name][array], run[array], array)
+        np.testing.assert_array_equal(host(device[name].jacobians(1)), run.jacobians(1))
+        np.testing.assert_array_equal(host(device[name].itemised(0).size), run.itemised(0).size)
+    assert str(device) == str(plain)
+
+
+def test_a_trace_from_the_device_is_saved_viewed_and_drawn(rng, tmp_path):
+    from scratchnet import plots
+
+    model = to_device(Sequential(rec=LSTM(2, 3, rng=rng), head=Linear(3, 1, rng=rng)))
+    trace = scratchnet.trace(model, on_device(rng.standard_normal((5, 1, 2))), on_device(rng.standard_normal((5, 1, 1))))
+    trace.save(tmp_path / "t.npz")
+    assert scratchnet.load_trace(tmp_path / "t.npz").loss == trace.loss
+    trace.to_html(tmp_path / "t.html")
+    plots.gates(trace)
+    plots.gradient_norms({"LSTM": trace})
+    checkpoint.save(model, tmp_path / "m.npz")
+    checkpoint.load(model, tmp_path / "m.npz")
+
+
+def test_the_gradient_check(rng):
+    layer = to_device(GRU(2, 3, rng=rng))
+    assert check_layer(layer, on_device(rng.standard_normal((4, 2, 2)))).ok
+
+
+def test_mixing_kinds_is_refused_with_a_sentence(rng):
+    layer = LSTM(2, 3, rng=rng)
+    with pytest.raises(TypeError, match="x is an array of device_array but W_x_l0 is one of numpy: move one of them"):
+        layer.forward(on_device(rng.standard_normal((4, 1, 2))))
