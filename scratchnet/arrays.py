@@ -14,17 +14,21 @@ import numpy as np
 Array: TypeAlias = Any
 
 
+# float16 loses small gradients and turns into float32 halfway; it needs a loss scale, and master weights beside it.
+FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
+
+
 def is_array(x: object) -> bool:
     """True for what the library computes on: it has a shape and a dtype, and is not a tensor of another library."""
     return hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__array_function__")
 
 
 def require_floating(name: str, x: Array) -> None:
-    """TypeError unless x is an array of a floating type; says what it is instead."""
+    """TypeError unless x is an array of float32 or float64; says what it is instead."""
     if not is_array(x):
         raise TypeError(f"{name} is a {type(x).__module__}.{type(x).__name__}, not a NumPy or CuPy array")
-    if not np.issubdtype(x.dtype, np.floating):
-        raise TypeError(f"{name} is {x.dtype}, but a network computes in a floating type: {name}.astype(np.float64)")
+    if x.dtype not in FLOATING:
+        raise TypeError(f"{name} is {x.dtype}, but a network computes in float32 or float64: {name}.astype(np.float64)")
 
 
 def require_shape(name: str, x: Array, shape: Sequence[int], because: str) -> None:
@@ -59,6 +63,16 @@ def require_same_dtype(arrays: Mapping[str, Array]) -> None:
             )
 
 
+def read_only(view: Array) -> Array:
+    """The same view, which NumPy now protects: an output that is part of a cache must not be changed before backward.
+
+    CuPy has no such protection; there the rule stands in ``Layer`` alone.
+    """
+    if isinstance(view, np.ndarray):
+        view.flags.writeable = False
+    return view
+
+
 class Lengths(NamedTuple):
     """Lengths (N,) that were checked and stand beside x: who is given them neither checks nor moves them again."""
 
@@ -72,7 +86,7 @@ def as_lengths(lengths: Any, T: int, N: int, like: Array) -> Array | None:
     """
     if lengths is None or isinstance(lengths, Lengths):
         return None if lengths is None else lengths.array
-    host = np.asarray(lengths.get() if hasattr(lengths, "get") else lengths)
+    host = np.asarray(to_host(lengths))
     if host.shape != (N,):
         raise ValueError(f"lengths has shape {host.shape} but the batch has {N} sequences: expected ({N},)")
     if not np.issubdtype(host.dtype, np.integer):

@@ -1,15 +1,17 @@
 """Gated recurrent unit, forward and backward through time, in the form of PyTorch and cuDNN: reset *after* the product.
 
+With h' for the hidden state of the step before,
+
     r = sigmoid(x W_xr + h' W_hr + b_r)             reset gate:  how much of the past the candidate sees
     z = sigmoid(x W_xz + h' W_hz + b_z)             update gate: how much of the past is kept
     n = tanh(x W_xn + b_n + r (h' W_hn + b_hn))     candidate
-    h = (1 - z) n + z h'                            hidden state, also the output     (h': the step before)
+    h = (1 - z) n + z h'                            hidden state, which is also the output
 
 Two products meet in a gate, and the reset gate stands between them, so each has its own name:
 a = x W_x + b is the input's part, m = h' W_h (+ b_hn in the n block) the memory's.
 
 Shapes.  T time steps, N sequences in the batch, D inputs, H hidden units.  W_x (D, 3H), W_h (H, 3H), b (3H,), b_hn (H,),
-gates in the order r z n (PyTorch's; Keras has z r h, and the paper swaps the roles of z and 1 - z).
+gates in the order r z n (PyTorch's; Keras has z r h, and Chung et al. 2014 swap the roles of z and 1 - z).
 
 Source: Cho et al. 2014 (arXiv:1406.1078), in the variant of its first version.  The form that resets h' *before* the
 product is ``gru_before.py``.
@@ -19,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, read_only
 from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.padding import hold, pass_over, without_padding
 from scratchnet.elementwise import ONE, d_sigmoid, d_tanh, elementwise, sigmoid
@@ -36,7 +38,7 @@ def param_shapes(D: int, H: int) -> dict[str, tuple[int, ...]]:
 
 @elementwise
 def gates_forward(a_r: Any, a_z: Any, a_n: Any, m_r: Any, m_z: Any, m_n: Any, h_prev: Any) -> Any:
-    """One unit at one step: the input's part a and the memory's part m to gates and new state."""
+    """One step, elementwise: the input's part a and the memory's part m to gates and new state."""
     r, z = sigmoid(a_r + m_r), sigmoid(a_z + m_z)
     n = np.tanh(a_n + r * m_n)
     h = (ONE - z) * n + z * h_prev
@@ -45,7 +47,7 @@ def gates_forward(a_r: Any, a_z: Any, a_n: Any, m_r: Any, m_z: Any, m_n: Any, h_
 
 @elementwise
 def gates_backward(dh: Any, r: Any, z: Any, n: Any, m_n: Any, h_prev: Any) -> Any:
-    """One unit at one step, backwards: dh to da, to dm where it differs from da, and to h' by the direct road."""
+    """One step back, elementwise: dh to da, to dm where it differs from da, and to h' by the direct road."""
     da_n = dh * (ONE - z) * d_tanh(n)  # undoes  h = (1 - z) n + ...,  n = tanh(a_n + r m_n)
     da_z = dh * (h_prev - n) * d_sigmoid(z)  # undoes  h = (1 - z) n + z h',  z = sigmoid(...)
     da_r = da_n * m_n * d_sigmoid(r)  # undoes  r m_n,  r = sigmoid(...)
@@ -90,10 +92,10 @@ def split(a: Array) -> tuple[Array, Array, Array]:
     return a[..., :H], a[..., H : 2 * H], a[..., 2 * H :]
 
 
-def step_forward(gates: Array, m: Array, h_prev: Array, h: Array) -> None:
-    """One time step in place: the input's part a in ``gates`` (N, 3H) becomes gates; m (N, 3H); fills h (N, H)."""
+def step_forward(a: Array, m: Array, h_prev: Array, gates: Array, h: Array) -> None:
+    """One time step: from the input's part a and the memory's part m (N, 3H), fills gates (N, 3H) and h (N, H)."""
     r, z, n = split(gates)
-    r[...], z[...], n[...], h[...] = gates_forward(*split(gates), *split(m), h_prev)
+    r[...], z[...], n[...], h[...] = gates_forward(*split(a), *split(m), h_prev)
 
 
 def step_backward(dh: Array, gates: Array, m_n: Array, h_prev: Array, da: Array, dm: Array) -> Array:
@@ -110,6 +112,7 @@ def forward(
     """Run the cell over a whole sequence: x (T, N, D), h0 (N, H), to y (T, N, H) and the cache.
 
     ``lengths`` (N,): sequences that are over sooner; past its length a sequence's state stays at its last value.
+    ``step``: what runs one time step; an engine puts its kernel here (``step_forward`` is the reference).
     Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
     """
     lengths = check_forward(x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b, "b_hn": b_hn}, param_shapes, lengths)
@@ -118,21 +121,23 @@ def forward(
     H = h0.shape[1]
     h = np.empty_like(x, shape=(T + 1, N, H)); h[0] = h0
     m_n = np.empty_like(x, shape=(T, N, H))
-    gates = x @ W_x + b  # nothing recurs in the input's part, so all time steps are one product
+    a = x @ W_x + b  # nothing recurs in the input's part, so all time steps are one product
+    gates = np.empty_like(a)
     for t in range(T):
         m = h[t] @ W_h
         m[:, 2 * H :] += b_hn
-        step(gates[t], m, h[t], h[t + 1])
+        step(a[t], m, h[t], gates[t], h[t + 1])
         m_n[t] = m[:, 2 * H :]
         if lengths is not None:
             hold(lengths <= t, t, h)
-    return h[1:], Cache(x, h, gates, m_n, W_x, W_h, lengths)
+    return read_only(h[1:]), Cache(x, h, gates, m_n, W_x, W_h, lengths)
 
 
 def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = step_backward) -> Grads:
     """Backpropagation through time: dy (T, N, H), the loss's own gradient of every output, to the gradient of every input.
 
     ``dh_last`` (N, H): the gradient that arrives at the final state from whatever comes after.
+    Each gradient has its argument's shape.  Raises ValueError or TypeError where one that arrives has not.
     """
     check_backward(dy, cache.h, dh_last=dh_last)
     x, h, gates, m_n, W_x, W_h, lengths = cache
@@ -147,7 +152,7 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = 
         if lengths is not None:
             pass_over(lengths <= t, da[t], (dh_prev, dh_next))
             pass_over(lengths <= t, dm[t])
-        dh_next = dh_prev  # what is "previous" to step t is step t-1's own, and t its future
+        dh_next = dh_prev  # one step back: what left step t is what arrives at step t-1
     da_flat, dm_flat = da.reshape(T * N, 3 * H), dm.reshape(T * N, 3 * H)
     return Grads(
         dx=da @ W_x.T,  # undoes  a = x W_x + b

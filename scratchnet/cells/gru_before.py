@@ -1,10 +1,12 @@
 """Gated recurrent unit in the paper's form: the reset gate acts on h' *before* the product.
 
+With h' for the hidden state of the step before,
+
     r = sigmoid(x W_xr + h' W_hr + b_r)             reset gate:  how much of the past the candidate sees
     z = sigmoid(x W_xz + h' W_hz + b_z)             update gate: how much of the past is kept
     s = r h'                                        the past, reset
     n = tanh(x W_xn + s W_hn + b_n)                 candidate
-    h = (1 - z) n + z h'                            hidden state, also the output     (h': the step before)
+    h = (1 - z) n + z h'                            hidden state, which is also the output
 
 A step needs two products one after the other, since s W_hn has to wait for r; that is why cuDNN and PyTorch moved the reset
 behind the product (``gru.py``).  The two are different functions: weights of one do not work in the other.
@@ -12,14 +14,14 @@ behind the product (``gru.py``).  The two are different functions: weights of on
 Shapes.  T time steps, N sequences in the batch, D inputs, H hidden units.  W_x (D, 3H), W_h (H, 3H), b (3H,), gates in the
 order r z n.  There is no b_hn: without a reset between them, two biases would be one.
 
-Source: Cho et al. 2014 (arXiv:1406.1078), with the roles of z and 1 - z as in PyTorch.
+Source: Cho et al. 2014 (arXiv:1406.1078), section 2.3.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, read_only
 from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.gru import split
 from scratchnet.cells.padding import hold, pass_over, without_padding
@@ -37,21 +39,21 @@ def param_shapes(D: int, H: int) -> dict[str, tuple[int, ...]]:
 
 @elementwise
 def reset_forward(a_r: Any, a_z: Any, h_prev: Any) -> Any:
-    """One unit, first half of a step: both gates, and the past after the reset."""
+    """First half of a step, elementwise: both gates, and the past after the reset."""
     r, z = sigmoid(a_r), sigmoid(a_z)
     return r, z, r * h_prev
 
 
 @elementwise
 def update_forward(a_n: Any, z: Any, h_prev: Any) -> Any:
-    """One unit, second half of a step: candidate and new state."""
+    """Second half of a step, elementwise: candidate and new state."""
     n = np.tanh(a_n)
     return n, (ONE - z) * n + z * h_prev
 
 
 @elementwise
 def update_backward(dh: Any, z: Any, n: Any, h_prev: Any) -> Any:
-    """One unit, backwards through the second half."""
+    """Back through the second half, elementwise."""
     da_n = dh * (ONE - z) * d_tanh(n)  # undoes  h = (1 - z) n + ...,  n = tanh(a_n)
     da_z = dh * (h_prev - n) * d_sigmoid(z)  # undoes  h = (1 - z) n + z h',  z = sigmoid(a_z)
     dh_direct = dh * z  # undoes  h = ... + z h': the road on which memory travels
@@ -60,7 +62,7 @@ def update_backward(dh: Any, z: Any, n: Any, h_prev: Any) -> Any:
 
 @elementwise
 def reset_backward(ds: Any, r: Any, h_prev: Any) -> Any:
-    """One unit, backwards through the first half."""
+    """Back through the first half, elementwise."""
     da_r = ds * h_prev * d_sigmoid(r)  # undoes  s = r h',  r = sigmoid(a_r)
     dh_reset = ds * r  # undoes  s = r h'
     return da_r, dh_reset
@@ -95,12 +97,12 @@ class Grads(NamedTuple):
     da: Array  # of all pre-activations
 
 
-def step_forward(gates: Array, h_prev: Array, W_hn: Array, s: Array, h: Array) -> None:
-    """One time step in place: the pre-activations in ``gates`` (N, 3H) become gates; fills s and h (N, H)."""
-    r, z, n = split(gates)
-    r[...], z[...], s[...] = reset_forward(r, z, h_prev)
-    n += s @ W_hn  # has to wait for r
-    n[...], h[...] = update_forward(n, z, h_prev)
+def step_forward(a: Array, h_prev: Array, W_hn: Array, gates: Array, s: Array, h: Array) -> None:
+    """One time step: from a (N, 3H), complete but for s W_hn, fills gates (N, 3H), s and h (N, H)."""
+    (a_r, a_z, a_n), (r, z, n) = split(a), split(gates)
+    r[...], z[...], s[...] = reset_forward(a_r, a_z, h_prev)
+    a_n += s @ W_hn  # has to wait for r
+    n[...], h[...] = update_forward(a_n, z, h_prev)
 
 
 def step_backward(dh: Array, gates: Array, W_hn: Array, h_prev: Array, da: Array) -> Array:
@@ -118,6 +120,7 @@ def forward(
     """Run the cell over a whole sequence: x (T, N, D), h0 (N, H), to y (T, N, H) and the cache.
 
     ``lengths`` (N,): sequences that are over sooner; past its length a sequence's state stays at its last value.
+    ``step``: what runs one time step; an engine puts its kernel here (``step_forward`` is the reference).
     Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
     """
     lengths = check_forward(x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
@@ -127,19 +130,21 @@ def forward(
     W_hrz, W_hn = W_h[:, : 2 * H], W_h[:, 2 * H :]
     h = np.empty_like(x, shape=(T + 1, N, H)); h[0] = h0
     s = np.empty_like(x, shape=(T, N, H))
-    gates = x @ W_x + b  # nothing recurs in this part of a, so all time steps are one product
+    a = x @ W_x + b  # nothing recurs in this part of a, so all time steps are one product
+    gates = np.empty_like(a)
     for t in range(T):
-        gates[t, :, : 2 * H] += h[t] @ W_hrz
-        step(gates[t], h[t], W_hn, s[t], h[t + 1])
+        a[t, :, : 2 * H] += h[t] @ W_hrz
+        step(a[t], h[t], W_hn, gates[t], s[t], h[t + 1])
         if lengths is not None:
             hold(lengths <= t, t, h)
-    return h[1:], Cache(x, h, gates, s, W_x, W_h, lengths)
+    return read_only(h[1:]), Cache(x, h, gates, s, W_x, W_h, lengths)
 
 
 def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = step_backward) -> Grads:
     """Backpropagation through time: dy (T, N, H), the loss's own gradient of every output, to the gradient of every input.
 
     ``dh_last`` (N, H): the gradient that arrives at the final state from whatever comes after.
+    Each gradient has its argument's shape.  Raises ValueError or TypeError where one that arrives has not.
     """
     check_backward(dy, cache.h, dh_last=dh_last)
     x, h, gates, s, W_x, W_h, lengths = cache
@@ -154,7 +159,7 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = 
         dh_prev = da[t, :, : 2 * H] @ W_hrz.T + dh_past_gates  # undoes  a_r, a_z = ... + h' W_h,  s = r h'  and  z h'
         if lengths is not None:
             pass_over(lengths <= t, da[t], (dh_prev, dh_next))
-        dh_next = dh_prev  # what is "previous" to step t is step t-1's own, and t its future
+        dh_next = dh_prev  # one step back: what left step t is what arrives at step t-1
     flat = da.reshape(T * N, 3 * H)  # a weight is used at every step by every sequence: its gradient sums over both
     h_prev, s_flat = h[:-1].reshape(T * N, H), s.reshape(T * N, H)
     dW_h = np.empty_like(W_h)

@@ -1,12 +1,14 @@
 """Long short-term memory, forward and backward through time.
 
+With h' and c' for the states of the step before,
+
     a = x W_x + h' W_h + b          pre-activations of the four gates, side by side: a_i | a_f | a_g | a_o
     i = sigmoid(a_i)                input gate:  how much of the candidate is written
     f = sigmoid(a_f)                forget gate: how much of the old cell state is kept
     g = tanh(a_g)                   candidate
     o = sigmoid(a_o)                output gate: how much of the cell state is shown
     c = f c' + i g                  cell state
-    h = o tanh(c)                   hidden state, which is also the output          (h', c': the step before)
+    h = o tanh(c)                   hidden state, which is also the output
 
 Shapes.  T time steps, N sequences in the batch, D inputs, H hidden units.  W_x (D, 4H), W_h (H, 4H), b (4H,), gates in
 the order i f g o (PyTorch's).
@@ -18,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, read_only
 from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.padding import hold, pass_over, without_padding
 from scratchnet.elementwise import d_sigmoid, d_tanh, elementwise, sigmoid
@@ -35,7 +37,7 @@ def param_shapes(D: int, H: int) -> dict[str, tuple[int, ...]]:
 
 @elementwise
 def gates_forward(a_i: Any, a_f: Any, a_g: Any, a_o: Any, c_prev: Any) -> Any:
-    """One unit at one step: pre-activations and old cell state to gates and new states."""
+    """One step, elementwise: pre-activations and old cell state to gates and new states."""
     i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
     c = f * c_prev + i * g
     h = o * np.tanh(c)
@@ -44,7 +46,7 @@ def gates_forward(a_i: Any, a_f: Any, a_g: Any, a_o: Any, c_prev: Any) -> Any:
 
 @elementwise
 def gates_backward(dh: Any, dc_next: Any, i: Any, f: Any, g: Any, o: Any, c_prev: Any, c: Any) -> Any:
-    """One unit at one step, backwards: dh and dc_next to the four da and the gradient of c_prev."""
+    """One step back, elementwise: dh and dc_next to the four da and the gradient of c_prev."""
     tanh_c = np.tanh(c)
     dc = dh * o * d_tanh(tanh_c) + dc_next  # c is read twice: by  h = o tanh(c)  and by the next step's  f c'
     da_o = dh * tanh_c * d_sigmoid(o)  # undoes  h = o tanh(c),  o = sigmoid(a_o)
@@ -92,10 +94,10 @@ def split(a: Array) -> tuple[Array, Array, Array, Array]:
     return a[..., :H], a[..., H : 2 * H], a[..., 2 * H : 3 * H], a[..., 3 * H :]
 
 
-def step_forward(gates: Array, c_prev: Array, c: Array, h: Array) -> None:
-    """One time step in place: the pre-activations in ``gates`` (N, 4H) become gates; fills c and h (N, H)."""
+def step_forward(a: Array, c_prev: Array, gates: Array, c: Array, h: Array) -> None:
+    """One time step: from the pre-activations a (N, 4H) and the old cell state, fills gates (N, 4H), c and h (N, H)."""
     i, f, g, o = split(gates)
-    i[...], f[...], g[...], o[...], c[...], h[...] = gates_forward(i, f, g, o, c_prev)
+    i[...], f[...], g[...], o[...], c[...], h[...] = gates_forward(*split(a), c_prev)
 
 
 def step_backward(dh: Array, dc_next: Array, gates: Array, c_prev: Array, c: Array, da: Array) -> Array:
@@ -111,6 +113,7 @@ def forward(
     """Run the cell over a whole sequence: x (T, N, D), h0 and c0 (N, H), to y (T, N, H) and the cache.
 
     ``lengths`` (N,): sequences that are over sooner; past its length a sequence's state stays at its last value.
+    ``step``: what runs one time step; an engine puts its kernel here (``step_forward`` is the reference).
     Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
     """
     lengths = check_forward(x, {"h0": h0, "c0": c0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
@@ -118,13 +121,14 @@ def forward(
     T, N, _ = x.shape
     h = np.empty_like(x, shape=(T + 1, N, h0.shape[1])); h[0] = h0
     c = np.empty_like(h); c[0] = c0
-    gates = x @ W_x + b  # nothing recurs in this part of a, so all time steps are one product
+    a_x = x @ W_x + b  # nothing recurs in this part of a, so all time steps are one product
+    gates = np.empty_like(a_x)
     for t in range(T):
-        gates[t] += h[t] @ W_h
-        step(gates[t], c[t], c[t + 1], h[t + 1])
+        a = a_x[t] + h[t] @ W_h
+        step(a, c[t], gates[t], c[t + 1], h[t + 1])
         if lengths is not None:
             hold(lengths <= t, t, h, c)
-    return h[1:], Cache(x, h, c, gates, W_x, W_h, lengths)
+    return read_only(h[1:]), Cache(x, h, c, gates, W_x, W_h, lengths)
 
 
 def backward(
@@ -133,6 +137,7 @@ def backward(
     """Backpropagation through time: dy (T, N, H), the loss's own gradient of every output, to the gradient of every input.
 
     ``dh_last``, ``dc_last`` (N, H): gradients that arrive at the final states from whatever comes after.
+    Each gradient has its argument's shape.  Raises ValueError or TypeError where one that arrives has not.
     """
     check_backward(dy, cache.h, dh_last=dh_last, dc_last=dc_last)
     x, h, c, gates, W_x, W_h, lengths = cache
@@ -146,13 +151,13 @@ def backward(
         dh_prev = da[t] @ W_h.T  # undoes  a = ... + h' W_h
         if lengths is not None:
             pass_over(lengths <= t, da[t], (dh_prev, dh_next), (dc_prev, dc_next))
-        dh_next, dc_next = dh_prev, dc_prev  # what is "previous" to step t is step t-1's own, and t its future
+        dh_next, dc_next = dh_prev, dc_prev  # one step back: what left step t is what arrives at step t-1
     flat = da.reshape(T * N, -1)  # a weight is used at every step and by every sequence: its gradient is the sum over both
     return Grads(
         dx=da @ W_x.T,  # undoes  a = x W_x + ...
         dh0=dh_next,
         dc0=dc_next,
-        dW_x=x.reshape(T * N, D).T @ flat,
+        dW_x=x.reshape(T * N, D).T @ flat,  # W_x met x
         dW_h=h[:-1].reshape(T * N, -1).T @ flat,  # W_h met h', the *previous* hidden state
         db=flat.sum(axis=0),
         da=da,

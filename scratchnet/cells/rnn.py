@@ -1,7 +1,9 @@
 """The vanilla recurrent network, forward and backward through time.
 
+With h' for the hidden state of the step before,
+
     a = x W_x + h' W_h + b          pre-activation
-    h = tanh(a)   or   relu(a)      hidden state, which is also the output          (h': the step before)
+    h = tanh(a)   or   relu(a)      hidden state, which is also the output
 
 Shapes.  T time steps, N sequences in the batch, D inputs, H hidden units.  W_x (D, H), W_h (H, H), b (H,).
 
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, read_only
 from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.padding import hold, pass_over, without_padding
 from scratchnet.elementwise import d_relu, d_tanh, elementwise, relu
@@ -29,25 +31,25 @@ def param_shapes(D: int, H: int) -> dict[str, tuple[int, ...]]:
 
 @elementwise
 def tanh_forward(a: Any) -> Any:
-    """One unit at one step, tanh form."""
+    """One step, elementwise, tanh form."""
     return np.tanh(a)
 
 
 @elementwise
 def tanh_backward(dh: Any, h: Any) -> Any:
-    """One unit at one step, backwards: undoes h = tanh(a), from the output h."""
+    """One step back, elementwise: undoes h = tanh(a), from the output h."""
     return dh * d_tanh(h)
 
 
 @elementwise
 def relu_forward(a: Any) -> Any:
-    """One unit at one step, relu form."""
+    """One step, elementwise, relu form."""
     return relu(a)
 
 
 @elementwise
 def relu_backward(dh: Any, h: Any) -> Any:
-    """One unit at one step, backwards: undoes h = relu(a), from the output h."""
+    """One step back, elementwise: undoes h = relu(a), from the output h."""
     return dh * d_relu(h)
 
 
@@ -100,7 +102,7 @@ def forward(
     """Run the cell over a whole sequence: x (T, N, D), h0 (N, H), to y (T, N, H) and the cache.
 
     ``nonlinearity`` is "tanh" or "relu".  ``lengths`` (N,): sequences that are over sooner; past its length a sequence's
-    state stays at its last value.  Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
+    state stays at its last value.  ``step``: what runs one time step; an engine puts its kernel here.  Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
     """
     if nonlinearity not in UNIT:
         raise ValueError(f"nonlinearity is {nonlinearity!r}: expected one of {', '.join(map(repr, UNIT))}")
@@ -108,19 +110,20 @@ def forward(
     x = without_padding(x, lengths)
     T, N, _ = x.shape
     h = np.empty_like(x, shape=(T + 1, N, h0.shape[1])); h[0] = h0
-    a = x @ W_x + b  # nothing recurs in this part of a, so all time steps are one product
+    a_x = x @ W_x + b  # nothing recurs in this part of a, so all time steps are one product
     for t in range(T):
-        a[t] += h[t] @ W_h
-        step(a[t], h[t + 1], nonlinearity)
+        a = a_x[t] + h[t] @ W_h
+        step(a, h[t + 1], nonlinearity)
         if lengths is not None:
             hold(lengths <= t, t, h)
-    return h[1:], Cache(x, h, W_x, W_h, nonlinearity, lengths)
+    return read_only(h[1:]), Cache(x, h, W_x, W_h, nonlinearity, lengths)
 
 
 def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = step_backward) -> Grads:
     """Backpropagation through time: dy (T, N, H), the loss's own gradient of every output, to the gradient of every input.
 
     ``dh_last`` (N, H): the gradient that arrives at the final state from whatever comes after.
+    Each gradient has its argument's shape.  Raises ValueError or TypeError where one that arrives has not.
     """
     check_backward(dy, cache.h, dh_last=dh_last)
     x, h, W_x, W_h, nonlinearity, lengths = cache
@@ -133,12 +136,12 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = 
         dh_prev = da[t] @ W_h.T  # undoes  a = ... + h' W_h
         if lengths is not None:
             pass_over(lengths <= t, da[t], (dh_prev, dh_next))
-        dh_next = dh_prev  # what is "previous" to step t is step t-1's own, and t its future
+        dh_next = dh_prev  # one step back: what left step t is what arrives at step t-1
     flat = da.reshape(T * N, -1)  # a weight is used at every step by every sequence: its gradient sums over both
     return Grads(
         dx=da @ W_x.T,  # undoes  a = x W_x + ...
         dh0=dh_next,
-        dW_x=x.reshape(T * N, D).T @ flat,
+        dW_x=x.reshape(T * N, D).T @ flat,  # W_x met x
         dW_h=h[:-1].reshape(T * N, -1).T @ flat,  # W_h met h', the *previous* hidden state
         db=flat.sum(axis=0),
         da=da,

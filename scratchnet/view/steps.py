@@ -40,12 +40,12 @@ WEIGHT_LINES = ("dW_x=x.reshape(T * N, D).T @ flat", "dW_h=h[:-1].reshape(T * N,
 
 FORWARD: dict[str, tuple[Step, ...]] = {
     "rnn": (
-        Step("pre-activation", "a = x W_x + h' W_h + b", ("a[t] += h[t] @ W_h",), (Term("a_h", SUM),)),
-        Step("hidden state", "h = tanh(a)", ("step(a[t], h[t + 1], nonlinearity)",), (Term("h", "tanh({a_h})"),)),
+        Step("pre-activation", "a = x W_x + h' W_h + b", ("a = a_x[t] + h[t] @ W_h",), (Term("a_h", SUM),)),
+        Step("hidden state", "h = tanh(a)", ("step(a, h[t + 1], nonlinearity)",), (Term("h", "tanh({a_h})"),)),
     ),
     "lstm": (
         Step(
-            "pre-activations", "a = x W_x + h' W_h + b", ("gates[t] += h[t] @ W_h",),
+            "pre-activations", "a = x W_x + h' W_h + b", ("a = a_x[t] + h[t] @ W_h",),
             tuple(Term(f"a_{g}", SUM) for g in "ifgo"),
         ),
         Step(
@@ -75,7 +75,7 @@ FORWARD: dict[str, tuple[Step, ...]] = {
         Step("gates", "r, z = sigmoid(a)", ("r, z = sigmoid(a_r), sigmoid(a_z)",), (_sigmoid("r"), _sigmoid("z"))),
         Step("the past, reset", "s = r h'", ("return r, z, r * h_prev",), (Term("s", "{r} * {h_prev}"),)),
         Step(
-            "candidate", "n = tanh(x W_xn + s W_hn + b_n)", ("n += s @ W_hn", "n = np.tanh(a_n)"),
+            "candidate", "n = tanh(x W_xn + s W_hn + b_n)", ("a_n += s @ W_hn", "n = np.tanh(a_n)"),
             (Term("n", "tanh({a_n})"),),
         ),
         Step(

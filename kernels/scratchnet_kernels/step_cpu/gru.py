@@ -8,14 +8,14 @@ from scratchnet_kernels.compiled import compiled
 
 
 @compiled
-def step_forward(gates: Array, m: Array, h_prev: Array, h: Array) -> None:
-    """One time step in place: the input's part a in ``gates`` (N, 3H) becomes gates; m (N, 3H); fills h (N, H)."""
+def step_forward(a: Array, m: Array, h_prev: Array, gates: Array, h: Array) -> None:
+    """One time step: from the input's part a and the memory's part m (N, 3H), fills gates (N, 3H) and h (N, H)."""
     N, H = h.shape
     for b in range(N):  # b for the sequence: n is a gate here
         for j in range(H):
             r, z, n = j, H + j, 2 * H + j  # where unit j has its three gates
             gates[b, r], gates[b, z], gates[b, n], h[b, j] = gates_forward(
-                gates[b, r], gates[b, z], gates[b, n], m[b, r], m[b, z], m[b, n], h_prev[b, j]
+                a[b, r], a[b, z], a[b, n], m[b, r], m[b, z], m[b, n], h_prev[b, j]
             )
 
 

@@ -11,30 +11,30 @@ from scratchnet_kernels.compiled import compiled
 
 
 @compiled
-def before_product(gates: Array, h_prev: Array, s: Array) -> None:
-    """First half of a step: a_r and a_z in ``gates`` (N, 3H) become r and z; fills s (N, H)."""
+def before_product(a: Array, h_prev: Array, gates: Array, s: Array) -> None:
+    """First half of a step: from a (N, 3H), fills r and z in ``gates`` (N, 3H), and s (N, H)."""
     N, H = h_prev.shape
     for b in range(N):  # b for the sequence: n is a gate here
         for j in range(H):
             r, z = j, H + j  # where unit j has its gates
-            gates[b, r], gates[b, z], s[b, j] = reset_forward(gates[b, r], gates[b, z], h_prev[b, j])
+            gates[b, r], gates[b, z], s[b, j] = reset_forward(a[b, r], a[b, z], h_prev[b, j])
 
 
 @compiled
-def after_product(gates: Array, h_prev: Array, h: Array) -> None:
-    """Second half: a_n in ``gates`` (N, 3H) becomes n; fills h (N, H)."""
+def after_product(a: Array, h_prev: Array, gates: Array, h: Array) -> None:
+    """Second half: from a_n, now complete, fills n in ``gates`` (N, 3H), and h (N, H)."""
     N, H = h_prev.shape
     for b in range(N):
         for j in range(H):
             z, n = H + j, 2 * H + j
-            gates[b, n], h[b, j] = update_forward(gates[b, n], gates[b, z], h_prev[b, j])
+            gates[b, n], h[b, j] = update_forward(a[b, n], gates[b, z], h_prev[b, j])
 
 
-def step_forward(gates: Array, h_prev: Array, W_hn: Array, s: Array, h: Array) -> None:
-    """One time step in place: the pre-activations in ``gates`` (N, 3H) become gates; fills s and h (N, H)."""
-    before_product(gates, h_prev, s)
-    gates[:, 2 * h.shape[1] :] += s @ W_hn
-    after_product(gates, h_prev, h)
+def step_forward(a: Array, h_prev: Array, W_hn: Array, gates: Array, s: Array, h: Array) -> None:
+    """One time step: from a (N, 3H), complete but for s W_hn, fills gates (N, 3H), s and h (N, H)."""
+    before_product(a, h_prev, gates, s)
+    a[:, 2 * h.shape[1] :] += s @ W_hn
+    after_product(a, h_prev, gates, h)
 
 
 @compiled

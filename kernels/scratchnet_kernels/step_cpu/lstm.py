@@ -12,14 +12,14 @@ from scratchnet_kernels.compiled import compiled
 
 
 @compiled
-def step_forward(gates: Array, c_prev: Array, c: Array, h: Array) -> None:
-    """One time step in place: the pre-activations in ``gates`` (N, 4H) become gates; fills c and h (N, H)."""
+def step_forward(a: Array, c_prev: Array, gates: Array, c: Array, h: Array) -> None:
+    """One time step: from the pre-activations a (N, 4H) and the old cell state, fills gates (N, 4H), c and h (N, H)."""
     N, H = h.shape
     for n in range(N):
         for j in range(H):
             i, f, g, o = j, H + j, 2 * H + j, 3 * H + j  # where unit j has its four gates
             gates[n, i], gates[n, f], gates[n, g], gates[n, o], c[n, j], h[n, j] = gates_forward(
-                gates[n, i], gates[n, f], gates[n, g], gates[n, o], c_prev[n, j]
+                a[n, i], a[n, f], a[n, g], a[n, o], c_prev[n, j]
             )
 
 
