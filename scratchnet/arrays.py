@@ -31,6 +31,12 @@ def require_floating(name: str, x: Array) -> None:
         raise TypeError(f"{name} is {x.dtype}, but a network computes in float32 or float64: {name}.astype(np.float64)")
 
 
+def require_rng(rng: object) -> None:
+    """TypeError unless rng is a generator of random numbers: nothing here draws from global state."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng is a {type(rng).__name__}: expected a numpy.random.Generator, numpy.random.default_rng(seed)")
+
+
 def require_shape(name: str, x: Array, shape: Sequence[int], because: str) -> None:
     """ValueError unless x has the shape; names both shapes and what the expected one follows from."""
     if tuple(x.shape) != tuple(shape):
@@ -40,6 +46,24 @@ def require_shape(name: str, x: Array, shape: Sequence[int], because: str) -> No
 def to_host(array: Any) -> Any:
     """The same numbers as a NumPy array: a copy from the device, the array itself where it is one already."""
     return array.get() if is_array(array) and hasattr(array, "get") else array
+
+
+def moved(array: Array, where: Any) -> Array:
+    """The array as one of "numpy" or "cupy", or of the kind of the array ``where``.
+
+    Raises ImportError where CuPy is asked for and not installed, ValueError for another name.
+    """
+    if is_array(where):
+        return to_host(array) if kind(where) == "numpy" else np.asarray(array, like=where)
+    if where == "numpy":
+        return to_host(array)
+    if where != "cupy":
+        raise ValueError(f"arrays can be moved to 'numpy' or 'cupy', not to {where!r}")
+    try:
+        import cupy
+    except ImportError:
+        raise ImportError("CuPy is not installed: pip install 'scratchnet[cuda12]' or 'scratchnet[cuda13]'") from None
+    return cupy.asarray(array)
 
 
 def kind(x: Array) -> str:

@@ -8,10 +8,10 @@ and carries them back k2 steps, no further.
     k1 = k2 < T        chunks laid end to end; the loss at a chunk's first step sees that one step
     k1 < k2            every loss is carried back at least k2 - k1 + 1 steps, at k2 / k1 times the work
 
-    steps   0 . . . . . . . . . . .          k1 = 3, k2 = 5
+    step    0 1 2 3 4 5 6 7 8 ...            k1 = 3, k2 = 5
             n n n                            n  new: their losses are counted in this window
-            - - - n n n                      -  passed through again: gradient, but no loss of theirs
-              . - - - n n ...
+              - - n n n                      -  passed through again: gradient, but no loss of theirs
+                    - - n n n
 
 Cutting ("detaching") at a window's first state drops exactly those terms of the sum over (loss step, earlier step) that lie
 more than the window apart.  Nothing else is approximated.
@@ -26,6 +26,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.cells import Cell
+from scratchnet.cells.checks import check_backward
 from scratchnet.layers import Layer, Recurrent
 
 
@@ -42,6 +43,9 @@ def windows(T: int, k1: int, k2: int) -> list[Window]:
 
     Raises ValueError unless 1 <= k1 <= k2: with k2 < k1 the losses of some steps would never be counted.
     """
+    for name, value in (("T", T), ("k1", k1), ("k2", k2)):
+        if not isinstance(value, (int, np.integer)):
+            raise TypeError(f"{name} is {value!r}: expected a whole number of steps")
     if T < 1 or k1 < 1:
         raise ValueError(f"T is {T} and k1 is {k1}: expected at least 1 of each")
     if k2 < k1:
@@ -66,7 +70,9 @@ def truncated_terms(cell: Cell, dy: Array, cache: Any, k1: int, k2: int) -> Iter
 
     dy (T, N, H) is the loss's own gradient of every output.  Each window's gradients are what full BPTT gives for the steps
     start..stop-1 with the state at ``start`` taken as a constant and dy counted from ``new`` on.
+    Raises ValueError or TypeError where dy is not that of the cache's outputs.
     """
+    check_backward(dy, cache.h)
     for window in windows(len(dy), k1, k2):
         counted = dy[window.start : window.stop].copy()
         counted[: window.new - window.start] = 0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test_parity import torch_twin, twin_grads
 
 from scratchnet import bptt
+from scratchnet.cells import gru
 from scratchnet.layers import GRU, LSTM, RNN, Linear, Sequential
 from scratchnet.losses import mse
 
@@ -56,6 +57,11 @@ def test_what_is_thrown_away_is_the_distant_terms(cell, options, rng):
     np.testing.assert_allclose(bptt.truncated(cell, dy, cache, 1, k2).da, kept, rtol=1e-10, atol=1e-13)
 
 
+def test_windows_are_those_of_the_picture():
+    """The picture at the top of bptt.py."""
+    assert bptt.windows(9, 3, 5) == [(0, 0, 3), (1, 3, 6), (4, 6, 9)]
+
+
 @pytest.mark.parametrize(("k1", "k2"), [(1, 1), (1, 4), (3, 3), (3, 5), (2, 7), (10, 10), (4, 20)])
 @pytest.mark.parametrize("make", [RNN, LSTM, GRU])
 def test_windows_equal_autograd_with_the_same_detaches(make, k1, k2):
@@ -73,8 +79,8 @@ def test_windows_equal_autograd_with_the_same_detaches(make, k1, k2):
     for (start, new, stop), grads in bptt.truncated_terms(layer.cell, dy, run, k1, k2):
         # torch: the state reached at `start`, as a constant; the losses from `new` on
         twin.zero_grad()
-        tstate = [torch.from_numpy(s) for s in state]
-        tstate = tuple(tstate) if len(tstate) > 1 else tstate[0]
+        initial = [torch.from_numpy(s).requires_grad_(True) for s in state]
+        tstate = tuple(initial) if len(initial) > 1 else initial[0]
         if start:
             with torch.no_grad():
                 _, tstate = twin(torch.from_numpy(x[:start]), tstate)
@@ -82,6 +88,10 @@ def test_windows_equal_autograd_with_the_same_detaches(make, k1, k2):
         ty, _ = twin(tx, tstate)
         (ty[new - start :] * torch.from_numpy(dy[new:stop])).sum().backward()
         np.testing.assert_allclose(grads.dx, tx.grad.numpy(), rtol=0, atol=1e-10)
+        if start == 0:  # only windows that reach the initial state give it a gradient
+            for name, s in zip(layer.cell.STATES, initial):
+                np.testing.assert_allclose(getattr(grads, f"d{name}0"), s.grad[0].numpy(), rtol=0, atol=1e-10)
+                total[f"{name}0"] = total.get(f"{name}0", 0) + s.grad[0].numpy()
         for name, theirs in twin_grads(layer, twin).items():
             ours = getattr(grads, f"d{name.removesuffix('_l0')}")
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10, err_msg=f"{name} of window {start}:{stop}")
@@ -146,6 +156,16 @@ def test_stream_hands_its_state_on(rng):
 def test_bad_input(rng):
     with pytest.raises(ValueError, match="k2 is 2 but k1 is 5: with k2 < k1 the losses of 3 in 5 steps are never counted"):
         bptt.windows(10, 5, 2)
+    with pytest.raises(ValueError, match="T is 0 and k1 is 2: expected at least 1"):
+        bptt.windows(0, 2, 2)
+    with pytest.raises(TypeError, match=r"k2 is 3\.0: expected a whole number of steps"):
+        bptt.windows(10, 2, 3.0)
+    dy, cache = random_pass(gru, {}, rng)
+    for wrong in (dy[:5], np.concatenate([dy, dy])):
+        with pytest.raises(ValueError, match=r"dy is .* but the forward pass made 9 steps"):
+            bptt.truncated(gru, wrong, cache, 2, 4)
+    with pytest.raises(TypeError, match=r"dy is a builtins\.list"):
+        bptt.truncated(gru, dy.tolist(), cache, 2, 4)
     with pytest.raises(ValueError, match="T is 10 and k1 is 0: expected at least 1"):
         bptt.windows(10, 0, 2)
     x, target = rng.standard_normal((6, 2, 2)), rng.standard_normal((6, 2, 3))

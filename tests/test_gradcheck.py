@@ -170,6 +170,28 @@ def test_directional_check_of_a_large_tensor(rng):
         check_directional(loss, {"w": w}, {"w": wrong}, rng=rng)
 
 
+def test_a_difference_that_is_not_exact_enough_is_taken_again():
+    """sin(300 w) bends so fast that two points at eps=1e-5 miss its slope by 1.5e-6: four points do not, and an error is found."""
+    w = np.array([0.3])
+    good = 300 * np.cos(300 * w)
+    with pytest.raises(GradientError):
+        check(lambda: float(np.sin(300 * w[0])), {"w": w}, {"w": good * (1 + 1e-5)})
+    assert abs(numeric_gradient(lambda: float(np.sin(300 * w[0])), w)[0] / good[0] - 1) > 1e-6
+    slow = np.array([0.3])  # the refinement's own eps=1e-3 needs a function that bends less
+    assert check(lambda: float(np.sum(np.exp(8 * slow))), {"w": slow}, {"w": 8 * np.exp(8 * slow)}).error < 1e-8
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match=r"lengths\[0\] is 0 but the sequences have 4 steps: expected 1 to 4"):
+        check_cell(lstm, lengths=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"lengths has shape \(2,\) but the batch has 3 sequences"):
+        check_cell(lstm, lengths=[1, 2])
+    with pytest.raises(TypeError, match="like is a str: expected a cell's module"):
+        check_cell("lstm")
+    with pytest.raises(ValueError, match="directions is 0: expected at least 1"):
+        check_directional(lambda: 0.0, {}, {}, rng=np.random.default_rng(0), directions=0)
+
+
 def test_relative_error_has_a_floor():
     assert relative_error(np.array(1e-12), np.array(0.0), floor=1e-3) == pytest.approx(1e-9)
     assert relative_error(np.array(2.0), np.array(1.0), floor=1e-3) == pytest.approx(0.5)

@@ -1,12 +1,15 @@
 """Layers and models: gradients of every kind of layer and option, names, states, and answers to bad input."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scratchnet.cells import gru_before
 from scratchnet.gradcheck import check_layer
-from scratchnet.layers import ACTIVATIONS, GRU, LSTM, RNN, Dropout, Linear, ReLU, Sequential, Tanh
+from scratchnet.layers import ACTIVATIONS, GRU, LSTM, RNN, Dropout, Linear, Recurrent, ReLU, Sequential, Tanh
 
 RECURRENT = {
     "rnn tanh": lambda *a, **k: RNN(*a, **k),
@@ -148,12 +151,12 @@ def test_initial_values(rng):
 def test_dropout(rng):
     layer = Dropout(0.25, rng=rng)
     x = np.ones((200, 200), np.float32)
-    y, mask = layer.forward(x, training=True)
+    y, cache = layer.forward(x, training=True)
     assert np.mean(y == 0) == pytest.approx(0.25, abs=0.01)
     assert np.mean(y) == pytest.approx(1, abs=0.01)
     assert y.dtype == np.float32
-    np.testing.assert_array_equal(layer.backward(x, mask), y)
-    y, mask = layer.forward(x)
+    np.testing.assert_array_equal(layer.backward(x, cache), y)
+    y, (_, mask) = layer.forward(x)
     assert y is x
     assert mask is None
 
@@ -179,16 +182,87 @@ def test_nested_models_carry_state(rng):
     assert check_layer(model, x, training=True).ok
 
 
+def test_the_options_of_the_classes_reach_the_cells(rng):
+    """reset_after=False really is the other cell, and nonlinearity the other function."""
+    x = rng.standard_normal((4, 2, 2))
+    gru, rnn = GRU(2, 3, reset_after=False, rng=rng), RNN(2, 3, nonlinearity="relu", rng=rng)
+    params = {name.removesuffix("_l0"): p for name, p in gru.params.items()}
+    np.testing.assert_array_equal(gru.forward(x)[0], gru_before.forward(x, np.zeros((2, 3)), **params)[0])
+    assert (rnn.forward(x)[0] >= 0).all()
+
+
+def test_dropout_between_layers_acts_in_training_only(rng):
+    layer = LSTM(2, 3, num_layers=2, dropout=0.5, rng=rng)
+    x = rng.standard_normal((4, 2, 2))
+    assert layer.forward(x)[1].masks == [None, None]
+    assert layer.forward(x, training=True)[1].masks[0] is not None
+    model = Sequential(lstm=layer, drop=Dropout(0.5, rng=rng))
+    assert model.forward(x)[1].caches[0].masks == [None, None]
+    _, cache = model.forward(x, training=True)
+    assert cache.caches[0].masks[0] is not None
+    assert cache.caches[1][1] is not None
+
+
+def test_outputs_are_protected_until_backward(rng):
+    """y is part of the cache: writing into it would silently give wrong gradients, so NumPy is told to refuse."""
+    for layer in (LSTM(2, 3, rng=rng), Tanh(), ReLU(), ACTIVATIONS["sigmoid"]()):
+        y, _ = layer.forward(rng.standard_normal((4, 2, 2)))
+        with pytest.raises(ValueError, match="read-only"):
+            y -= 1
+
+
+def test_the_weights_of_a_linear_layer_are_those_of_its_forward(rng):
+    """A step between forward and backward: dx goes through the W that made y, not through a copy made later."""
+    layer = Linear(3, 2, rng=rng)
+    x, dy = rng.standard_normal((4, 3)), rng.standard_normal((4, 2))
+    _, cache = layer.forward(x)
+    np.testing.assert_allclose(layer.backward(dy, cache), dy @ layer.params["W"].T)
+
+
+def test_in_place_operations_on_merged_parameters(rng):
+    model = Sequential(head=Linear(3, 1, rng=rng))
+    before = model.params["head.W"].copy()
+    model.params["head.W"] *= 2
+    np.testing.assert_array_equal(model.layers["head"].params["W"], 2 * before)
+
+
+def test_moving_a_model(rng):
+    model = Sequential(rec=LSTM(2, 3, rng=rng), head=Linear(3, 1, rng=rng))
+    before = {name: p.copy() for name, p in model.params.items()}
+    assert model.to("numpy") is model
+    for name, p in model.params.items():
+        np.testing.assert_array_equal(p, before[name])
+    if find_spec("cupy") is None:
+        with pytest.raises(ImportError, match=r"CuPy is not installed: pip install 'scratchnet\[cuda12\]'"):
+            model.to("cupy")
+
+
+def test_the_state_of_a_model_has_a_gradient(rng):
+    """Two recurrent layers, one of them nested; both states checked, and the gradients that arrive at the final ones."""
+    model = Sequential(a=LSTM(2, 3, num_layers=2, rng=rng), inner=Sequential(b=GRU(3, 4, rng=rng)), head=Linear(4, 1, rng=rng))
+    x = rng.standard_normal((4, 2, 2))
+    _, cache = model.forward(x)
+    state = [tuple(rng.standard_normal(s.shape) for s in cache.state_last[0]), [tuple(rng.standard_normal(s.shape) for s in cache.state_last[1][0])]]
+    report = check_layer(model, x, state=state)
+    assert report.error <= 1e-6
+    assert {"dstate.0.0", "dstate.0.1", "dstate.1.0.0"} <= {row.tensor for row in report.rows}
+    with pytest.raises(ValueError, match="dstate_last has 1 entries but the state has 2"):
+        model.backward_state(np.ones((4, 2, 1)), cache, [None])
+
+
 def bad_layers(rng):
     """What is called -> (the call, the error, its message)."""
     lstm, head = LSTM(2, 3, rng=rng), Linear(3, 1, rng=rng)
     x = rng.standard_normal((4, 2, 2))
     y, cache = lstm.forward(x)
+    _, head_cache = head.forward(y)
+    last = LSTM(2, 3, return_sequences=False, rng=rng)
+    _, last_cache = last.forward(x)
     return {
         "rank": (lambda: lstm.forward(x[0]), ValueError, r"x has 2 dimensions, shape \(2, 2\): expected \(T, N, D\), time first"),
         "features": (lambda: lstm.forward(x[:, :, :1]), ValueError, "input_size 2 but x has 1 features"),
         "dtype": (lambda: lstm.forward(x.astype(np.float32)), TypeError, "x is float32 but W_x_l0 is float64"),
-        "ints": (lambda: lstm.forward(np.ones((4, 2, 2), int)), TypeError, "x is int64, but a network computes in a floating"),
+        "ints": (lambda: lstm.forward(np.ones((4, 2, 2), int)), TypeError, "x is int64, but a network computes in float32 or float64"),
         "empty": (lambda: lstm.forward(x[:, :0]), ValueError, r"x is \(4, 0, 2\): it needs at least one step and one sequence"),
         "one state": (lambda: lstm.forward(x, state=(y[:1],)), ValueError, r"state is 1 arrays: expected a tuple \(h, c\)"),
         "bare state": (lambda: lstm.forward(x, state=y[:1]), ValueError, r"state is ndarray: expected a tuple \(h, c\)"),
@@ -196,7 +270,27 @@ def bad_layers(rng):
         "lengths": (lambda: lstm.forward(x, lengths=[4, 5]), ValueError, r"lengths\[1\] is 5 but the sequences have 4 steps"),
         "dy": (lambda: lstm.backward(y[:3], cache), ValueError, r"dy is \(3, 2, 3\) but .*expected \(4, 2, 3\)"),
         "linear": (lambda: head.forward(x), ValueError, r"W is \(3, 1\) but x has 2 features"),
-        "linear dy": (lambda: head.backward(x, y), ValueError, r"dy is \(4, 2, 2\) but x was \(4, 2, 3\)"),
+        "linear dy": (lambda: head.backward(x, head_cache), ValueError, r"dy is \(4, 2, 2\) but the output was \(4, 2, 1\)"),
+        "linear dy float32": (lambda: head.backward(y[..., :1].astype(np.float32), head_cache), TypeError, "dy is float32 but y is float64"),
+        "linear 0-d": (lambda: head.forward(np.array(1.0)), ValueError, r"W is \(3, 1\) but x has no features"),
+        "a list as dy": (lambda: lstm.backward([[1.0]], cache), TypeError, "dy is a builtins.list, not a NumPy or CuPy array"),
+        "dy float32": (lambda: lstm.backward(y.astype(np.float32), cache), TypeError, "dy is float32 but y is float64"),
+        "short activation dy": (lambda: Tanh().backward(np.ones(3), y), ValueError, r"dy is \(3,\) but the output was \(4, 2, 3\)"),
+        "short dropout dy": (lambda: Dropout(0.5, rng=rng).backward(np.ones(3), (y, y)), ValueError, r"dy is \(3,\) but the output was"),
+        "final dy": (lambda: last.backward(np.ones((1, 3)), last_cache), ValueError, r"dy is \(1, 3\) but .*expected \(2, 3\)"),
+        "bare dstate": (lambda: lstm.backward_state(y, cache, y[:1]), ValueError, r"dstate_last is ndarray: expected a tuple \(h, c\)"),
+        "dstate shape": (lambda: lstm.backward_state(y, cache, (y[:2], y[:1])), ValueError, r"dstate_last h is \(2, 2, 3\) but"),
+        "unknown cell": (lambda: Recurrent("lsmt", 2, 3, rng=rng), ValueError, "there is no cell 'lsmt': expected one of rnn, lstm"),
+        "unknown option": (lambda: Recurrent("gru", 2, 3, rng=rng, options={"a": "b"}), ValueError, "the gru cell has no option 'a': it has none"),
+        "no rng": (lambda: LSTM(2, 3, rng=None), TypeError, "rng is a NoneType: expected a numpy.random.Generator"),
+        "seed as rng": (lambda: Linear(2, 3, rng=7), TypeError, "rng is a int: expected a numpy.random.Generator"),
+        "dropout rng": (lambda: Dropout(0.5, rng=None), TypeError, "rng is a NoneType"),
+        "lost assignment": (lambda: Sequential(head).params.__setitem__("0.W", x), TypeError, r"write into the array, params\['0.W'\]\[...\] = new"),
+        "where to": (lambda: head.to("tpu"), ValueError, "arrays can be moved to 'numpy' or 'cupy', not to 'tpu'"),
+        "nested shared": (lambda: Sequential(a=head, b=Sequential(c=head)), ValueError, "layers 'a' and 'b.c' are one object"),
+        "mixed batch_first": (
+            lambda: Sequential(a=LSTM(2, 3, batch_first=True, rng=rng), b=Sequential(c=GRU(3, 3, rng=rng))), ValueError, "'a' is batch_first and 'b.c' is not",
+        ),
         "no units": (lambda: LSTM(2, 0, rng=rng), ValueError, "hidden_size is 0: expected at least 1"),
         "no inputs": (lambda: Linear(0, 1, rng=rng), ValueError, "at least one input"),
         "dropout": (lambda: Dropout(1.0, rng=rng), ValueError, "dropout probability is 1.0: expected 0 <= p < 1"),

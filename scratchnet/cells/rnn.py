@@ -102,7 +102,8 @@ def forward(
     """Run the cell over a whole sequence: x (T, N, D), h0 (N, H), to y (T, N, H) and the cache.
 
     ``nonlinearity`` is "tanh" or "relu".  ``lengths`` (N,): sequences that are over sooner; past its length a sequence's
-    state stays at its last value.  ``step``: what runs one time step; an engine puts its kernel here.  Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
+    state stays at its last value.  ``step``: what runs one time step; an engine puts its kernel here.
+    Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
     """
     if nonlinearity not in UNIT:
         raise ValueError(f"nonlinearity is {nonlinearity!r}: expected one of {', '.join(map(repr, UNIT))}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, as_lengths
 from scratchnet.cells import Cell
 from scratchnet.gradcheck.numeric import EPS, TOLERANCE, compare
 from scratchnet.gradcheck.report import GradientError, Report
@@ -25,12 +25,15 @@ def check_cell(
 
     ``like``: the cell module whose STATES, GATES and parameter shapes apply; ``forward`` and ``backward`` replace its own.
     ``backward`` may return a NamedTuple or dict with dx, dh0, ..., or a plain tuple in the order of the forward's arguments.
-    ``options`` go to the forward (``nonlinearity="relu"``).
+    ``T`` steps, ``N`` sequences, ``D`` inputs, ``H`` units; ``lengths`` (N,) for a ragged batch; ``seed`` of all numbers;
+    ``eps`` and ``tolerance`` of the comparison.  ``options`` go to the forward (``nonlinearity="relu"``).
 
     Raises GradientError; its message names the tensor, the gate, the worst element with both numbers, and the time step
     where, going backwards, the error begins.  Also where forward or backward changes what it was given, or backward answers
     differently when it is called again.
     """
+    if not hasattr(like, "param_shapes"):
+        raise TypeError(f"like is a {type(like).__name__}: expected a cell's module, such as scratchnet.cells.lstm")
     case = _Case(like, forward or like.forward, backward or like.backward, T, N, D, H, lengths, seed, options)
     report = case.compare(T, eps, tolerance)
     if report.wrong:
@@ -52,8 +55,8 @@ class _Case:
     ) -> None:
         rng = np.random.default_rng(seed)
         self.cell, self.forward, self.backward, self.options = cell, forward, backward, options
-        self.T, self.H, self.lengths = T, H, None if lengths is None else np.asarray(lengths)
         self.x = rng.standard_normal((T, N, D))
+        self.T, self.H, self.lengths = T, H, as_lengths(lengths, T, N, like=self.x)
         self.states = {f"{name}0": rng.standard_normal((N, H)) for name in cell.STATES}
         # Weights of size 1 / sqrt(H) keep the gates away from 0 and 1, where a forgotten factor s (1 - s) would hide.
         self.params = {name: rng.standard_normal(s) / np.sqrt(H) for name, s in cell.param_shapes(D, H).items()}

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_floating
+from scratchnet.arrays import Array, read_only, require_floating
 from scratchnet.elementwise import HALF, ONE, d_relu, d_sigmoid, d_tanh, relu, sigmoid
 from scratchnet.layers.layer import Layer
 
@@ -15,11 +15,12 @@ class ReLU(Layer):
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
         """x (...) to y (...); the cache is y."""
         require_floating("x", x)
-        y = relu(x)
+        y = read_only(relu(x))
         return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """dx = dy where y > 0, else 0."""
+        self.check_gradient(dy, cache)
         return dy * d_relu(cache)
 
 
@@ -37,6 +38,7 @@ class LeakyReLU(Layer):
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """dx = dy where x > 0, else slope dy."""
+        self.check_gradient(dy, cache)
         return np.where(cache > 0, dy, self.slope * dy)
 
 
@@ -46,11 +48,12 @@ class Tanh(Layer):
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
         """x (...) to y (...); the cache is y."""
         require_floating("x", x)
-        y = np.tanh(x)
+        y = read_only(np.tanh(x))
         return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """dx = dy (1 - y^2)."""
+        self.check_gradient(dy, cache)
         return dy * d_tanh(cache)
 
 
@@ -60,11 +63,12 @@ class Sigmoid(Layer):
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
         """x (...) to y (...); the cache is y."""
         require_floating("x", x)
-        y = sigmoid(x)
+        y = read_only(sigmoid(x))
         return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """dx = dy y (1 - y)."""
+        self.check_gradient(dy, cache)
         return dy * d_sigmoid(cache)
 
 
@@ -86,6 +90,7 @@ class GELU(Layer):
     def backward(self, dy: Array, cache: tuple[Array, Array]) -> Array:
         """dx = dy [ (1 + tanh u)/2 + x/2 (1 - tanh^2 u) du/dx ]: x is read twice, outside the tanh and inside."""
         x, tanh_u = cache
+        self.check_gradient(dy, x)
         du_dx = self.SCALE * (1 + 3 * self.CUBIC * x * x)
         return dy * (HALF * (ONE + tanh_u) + HALF * x * d_tanh(tanh_u) * du_dx)
 
@@ -100,6 +105,7 @@ class Softplus(Layer):
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """dx = dy sigmoid(x)."""
+        self.check_gradient(dy, cache)
         return dy * sigmoid(cache)
 
 

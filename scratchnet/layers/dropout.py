@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_floating
+from scratchnet.arrays import Array, require_floating, require_rng
 from scratchnet.layers.layer import Layer
 
 
@@ -27,17 +27,21 @@ class Dropout(Layer):
 
     def __init__(self, p: float, *, rng: np.random.Generator) -> None:
         super().__init__()
+        require_rng(rng)
         self.p = check_probability(p)
         self.rng = rng
 
-    def forward(self, x: Array, training: bool = False) -> tuple[Array, Array | None]:
-        """x (...) to y (...); the cache is the mask, or None where nothing was dropped."""
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, Array | None]]:
+        """x (...) to y (...); the cache is y and the mask, None where nothing was dropped."""
         require_floating("x", x)
         if not training or self.p == 0:
-            return x, None
+            return x, (x, None)
         mask = keep_mask(self.rng, self.p, x)
-        return x * mask, mask
+        y = x * mask
+        return y, (y, mask)
 
-    def backward(self, dy: Array, cache: Array | None) -> Array:
+    def backward(self, dy: Array, cache: tuple[Array, Array | None]) -> Array:
         """dx = dy mask."""
-        return dy if cache is None else dy * cache
+        y, mask = cache
+        self.check_gradient(dy, y)
+        return dy if mask is None else dy * mask

@@ -4,15 +4,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_same_dtype
+from scratchnet.arrays import Array, moved, require_floating, require_same_dtype, require_shape
 
 
 class Layer:
     """Holds parameters and nothing of a forward pass, so one layer can be applied twice, with two caches.
 
-    ``params`` and ``grads`` are dicts with the same keys and shapes.  ``forward(x, training=False) -> (y, cache)``;
+    ``params`` and ``grads`` map the same names to arrays of the same shapes.  ``forward(x, training=False) -> (y, cache)``;
     ``backward(dy, cache) -> dx`` *adds* into ``grads``, because a parameter used twice gets both gradients.
-    Arrays in ``params`` are changed in place by optimisers and loaders, never replaced.
+    Optimisers and loaders change the arrays in place; only ``astype`` and ``to`` replace them.
+
+    A cache holds x, y and weights themselves and no copies of them: leave all three alone between forward and backward.
     """
 
     def __init__(self) -> None:
@@ -51,6 +53,16 @@ class Layer:
             self._grads[name] = self._grads[name].astype(dtype)
         return self
 
+    def to(self, where: Any) -> Self:
+        """Move parameters and gradients: "numpy", "cupy", or any array whose kind they are to be; returns the layer itself.
+
+        Raises ImportError where CuPy is asked for and not installed, ValueError for another name.
+        """
+        for table in (self._params, self._grads):
+            for name, array in table.items():
+                table[name] = moved(array, where)
+        return self
+
     @property
     def size(self) -> int:
         """Number of trained numbers."""
@@ -59,6 +71,13 @@ class Layer:
     def check_input(self, x: Array) -> None:
         """TypeError unless x is of the parameters' floating type."""
         require_same_dtype({**self._params, "x": x})
+
+    @staticmethod
+    def check_gradient(dy: Array, y: Array) -> None:
+        """TypeError or ValueError unless dy has the type and the shape of the output y: nothing is broadcast."""
+        require_floating("dy", dy)
+        require_same_dtype({"y": y, "dy": dy})
+        require_shape("dy", dy, y.shape, f"the output was {tuple(y.shape)}")
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:
         """x to y and the cache that ``backward`` reads.  ``training`` switches dropout on."""

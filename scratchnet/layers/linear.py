@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet import init
-from scratchnet.arrays import Array, require_shape
+from scratchnet.arrays import Array, require_rng
 from scratchnet.layers.layer import Layer
 
 
@@ -20,23 +20,26 @@ class Linear(Layer):
         dtype: Any = np.float64,
     ) -> None:  # fmt: skip
         super().__init__()
+        require_rng(rng)
         if inputs < 1 or outputs < 1:
             raise ValueError(f"Linear needs at least one input and one output, but has {inputs} and {outputs}")
         self.add_param("W", weight_init(rng, (inputs, outputs), dtype=dtype))
         self.add_param("b", np.zeros(outputs, dtype))
 
-    def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
-        """x (..., D) to y (..., K); the cache is x."""
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, Array, Array]]:
+        """x (..., D) to y (..., K); the cache is x, W and y."""
         W, b = self.params["W"], self.params["b"]
         self.check_input(x)
-        if x.shape[-1] != len(W):
-            raise ValueError(f"W is {W.shape} but x has {x.shape[-1]} features, shape {tuple(x.shape)}")
-        return x @ W + b, x
+        if x.ndim == 0 or x.shape[-1] != len(W):
+            features = x.shape[-1] if x.ndim else "no"
+            raise ValueError(f"W is {W.shape} but x has {features} features, shape {tuple(x.shape)}")
+        y = x @ W + b
+        return y, (x, W, y)
 
-    def backward(self, dy: Array, cache: Array) -> Array:
+    def backward(self, dy: Array, cache: tuple[Array, Array, Array]) -> Array:
         """dy (..., K) to dx (..., D)."""
-        x, W = cache, self.params["W"]
-        require_shape("dy", dy, (*x.shape[:-1], W.shape[1]), f"x was {tuple(x.shape)} and W is {W.shape}")
+        x, W, y = cache
+        self.check_gradient(dy, y)
         rows, d_rows = x.reshape(-1, W.shape[0]), dy.reshape(-1, W.shape[1])  # every leading axis is only "another row"
         self.grads["W"] += rows.T @ d_rows  # undoes  y = x W: each row adds  x^T dy
         self.grads["b"] += d_rows.sum(axis=0)  # undoes  + b

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet import init
-from scratchnet.arrays import Array, Lengths, as_lengths, require_same_dtype, require_shape
+from scratchnet.arrays import Array, Lengths, as_lengths, require_floating, require_rng, require_same_dtype, require_shape
 from scratchnet.cells import CELLS
 from scratchnet.cells.padding import reverse, without_padding
 from scratchnet.fused import check_engine, choose
@@ -45,9 +45,12 @@ class Recurrent(Layer):
 
     Parameters of layer l are named as the cell names them, with ``_l0``, and ``_l0_reverse`` for the other direction.
     W_x starts Xavier-uniform and W_h orthogonal, gate by gate; biases at zero, a forget gate's at ``forget_bias``.
-    ``dropout`` acts between layers, while training.  With ``return_sequences=False`` the output is the last layer's final
-    state only, (N, H), for a reversed run its state at the first step, as a many-to-one model needs it.
-    ``batch_first`` turns x and y around and never the state, as in PyTorch.
+    ``dropout`` acts between layers, while training, and draws from ``rng``, as the initial weights do.  With
+    ``return_sequences=False`` the output is the last layer's final h only, (N, directions * H), of a reversed run that at the
+    first step, as a many-to-one model needs it.  ``batch_first`` turns x and y around and never the state, as in PyTorch.
+    ``engine``: what runs the cell, see ``scratchnet.fused``.  ``dtype``: float64 or float32.  ``options``: the cell's own.
+
+    Raises ValueError for a size below 1, a probability outside [0, 1), an unknown cell, engine or option.
     """
 
     def __init__(
@@ -59,12 +62,17 @@ class Recurrent(Layer):
         for what, count in {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}.items():
             if count < 1:
                 raise ValueError(f"{what} is {count}: expected at least 1")
+        require_rng(rng)
+        if cell not in CELLS:
+            raise ValueError(f"there is no cell {cell!r}: expected one of {', '.join(CELLS)}")
         self.cell_name, self.cell = cell, CELLS[cell]
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bidirectional, self.batch_first, self.return_sequences = bidirectional, batch_first, return_sequences
         self.dropout, self.rng, self.engine = check_probability(dropout), rng, check_engine(engine)
         self.options = dict(options or {})
         for name, value in self.options.items():
+            if name not in self.cell.OPTIONS:
+                raise ValueError(f"the {cell} cell has no option {name!r}: it has {', '.join(self.cell.OPTIONS) or 'none'}")
             if value not in self.cell.OPTIONS[name]:
                 raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(repr, self.cell.OPTIONS[name]))}")
         self.directions = ("", "_reverse") if bidirectional else ("",)
@@ -213,6 +221,8 @@ class Recurrent(Layer):
 
     def _sequence_gradient(self, dy: Array, cache: RecurrentCache) -> Array:
         """dy as (T, N, outputs), time first; zeros where the layer returns its final state only."""
+        require_floating("dy", dy)
+        require_same_dtype({"y": cache.runs[0].h, "dy": dy})
         T, N, _ = cache.runs[0].x.shape
         if not self.return_sequences:
             require_shape("dy", dy, (N, self.output_size), f"the forward pass made one output of {N} sequences")

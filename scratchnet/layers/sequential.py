@@ -14,6 +14,14 @@ class SequentialCache(NamedTuple):
     state_last: list[Any]
 
 
+class _Merged(dict[str, Array]):
+    """The arrays of several layers by name.  Another array put in here would reach no layer, so that is refused."""
+
+    def __setitem__(self, name: str, value: Array) -> None:
+        if self.get(name) is not value:  # the same one comes back from  params[name] *= 2
+            raise TypeError(f"{name} belongs to a layer of the model: write into the array, params[{name!r}][...] = new")
+
+
 class Sequential(Layer):
     """A model of layers in a row.  ``Sequential(LSTM(...), Linear(...))`` numbers its layers and
     ``Sequential(lstm=LSTM(...), head=Linear(...))`` names them; a parameter is called "0.W_x_l0" or "lstm.W_x_l0".
@@ -31,19 +39,40 @@ class Sequential(Layer):
         for name, layer in self.layers.items():
             if not isinstance(layer, Layer):
                 raise TypeError(f"layer {name!r} is a {type(layer).__name__}, not a scratchnet layer")
-            first = next(other for other, same in self.layers.items() if same is layer)
-            if first != name:
-                raise ValueError(f"layers {first!r} and {name!r} are one object: an optimiser would step it twice")
+        self._check_leaves()
+
+    def leaves(self) -> dict[str, Layer]:
+        """Every layer that is no Sequential itself, under "outer.inner" where models are nested."""
+        found: dict[str, Layer] = {}
+        for name, layer in self.layers.items():
+            inner = layer.leaves() if isinstance(layer, Sequential) else None
+            found |= {name: layer} if inner is None else {f"{name}.{n}": leaf for n, leaf in inner.items()}
+        return found
+
+    def _check_leaves(self) -> None:
+        seen: dict[int, str] = {}
+        batch_first: dict[bool, str] = {}
+        for name, layer in self.leaves().items():
+            if id(layer) in seen:
+                raise ValueError(f"layers {seen[id(layer)]!r} and {name!r} are one object: an optimiser would step it twice")
+            seen[id(layer)] = name
+            if layer.recurrent:
+                batch_first[bool(getattr(layer, "batch_first", False))] = name
+        if len(batch_first) == 2:
+            raise ValueError(f"{batch_first[True]!r} is batch_first and {batch_first[False]!r} is not: one of them would take "
+                             f"samples for time steps")  # fmt: skip
 
     @property
     def params(self) -> dict[str, Array]:
         """Every layer's parameters (the same arrays) under "layer.parameter"."""
-        return {f"{name}.{p}": value for name, layer in self.layers.items() for p, value in layer.params.items()}
+        pairs = ((f"{name}.{p}", value) for name, layer in self.layers.items() for p, value in layer.params.items())
+        return _Merged(pairs)
 
     @property
     def grads(self) -> dict[str, Array]:
         """Every layer's gradients (the same arrays) under "layer.parameter"."""
-        return {f"{name}.{p}": value for name, layer in self.layers.items() for p, value in layer.grads.items()}
+        pairs = ((f"{name}.{p}", value) for name, layer in self.layers.items() for p, value in layer.grads.items())
+        return _Merged(pairs)
 
     @property
     def recurrent(self) -> bool:
@@ -54,6 +83,12 @@ class Sequential(Layer):
         """Convert every layer; returns the model itself."""
         for layer in self.layers.values():
             layer.astype(dtype)
+        return self
+
+    def to(self, where: Any) -> Self:
+        """Move every layer; returns the model itself."""
+        for layer in self.layers.values():
+            layer.to(where)
         return self
 
     def forward(
@@ -78,9 +113,24 @@ class Sequential(Layer):
 
     def backward(self, dy: Array, cache: SequentialCache) -> Array:
         """Gradient of y to gradient of x: the layers in reverse, each handing its dx on as the dy of the one before."""
+        return self.backward_state(dy, cache)[0]
+
+    def backward_state(
+        self, dy: Array, cache: SequentialCache, dstate_last: Sequence[Any] | None = None
+    ) -> tuple[Array, list[Any]]:
+        """As ``backward``, with the gradient that arrives at ``cache.state_last``, and returning that of the initial state."""
+        if dstate_last is not None and len(dstate_last) != len(cache.state_last):
+            raise ValueError(f"dstate_last has {len(dstate_last)} entries but the state has {len(cache.state_last)}")
+        arriving = list(dstate_last) if dstate_last is not None else [None] * len(cache.state_last)
+        dstate: list[Any] = []
+        layer: Any
         for layer, layer_cache in zip(reversed(self.layers.values()), reversed(cache.caches)):
-            dy = layer.backward(dy, layer_cache)
-        return dy
+            if layer.recurrent:
+                dy, d = layer.backward_state(dy, layer_cache, arriving.pop())
+                dstate.insert(0, d)
+            else:
+                dy = layer.backward(dy, layer_cache)
+        return dy, dstate
 
     def state_at(self, cache: SequentialCache, t: int) -> list[Any]:
         """The state after t steps, as ``forward`` takes it: one entry for each recurrent layer."""
