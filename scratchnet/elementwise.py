@@ -1,6 +1,6 @@
 """Elementwise math that means the same on an array and inside a kernel.
 
-A function marked ``@elementwise`` uses only ``+ - *``, ``np.tanh``, ``np.maximum``, ``np.sign`` and the constants below.
+A function marked ``@elementwise`` uses only ``+ - *``, ``np.tanh``, ``np.maximum``, ``np.greater`` and the constants below.
 Called with arrays it is ordinary NumPy (or CuPy: NumPy hands a CuPy array on to CuPy's own function); called from a Numba
 loop or a CUDA kernel it is compiled for one float.
 
@@ -58,4 +58,4 @@ def relu(a: Any) -> Any:
 @elementwise
 def d_relu(y: Any) -> Any:
     """Derivative of relu in terms of its *output* y = relu(a): 1 where y > 0, and 0 at the kink."""
-    return np.sign(y)
+    return np.greater(y, ZERO) * ONE

@@ -1,0 +1,18 @@
+"""The ``step`` engine on CuPy arrays: the cell's own loop over time, with its pointwise step in one fused CUDA kernel.
+
+A file here has the name of its cell and defines ``step_forward`` and ``step_backward``, which take exactly the arguments of
+the functions of that name in ``scratchnet/cells/``.  Importing this package imports Numba's CUDA part.
+"""
+
+from functools import partial
+
+from scratchnet.cells import CELLS
+from scratchnet_kernels.step_cuda import gru, gru_before, lstm, rnn
+
+STEPS = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_before": gru_before}
+
+# cell -> (forward, backward), with the cell's own signatures
+PAIRS = {
+    name: (partial(CELLS[name].forward, step=steps.step_forward), partial(CELLS[name].backward, step=steps.step_backward))
+    for name, steps in STEPS.items()
+}

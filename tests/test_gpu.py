@@ -1,0 +1,94 @@
+"""The library on CuPy arrays, where a GPU is there: the same numbers as on the host, from cells to a training loop and a trace."""
+
+import numpy as np
+import pytest
+from conftest import VARIANTS
+from test_layers import RECURRENT
+
+import scratchnet
+from scratchnet import losses
+from scratchnet.layers import LSTM, Linear, Sequential
+from scratchnet.optim import OPTIMIZERS
+from scratchnet.train import fit, predict
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def cupy():
+    """CuPy, if it is installed and finds a GPU."""
+    module = pytest.importorskip("cupy", reason="needs CuPy")
+    try:
+        module.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        pytest.skip(f"needs a GPU: {error}")
+    return module
+
+
+def close(device, host, tolerance=1e-10):
+    assert type(device).__module__.startswith("cupy")
+    scale = max(1.0, float(np.max(np.abs(host))))
+    np.testing.assert_allclose(device.get(), host, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 1, 3]], ids=["full", "ragged"])
+@pytest.mark.parametrize(("cell", "options"), VARIANTS)
+def test_cells(cupy, cell, options, lengths, rng):
+    shapes = [(5, 3, 2)] + [(3, 4)] * len(cell.STATES) + list(cell.param_shapes(2, 4).values())
+    call = [rng.standard_normal(s) for s in shapes]
+    dy, last = rng.standard_normal((5, 3, 4)), [rng.standard_normal((3, 4)) for _ in cell.STATES]
+    y, cache = cell.forward(*call, lengths=lengths, **options)
+    device_y, device_cache = cell.forward(*map(cupy.asarray, call), lengths=lengths, **options)
+    close(device_y, y)
+    grads = cell.backward(dy, cache, *last)
+    for device, host in zip(cell.backward(cupy.asarray(dy), device_cache, *map(cupy.asarray, last)), grads):
+        close(device, host)
+
+
+@pytest.mark.parametrize("engine", ["array", "step"])
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_layers_and_engines(cupy, kind, engine, rng):
+    x, results = rng.standard_normal((6, 3, 2)), []
+    for device in (False, True):
+        layer = RECURRENT[kind](2, 4, num_layers=2, bidirectional=True, rng=np.random.default_rng(0), engine=engine)
+        layer.to("cupy" if device else "numpy")
+        y, cache = layer.forward(cupy.asarray(x) if device else x, lengths=[6, 2, 4])
+        dx, dstate = layer.backward_state(y, cache, cache.state_last)
+        results.append([y, dx, *dstate, *layer.grads.values()])
+    for host, device in zip(*results):
+        close(device, host)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_losses(cupy, name, rng):
+    y = rng.standard_normal((4, 3, 5))
+    target = rng.integers(0, 5, (4, 3)) if name == "softmax_cross_entropy" else rng.random((4, 3, 5))
+    value, dy = losses.LOSSES[name](y, target)
+    device_value, device_dy = losses.LOSSES[name](cupy.asarray(y), cupy.asarray(target))
+    assert device_value == pytest.approx(value, rel=1e-12)
+    close(device_dy, dy)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_training_loop(cupy, name, rng):
+    x, y, runs = rng.standard_normal((40, 6, 1)), rng.standard_normal((40, 1)), []
+    for where in ("numpy", "cupy"):
+        seeded = np.random.default_rng(0)
+        model = Sequential(
+            rec=LSTM(1, 4, num_layers=2, dropout=0.2, batch_first=True, return_sequences=False, rng=seeded), head=Linear(4, 1, rng=seeded)
+        ).to(where)
+        place = np.asarray if where == "numpy" else cupy.asarray
+        history = fit(model, place(x), place(y), OPTIMIZERS[name](lr=0.01), epochs=3, rng=seeded, batch_size=8, clip=0.5, progress=False)
+        runs.append((history.column("loss"), predict(model, place(x))))
+    np.testing.assert_allclose(runs[1][0], runs[0][0], rtol=1e-8)
+    close(runs[1][1], runs[0][1], 1e-8)
+
+
+def test_a_trace(cupy, rng):
+    x, target = rng.standard_normal((5, 2, 2)), rng.standard_normal((5, 2, 1))
+    model = Sequential(rec=LSTM(2, 3, bidirectional=True, rng=rng), head=Linear(6, 1, rng=rng))
+    plain = scratchnet.trace(model, x, target, lengths=[5, 3])
+    device = scratchnet.trace(model.to("cupy"), cupy.asarray(x), cupy.asarray(target), lengths=[5, 3])
+    for name, run in plain.runs.items():
+        for array in run:
+            close(device[name][array], run[array])
