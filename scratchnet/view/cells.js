@@ -21,7 +21,20 @@ const Engine = (() => {
     rnn: ["dh", "da_h", "dh_prev"],
     lstm: ["dh", "do", "dc_from_h", "dc", "di", "df", "dg", "da_i", "da_f", "da_g", "da_o", "dc_prev", "dh_prev"],
     gru: ["dh", "dn", "dz", "da_n", "dr", "dm_n", "da_r", "da_z", "dh_direct", "dh_through", "dh_prev"],
-    gru_before: ["dh", "dn", "dz", "da_n", "ds", "dr", "da_r", "da_z", "dh_direct", "dh_reset", "dh_through", "dh_prev"],
+    gru_before: [
+      "dh",
+      "dn",
+      "dz",
+      "da_n",
+      "ds",
+      "dr",
+      "da_r",
+      "da_z",
+      "dh_direct",
+      "dh_reset",
+      "dh_through",
+      "dh_prev",
+    ],
   };
   const zeros = n => new Float64Array(n);
 
@@ -47,13 +60,19 @@ const Engine = (() => {
 
   // One sequence x (T, D) through one cell. init: {h, c}, each (H).
   function forward(cell, options, p, x, init, T, D, H, bump) {
-    const gates = GATES[cell], G = gates.length * H, q = { x };
-    for (const name of STATES[cell]) { q[name] = zeros((T + 1) * H); q[name].set(init[name]); }
+    const gates = GATES[cell],
+      G = gates.length * H,
+      q = { x };
+    for (const name of STATES[cell]) {
+      q[name] = zeros((T + 1) * H);
+      q[name].set(init[name]);
+    }
     for (const name of FORWARD[cell]) q[name] = zeros(T * H);
     const nudge = (name, t, j) => (bump && bump.name === name && bump.t === t && bump.j === j ? bump.eps : 0);
     const carried = {}; // a state as the next step reads it
     for (const name of STATES[cell]) carried[name] = Float64Array.from(init[name]);
-    const ax = zeros(G), ah = zeros(G);
+    const ax = zeros(G),
+      ah = zeros(G);
     const set = (name, t, j, value) => (q[name][t * H + j] = value + nudge(name, t, j));
     for (let t = 0; t < T; t++) {
       const xt = x.slice(t * D, (t + 1) * D);
@@ -61,7 +80,8 @@ const Engine = (() => {
       vecMat(xt, 0, D, p.W_x, G, 0, G, ax);
       for (let j = 0; j < G; j++) ax[j] += p.b[j];
       vecMat(carried.h, 0, H, p.W_h, G, 0, G, ah);
-      const hPrev = Float64Array.from(carried.h), at = (t + 1) * H;
+      const hPrev = Float64Array.from(carried.h),
+        at = (t + 1) * H;
       if (cell === "rnn") {
         for (let j = 0; j < H; j++) {
           const a = set("a_h", t, j, ax[j] + ah[j]);
@@ -90,7 +110,8 @@ const Engine = (() => {
           vecMat(q.s, t * H, H, p.W_h, G, 2 * H, H, an);
         }
         for (let j = 0; j < H; j++) {
-          const z = q.z[t * H + j], n = set("n", t, j, Math.tanh(set("a_n", t, j, ax[2 * H + j] + an[j])));
+          const z = q.z[t * H + j],
+            n = set("n", t, j, Math.tanh(set("a_n", t, j, ax[2 * H + j] + an[j])));
           q.h[at + j] = set("new", t, j, (1 - z) * n) + set("kept", t, j, z * hPrev[j]) + nudge("h", t, j);
         }
       }
@@ -102,16 +123,22 @@ const Engine = (() => {
 
   // Backpropagation through time: dy (T, H), dLast {h, c} (H each). Returns every gradient term, and the weights' gradients.
   function backward(cell, options, p, q, dy, dLast, T, D, H) {
-    const gates = GATES[cell], G = gates.length * H, d = { dy };
+    const gates = GATES[cell],
+      G = gates.length * H,
+      d = { dy };
     for (const name of BACKWARD[cell]) d[name] = zeros(T * H);
     for (const name of STATES[cell]) d["d" + name + "_next"] = zeros(T * H);
     d.dx = zeros(T * D);
     for (const name of Object.keys(p)) d["d" + name] = zeros(p[name].length);
     const next = {};
     for (const name of STATES[cell]) next[name] = Float64Array.from(dLast[name]);
-    const da = zeros(G), dm = zeros(G), back = zeros(H), dxt = zeros(D);
+    const da = zeros(G),
+      dm = zeros(G),
+      back = zeros(H),
+      dxt = zeros(D);
     for (let t = T - 1; t >= 0; t--) {
-      const at = t * H, own = (t + 1) * H;
+      const at = t * H,
+        own = (t + 1) * H;
       for (const name of STATES[cell]) d["d" + name + "_next"].set(next[name], at);
       for (let j = 0; j < H; j++) d.dh[at + j] = dy[at + j] + next.h[j];
       if (cell === "rnn") {
@@ -124,11 +151,18 @@ const Engine = (() => {
         dm.set(da);
       } else if (cell === "lstm") {
         for (let j = 0; j < H; j++) {
-          const k = at + j, i = q.i[k], f = q.f[k], g = q.g[k], o = q.o[k], th = Math.tanh(q.c[own + j]);
+          const k = at + j,
+            i = q.i[k],
+            f = q.f[k],
+            g = q.g[k],
+            o = q.o[k],
+            th = Math.tanh(q.c[own + j]);
           d.do[k] = d.dh[k] * th;
           d.dc_from_h[k] = d.dh[k] * o * (1 - th * th);
           const dc = (d.dc[k] = d.dc_from_h[k] + next.c[j]);
-          d.di[k] = dc * g; d.df[k] = dc * q.c[at + j]; d.dg[k] = dc * i;
+          d.di[k] = dc * g;
+          d.df[k] = dc * q.c[at + j];
+          d.dg[k] = dc * i;
           d.da_i[k] = da[j] = d.di[k] * i * (1 - i);
           d.da_f[k] = da[H + j] = d.df[k] * f * (1 - f);
           d.da_g[k] = da[2 * H + j] = d.dg[k] * (1 - g * g);
@@ -140,15 +174,24 @@ const Engine = (() => {
       } else {
         const ds = zeros(H);
         for (let j = 0; j < H; j++) {
-          const k = at + j, z = q.z[k], n = q.n[k], dh = d.dh[k], hPrev = q.h[at + j];
-          d.dn[k] = dh * (1 - z); d.dz[k] = dh * (hPrev - n);
+          const k = at + j,
+            z = q.z[k],
+            n = q.n[k],
+            dh = d.dh[k],
+            hPrev = q.h[at + j];
+          d.dn[k] = dh * (1 - z);
+          d.dz[k] = dh * (hPrev - n);
           d.da_n[k] = da[2 * H + j] = d.dn[k] * (1 - n * n);
           d.da_z[k] = da[H + j] = dm[H + j] = d.dz[k] * z * (1 - z);
           d.dh_direct[k] = dh * z;
         }
-        if (cell === "gru_before") { vecMatT(da.subarray(2 * H), H, p.W_h, G, 2 * H, H, ds); d.ds.set(ds, at); }
+        if (cell === "gru_before") {
+          vecMatT(da.subarray(2 * H), H, p.W_h, G, 2 * H, H, ds);
+          d.ds.set(ds, at);
+        }
         for (let j = 0; j < H; j++) {
-          const k = at + j, r = q.r[k];
+          const k = at + j,
+            r = q.r[k];
           if (cell === "gru") {
             d.dr[k] = d.da_n[k] * q.m_n[k];
             d.dm_n[k] = dm[2 * H + j] = d.da_n[k] * r;
@@ -191,7 +234,8 @@ const Engine = (() => {
   };
   const known = kind => kind === "recurrent" || kind === "linear" || kind in POINTWISE;
 
-  function turned(v, T, W, length) { // each sequence backwards inside its own length
+  function turned(v, T, W, length) {
+    // each sequence backwards inside its own length
     const out = Float64Array.from(v);
     for (let t = 0; t < length; t++) out.set(v.subarray((length - 1 - t) * W, (length - t) * W), t * W);
     return out;
@@ -199,43 +243,66 @@ const Engine = (() => {
 
   // One sequence through the model. Returns the output rows (R, K) flat, and what backward needs.
   function runModel(model, n, bump) {
-    const length = model.lengths[n], T = model.T;
-    let v = model.xs[n], rows = T, width = model.D;
+    const length = model.lengths[n],
+      T = model.T;
+    let v = model.xs[n],
+      rows = T,
+      width = model.D;
     const tape = [];
     for (const m of model.modules) {
       if (m.kind === "recurrent") {
-        const H = m.H, depth = m.runs.length / m.directions, caches = [];
+        const H = m.H,
+          depth = m.runs.length / m.directions,
+          caches = [];
         let last = null;
         for (let layer = 0; layer < depth; layer++) {
           const outs = [];
           for (let s = 0; s < m.directions; s++) {
-            const index = layer * m.directions + s, run = m.runs[index];
+            const index = layer * m.directions + s,
+              run = m.runs[index];
             const seen = run.reversed ? turned(v, T, width, length) : v;
             const hit = bump && bump.run === run.name && bump.n === n ? bump : null;
-            const q = forward(m.cell, m.options, run.params, seen.slice(0, length * width), run.init[n], length, width, H, hit);
+            const q = forward(
+              m.cell,
+              m.options,
+              run.params,
+              seen.slice(0, length * width),
+              run.init[n],
+              length,
+              width,
+              H,
+              hit,
+            );
             const y = zeros(T * H);
             y.set(q.h.subarray(H, (length + 1) * H));
             outs.push(run.reversed ? turned(y, T, H, length) : y);
             caches.push({ q, D: width });
           }
           const joined = zeros(T * H * outs.length);
-          outs.forEach((y, s) => { for (let t = 0; t < length; t++) joined.set(y.subarray(t * H, (t + 1) * H), (t * outs.length + s) * H); });
-          v = joined; width = H * outs.length;
+          outs.forEach((y, s) => {
+            for (let t = 0; t < length; t++) joined.set(y.subarray(t * H, (t + 1) * H), (t * outs.length + s) * H);
+          });
+          v = joined;
+          width = H * outs.length;
           last = caches.slice(-m.directions);
         }
         if (!m.return_sequences) {
-          v = zeros(width); rows = 1;
+          v = zeros(width);
+          rows = 1;
           last.forEach((c, s) => v.set(c.q.h.subarray(length * H, (length + 1) * H), s * H));
         }
         tape.push({ m, caches, length });
       } else if (m.kind === "linear") {
-        const K = m.params.b.length, y = zeros(rows * K), one = zeros(K);
+        const K = m.params.b.length,
+          y = zeros(rows * K),
+          one = zeros(K);
         for (let r = 0; r < rows; r++) {
           vecMat(v, r * width, width, m.params.W, K, 0, K, one);
           for (let k = 0; k < K; k++) y[r * K + k] = one[k] + m.params.b[k];
         }
         tape.push({ m, x: v, rows, width });
-        v = y; width = K;
+        v = y;
+        width = K;
       } else {
         const y = v.map(POINTWISE[m.kind][0]);
         tape.push({ m, x: v, y });
@@ -247,11 +314,15 @@ const Engine = (() => {
 
   // dy of one sequence's output back through the model: the gradients of each run by name, and of each layer's weights.
   function backModel(model, pass, dy) {
-    const runs = {}, T = model.T;
+    const runs = {},
+      T = model.T;
     let d = dy;
     for (const { m, ...kept } of [...pass.tape].reverse()) {
       if (m.kind === "recurrent") {
-        const H = m.H, S = m.directions, depth = m.runs.length / S, { caches, length } = kept;
+        const H = m.H,
+          S = m.directions,
+          depth = m.runs.length / S,
+          { caches, length } = kept;
         const dLast = caches.map(() => Object.fromEntries(STATES[m.cell].map(name => [name, zeros(H)])));
         if (!m.return_sequences) {
           for (let s = 0; s < S; s++) dLast[(depth - 1) * S + s].h.set(d.subarray(s * H, (s + 1) * H));
@@ -260,11 +331,23 @@ const Engine = (() => {
         for (let layer = depth - 1; layer >= 0; layer--) {
           let dx = null;
           for (let s = 0; s < S; s++) {
-            const index = layer * S + s, run = m.runs[index], { q, D } = caches[index];
+            const index = layer * S + s,
+              run = m.runs[index],
+              { q, D } = caches[index];
             let own = zeros(T * H);
             for (let t = 0; t < length; t++) own.set(d.subarray((t * S + s) * H, (t * S + s + 1) * H), t * H);
             if (run.reversed) own = turned(own, T, H, length);
-            const back = backward(m.cell, m.options, run.params, q, own.slice(0, length * H), dLast[index], length, D, H);
+            const back = backward(
+              m.cell,
+              m.options,
+              run.params,
+              q,
+              own.slice(0, length * H),
+              dLast[index],
+              length,
+              D,
+              H,
+            );
             runs[run.name] = { q, d: back, dLast: dLast[index] };
             let part = zeros(T * D);
             part.set(back.dx);
@@ -274,8 +357,11 @@ const Engine = (() => {
           d = dx;
         }
       } else if (m.kind === "linear") {
-        const K = m.params.b.length, { rows, width } = kept, dx = zeros(rows * width);
-        for (let r = 0; r < rows; r++) dx.set(vecMatT(d.subarray(r * K, (r + 1) * K), K, m.params.W, K, 0, width, zeros(width)), r * width);
+        const K = m.params.b.length,
+          { rows, width } = kept,
+          dx = zeros(rows * width);
+        for (let r = 0; r < rows; r++)
+          dx.set(vecMatT(d.subarray(r * K, (r + 1) * K), K, m.params.W, K, 0, width, zeros(width)), r * width);
         d = dx;
       } else {
         const slope = POINTWISE[m.kind][1];
@@ -296,12 +382,15 @@ const Engine = (() => {
   };
 
   function lossOf(model, n, y, rows, K) {
-    const target = model.targets[n], dy = zeros(y.length);
+    const target = model.targets[n],
+      dy = zeros(y.length);
     let value = 0;
     if (model.loss === "softmax_cross_entropy") {
       for (let r = 0; r < rows; r++) {
-        const logits = y.subarray(r * K, (r + 1) * K), top = Math.max(...logits);
-        const exps = logits.map(a => Math.exp(a - top)), sum = exps.reduce((a, b) => a + b, 0);
+        const logits = y.subarray(r * K, (r + 1) * K),
+          top = Math.max(...logits);
+        const exps = logits.map(a => Math.exp(a - top)),
+          sum = exps.reduce((a, b) => a + b, 0);
         value += (Math.log(sum) + top - logits[target[r]]) / model.count;
         for (let k = 0; k < K; k++) dy[r * K + k] = (exps[k] / sum - (k === target[r] ? 1 : 0)) / model.count;
       }
@@ -320,7 +409,8 @@ const Engine = (() => {
   function compute(model) {
     let loss = 0;
     const sequences = model.xs.map((_, n) => {
-      const pass = runModel(model, n, null), { value, dy } = lossOf(model, n, pass.y, pass.rows, pass.width);
+      const pass = runModel(model, n, null),
+        { value, dy } = lossOf(model, n, pass.y, pass.rows, pass.width);
       loss += value;
       return { y: pass.y, runs: backModel(model, pass, dy) };
     });
@@ -338,7 +428,21 @@ const Engine = (() => {
     return (at(eps) - at(-eps)) / (2 * eps);
   }
 
-  const supports = model => model.modules.every(m => known(m.kind)) && (model.loss === "softmax_cross_entropy" || model.loss in ELEMENT);
-  return { GATES, STATES, FORWARD, BACKWARD, forward, backward, runModel, compute, lossWith, numericGradient, known, supports };
+  const supports = model =>
+    model.modules.every(m => known(m.kind)) && (model.loss === "softmax_cross_entropy" || model.loss in ELEMENT);
+  return {
+    GATES,
+    STATES,
+    FORWARD,
+    BACKWARD,
+    forward,
+    backward,
+    runModel,
+    compute,
+    lossWith,
+    numericGradient,
+    known,
+    supports,
+  };
 })();
 if (typeof module !== "undefined") module.exports = Engine;

@@ -22,6 +22,7 @@ from scratchnet.tracing.trace import Trace
 from scratchnet.view import steps
 
 MOST_BYTES = 2_000_000  # of a page with one trace
+SCRIPTS = ("cells", "tools", "run", "diagrams", "cellview", "microview", "maps", "timeline", "edit", "stepper")
 EDITABLE_UNITS = 16  # up to here a weight or input can be changed by hand
 RECOMPUTED = 4_000_000  # multiply-adds of one forward pass, up to which the page computes numeric gradients
 LOSSES = ("mse", "mae", "huber", "binary_cross_entropy", "softmax_cross_entropy")  # that the page knows
@@ -64,7 +65,7 @@ def page(
         "traces": [{"label": label, **_fitted(t, sequence, runs)} for label, t in zip(labels, traces)],
         "palette": palette["quantities"],
     }
-    style, script = _read("stepper.css"), _read("cells.js") + "\n" + _read("stepper.js")
+    style, script = _read("stepper.css"), "\n".join(['"use strict";', *(_read(f"{name}.js") for name in SCRIPTS)])
     allowed = f"script-src {_hash(script)}; style-src {_hash(style)}"
     parts = {
         "TITLE": html.escape(" | ".join(labels)),
@@ -97,7 +98,7 @@ def _fitted(trace: Trace, sequence: int, runs: Sequence[str] | None) -> dict[str
     shown = [trace[name] for name in runs] if runs is not None else list(trace.runs.values())
     if not 0 <= sequence < shown[0].N:
         raise ValueError(f"sequence is {sequence} but the trace has {shown[0].N} sequences: expected 0 to {shown[0].N - 1}")
-    room = MOST_BYTES - len(_read("stepper.js")) - len(_read("cells.js")) - len(_read("stepper.css")) - 30_000
+    room = MOST_BYTES - sum(len(_read(f"{name}.js")) for name in SCRIPTS) - 40_000
     model, why = _model(trace)
     H = max(run.H for run in shown)
     units = [H] + [u for u in (128, 64, 32, 16, 8) if u < H]
