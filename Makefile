@@ -2,17 +2,21 @@
 # Only Python >= 3.11 is needed; on Windows, README.md has the same commands without make.
 
 PYTHON ?= python3
+# One more package index, only if it is given: README says which one has PyTorch without CUDA.
+TORCH_INDEX ?=
+# What `make test` installs besides the library; test,ptx also compiles the CUDA kernels, without a GPU.
+EXTRAS ?= test
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
 	$(BIN)/scratchnet demo
 
 test: $(VENV)/installed-test lint
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile  # a file stays in one process, which then runs its demo once
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -27,8 +31,15 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) )--editable '.[$(EXTRAS)]'
 	touch $@ $(VENV)/installed
+
+bench: $(VENV)/installed-test
+	$(BIN)/python benchmarks/cells.py
+
+# On a machine with a GPU and its packages: nothing is installed, nothing is fetched.
+gpu:
+	PYTHONPATH=.:kernels $(PYTHON) -m pytest -m gpu -rs
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
