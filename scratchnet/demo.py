@@ -19,8 +19,9 @@ from scratchnet.arrays import Array
 from scratchnet.cells import variants
 from scratchnet.clip import clip_global_norm
 from scratchnet.data import Standardizer, split_at, windows
+from scratchnet.forecasting import MODELS
 from scratchnet.gradcheck import check_cell
-from scratchnet.layers import GRU, LSTM, RNN, Linear, Recurrent, Sequential, Tanh
+from scratchnet.layers import Linear, Recurrent, Sequential, Tanh
 from scratchnet.losses import mse
 from scratchnet.optim import Adam, AdamW
 from scratchnet.tasks import ADDING_BASELINE_MSE, adding
@@ -32,7 +33,7 @@ WIDTH, UNITS = 9, 16  # the networks see the same nine years as the autoregressi
 STEPS_BACK = 100
 FEW = 64  # sequences that are looked into
 SOLVED = 0.01  # mean squared error; predicting the mean gives 1/6
-RECURRENT: dict[str, Callable[..., Recurrent]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
+RECURRENT: dict[str, Callable[..., Recurrent]] = {name.upper(): cell for name, cell in MODELS.items() if cell is not None}
 
 
 class Forecasts(NamedTuple):
@@ -120,17 +121,38 @@ def _sunspot_network(name: str, parts: dict[str, Any], seed: int) -> Array:
 def sunspot_table(result: Forecasts) -> str:
     """Relative variance and mean absolute error of each forecast, baselines first."""
     lines = [f"{'':<12}{'relative variance':>22}{'mean abs. error':>18}{'parameters':>12}"]
+    variances = relative_variances(result)
     for name, prediction in result.baselines.items():
-        variance = baselines.relative_variance(prediction, result.truth, of=result.scale)
         count = 10 if name.startswith("AR") else 0
-        lines.append(f"{name:<12}{variance:>14.3f}{'':>8}{baselines.mae(prediction, result.truth):>18.1f}{count:>12}")
+        error = baselines.mae(prediction, result.truth)
+        lines.append(f"{name:<12}{variances[name][0]:>14.3f}{'':>8}{error:>18.1f}{count:>12}")
     for name, runs in result.networks.items():
-        variances = [baselines.relative_variance(run, result.truth, of=result.scale) for run in runs]
-        error = np.mean([baselines.mae(run, result.truth) for run in runs])
-        spread = f" +- {np.std(variances, ddof=1):.3f}"
+        error = float(np.mean([baselines.mae(run, result.truth) for run in runs]))
+        spread = f" +- {np.std(variances[name], ddof=1):.3f}"
         size = _sunspot_model(name, np.random.default_rng(0)).size
-        lines.append(f"{name:<12}{np.mean(variances):>14.3f}{spread:<8}{error:>18.1f}{size:>12}")
+        lines.append(f"{name:<12}{np.mean(variances[name]):>14.3f}{spread:<8}{error:>18.1f}{size:>12}")
     return "\n".join(lines)
+
+
+def relative_variances(result: Forecasts) -> dict[str, list[float]]:
+    """Of each forecast: one number for a baseline, one for each seed of a network."""
+    runs = {name: [f] for name, f in result.baselines.items()} | {name: list(f) for name, f in result.networks.items()}
+    return {
+        name: [baselines.relative_variance(forecast, result.truth, of=result.scale) for forecast in forecasts]
+        for name, forecasts in runs.items()
+    }
+
+
+def sunspot_verdict(result: Forecasts) -> str:
+    """How the best network stands beside the autoregression, measured by what another seed makes of it."""
+    variances = relative_variances(result)
+    best = min(result.networks, key=lambda name: float(np.mean(variances[name])))
+    line, mean, spread = variances["AR(9)"][0], float(np.mean(variances[best])), float(np.std(variances[best], ddof=1))
+    side = "above" if mean > line else "below"
+    return (
+        f"The best network, the {best}, is {abs(mean - line):.3f} {side} the autoregression; its seeds spread by {spread:.3f}"
+        f" (standard deviation),\nand {len(result.truth)} years are few.  What a network must beat is the autoregression."
+    )
 
 
 # ---- 3  the adding problem -----------------------------------------------------------------------------------------------
@@ -163,9 +185,9 @@ def adding_problem(name: str, max_steps: int = 2500, units: int = 32, batch: int
     return Memory(name, losses, test, seconds, before, after, one)
 
 
-def share_by_step(of: Trace) -> Array:
-    """|dh| at each step over that at the last one, (T,): mean over the sequences, the loss read at the last step only."""
-    sizes = np.linalg.norm(of.run["dh"], axis=2).mean(axis=1)
+def share_by_step(of: Trace, gradient: str = "dh") -> Array:
+    """|dh|, or |dc|, at each step over that at the last one, (T,): mean over sequences, the loss read at the last step."""
+    sizes = np.linalg.norm(of.run[gradient], axis=2).mean(axis=1)
     share: Array = sizes / sizes[-1]
     return share
 
@@ -183,19 +205,20 @@ def run(out: Path) -> list[Path]:
         print("1  Gradients against central differences, float64, four steps, random states: the largest relative error\n")
         for label, error in check_gradients().items():
             print(f"   {label:<12} {error:.1e}")
-        print("\n2  Yearly sunspots: fitted on 1700-1920, one-step forecasts of 1921-1955")
+        print("\n2  Yearly sunspots: learned from 1700-1920, one-step forecasts of 1921-1955")
         print(f"   networks: {UNITS} units, {WIDTH} years of input, mean +- standard deviation of {SEEDS} seeds\n")
         sunspots = forecast_sunspots()
         print("   " + sunspot_table(sunspots).replace("\n", "\n   "))
-        print("\n   relative variance: mean squared error over the variance of 1700-1979; 35 years are few, and a difference")
-        print("   of 0.02 is less than what another seed makes.  What a network must beat is the autoregression.")
+        print("\n   relative variance: mean squared error over the variance of 1700-1979.  The networks learn from 1700-1890,")
+        print("   and 1891-1920 say when to stop; the autoregression has nothing to stop and is fitted on all of 1700-1920.")
+        print("   " + sunspot_verdict(sunspots).replace("\n", "\n   "))
         lstm, rnn = (job.result() for job in memory)
     print(f"\n3  The adding problem: add two of {STEPS_BACK} numbers.  Learned nothing: {ADDING_BASELINE_MSE:.4f}\n")
     for result in (rnn, lstm):
         verdict = "solved" if result.test_mse < SOLVED else "not solved"
         steps = len(result.losses)
         print(f"   {result.name:<6} {result.test_mse:.4f} after {steps} steps, {result.seconds:4.1f} s   {verdict}")
-    print("\n   Share of the gradient at the last step that arrives at an earlier one, after training:\n")
+    print("\n   Gradient of h at an earlier step, over that at the last step, after training:\n")
     print(f"   {'step':<6}" + "".join(f"{t:>10}" for t in (90, 75, 50, 25, 0)))
     for result in (rnn, lstm):
         share = share_by_step(result.after)
@@ -239,7 +262,7 @@ def draw(sunspots: Forecasts, rnn: Memory, lstm: Memory, out: Path) -> list[Path
     figures = {
         "forecast.png": plots.forecast(
             sunspots.years, truth[:, 0], {f"{name}, {variance[name]:.3f}": f[:, 0] for name, f in forecasts.items()},
-            ylabel="yearly sunspot number",
+            xlabel="year", ylabel="yearly sunspot number",
             title=f"Sunspots one year ahead, and relative variance (the LSTM: mean forecast of {SEEDS} seeds)",
         ),
         "adding.png": plots.learning_curves(
@@ -253,10 +276,11 @@ def draw(sunspots: Forecasts, rnn: Memory, lstm: Memory, out: Path) -> list[Path
         ),
         "gradients.png": plots.gradient_norms(
             {
-                "LSTM trained": share_by_step(lstm.after), "LSTM before training": share_by_step(lstm.before),
-                "RNN trained": share_by_step(rnn.after), "RNN before training": share_by_step(rnn.before),
+                "LSTM trained, dL/dh": share_by_step(lstm.after), "LSTM trained, dL/dc": share_by_step(lstm.after, "dc"),
+                "LSTM before training, dL/dh": share_by_step(lstm.before),
+                "RNN before training, dL/dh": share_by_step(rnn.before), "RNN trained, dL/dh": share_by_step(rnn.after),
             },
-            ylabel="|dL/dh| at step t over that at the last step",
+            ylabel="gradient at step t over that at the last step",
             title="How far back the gradient of the last step's loss reaches",
         ),
     }  # fmt: skip

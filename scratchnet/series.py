@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from itertools import pairwise
 from math import isinf, isnan, nan
 from os import PathLike
@@ -18,6 +19,7 @@ from scratchnet.arrays import Array
 MISSING = ("error", "interpolate", "drop")
 MISSING_MARKS = ("", "nan", "na", "n/a", "null")
 TIME_NAMES = ("date", "datetime", "time", "timestamp", "year")
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 ISO_TIME = re.compile(r"\d{4}(-\d\d(-\d\d([T ].*)?)?)?")
 
 
@@ -48,7 +50,8 @@ def load_csv(
     are left out, and ``note`` names them.
     ``time``: the column whose text becomes ``times``.  None takes the first column called date, datetime, time, timestamp or
     year (in any case) unless ``columns`` asks for it as a value; "" takes none.  Without one, rows are numbered "0", "1", ...
-    Where all times are ISO dates they must run from old to new: a split by time is meaningless otherwise.
+    Where all times are numbers, or ISO dates of one length, they must run from old to new, or a split by time is meaningless;
+    of other ways to write a time ``note`` says that nobody has looked.
     ``missing``: what an empty cell, or one that says NaN, NA, N/A or null, does.  "error" stops; "interpolate" fills it on the
     straight line between its neighbours *in the file* (which takes rows to be evenly spaced) and holds the nearest value at
     the ends; "drop" leaves the row out, which leaves a jump in time.  ``note`` counts what was filled or dropped.  A gap that
@@ -57,7 +60,7 @@ def load_csv(
 
     Raises FileNotFoundError, or ValueError with the file, the line, the column and the text: an empty file, a header that is
     missing or names a column twice, an unknown column or one asked for twice, a row of another length, a cell that is not a
-    number or is infinite, a missing cell, a column with no number.
+    number or is infinite, a missing cell, a column with no number, times that do not ascend or are no date of any calendar.
     """
     path = Path(path)
     if missing not in MISSING:
@@ -76,7 +79,8 @@ def load_csv(
     times = [str(i) for i in range(len(rows))]
     if time:
         times = [row[header.index(time)] for _, row in rows]
-        _check_times(path, time, times, [line for line, _ in rows])
+        unchecked = _check_times(path, time, times, [line for line, _ in rows])
+        notes += [unchecked] if unchecked else []
     gaps = np.isnan(values)
     if missing == "drop" and gaps.any():
         keep = ~gaps.any(axis=1)
@@ -159,6 +163,7 @@ def _numeric_columns(
     """The columns in which at least one cell is a number (or all are missing), and the others; the time column in neither.
 
     One number is enough, so that a stray word in a column of numbers is an error later and not a column that vanishes.
+    Numbers with a decimal comma are numbers here, so that they, too, are an error.
     """
     if all(_is_value(name) for name in header):
         raise ValueError(f"{path}: the first line holds numbers ({', '.join(header)}), not names: add a header line")
@@ -170,10 +175,12 @@ def _numeric_columns(
         if not name:
             raise ValueError(f"{path}: column {j + 1} of the header has no name: name it, or say which columns to read")
         cells = [row[j] for _, row in rows]
-        is_text = not any(map(_is_value, cells)) and any(_number(cell) is None for cell in cells)
+        words = [cell for cell in cells if _number(cell) is None]
+        is_text = bool(words) and not any(map(_is_value, cells)) and not all(map(DECIMAL_COMMA.fullmatch, words))
         (text if is_text else numeric).append(name)
     if not numeric:
-        raise ValueError(f"{path} has no column of numbers: its columns are {', '.join(header)}")
+        first = f"; {text[0]!r} begins with {rows[0][1][header.index(text[0])]!r}" if text else f"; {time!r} is the time"
+        raise ValueError(f"{path} has no column of numbers: its columns are {', '.join(header)}{first}")
     return tuple(numeric), text
 
 
@@ -208,7 +215,7 @@ def _cell(path: Path, line: int, column: str, text: str, missing: str) -> float:
     where = f"{path}, line {line}, column {column!r}"
     number = _number(text)
     if number is None:
-        hint = " (decimals are written with a point)" if re.fullmatch(r"[-+]?\d+,\d+", text) else ""
+        hint = " (decimals are written with a point)" if DECIMAL_COMMA.fullmatch(text) else ""
         raise ValueError(f"{where}: {text!r} is not a number{hint}")
     if isinf(number):
         raise ValueError(f"{where}: {text!r} is infinite")
@@ -218,18 +225,36 @@ def _cell(path: Path, line: int, column: str, text: str, missing: str) -> float:
     return number
 
 
-def _check_times(path: Path, column: str, times: list[str], lines: list[int]) -> None:
-    """No time may be empty; ISO times, which sort as text, must ascend.  Other ways to write a time are left alone."""
+def _check_times(path: Path, column: str, times: list[str], lines: list[int]) -> str:
+    """No time may be empty; numbers, and ISO dates, which sort as text, must ascend.
+
+    Other ways to write a time cannot be put in order without guessing: the note returned says so, "" where there is none.
+    """
     if "" in times:
         raise ValueError(f"{path}, line {lines[times.index('')]}: the time column {column!r} is empty")
-    if len(set(map(len, times))) > 1 or not all(ISO_TIME.fullmatch(t) for t in times):
-        return
-    for (before, after), line in zip(pairwise(times), lines[1:]):
-        if after <= before:
+    order: list[Any] = times
+    if all(map(_is_value, times)):
+        order = [_number(t) for t in times]
+    elif len(set(map(len, times))) > 1 or not all(ISO_TIME.fullmatch(t) for t in times):
+        return f"order not checked: the times of {column}, such as {times[0]}, are neither ISO dates of one length nor numbers"
+    else:
+        for t, line in zip(times, lines):
+            _require_date(path, line, t)
+    for (before, after), (old, new), line in zip(pairwise(times), pairwise(order), lines[1:]):
+        if not old < new:
             raise ValueError(
                 f"{path}, line {line}: {after} comes after {before}, but rows must run from old to new, each time once "
                 f"(time='' takes no column as the time)"
             )
+    return ""
+
+
+def _require_date(path: Path, line: int, text: str) -> None:
+    """ValueError unless year, month and day, as far as they are given, are in the calendar."""
+    try:
+        date.fromisoformat((text + "-01-01")[:10])  # a year or a month begins with its first day
+    except ValueError as error:
+        raise ValueError(f"{path}, line {line}: {text!r} is no date: {error}") from None
 
 
 def _interpolate(path: Path, column: str, values: Array, gaps: Array) -> int:

@@ -14,23 +14,19 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from scratchnet.arrays import Array
+from scratchnet import guard
+from scratchnet.arrays import Array, require_floating
 from scratchnet.bptt import stream
 from scratchnet.clip import CLIPS, global_norm
 from scratchnet.data import minibatches
-from scratchnet.layers import Layer, Recurrent
+from scratchnet.guard import Samples, TrainingDiverged, require_count
+from scratchnet.layers import Layer
 from scratchnet.losses import mse
+
+__all__ = ["History", "Trainer", "TrainingDiverged", "fit", "fit_stream", "predict"]
 
 Loss = Callable[..., tuple[float, Array]]
 Watcher = Callable[[str, "Trainer"], None]  # told "gradients" (before clipping), "clipped", "stepped"; see tracing.watch
-
-
-class TrainingDiverged(FloatingPointError):
-    """A loss or gradient was not finite; the message says at which step, and where it began."""
-
-    def __init__(self, message: str, step: int, parameter: str | None) -> None:
-        super().__init__(message)
-        self.step, self.parameter = step, parameter
 
 
 @dataclass
@@ -71,31 +67,39 @@ class Trainer:
         self.model, self.optimizer, self.clip, self.clip_by = model, optimizer, clip, clip_by
         self.watch, self.history = watch, History()
 
-    def step(self, x: Array, target: Array, loss: Loss, **arguments: Any) -> float:
-        """Forward, loss, backward, ``update``; returns the loss.  Raises TrainingDiverged."""
+    def step(self, x: Array, target: Array, loss: Loss, mask: Array | None = None, **arguments: Any) -> float:
+        """Forward, loss, backward, ``update``; returns the loss.  Raises TrainingDiverged.
+
+        ``mask`` goes to the loss: which targets count, where some are padding.  ``arguments`` go to the model's forward.
+        """
         self.model.zero_grad()
         with np.errstate(over="ignore", invalid="ignore"):  # met with an exception of our own, that says more
             y, cache = self.model.forward(x, training=True, **arguments)
-            value, dy = loss(y, target)
+            value, dy = loss(y, target) if mask is None else loss(y, target, mask=mask)
             self.require_finite_loss(value)
             self.model.backward(dy, cache)
         self.update(value)
         return value
 
-    def require_finite_loss(self, value: float) -> None:
+    def require_finite_loss(self, value: float, what: str = "loss") -> None:
         """Raise TrainingDiverged if the loss is NaN or infinite."""
         if not np.isfinite(value):
-            bad = [name for name, p in self.model.params.items() if not np.isfinite(p).all()]
-            where = bad[0] if bad else max(self.model.params, key=lambda name: float(np.max(np.abs(self.model.params[name]))))
-            self._diverged(f"the loss is {value}", where, self.model.params[where], "value")
+            self._diverged(f"the {what} is {value}", guard.largest(self.model.params), self.model.params, "value")
+
+    def require_finite_params(self) -> None:
+        """Raise TrainingDiverged if a parameter is NaN or infinite: after a last step, no loss will be there to tell."""
+        bad = guard.not_finite(self.model.params)
+        if bad:
+            self._diverged("a parameter is not finite", bad, self.model.params, "value")
 
     def update(self, value: float) -> None:
         """Measure the gradients now in the model, clip them, step the optimiser, and record.  Raises TrainingDiverged."""
         grads = self.model.grads
         with np.errstate(over="ignore", invalid="ignore"):
-            for name in reversed(grads):  # the backward pass comes from the end, so the last one is where it began
-                if not np.isfinite(grads[name]).all():
-                    self._diverged("a gradient is not finite", name, grads[name], "gradient")
+            # The backward pass comes from the end, so the last one is where it began.
+            bad = guard.not_finite({name: grads[name] for name in reversed(grads)})
+            if bad:
+                self._diverged("a gradient is not finite", bad, grads, "gradient")
             norm = global_norm(grads)
             factor = 1.0
             self._tell("gradients")
@@ -111,62 +115,58 @@ class Trainer:
         if self.watch is not None:
             self.watch(event, self)
 
-    def _diverged(self, what: str, name: str, array: Array, kind: str) -> None:
-        step, past = len(self.history.steps), self.history.steps
-        count = int(np.sum(~np.isfinite(array)))
-        if count:
-            where = f"it began in {name}, where {count} of {array.size} {kind}s are not finite"
-        else:
-            where = f"all {kind}s are still finite; the largest is {float(np.max(np.abs(array))):.3g}, in {name}"
-        before = "there was no step before"
-        if past:
-            before = f"the gradient norm was {past[-1]['grad_norm']:.3g} one step before"
-            if len(past) > 10:
-                before += f" and {past[-11]['grad_norm']:.3g} ten steps earlier"
-        advice = "a smaller learning rate or clip= (gradient clipping) are the usual remedies"
-        raise TrainingDiverged(f"{what} at step {step}: {where}; {before}. {advice}", step, name)
+    def _diverged(self, what: str, name: str, arrays: dict[str, Array], kind: str) -> None:
+        steps = self.history.steps
+        raise guard.diverged(what, name, arrays[name], kind, len(steps), [row["grad_norm"] for row in steps])
 
 
 def fit(
     model: Layer, x: Array, y: Array, optimizer: Any, *, epochs: int, rng: np.random.Generator, loss: Loss = mse,
-    batch_size: int = 32, clip: float | None = None, clip_by: str = "global", validation: tuple[Array, Array] | None = None,
-    patience: int | None = None, lengths: Array | None = None, progress: bool = True, watch: Watcher | None = None,
+    batch_size: int = 32, clip: float | None = None, clip_by: str = "global",
+    validation: tuple[Array, Array] | tuple[Array, Array, Any] | None = None, patience: int | None = None,
+    lengths: Any = None, progress: bool = True, watch: Watcher | None = None,
 ) -> History:  # fmt: skip
     """Train ``model`` on x (samples, ...) and y (samples, ...), samples first, in shuffled mini-batches; returns the history.
 
     ``clip`` limits the gradient by ``clip_by``: "global" norm, "each" tensor's norm, or "value".
-    ``validation`` (x, y) is measured after each epoch, and the weights of the best epoch are put back at the end, also when
-    training is interrupted; after ``patience`` epochs without a better one it stops early.
-    ``lengths`` (samples,) goes with x to the recurrent layers.  ``progress`` shows a bar with loss, gradient norm and the
-    time left, where standard error is a terminal.  ``watch(event, trainer)`` is told of each step before it clips, when it
-    has clipped and when it has stepped: ``tracing.watch.Watch`` keeps what figures need.
+    ``validation`` (x, y), or (x, y, lengths), is measured after each epoch, and the weights of the best epoch are put back at
+    the end, also when training is interrupted; after ``patience`` epochs without a better one it stops early.
+    ``lengths`` (samples,) goes with x to the recurrent layers.  Where the model answers at every step, y (samples, T, ...),
+    the targets behind them are padding: the loss gets a ``mask`` without them, and train_loss is the mean over the others.
+    ``progress`` shows a bar with loss, gradient norm and the time left, where standard error is a terminal.
+    ``watch(event, trainer)`` is told of each step before it clips, when it has clipped and when it has stepped:
+    ``tracing.watch.Watch`` keeps what figures need.
 
-    Raises ValueError where x and y do not fit each other or the model, TrainingDiverged at the first loss or gradient that is
-    not finite.
+    Raises ValueError or TypeError where x, y and lengths do not fit each other or the model, TrainingDiverged at the first
+    loss (of training or validation), gradient or, at the end of an epoch, parameter that is not finite.
     """
-    _require_samples(model, x, y)
-    if epochs < 1:
-        raise ValueError(f"epochs is {epochs}: expected at least 1")
-    if patience is not None and validation is None:
-        raise ValueError("patience needs a validation set: without one there is nothing to wait for")
-    if validation is not None:
-        _require_samples(model, *validation)
-    trainer = Trainer(model, optimizer, clip, clip_by, watch)
+    require_count("epochs", epochs)
+    require_count("batch_size", batch_size)
+    if patience is not None:
+        require_count("patience", patience)
+        if validation is None:
+            raise ValueError("patience needs a validation set: without one there is nothing to wait for")
+    samples = guard.check_samples(model, x, y, lengths)
+    held_back = None if validation is None else guard.check_validation(model, validation, lengths is not None)
+    trainer, counts = Trainer(model, optimizer, clip, clip_by, watch), samples.counts
     history, best = trainer.history, float("inf")
     best_params: dict[str, Array] = {}
     batches = -(-len(x) // batch_size)
     try:
         with tqdm(total=epochs * batches, disable=None if progress else True, unit="step", leave=False) as bar:
             for epoch in range(epochs):
-                started, losses = time.perf_counter(), []
-                for batch in minibatches(len(x), batch_size, rng):
-                    ragged = {} if lengths is None else {"lengths": _rows(lengths, batch)}
-                    losses.append((trainer.step(_rows(x, batch), _rows(y, batch), loss, **ragged), len(batch)))
+                started, total = time.perf_counter(), 0.0
+                for chosen in minibatches(len(x), batch_size, rng):
+                    batch = samples.batch(chosen)
+                    ragged = {} if lengths is None else {"lengths": batch.lengths}
+                    value = trainer.step(batch.x, batch.y, loss, batch.mask, **ragged)
+                    total += value * counts[chosen].sum()
+                    bar.set_postfix(loss=f"{value:.3g}", grad=f"{history.steps[-1]['grad_norm']:.2g}", refresh=False)
                     bar.update()
-                    bar.set_postfix(loss=f"{losses[-1][0]:.3g}", grad=f"{history.steps[-1]['grad_norm']:.2g}", refresh=False)
-                row = {"train_loss": sum(value * n for value, n in losses) / len(x)}
-                if validation is not None:
-                    row["val_loss"] = loss(predict(model, validation[0]), validation[1])[0]
+                trainer.require_finite_params()
+                row = {"train_loss": float(total / counts.sum())}
+                if held_back is not None:
+                    row["val_loss"] = _validate(trainer, held_back, loss)
                     if row["val_loss"] < best:
                         best, history.best_epoch = row["val_loss"], epoch
                         best_params = {name: p.copy() for name, p in model.params.items()}
@@ -188,7 +188,14 @@ def fit_stream(
     The state runs through the whole sequence and starts at zero in each epoch; the weights are stepped after each window.
     Other arguments, and what is raised, as in ``fit`` and ``bptt.stream``.
     """
+    require_count("epochs", epochs)
+    require_count("k1", k1)
+    require_floating("x", x)
+    guard.require_finite("x", x)
+    guard.require_array("target", target)
+    guard.require_finite("target", target)
     trainer = Trainer(model, optimizer, clip, clip_by, watch)
+    history = trainer.history
 
     def guarded(y: Array, t: Array) -> tuple[float, Array]:
         value, dy = loss(y, t)
@@ -197,29 +204,40 @@ def fit_stream(
 
     with tqdm(total=epochs * -(-len(x) // k1), disable=None if progress else True, unit="window", leave=False) as bar:
         for _ in range(epochs):
-            started, losses = time.perf_counter(), []
+            started, total = time.perf_counter(), 0.0
             for part in _quiet(stream(model, x, target, guarded, k1, k2)):
                 trainer.update(part.loss)
-                losses.append((part.loss, part.window.stop - part.window.new))
+                total += part.loss * (part.window.stop - part.window.new)
+                bar.set_postfix(loss=f"{part.loss:.3g}", grad=f"{history.steps[-1]['grad_norm']:.2g}", refresh=False)
                 bar.update()
-                bar.set_postfix(loss=f"{part.loss:.3g}", refresh=False)
-            mean = sum(value * n for value, n in losses) / len(x)
-            trainer.history.epochs.append({"train_loss": mean, "seconds": time.perf_counter() - started})
-    return trainer.history
+            trainer.require_finite_params()
+            history.epochs.append({"train_loss": total / len(x), "seconds": time.perf_counter() - started})
+    return history
 
 
-def predict(model: Layer, x: Array, batch_size: int = 256, lengths: Array | None = None) -> Array:
-    """The model's output for x (samples, ...), computed in batches, dropout off."""
+def predict(model: Layer, x: Array, batch_size: int = 256, lengths: Any = None) -> Array:
+    """The model's output for x (samples, ...), computed in batches, dropout off.
+
+    Raises ValueError or TypeError where x or lengths do not fit the model.
+    """
+    require_floating("x", x)
+    guard.require_samples_first(model, "predict")
+    lengths = guard.check_lengths(model, x, lengths)
     parts = []
     for batch in minibatches(len(x), batch_size):
-        ragged: dict[str, Any] = {} if lengths is None else {"lengths": _rows(lengths, batch)}
-        parts.append(model.forward(_rows(x, batch), **ragged)[0])
+        ragged: dict[str, Any] = {} if lengths is None else {"lengths": lengths[batch]}
+        parts.append(model.forward(guard.rows(x, batch), **ragged)[0])
     return np.concatenate(parts)
 
 
-def _rows(array: Array, batch: Any) -> Array:
-    """Some samples of an array; the indices are moved to where it is."""
-    return np.asarray(array)[batch] if isinstance(array, (list, tuple)) else array[np.asarray(batch, like=array)]
+def _validate(trainer: Trainer, held_back: Samples, loss: Loss) -> float:
+    """The loss on the validation set, which must be finite too."""
+    x, y, lengths, mask = held_back
+    with np.errstate(over="ignore", invalid="ignore"):
+        prediction = predict(trainer.model, x, lengths=lengths)
+        value = loss(prediction, y)[0] if mask is None else loss(prediction, y, mask=mask)[0]
+    trainer.require_finite_loss(value, "validation loss")
+    return value
 
 
 def _quiet(windows: Iterator[Any]) -> Iterator[Any]:
@@ -230,17 +248,3 @@ def _quiet(windows: Iterator[Any]) -> Iterator[Any]:
         if part is None:
             return
         yield part
-
-
-def _require_samples(model: Layer, x: Array, y: Array) -> None:
-    if len(x) == 0:
-        raise ValueError("x has no samples: expected at least one")
-    if len(x) != len(y):
-        raise ValueError(f"x has {len(x)} samples but y has {len(y)}: expected as many, samples first")
-    for name, array in (("x", x), ("y", y)):
-        bad = int(np.sum(~np.isfinite(array)))
-        if bad:
-            raise ValueError(f"{name} holds {bad} values that are NaN or infinite, of {array.size}: clean the data first")
-    for name, layer in getattr(model, "layers", {"the layer": model}).items():
-        if isinstance(layer, Recurrent) and not layer.batch_first:
-            raise ValueError(f"{name} takes time first, but fit gives samples first: make it with batch_first=True")

@@ -129,7 +129,16 @@ def test_csv_without_gaps_has_nothing_to_note(csv):
         ("a,b\n1,2\n", {"columns": []}, "columns is empty: expected some of a, b"),
         ("a,b\n1,2\n", {"time": "c"}, "has no column 'c' for the time: its columns are a, b"),
         ("a,b\n1,2\n", {"columns": ["a"], "time": "a"}, "'a' is asked for as the time and as a value"),
-        ("a,b\nx,y\n", {}, "has no column of numbers: its columns are a, b"),
+        ("a,b\nx,y\n", {}, "has no column of numbers: its columns are a, b; 'a' begins with 'x'"),
+        ("date\n2020\n", {}, "has no column of numbers: its columns are date; 'date' is the time"),
+        ("a;b\n1,5;x\n2,5;y\n", {}, "line 2, column 'a': '1,5' is not a number (decimals are written with a point)"),
+        ("a;b\n1;1,5\n2;\n", {}, "line 2, column 'b': '1,5' is not a number (decimals are written with a point)"),
+        ("time,a\n0.1,1\n0.2,2\n0.15,3\n", {}, "line 4: 0.15 comes after 0.2, but rows must run from old to new"),
+        ("time,a\n9,1\n10,2\n10.0,3\n", {}, "line 4: 10.0 comes after 10, but rows must run from old to new, each time once"),
+        ("year,a\n1701,1\n1700,2\n", {}, "line 3: 1700 comes after 1701, but rows must run"),
+        ("date,a\n2001-12-01,1\n2001-13-45,2\n", {}, "line 3: '2001-13-45' is no date: "),
+        ("date,a\n2001-13,1\n2001-14,2\n", {}, "line 2: '2001-13' is no date: "),
+        ("date,a\n2001-02-30 10:00,1\n", {}, "line 2: '2001-02-30 10:00' is no date: "),
         ("a,b\n1,2\n3\n", {}, "line 3 has 1 fields but the header has 2"),
         ("a,b\n1,2\n\n3,4,5\n", {}, "line 4 has 3 fields but the header has 2"),
         ("a,b\n1,2\n3,four\n", {}, "line 3, column 'b': 'four' is not a number"),
@@ -155,6 +164,28 @@ def test_csv_without_gaps_has_nothing_to_note(csv):
 def test_csv_bad_files_are_answered_with_a_sentence(csv, content, options, sentence):
     with pytest.raises(ValueError, match=says(sentence)):
         load_csv(csv(content), **options)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "checked"),
+    [
+        ("12/31/2001", "06/01/2001", False),  # from new to old, but who can tell: elsewhere it is the 6th of January
+        ("Jan 2001", "Feb 2001", False),
+        ("2001-01-01", "2001-01-02T10:00", False),  # of two lengths
+        ("2001-01-01 09:00", "2001-01-01 10:00", True),
+        ("2001", "2002", True),
+        ("9", "10", True),  # as text they would descend
+        ("-0.5", "1e1", True),
+    ],
+)
+def test_csv_says_where_the_order_of_times_was_not_checked(csv, first, second, checked):
+    note = load_csv(csv(f"date,a\n{first},1\n{second},2\n")).note
+    assert note == ("" if checked else f"order not checked: the times of date, such as {first}, are neither ISO dates of one length nor numbers")
+
+
+def test_csv_words_with_a_comma_are_words(csv):
+    s = load_csv(csv('a,b\n1,"3,4"\n2,x\n'))
+    assert (s.columns, s.note) == (("a",), "left out, not a number: b")
 
 
 def test_csv_that_is_not_there(tmp_path):
@@ -389,7 +420,7 @@ def test_windows_that_cannot_be_cut(arguments, error, sentence):
         (np.zeros(5), ValueError, "values is (5,): expected (T, D), a row for each time: values[:, None] has one column"),
         (np.zeros((5, 1, 1)), ValueError, "values is (5, 1, 1): expected (T, D)"),
         (np.zeros((5, 0)), ValueError, "values is (5, 0): it needs at least one row and one column"),
-        (np.zeros((5, 1), int), TypeError, "values is int64, but a network computes in a floating type"),
+        (np.zeros((5, 1), int), TypeError, "values is int64, but a network computes in float32 or float64"),
         ([[1.0]], TypeError, "values is a builtins.list, not a NumPy or CuPy array"),
         (np.array([[1.0, 2], [3, np.nan]]), ValueError, "values has a nan in row 1, column 1: expected finite numbers"),
         (np.array([[1.0, -np.inf], [3, np.nan]]), ValueError, "values has a -inf in row 0, column 1"),

@@ -1,40 +1,59 @@
 """The main job and the command line, run as a user runs them."""
 
+import json
 import os
 import re
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scratchnet import datasets
+from scratchnet import datasets, demo, doctor, forecasting, fused, plots
 from scratchnet.cli import main
-from scratchnet.forecasting import Settings, load, train
+from scratchnet.forecasting import Settings, load, load_forecaster, train
+from scratchnet.train import History
 
 ROOT = Path(__file__).parent.parent
 
 
+def idle():
+    """Whether nothing else was running: no other test process, and hardly anything in the last minute."""
+    return "PYTEST_XDIST_WORKER" not in os.environ and hasattr(os, "getloadavg") and os.getloadavg()[0] < 0.5
+
+
 @pytest.fixture(scope="module")
 def demo_run(tmp_path_factory):
-    """One run of ``scratchnet demo`` in a process of its own: what it printed, its pictures, its seconds."""
+    """One run of ``scratchnet demo`` in a process of its own: what it printed, its pictures, whether the machine was idle."""
     out = tmp_path_factory.mktemp("demo")
-    started = time.perf_counter()
+    alone = idle()
     path = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
     done = subprocess.run(
         [sys.executable, "-m", "scratchnet", "demo", "--out", str(out)],
         capture_output=True, text=True, check=False, timeout=300, env=os.environ | {"PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return done.stdout, out, time.perf_counter() - started
+    return done.stdout, out, alone
 
 
 def test_demo_checks_gradients(demo_run):
     text, _, _ = demo_run
     for label in ("rnn tanh", "rnn relu", "lstm", "gru", "gru_before"):
-        assert float(re.search(rf"^ +{label} +(\S+)$", text, re.M)[1]) <= 1e-6
+        assert 0 < float(re.search(rf"^ +{label} +(\S+)$", text, re.M)[1]) <= 1e-6
+
+
+def test_demo_checks_ragged_batches_too(monkeypatch):
+    """And prints the larger error of the two."""
+    errors = {None: 1e-9, (4, 1, 3): 3e-9}
+
+    def check_cell(cell, lengths, **options):
+        return type("Report", (), {"error": errors.pop(lengths, 0.0)})
+
+    monkeypatch.setattr(demo, "check_cell", check_cell)
+    assert next(iter(demo.check_gradients().values())) == 3e-9
+    assert not errors
 
 
 def test_demo_forecasts_beside_two_baselines(demo_run):
@@ -56,14 +75,119 @@ def test_demo_lstm_remembers_and_the_rnn_does_not(demo_run):
     assert int(rnn[2]) >= int(lstm[2])  # the RNN was given at least as many steps
 
 
+def test_demo_says_what_the_spread_allows(demo_run):
+    """The sentence below the table is computed from the table."""
+    text, _, _ = demo_run
+    rows = re.findall(r"^ +(MLP|RNN|LSTM|GRU) +(\d\.\d+) \+- (\d\.\d+)", text, re.M)
+    best, mean, spread = min(rows, key=lambda row: float(row[1]))
+    said = re.search(r"The best network, the (\w+), is (\S+) (above|below) the autoregression; its seeds spread by (\S+) ", text)
+    assert (said[1], said[4]) == (best, spread)
+    line = float(re.search(r"AR\(9\) +(\S+)", text)[1])
+    assert float(said[2]) == pytest.approx(abs(float(mean) - line), abs=0.0011)
+    assert "learn from 1700-1890,\n   and 1891-1920 say when to stop" in text
+
+
+def test_demo_verdict_on_numbers_made_up():
+    truth = np.array([[0.0], [2.0]])
+    off = [np.full((2, 1), e) for e in (1.0, 2.0, 3.0)]
+    result = demo.Forecasts(
+        [1, 2], truth, {"RNN": np.stack([truth + off[1]] * 2), "GRU": np.stack([truth + off[0], truth + off[1]])},
+        {"AR(9)": truth + off[2]}, scale=np.array([[0.0], [20.0]]),
+    )  # fmt: skip
+    assert demo.relative_variances(result) == {"AR(9)": [0.09], "RNN": [0.04, 0.04], "GRU": [0.01, 0.04]}
+    said = demo.sunspot_verdict(result)
+    assert said.startswith("The best network, the GRU, is 0.065 below the autoregression; its seeds spread by 0.021 (standard")
+    worse = demo.sunspot_verdict(result._replace(baselines={"AR(9)": truth}))
+    assert "the GRU, is 0.025 above the autoregression" in worse
+
+
+def test_demo_learns_nothing_from_the_test_years(monkeypatch):
+    """With other years from 1921 on: the same numbers to fit and to stop by, the same forecast of 1921."""
+    seen, results = [], []
+    monkeypatch.setattr(demo, "SEEDS", 1)
+    monkeypatch.setattr(demo, "fit", lambda model, x, y, *_, validation, **__: seen.append((x, y, *validation)))
+    series = datasets.load("sunspots")
+    late = np.array([int(t) > 1920 for t in series.times])[:, None]
+    for values in (series.values, np.where(late, 7 * series.values + 50, series.values)):
+        monkeypatch.setattr(demo.datasets, "load", lambda _, values=values: replace(series, values=values))
+        results.append(demo.forecast_sunspots())
+    assert len(seen) == 8
+    for one, other in zip(seen[:4], seen[4:]):
+        for a, b in zip(one, other):
+            np.testing.assert_array_equal(a, b)
+    assert len(seen[0][0]) == 191 - 9
+    assert len(seen[0][2]) == 30
+    for name in ("baselines", "networks"):
+        for label, forecast in getattr(results[0], name).items():
+            np.testing.assert_array_equal(forecast[..., 0, :], getattr(results[1], name)[label][..., 0, :])
+            assert not np.array_equal(forecast[..., 1, :], getattr(results[1], name)[label][..., 1, :])
+
+
+@pytest.fixture(scope="module")
+def memories():
+    """RNN and LSTM on the adding problem, untrained, and after two steps."""
+    return {(name, steps): demo.adding_problem(name, steps, units=4, batch=4) for name in ("RNN", "LSTM") for steps in (0, 2)}
+
+
+def test_demo_looks_before_and_after(memories):
+    for name in ("RNN", "LSTM"):
+        none, two = memories[name, 0], memories[name, 2]
+        assert none.before.loss == none.after.loss == two.before.loss != two.after.loss
+        assert len(two.losses) == 2
+
+
+def test_demo_shares_are_of_the_last_step(memories):
+    for gradient in ("dh", "dc"):
+        d = memories["LSTM", 2].after.run[gradient]
+        sizes = np.array([np.mean([np.sqrt(np.sum(d[t, n] ** 2)) for n in range(d.shape[1])]) for t in range(len(d))])
+        share = demo.share_by_step(memories["LSTM", 2].after, gradient)
+        np.testing.assert_allclose(share, sizes / sizes[-1], rtol=1e-5)
+        assert share[-1] == 1
+
+
+def test_demo_pictures_show_what_their_labels_say(memories, monkeypatch, tmp_path):
+    drawn = {}
+
+    def keep(name):
+        real = getattr(plots, name)
+
+        def draw(*arguments, **options):
+            drawn[name] = real(*arguments, **options)
+            return drawn[name]
+
+        monkeypatch.setattr(plots, name, draw)
+
+    for name in ("forecast", "learning_curves", "gradient_norms"):
+        keep(name)
+    rnn, lstm = ((memories[name, 2])._replace(losses=losses) for name, losses in (("RNN", [0.2] * 60), ("LSTM", [0.1] * 70)))
+    truth = np.arange(3.0)[:, None]
+    lines = {"last value": truth + 1, "AR(9)": truth - 1}
+    result = demo.Forecasts([1921, 1922, 1923], truth, {"LSTM": np.stack([truth, truth + 2])}, lines, scale=truth)
+    assert [path.name for path in demo.draw(result, rnn, lstm, tmp_path)] == ["forecast.png", "adding.png", "gates.png", "gradients.png"]
+    curves = {
+        name: {line.get_label().split(" (zero at")[0]: np.nan_to_num(line.get_ydata()) for line in figure.axes[0].get_lines()}
+        for name, figure in drawn.items()
+    }
+    for label, memory in (("RNN", rnn), ("LSTM", lstm)):
+        assert curves["learning_curves"][label][-1] == pytest.approx(memory.losses[0])
+        for when, trace in (("trained", memory.after), ("before training", memory.before)):
+            np.testing.assert_array_equal(curves["gradient_norms"][f"{label} {when}, dL/dh"], demo.share_by_step(trace))
+    np.testing.assert_array_equal(curves["gradient_norms"]["LSTM trained, dL/dc"], demo.share_by_step(lstm.after, "dc"))
+    means = {label.split(",")[0]: y for label, y in curves["forecast"].items()}
+    np.testing.assert_array_equal(means["LSTM"], truth[:, 0] + 1)
+    np.testing.assert_array_equal(means["AR(9)"], truth[:, 0] - 1)
+    assert drawn["forecast"].axes[0].get_xlabel() == "year"
+
+
 def test_demo_writes_its_pictures_in_time(demo_run):
-    text, out, seconds = demo_run
+    """Under 60 s where the machine has nothing else to do; beside other tests only 180 s are asked for."""
+    text, out, alone = demo_run
     names = {path.name for path in out.iterdir()}
     assert names == {"forecast.png", "adding.png", "gates.png", "gradients.png", "lstm.html"}
     for name in names:
         assert str(out / name) in text
         assert (out / name).stat().st_size > 20_000
-    assert seconds < 60 * 3  # 60 s on an idle machine; here the other tests run beside it
+    assert int(re.search(r"^ +(\d+) s in all$", text, re.M)[1]) < (60 if alone else 180)
 
 
 def test_gradcheck_command(capsys):
@@ -74,6 +198,7 @@ def test_gradcheck_command(capsys):
         assert row in text
     assert all(float(e) <= 1e-6 for e in re.findall(r"\d\.\de-\d+", text))
     assert "gru_before" not in text
+    assert re.search(r"\nright: the largest is \d\.\de-\d+, the tolerance 1e-06\n", text)
     assert main(["gradcheck"]) == 0
     assert "rnn relu" in capsys.readouterr().out
 
@@ -85,17 +210,164 @@ def test_a_wrong_gradient_fails_the_command(capsys, monkeypatch):
     planted = mistakes.plant(next(m for m in mistakes.load() if m.id == "lstm-sigmoid-missing-on-i"))
     monkeypatch.setattr(lstm, "backward", planted.backward)
     assert main(["gradcheck", "lstm"]) == 1
-    assert "is wrong in gate i" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "is wrong in gate i" in text
+    assert "right: the largest" not in text
+
+
+@pytest.mark.parametrize("command", ["gradcheck", "train"])
+def test_help_explains_every_option(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    options = text.split("options:")[1]
+    for option, about in re.findall(r"^  (?:-h, )?(--\w+)(.*\n(?: {10,}.*\n)*)", options, re.M):
+        assert re.search(r"[a-z]{2,} [a-z]{1,}|at the most|the network", about), option
+    if command == "gradcheck":
+        assert "central differences (L(p + e) - L(p - e)) / 2e" in " ".join(text.split())
+    else:
+        for name, default in Settings()._asdict().items():
+            assert f"--{name}" in options
+            assert isinstance(default, bool) or f"(default: {default})" in " ".join(options.split())
 
 
 @pytest.mark.parametrize("model", ["mlp", "rnn", "lstm", "gru"])
-def test_train_command(model, tmp_path, capsys):
+def test_train_command(model, tmp_path, capsys, monkeypatch):
+    drawn = []
+    real = plots.forecast
+    monkeypatch.setattr(plots, "forecast", lambda *arguments, **options: drawn.append(real(*arguments, **options)) or drawn[0])
     assert main(["train", "--model", model, "--epochs", "3", "--layers", "2", "--out", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "sunspots: 309 values of sunspot_number, 1700 to 2008" in text
     for row in ("last value", "AR(12)", model.upper()):
         assert row in text
-    assert {p.name for p in tmp_path.iterdir()} == {"model.npz", "history.csv", "forecast.png"}
+    assert {p.name for p in tmp_path.iterdir()} == {"model.npz", "settings.json", "history.csv", "forecast.png"}
+    ax = drawn[0].axes[0]
+    assert {line.get_label() for line in ax.get_lines()} == {"truth", "last value", "AR(12)", model.upper()}
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time", "sunspot_number [yearly mean]")
+
+
+@pytest.mark.parametrize("difference", [False, True])
+@pytest.mark.parametrize("model", ["mlp", "gru"])
+def test_what_train_saves_can_forecast(model, difference, tmp_path):
+    """The loaded forecaster is the trained one, from the series' own numbers to the series' own numbers."""
+    series = load("elnino")
+    settings = Settings(model=model, epochs=2, layers=2, window=5, units=3, seed=3, difference=difference)
+    result = forecasting.run(series, settings, tmp_path)
+    loaded = load_forecaster(tmp_path)
+    assert (loaded.settings, loaded.column, loaded.unit) == (settings, "sea_surface_temperature", series.unit)
+    first = len(series.values) - len(result.truth)
+    np.testing.assert_allclose(loaded.predict(series.values[None, :-1]), result.forecasts[model.upper()][-1:], rtol=1e-6)
+    np.testing.assert_allclose(loaded.predict(series.values[None, :first]), result.forecasts[model.upper()][:1], rtol=1e-6)
+    assert loaded.predict(series.values[None]).shape == (1, 1)
+    with pytest.raises(ValueError, match=rf"x is \(1, 3, 1\): expected \(n, rows, 1\), at least {5 + difference} rows of sea_surface_temperature"):
+        loaded.predict(series.values[None, :3])
+    path = tmp_path / "settings.json"
+    facts = json.loads(path.read_text())
+    for wrong, said in (({"scale": 0}, "nothing can be scaled by"), ({"offset": np.nan}, "nothing can be"), ({"layers": 0}, "--layers is 0")):
+        path.write_text(json.dumps(facts | wrong))
+        with pytest.raises(ValueError, match=said):
+            load_forecaster(tmp_path)
+    for text in ("{", "{}", "[]"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="is not what scratchnet train has written"):
+            load_forecaster(tmp_path)
+
+
+def test_train_table_by_hand(capsys):
+    """Errors of 1 and 3 in a truth of -5 and 5; and a test part that does not vary has no R2."""
+    truth = np.array([[-5.0], [5.0]])
+    forecaster = forecasting.Forecaster(None, Settings(), None, "q", "m3/s")
+    result = forecasting.Result(forecaster, History(), [], truth, {"RNN": truth + np.array([[1.0], [3.0]])}, 0.0)
+    assert forecasting.table(result).splitlines() == [
+        "test part         RMSE       MAE      R2 [m3/s]", "RNN              2.236         2   0.800"
+    ]  # fmt: skip
+    level = forecasting.table(result._replace(truth=truth * 0, forecasts={"RNN": truth}))
+    assert level.splitlines()[1:] == ["RNN                  5         5       -", "R2 has no value here: the test part does not vary"]
+
+
+def test_train_settings_are_heeded():
+    series, small = load("elnino"), {"epochs": 1, "window": 4, "units": 3}
+    for model, sizes in (("mlp", (19, 31)), ("gru", (52, 118))):
+        found = [train(series, Settings(model=model, layers=layers, **small), progress=False).forecaster.model.size for layers in (1, 2)]
+        assert tuple(found) == sizes
+    runs = [train(series, Settings(model="rnn", seed=seed, **small), progress=False) for seed in (0, 0, 1)]
+    assert runs[0].history.steps == runs[1].history.steps != runs[2].history.steps
+    clipped = train(series, Settings(model="rnn", clip=1e-3, **small), progress=False).history
+    for norm, factor in zip(clipped.column("grad_norm"), clipped.column("clip_factor")):
+        assert norm * factor == pytest.approx(1e-3, rel=2e-3)
+
+
+@pytest.mark.parametrize("difference", [False, True])
+def test_train_learns_nothing_from_the_test_part(difference):
+    """Other numbers in the test part, and all that was fitted stays: scaler, weights, stopping, autoregression."""
+    series = load("elnino")
+    start = forecasting.chronological_split(len(series.values))[2].start
+    values = series.values.copy(); values[start:] = 3 * values[start:] + 100
+    settings = Settings(model="gru", window=4, units=4, epochs=4, patience=1, difference=difference)
+    a, b = (train(s, settings, progress=False) for s in (series, replace(series, values=values)))
+    assert a.history.steps == b.history.steps
+    assert a.history.column("val_loss") == b.history.column("val_loss")
+    np.testing.assert_array_equal(a.forecaster.scaler.offset, b.forecaster.scaler.offset)
+    np.testing.assert_array_equal(a.forecaster.scaler.scale, b.forecaster.scaler.scale)
+    for name, p in a.forecaster.model.params.items():
+        np.testing.assert_array_equal(p, b.forecaster.model.params[name])
+    for name, forecast in a.forecasts.items():
+        assert forecast[0] == b.forecasts[name][0], name
+        assert forecast[1] != b.forecasts[name][1], name
+
+
+def test_changes_are_scaled_by_changes_that_happened():
+    """The first row has none.  A series that climbs evenly has changes, but no spread in them."""
+    series = load("elnino")
+    past = series.values[: forecasting.chronological_split(len(series.values))[0].stop]
+    result = train(series, Settings(model="mlp", epochs=1, difference=True), progress=False)
+    assert result.forecaster.scaler.offset[0] == pytest.approx(np.diff(past[:, 0]).mean(), rel=1e-12)
+    assert result.forecaster.scaler.scale[0] == pytest.approx(np.diff(past[:, 0]).std(), rel=1e-12)
+    even = replace(series, values=np.arange(100.0)[:, None], times=np.arange(100).astype(str))
+    with pytest.raises(ValueError, match=r"column 0 \(sea_surface_temperature\) is 1.0 in all 69 rows, no spread to scale by"):
+        train(even, Settings(epochs=1, difference=True), progress=False)
+
+
+def test_train_answers_before_it_trains(tmp_path, capsys, monkeypatch):
+    """With the options' own names, and no minute lost."""
+    monkeypatch.setattr(forecasting, "fit", lambda *_, **__: pytest.fail("it trained"))
+    taken = tmp_path / "file"
+    taken.write_text("")
+    cases = {
+        ("--window", "0"): "--window is 0: expected at least 1",
+        ("--window", "150"): "--window is 150, and an autoregression over as many steps needs 301 rows to be fitted, but sunspots has 263 before",
+        ("--units", "0"): "--units is 0: expected at least 1",
+        ("--layers", "0", "--model", "mlp"): "--layers is 0: expected at least 1",
+        ("--epochs", "0"): "--epochs is 0: expected at least 1",
+        ("--patience", "-1"): "--patience is -1: expected at least 1",
+        ("--seed", "-1"): "--seed is -1: expected at least 0",
+        ("--clip", "0"): "--clip is 0.0: expected a positive number",
+        ("--lr", "nan"): "--lr is nan: expected a positive number",
+        ("--column", "co2", "--missing", "drop"): "sunspots comes with the library: --column and --missing can only say how to read a CSV",
+        ("--time", "", "--delimiter", ";"): "sunspots comes with the library: --time and --delimiter can only",
+        ("--out", str(taken)): f"scratchnet: {taken}: ",
+    }
+    for options, said in cases.items():
+        monkeypatch.chdir(tmp_path)
+        assert main(["train", *options]) == 1, options
+        assert said in capsys.readouterr().err
+    with pytest.raises(ValueError, match="--model is 'lsmt': expected one of mlp, rnn, lstm, gru"):
+        train(load("elnino"), Settings(model="lsmt"))
+
+
+def test_pictures_of_two_commands_do_not_meet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--model", "mlp", "--epochs", "1"]) == 0
+    assert [path.name for path in Path("out").iterdir()] == ["train"]
+
+
+def test_a_test_part_that_does_not_vary_is_no_loss(tmp_path, capsys):
+    table = tmp_path / "level.csv"
+    table.write_text("q\n" + "".join(f"{np.sin(t) if t < 80 else 0}\n" for t in range(100)))
+    assert main(["train", "--data", str(table), "--epochs", "1", "--window", "4", "--out", str(tmp_path / "o")]) == 0
+    assert "R2 has no value here" in capsys.readouterr().out
+    assert (tmp_path / "o" / "model.npz").exists()
 
 
 def test_train_on_a_csv_of_ones_own(tmp_path, capsys):
@@ -111,6 +383,14 @@ def test_train_on_a_csv_of_ones_own(tmp_path, capsys):
     table.write_text("step,wave\n1,2\n2,nan\n3,4\n")
     assert main(["train", "--data", str(table), "--column", "wave"]) == 1
     assert "line 3, column 'wave' says 'nan': missing='interpolate'" in capsys.readouterr().err
+    assert main(["train", "--data", str(table), "--column", "wave", "--missing", "drop", "--out", str(tmp_path / "o")]) == 1
+    assert "2 rows" in capsys.readouterr().err  # they are read, and too few
+    table.write_text("\n".join(["year|wave|time", *(f"{i}|{np.sin(i)}|{i % 7}" for i in t)]))
+    train_this = ["train", "--data", str(table), "--delimiter", "|", "--column", "wave", "--epochs", "1", "--out", str(tmp_path / "o")]
+    assert main([*train_this, "--time", "time"]) == 1
+    assert "0 comes after 6, but rows must run from old to new, each time once (time=''" in capsys.readouterr().err
+    assert main([*train_this, "--time", ""]) == 0
+    assert "120 values of wave, 0 to 119" in capsys.readouterr().out
     assert main(["train", "--data", str(tmp_path / "none.csv")]) == 1
     assert "is no file, and no bundled series: those are sunspots, co2, elnino" in capsys.readouterr().err
     assert main(["gradcheck", "lsmt"]) == 1
@@ -130,16 +410,15 @@ def test_differences_help_where_a_series_drifts():
     assert errors[True] < last < errors[False]
 
 
-def test_scaling_is_learned_from_the_training_part_alone():
-    """Another future changes nothing of what was learned from the past."""
-    series = datasets.load("sunspots")
-    changed = series.values.copy(); changed[250:] *= 10
-    settings = Settings(epochs=2, model="rnn")
-    a = train(series, settings, progress=False)
-    from dataclasses import replace
-
-    b = train(replace(series, values=changed), settings, progress=False)
-    assert a.history.column("train_loss")[0] == b.history.column("train_loss")[0]
+def test_train_says_where_the_last_value_is_better(capsys, tmp_path):
+    """After one epoch on a series that drifts; not where it is better, and not where changes were learned, however badly."""
+    cases = {("--lr", "0.005"): True, ("--difference", "--clip", "1"): False, ("--difference", "--lr", "3"): False}
+    for options, advised in cases.items():
+        assert main(["train", "--data", "co2", "--model", "mlp", "--epochs", "1", "--out", str(tmp_path), *options]) == 0
+        text = capsys.readouterr().out
+        assert ("The MLP is worse than the last value: if the series drifts, try --difference." in text) == advised
+        last, own = (float(re.search(rf"^{name} +(\S+)", text, re.M)[1]) for name in ("last value", "MLP"))
+        assert (own > last) == ("--clip" not in options)
 
 
 def test_doctor(capsys, monkeypatch):
@@ -148,8 +427,8 @@ def test_doctor(capsys, monkeypatch):
     assert re.search(r"yes +numpy +\d", text)
     assert re.search(r"yes +NumPy +forward and backward of rnn, lstm, gru, gru_before", text)
     assert re.search(r"yes +array +lstm", text)
-    from scratchnet import doctor, fused
-
+    assert len(re.findall(r"sequence", text)) == 1
+    assert re.search(r"-  +sequence +not written yet, for any cell; nothing is missing here", text)
     monkeypatch.setattr(fused, "kernels", lambda: None)
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     assert main(["doctor"]) == 0

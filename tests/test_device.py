@@ -166,6 +166,24 @@ def test_the_training_loop(rng):
     np.testing.assert_array_equal(histories[0][2], histories[1][2])
 
 
+def test_targets_of_every_step_with_padding(rng):
+    """The mask follows the targets to where they are."""
+    x, y, lengths = rng.standard_normal((9, 5, 1)), rng.standard_normal((9, 5, 1)), rng.integers(1, 6, 9)
+    y[np.arange(5) >= lengths[:, None]] = np.nan
+    histories = []
+    for device in (False, True):
+        seeded = np.random.default_rng(0)
+        model, place = model_of(seeded, batch_first=True), on_device if device else np.array
+        if device:
+            to_device(model)
+        data = place(x), place(y), place(lengths)
+        history = fit(
+            model, *data[:2], Adam(0.01), epochs=2, rng=seeded, batch_size=4, lengths=data[2], validation=data, progress=False
+        )
+        histories.append((history.steps, history.column("train_loss"), history.column("val_loss")))
+    assert histories[0] == histories[1]
+
+
 def test_truncated_and_stateful_training(rng):
     x, target = rng.standard_normal((12, 2, 1)), rng.standard_normal((12, 2, 1))
     steps = []

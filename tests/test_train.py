@@ -1,14 +1,15 @@
 """The training loop: it learns, records, stops, restores, and says where a NaN began."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
 
-from scratchnet import checkpoint
+from scratchnet import bptt, checkpoint
 from scratchnet.clip import global_norm
-from scratchnet.layers import GRU, LSTM, RNN, Linear, Sequential, Tanh
-from scratchnet.losses import mse
+from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Sequential, Tanh
+from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.optim import SGD, Adam
 from scratchnet.train import Trainer, TrainingDiverged, fit, fit_stream, predict
 
@@ -149,6 +150,111 @@ def test_an_infinite_loss_stops_at_once(rng):
         fit(model, x, y, SGD(0.1), epochs=1, rng=rng, progress=False)
 
 
+def test_the_last_step_is_looked_at_too(rng):
+    """It leaves infinite weights, and no loss comes after it."""
+    x, y = sine(8)
+    model = small_model(rng).astype(np.float32)
+    with pytest.raises(TrainingDiverged, match=r"a parameter is not finite at step 1: it began in rec\.W_x_l0, where") as caught:
+        fit(model, x.astype(np.float32), 1000 * y.astype(np.float32), SGD(3e38), epochs=1, rng=rng, progress=False)
+    assert "one step before. a smaller" in str(caught.value)
+    stream = Sequential(rec=GRU(1, 4, rng=rng), head=Linear(4, 1, rng=rng)).astype(np.float32)
+    x = rng.standard_normal((4, 2, 1)).astype(np.float32)
+    with pytest.raises(TrainingDiverged, match="a parameter is not finite at step 1"):
+        fit_stream(stream, x, 1000 * x, SGD(3e38), epochs=1, k1=4, progress=False)
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_training(rng):
+    """The best weights so far come back all the same."""
+    x, y = sine(8)
+    model, before = small_model(rng), []
+    values = iter([1.0, np.inf])
+
+    def loss(prediction, target):
+        value, dy = mse(prediction, target)
+        if np.all(target == 0):
+            before.append({name: p.copy() for name, p in model.params.items()})
+            return next(values), dy
+        return value, dy
+
+    with pytest.raises(TrainingDiverged, match="the validation loss is inf at step 2: all values are still finite; the largest is"):
+        fit(model, x, y, Adam(0.1), epochs=5, rng=rng, loss=loss, validation=(x, 0 * y), progress=False)
+    for name, p in model.params.items():
+        np.testing.assert_array_equal(p, before[0][name])
+    assert not np.array_equal(before[0]["head.W"], before[1]["head.W"])
+
+
+def test_the_message_counts_and_looks_back(rng):
+    """Where it began is the last parameter, nearest the loss; how many; the norm one step and eleven steps before."""
+    x, y = sine(8)
+    model = small_model(rng)
+    trainer = Trainer(model, SGD(0.1))
+    for _ in range(12):
+        trainer.step(x, y, mse)
+    norms = trainer.history.column("grad_norm")
+    assert len({f"{norm:.3g}" for norm in norms}) == 12
+    model.zero_grad()
+    model.grads["rec.W_h_l0"][...] = np.nan
+    model.grads["head.W"][:3] = np.inf
+    with pytest.raises(TrainingDiverged) as caught:
+        trainer.update(1.0)
+    assert str(caught.value) == (
+        "a gradient is not finite at step 12: it began in head.W, where 3 of 8 gradients are not finite; the gradient norm was "
+        f"{norms[11]:.3g} one step before and {norms[1]:.3g} ten steps earlier. "
+        "a smaller learning rate or clip= (gradient clipping) are the usual remedies"
+    )
+    assert (caught.value.step, caught.value.parameter) == (12, "head.W")
+    assert len(trainer.history.steps) == 12
+
+
+def test_batches_are_shuffled(rng):
+    """Every sample once in an epoch, in another order in the next."""
+    x = np.arange(10.0)[:, None]
+    seen = []
+
+    def loss(prediction, target):
+        seen.extend(target[:, 0])
+        return mse(prediction, target)
+
+    fit(Linear(1, 1, rng=rng), x / 10, x, SGD(1e-3), epochs=2, rng=rng, batch_size=4, loss=loss, progress=False)
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert list(range(10)) != seen[:10] != seen[10:]
+
+
+def test_of_equal_epochs_the_first_is_the_best(rng):
+    """So that waiting without a gain is waiting; with weights that do not move all are equal."""
+    x, y = sine(8)
+    history = fit(small_model(rng), x, y, SGD(1e-300), epochs=9, rng=rng, validation=(x, y), patience=2, progress=False)
+    assert history.best_epoch == 0
+    assert len(history.epochs) == 3
+
+
+def test_the_bar_shows_loss_and_gradient(rng, monkeypatch, capsys):
+    """Where standard error is a terminal, and nowhere else."""
+    from scratchnet import train
+
+    x, y = sine(8)
+    stream = Sequential(rec=GRU(1, 4, rng=rng), head=Linear(4, 1, rng=rng))
+    real = train.tqdm
+    for terminal in (True, False):
+        kinds = []
+
+        def bar(disable, terminal=terminal, kinds=kinds, **options):
+            kinds.append(disable)
+            return real(disable=False if terminal and disable is None else disable, mininterval=0, **options)
+
+        monkeypatch.setattr(train, "tqdm", bar)
+        fit(small_model(rng), x, y, SGD(1e-3), epochs=2, rng=rng)
+        fit_stream(stream, x[:, :2], x[:, :2], SGD(1e-3), epochs=2, k1=4)
+        fit(small_model(rng), x, y, SGD(1e-3), epochs=1, rng=rng, progress=False)
+        assert kinds == [None, None, True]
+        text = capsys.readouterr().err
+        if terminal:
+            assert re.search(r"2/2 .*step.*grad=\d\S*, loss=\d", text)
+            assert re.search(r"4/4 .*window.*grad=\d\S*, loss=\d", text)
+        else:
+            assert text == ""
+
+
 def test_clipping_by_each_kind(rng):
     x, y = sine(16)
     for kind in ("global", "each", "value"):
@@ -174,6 +280,88 @@ def test_ragged_batches(rng):
     assert histories[0] == histories[1]
 
 
+def tagger(rng, outputs=1):
+    return Sequential(rec=GRU(1, 4, batch_first=True, rng=rng), head=Linear(4, outputs, rng=rng))
+
+
+def padded(rng, n=20, T=7, filler=0.0):
+    """Sequences of different length with a target for every step; ``filler`` stands where they have ended."""
+    lengths, x, y = rng.integers(1, T + 1, n), rng.standard_normal((n, T, 1)), rng.standard_normal((n, T, 1))
+    y[np.arange(T) >= lengths[:, None]] = filler
+    return x, y, lengths
+
+
+def test_targets_of_every_step_without_the_padding():
+    """Whatever stands in it, NaN too, nothing of it is learned or measured."""
+    results = []
+    for filler in (0.0, 100.0, np.nan):
+        rng = np.random.default_rng(0)
+        x, y, lengths = padded(rng, filler=filler)
+        model = tagger(rng)
+        history = fit(
+            model, x, y, Adam(0.01), epochs=2, batch_size=8, rng=rng, lengths=lengths, validation=(x, y, lengths), progress=False
+        )
+        results.append((history.steps, history.column("train_loss"), history.column("val_loss"), predict(model, x, lengths=lengths)))
+    for other in results[1:]:
+        assert other[:3] == results[0][:3]
+        np.testing.assert_array_equal(other[3], results[0][3])
+
+
+def test_train_and_validation_loss_are_means_over_the_steps_that_count(rng):
+    """Not over batches, whose sequences differ in length; with weights that do not move."""
+    x, y, lengths = padded(rng, n=21, filler=np.nan)
+    model = tagger(rng)
+    kept = np.arange(7) < lengths[:, None]
+    prediction = predict(model, x, lengths=lengths)
+    expected = float(np.mean((prediction[kept] - y[kept]) ** 2))
+    history = fit(
+        model, x, y, SGD(1e-300), epochs=1, batch_size=4, rng=rng, lengths=lengths, validation=(x, y, lengths), progress=False
+    )
+    assert history.epochs[0]["train_loss"] == pytest.approx(expected, rel=1e-12)
+    assert history.epochs[0]["val_loss"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_classes_of_every_step_may_be_minus_one_in_the_padding(rng):
+    x, y, lengths = padded(rng)
+    classes = np.where(np.arange(7) < lengths[:, None], (y[:, :, 0] > 0).astype(int), -1)
+    history = fit(
+        tagger(rng, 2), x, classes, Adam(0.02), epochs=30, rng=rng, lengths=lengths, loss=softmax_cross_entropy, progress=False
+    )
+    assert history.epochs[-1]["train_loss"] < history.epochs[0]["train_loss"] < 1
+
+
+def test_as_many_outputs_as_steps_are_no_steps(rng):
+    """Seven numbers at the end of seven steps: the lengths are no mask of them."""
+    x, y, lengths = padded(rng)
+    model = Sequential(rec=GRU(1, 4, batch_first=True, return_sequences=False, rng=rng), head=Linear(4, 7, rng=rng))
+    before = mse(predict(model, x, lengths=lengths), y[:, :, 0])[0]
+    history = fit(model, x, y[:, :, 0], SGD(1e-300), epochs=1, rng=rng, lengths=lengths, progress=False)
+    assert history.epochs[0]["train_loss"] == pytest.approx(before, rel=1e-12)
+
+
+def test_validation_looks_at_the_lengths(rng):
+    """One number at the end, padding full of noise: the best epoch does not depend on it."""
+    x, _, lengths = padded(rng)
+    y, histories = rng.standard_normal((20, 1)), []
+    for noise in (0.0, 50.0):
+        seeded, held_back = np.random.default_rng(1), x.copy()
+        held_back[np.arange(7) >= lengths[:, None]] = noise
+        model = small_model(seeded)
+        histories.append(
+            fit(model, x, y, Adam(0.01), epochs=3, rng=seeded, lengths=lengths, validation=(held_back, y, lengths), progress=False)
+        )
+    assert histories[0].column("val_loss") == histories[1].column("val_loss")
+    assert histories[0].column("val_loss")[-1] != mse(predict(model, x), y)[0]  # they do matter here
+
+
+def test_predict_takes_lengths(rng):
+    """Batch after batch, each with its own."""
+    x, _, lengths = padded(rng)
+    model = small_model(rng)
+    one_by_one = [predict(model, x[n : n + 1, :length]) for n, length in enumerate(lengths)]
+    np.testing.assert_allclose(predict(model, x, batch_size=3, lengths=list(lengths)), np.concatenate(one_by_one), rtol=1e-12)
+
+
 def test_stateful_training_on_a_long_sequence(rng):
     """The target lies 6 steps back: windows of 3 steps alone cannot carry a gradient there, windows of 12 can."""
     x = np.sign(rng.standard_normal((600, 4, 1)))
@@ -187,6 +375,72 @@ def test_stateful_training_on_a_long_sequence(rng):
         assert len(history.steps) == 4 * 200
         losses[k2] = history.epochs[-1]["train_loss"]
     assert losses[12] < 0.3 < losses[3]
+
+
+def test_stream_records_as_fit_does(rng):
+    """The last window is shorter, and counts for less; every window is clipped; the loss is the mean over all steps."""
+    x = rng.standard_normal((11, 2, 1))
+    target = x + 10 * (np.arange(11) >= 8)[:, None, None]
+    model = Sequential(rec=GRU(1, 4, rng=rng), head=Linear(4, 1, rng=rng))
+    before = mse(model.forward(x)[0], target)[0]
+    history = fit_stream(model, x, target, SGD(1e-300), epochs=1, k1=4, clip=0.01, progress=False)
+    assert len(history.steps) == 3
+    assert history.epochs[0]["train_loss"] == pytest.approx(before, rel=1e-12)
+    for row in history.steps:
+        assert row["grad_norm"] > 0.01
+        assert row["grad_norm"] * row["clip_factor"] == pytest.approx(0.01, rel=1e-3)
+    assert global_norm(model.grads) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_stream_that_diverges_says_so(rng):
+    x = rng.standard_normal((40, 2, 1))
+    model = Sequential(rec=GRU(1, 4, rng=rng), head=Linear(4, 1, rng=rng))
+    with pytest.raises(TrainingDiverged, match=r"the loss is (inf|nan) at step [1-9]"):
+        fit_stream(model, x, x, SGD(1e200), epochs=2, k1=4, progress=False)
+
+
+class Flags(Tanh):
+    """tanh, and a list of what it was told about training."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def forward(self, x, training=False):
+        self.told.append(training)
+        return super().forward(x, training)
+
+
+def test_who_says_that_it_is_training(rng):
+    """Through two models in a row: every layer is told, in training and in no other case."""
+    flags, x = Flags(), rng.standard_normal((6, 2, 1))
+    model = Sequential(rec=RNN(1, 3, rng=rng), inner=Sequential(flags=flags))
+    target = np.zeros((6, 2, 3))
+
+    def told(call):
+        flags.told.clear()
+        call()
+        return set(flags.told)
+
+    assert told(lambda: Trainer(model, SGD(0.1)).step(x, target, mse)) == {True}
+    assert told(lambda: bptt.full(model, x, target, mse)) == {True}
+    assert told(lambda: list(bptt.stream(model, x, target, mse, k1=2))) == {True}
+    assert told(lambda: list(bptt.stream(model, x, target, mse, k1=2, training=False))) == {False}
+    assert told(lambda: fit_stream(model, x, target, SGD(0.1), epochs=1, k1=2, progress=False)) == {True}
+    assert told(lambda: predict(Sequential(flags), x)) == {False}
+    assert told(lambda: model.forward(x)) == {False}
+
+
+def test_dropout_acts_in_training_alone(rng):
+    """Between layers and as a layer: with the flag zeros in the backward pass, without it the network without dropout."""
+    x = rng.standard_normal((5, 3, 2))
+    dropping, plain = (LSTM(2, 4, num_layers=2, dropout=p, rng=np.random.default_rng(0)) for p in (0.5, 0.0))
+    np.testing.assert_array_equal(dropping.forward(x)[0], plain.forward(x)[0])
+    assert not np.array_equal(dropping.forward(x, training=True)[0], plain.forward(x)[0])
+    model = Sequential(drop=Dropout(0.5, rng=rng), head=Linear(2, 1, rng=rng))
+    np.testing.assert_array_equal(model.forward(x)[0], model.layers["head"].forward(x)[0])
+    y, cache = model.forward(x, training=True)
+    assert 0 < np.mean(model.backward(np.ones_like(y), cache) == 0) < 1
 
 
 def test_checkpoint(rng, tmp_path):
@@ -207,18 +461,64 @@ def test_checkpoint(rng, tmp_path):
 
 def test_bad_input(rng):
     x, y = sine(8)
-    model, optimizer = small_model(rng), SGD(0.1)
+    model, optimizer, wave = small_model(rng), SGD(0.1), rng.standard_normal((8, 2, 1))
+    stream = Sequential(rec=GRU(1, 2, rng=rng), head=Linear(2, 1, rng=rng))
+    time_first = Sequential(rec=LSTM(1, 2, rng=rng))
+    nested = Sequential(outer=Sequential(inner=time_first))
+    bad = wave.copy(); bad[3] = np.nan
+
+    def fitted(x=x, y=y, model=model, **options):
+        return fit(model, x, y, optimizer, **{"epochs": 1, "rng": rng, **options})
+
+    def streamed(x=wave, target=wave, **options):
+        return fit_stream(stream, x, target, optimizer, **{"epochs": 1, "k1": 2, **options})
+
     cases = {
-        "x has 8 samples but y has 7": lambda: fit(model, x, y[:7], optimizer, epochs=1, rng=rng),
-        "x has no samples": lambda: fit(model, x[:0], y[:0], optimizer, epochs=1, rng=rng),
-        "y holds 8 values that are NaN or infinite, of 8": lambda: fit(model, x, y * np.nan, optimizer, epochs=1, rng=rng),
-        "patience needs a validation set": lambda: fit(model, x, y, optimizer, epochs=1, rng=rng, patience=2),
-        "epochs is 0": lambda: fit(model, x, y, optimizer, epochs=0, rng=rng),
-        "clip_by is 'tensor': expected one of": lambda: fit(model, x, y, optimizer, epochs=1, rng=rng, clip=1.0, clip_by="tensor"),
-        "rec takes time first, but fit gives samples first": lambda: fit(
-            Sequential(rec=LSTM(1, 2, rng=rng)), x, y, optimizer, epochs=1, rng=rng
+        "x has 8 samples but y has 7": lambda: fitted(y=y[:7]),
+        "x has no samples": lambda: fitted(x=x[:0], y=y[:0]),
+        "y holds 8 values that are NaN or infinite, of 8": lambda: fitted(y=y * np.nan),
+        "x holds 96 values that are NaN or infinite, of 96": lambda: fitted(x=x * np.nan),
+        "patience needs a validation set": lambda: fitted(patience=2),
+        "patience is 0: expected at least 1": lambda: fitted(patience=0, validation=(x, y)),
+        "patience is -5: expected at least 1": lambda: fitted(patience=-5, validation=(x, y)),
+        "epochs is 0: expected at least 1": lambda: fitted(epochs=0),
+        "batch_size is 0: expected at least 1": lambda: fitted(batch_size=0),
+        "clip_by is 'tensor': expected one of": lambda: fitted(clip=1.0, clip_by="tensor"),
+        "rec takes time first, but fit gives samples first": lambda: fitted(model=time_first),
+        "outer.inner.rec takes time first, but fit gives samples first": lambda: fitted(model=nested),
+        "the layer takes time first, but predict gives": lambda: predict(LSTM(1, 2, rng=rng), np.ones((300, 1, 1))),
+        "validation x has 8 samples but validation y has 7": lambda: fitted(validation=(x, y[:7])),
+        "validation y holds 1 values that are NaN or infinite": lambda: fitted(validation=(x, np.where(y == y[2], np.nan, y))),
+        r"validation has 1 parts: expected \(x, y\)": lambda: fitted(validation=(x,)),
+        r"validation has 2 parts: expected \(x, y, lengths\), because": lambda: fitted(lengths=[12] * 8, validation=(x, y)),
+        r"lengths has shape \(9,\) but the batch has 8 sequences": lambda: fitted(lengths=[12] * 9),
+        r"lengths has shape \(7,\) but the batch has 8 sequences: ex": lambda: fitted(lengths=np.full(7, 12)),
+        r"lengths\[0\] is 13 but the sequences have 12 steps": lambda: fitted(lengths=[13] * 8),
+        "lengths were given but no layer of the model is recurrent": lambda: predict(Linear(1, 1, rng=rng), y, lengths=[1] * 8),
+        r"x is \(8,\): expected \(samples, T, ...\), because lengths": lambda: predict(model, y[:, 0], lengths=[1] * 8),
+        r"y is \(8, 1\) but x is \(8, 12, 1\) and the model answers at each step: expected \(8, 12\)": lambda: fitted(
+            model=tagger(rng), lengths=[12] * 8
         ),
+        "k1 is 0: expected at least 1": lambda: streamed(k1=0),
+        "epochs is -1: expected at least 1": lambda: streamed(epochs=-1),
+        "target holds 2 values that are NaN or infinite, of 16: clean the data": lambda: streamed(target=bad),
+        "x holds 2 values that are NaN": lambda: streamed(x=bad),
     }
     for message, call in cases.items():
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            call()
+    kinds = {
+        "x is a builtins.list, not a NumPy or CuPy array": lambda: fitted(x=x.tolist()),
+        "y is a builtins.list, not a NumPy or CuPy array": lambda: fitted(y=y.tolist()),
+        "x is int64, but a network computes in": lambda: fitted(x=x.astype(int)),
+        "validation y is a builtins.list, not a": lambda: fitted(validation=(x, y.tolist())),
+        "target is a builtins.list, not a NumPy": lambda: streamed(target=wave.tolist()),
+        "x is a builtins.list, not": lambda: predict(model, x.tolist()),
+        "epochs is 2.5: expected a whole number": lambda: fitted(epochs=2.5),
+        "batch_size is True: expected a whole number": lambda: fitted(batch_size=True),
+        "lengths is float64, but a length is a whole number": lambda: fitted(lengths=np.full(8, 2.5)),
+        "rng is a int: expected a numpy.random.Generator": lambda: fitted(rng=0),
+    }
+    for message, call in kinds.items():
+        with pytest.raises(TypeError, match=f"^{message}"):
             call()

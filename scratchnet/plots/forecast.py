@@ -12,8 +12,8 @@ from scratchnet.plots.style import STYLES, axes, colour, figure_of, host, model_
 
 
 def forecast(
-    times: Sequence[Any] | Array, truth: Array, predictions: Mapping[str, Array], *, ylabel: str = "", title: str = "",
-    ax: Axes | None = None,
+    times: Sequence[Any] | Array, truth: Array, predictions: Mapping[str, Array], *, xlabel: str = "time",
+    ylabel: str = "", title: str = "", ax: Axes | None = None,
 ) -> Figure:  # fmt: skip
     """Truth (n,) against predictions, label -> (n,), over times (n,), numbers or text; models in their own colours."""
     ax = axes(ax)
@@ -28,7 +28,7 @@ def forecast(
     if isinstance(times[0], str):
         every = max(1, len(t) // 8)
         ax.set_xticks(t[::every], list(times)[::every])
-    ax.set(ylabel=ylabel, title=title)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.set_xlim(t[0], t[-1])
     ax.legend(frameon=False, ncols=2)
     return figure_of(ax)
