@@ -1,6 +1,7 @@
 """Recurrent networks written out by hand: every gate, every state and every gradient term can be looked at.
 
-Start reading at ``scratchnet/cells/lstm.py``.  Importing this package imports NumPy and nothing else of weight.
+Start reading at ``scratchnet/cells/lstm.py``.  Importing this package loads none of its parts: each comes when it is
+asked for.  The parts that compute load NumPy and nothing else of weight.
 """
 
 from typing import Any

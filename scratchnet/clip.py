@@ -16,11 +16,13 @@ norm); by value: Mikolov 2012.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_floating
+from scratchnet.arrays import Array, kind, require_floating, to_host
+
+Name = TypeVar("Name")
 
 EPS = 1e-6  # PyTorch's: what was clipped ends a little under max_norm, and the numbers are the same as there
 
@@ -77,10 +79,14 @@ CLIPS: dict[str, Callable[..., Any]] = {"global": clip_global_norm, "each": clip
 
 def each_norm(grads: Mapping[str, Array]) -> dict[str, float]:
     """Norm of each gradient; FloatingPointError for the first one that is NaN or infinite."""
-    norms = {}
+    first = next(iter(grads), "")
     for name, g in grads.items():
         require_floating(f"the gradient of {name}", g)
-        norms[name] = norm_of(g)
+        if kind(g) != kind(grads[first]):
+            ours, other = kind(g), kind(grads[first])
+            raise TypeError(f"the gradient of {name} is an array of {ours} but that of {first} is one of {other}")
+    norms = norms_of(grads)
+    for name, g in grads.items():
         if not math.isfinite(norms[name]):
             bad = int(np.sum(~np.isfinite(g)))
             why = f"{bad} of its {g.size} elements are not finite" if bad else "its elements are finite, but too large"
@@ -88,12 +94,33 @@ def each_norm(grads: Mapping[str, Array]) -> dict[str, float]:
     return norms
 
 
+def norms_of(arrays: Mapping[Name, Array]) -> dict[Name, float]:
+    """Norm of each array, NaN and infinity among them.
+
+    On a device all norms are computed first and come to the host together, in one transfer: a float() for each would wait for
+    the device as often.
+    """
+    filled = {name: norm_beside(a) for name, a in arrays.items() if a.size}
+    norms = dict.fromkeys(arrays, 0.0)
+    if filled:
+        norms.update(zip(filled, to_host(np.stack(list(filled.values()))).tolist()))
+    return norms
+
+
 def norm_of(g: Array) -> float:
-    """Norm of one array, divided by its largest element first: the square of 1e30 overflows float32, of 1e200 float64."""
-    peak = float(np.max(np.abs(g))) if g.size else 0.0
-    if peak == 0.0 or not math.isfinite(peak):
-        return peak
-    return peak * math.sqrt(float(np.sum((g / peak) ** 2, dtype=np.float64)))
+    """Norm of one array, NaN and infinity among them."""
+    return norms_of({"g": g})["g"]
+
+
+def norm_beside(g: Array) -> Array:
+    """Norm of one array that is not empty, as a float64 scalar where g is.
+
+    Divided by its largest element first: the square of 1e30 overflows float32, of 1e200 float64.
+    """
+    peak = np.max(np.abs(g))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by each_norm, in a sentence
+        unit = np.where(np.isfinite(peak) & (peak > 0), peak, peak.dtype.type(1))
+        return unit * np.sqrt(np.sum((g / unit) ** 2, dtype=np.float64))
 
 
 def together(norms: Mapping[str, float]) -> float:

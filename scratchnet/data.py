@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_floating
+from scratchnet.arrays import Array, require_floating, require_rng
 from scratchnet.series import ISO_TIME, Series, load_csv
 
 __all__ = [
@@ -277,7 +277,7 @@ def minibatches(n: int, batch_size: int, rng: np.random.Generator | None = None)
     Raises ValueError or TypeError at the call, not at the first batch.
     """
     n, batch_size = _count("n", n), _count("batch_size", batch_size)
-    if rng is not None and not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng is a {type(rng).__name__}: expected a numpy.random.Generator, numpy.random.default_rng(seed)")
+    if rng is not None:
+        require_rng(rng)
     order = np.arange(n) if rng is None else rng.permutation(n)
     return (order[start : start + batch_size] for start in range(0, n, batch_size))

@@ -1,12 +1,13 @@
 """Which engine runs a cell over a sequence, and the only place that knows of the kernels package.
 
     array      the cell file itself: any array, the oracle for every other engine
-    step       the same loop, its pointwise step replaced by one fused Numba loop; NumPy arrays
+    step       the same loop, its pointwise step replaced by one fused Numba loop or CUDA kernel
     sequence   the whole loop over time in one place; no cell has it yet
     auto       ``array``, until another engine is faster
 
 ``step`` is for seeing what a kernel is.  It saves passes over memory, but on a CPU it calls tanh for one number at a time,
-where NumPy's tanh takes a vector, and that costs more than the passes saved.  So ``auto`` leaves it alone.
+where NumPy's tanh takes a vector: from 16 sequences on that costs more than the passes saved, for a single sequence less
+(``benchmarks/results``).  So ``auto`` leaves it alone.
 
 Engines are looked up when a layer runs, never at import, so a machine without Numba needs nothing from here.
 """

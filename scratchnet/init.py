@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_floating
+from scratchnet.arrays import Array, require_floating, require_rng
 
 Initializer: TypeAlias = Callable[..., Array]
 
@@ -148,8 +148,7 @@ def normal(rng: np.random.Generator, shape: Sequence[int], dtype: Any, variance:
 
 def check(rng: np.random.Generator, shape: Sequence[int], dtype: Any) -> tuple[int, int]:
     """(fan_in, fan_out); TypeError or ValueError, saying what was given, unless an initializer can do with the arguments."""
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng is a {type(rng).__name__}: expected a numpy.random.Generator, as np.random.default_rng(seed)")
+    require_rng(rng)
     if not np.issubdtype(np.dtype(dtype), np.floating):
         raise TypeError(f"dtype is {np.dtype(dtype)}, but a weight is of a floating type: expected float32 or float64")
     axes = tuple(shape) if isinstance(shape, Sequence) else (shape,)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet.arrays import Array, is_array, require_same_dtype, require_shape
+from scratchnet.arrays import Array, is_array, moved, require_same_dtype, require_shape
 
 
 class Optimizer:
@@ -64,9 +64,9 @@ class Optimizer:
             self.update(p, g, self.updates[name], self.state_of(name, p))
 
     def state_of(self, name: str, p: Array) -> dict[str, Array]:
-        """The state of one parameter by quantity: zeros at first sight, and on the device of p whatever was loaded."""
+        """The state of one parameter by quantity: zeros at first sight, and moved to p where it was loaded from elsewhere."""
         for arrays in self.state.values():
-            arrays[name] = np.asarray(arrays[name], like=p) if name in arrays else np.zeros_like(p)
+            arrays[name] = moved(arrays[name], p) if name in arrays else np.zeros_like(p)
         return {quantity: arrays[name] for quantity, arrays in self.state.items()}
 
     def check_options(self) -> None:
@@ -75,11 +75,15 @@ class Optimizer:
         require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or a positive number")
 
     def check_arrays(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
-        """ValueError or TypeError unless each parameter has its gradient, and its state, in its shape and dtype."""
+        """ValueError or TypeError unless each parameter has its gradient, and its state, in its shape and dtype.
+
+        A gradient must be where its parameter is, host or device; a state may come from elsewhere, as a loaded one does.
+        """
         same_keys("grads", grads, "params", params)
         for name, p in params.items():
             mates = {f"the gradient of {name}": grads[name]}
-            mates |= {f"the state {quantity} of {name}": s[name] for quantity, s in self.state.items() if name in s}
+            loaded = {f"the state {quantity} of {name}": s[name] for quantity, s in self.state.items() if name in s}
+            mates |= {what: moved(s, p) for what, s in loaded.items()}
             require_same_dtype({name: p, **mates})
             for what, mate in mates.items():
                 require_shape(what, mate, p.shape, f"{name} is {tuple(p.shape)}")

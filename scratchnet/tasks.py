@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, require_rng
 
 # Who has learned nothing best says 1, the mean of the target; the error is Var(U1 + U2) = 1/12 + 1/12.
 ADDING_BASELINE_MSE = 1 / 6
@@ -24,8 +24,7 @@ def adding(rng: np.random.Generator, n: int, T: int, dtype: Any = np.float64) ->
     Source: Hochreiter and Schmidhuber 1997, section 5.4, there with numbers from U(-1, 1) and the target scaled; numbers in
     (0, 1), one mark in each half and the plain sum as in Arjovsky, Shah and Bengio 2016, section 4.2.
     """
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng is a {type(rng).__name__}: expected a numpy.random.Generator, numpy.random.default_rng(seed)")
+    require_rng(rng)
     if not np.issubdtype(dtype, np.floating):
         raise TypeError(f"dtype is {np.dtype(dtype)}: expected a floating type")
     if T < 2:

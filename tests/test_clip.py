@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from device_array import TRANSFERS, on_device
 
-from scratchnet.clip import CLIPS, clip_each_norm, clip_global_norm, clip_value, global_norm
+from scratchnet.clip import CLIPS, clip_each_norm, clip_global_norm, clip_value, global_norm, norms_of
 
 SHAPES = {"W_x": (3, 8), "W_h": (2, 8), "b": (8,)}
 
@@ -189,5 +190,37 @@ def test_refuses_what_is_not_a_floating_array():
         clip_value({"b": [1.0]}, 1.0)
 
 
-def test_a_float16_norm_is_summed_in_more_than_float16():
-    assert global_norm({"g": np.ones(100_000, np.float16)}) == pytest.approx(100_000**0.5, rel=1e-12)
+def test_a_float32_norm_is_summed_in_more_than_float32():
+    """In float32 4096^2 + 1 is 4096^2."""
+    assert global_norm({"g": np.array([4096, 1], np.float32)}) == pytest.approx((4096**2 + 1) ** 0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("measure", [global_norm, *(lambda g, c=clip: c(g, 0.5) for clip in CLIPS.values())])
+def test_a_device_is_waited_for_once_a_call(measure):
+    """However many tensors there are, their norms come to the host in one transfer; a second one would be a second wait."""
+    plain = gradients() | {"empty": np.zeros((0, 4)), "zero": np.zeros(3)}
+    device = {name: on_device(g) for name, g in plain.items()}
+    TRANSFERS.clear()
+    assert measure(device) == measure(plain)
+    assert TRANSFERS == ["to host"]
+    for name, g in device.items():
+        np.testing.assert_array_equal(g.get(), plain[name])
+
+
+def test_not_finite_on_a_device_is_named_as_well():
+    device = {"W": on_device(np.ones(3)), "b": on_device(np.array([1.0, np.inf]))}
+    with pytest.raises(FloatingPointError, match="the gradient of b has norm inf: 1 of its 2 elements are not finite"):
+        clip_global_norm(device, 1.0)
+
+
+def test_gradients_on_both_sides_are_refused():
+    with pytest.raises(TypeError, match="the gradient of b is an array of device_array but that of W is one of numpy"):
+        global_norm({"W": np.ones(3), "b": on_device(np.ones(3))})
+
+
+def test_norms_of_measures_what_is_not_finite_too():
+    norms = norms_of({1: np.array([3.0, 4.0]), 2: np.array([1.0, np.nan]), 3: np.array([np.inf]), 4: np.zeros(0)})
+    assert list(norms) == [1, 2, 3, 4]
+    assert (norms[1], norms[3], norms[4]) == (5.0, math.inf, 0.0)
+    assert math.isnan(norms[2])
+    assert all(type(norm) is float for norm in norms.values())

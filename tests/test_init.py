@@ -1,11 +1,14 @@
 """Initial weights: variance and range, orthogonality, gate by gate, reproducible."""
 
+import re
 from functools import partial
 
 import numpy as np
 import pytest
 
+from scratchnet.data import minibatches
 from scratchnet.init import INITIALIZERS, orthogonal, per_gate, set_forget_bias, xavier_uniform
+from scratchnet.tasks import adding
 
 FAN_IN, FAN_OUT = 300, 500  # different, so that an exchange of the two would show
 VARIANCE = {"xavier": 2 / (FAN_IN + FAN_OUT), "he": 2 / FAN_IN, "lecun": 1 / FAN_IN}
@@ -98,6 +101,17 @@ def test_refuses_other_generators_and_types(name):
             INITIALIZERS[name](rng, (2, 3))
     with pytest.raises(TypeError, match="dtype is int64"):
         INITIALIZERS[name](np.random.default_rng(0), (2, 3), np.int64)
+
+
+@pytest.mark.parametrize("draw", [
+    lambda rng: xavier_uniform(rng, (2, 3)), lambda rng: per_gate(orthogonal, rng, (2, 4), "ifgo"),
+    lambda rng: minibatches(4, 2, rng), lambda rng: adding(rng, 2, 4),
+])  # fmt: skip
+@pytest.mark.parametrize(("rng", "kind"), [(7, "int"), (np.random, "module"), (np.random.RandomState(0), "RandomState")])
+def test_whoever_draws_says_the_same_of_what_is_no_generator(draw, rng, kind):
+    sentence = f"rng is a {kind}: expected a numpy.random.Generator, numpy.random.default_rng(seed)"
+    with pytest.raises(TypeError, match=f"^{re.escape(sentence)}$"):
+        draw(rng)
 
 
 @pytest.mark.parametrize("gates", ["ifgo", "rzn", "h"])

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+from device_array import on_device
 
 from scratchnet.optim import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RMSprop
 
@@ -207,6 +208,34 @@ def test_resumed_as_if_nothing_had_happened(index):
     assert (resumed.lr, resumed.t) == (optimizer.lr, 10)
     assert same(state, kept)  # neither the one that gave it nor the one that took it writes into it
     assert not same(state, resumed.state_dict())
+
+
+@every
+@pytest.mark.parametrize("there", [True, False], ids=["device to host", "host to device"])
+def test_a_state_goes_to_where_the_parameters_are(index, there):
+    """Trained on one side, loaded on the other: the state moves, and the numbers are those of who never moved."""
+    first, second = (on_device, np.array) if there else (np.array, on_device)
+
+    def run(place, optimizer, params, seeds):
+        placed = {name: place(p) for name, p in params.items()}
+        for seed in seeds:
+            optimizer.step(placed, {name: place(g) for name, g in draws(seed=seed).items()})
+        return {name: p.get() if hasattr(p, "get") else p for name, p in placed.items()}
+
+    stayed, before, after = fresh(index), fresh(index), fresh(index)
+    expected = run(np.array, stayed, draws(), range(1, 7))
+    middle = run(first, before, draws(), range(1, 4))
+    after.load_state_dict(before.state_dict())
+    moved = run(second, after, middle, range(4, 7))
+    for name in SHAPES:
+        np.testing.assert_array_equal(moved[name], expected[name])
+    assert all(type(s) is type(second(np.zeros(1))) for arrays in after.state.values() for s in arrays.values())
+
+
+def test_gradients_must_be_where_the_parameters_are():
+    for p, g in ((np.ones(3), on_device(np.ones(3))), (on_device(np.ones(3)), np.ones(3))):
+        with pytest.raises(TypeError, match=r"the gradient of W is an array of \w+ but W is one of \w+: move one of them"):
+            SGD(0.1).step({"W": p}, {"W": g})
 
 
 def same(a, b):

@@ -1,4 +1,10 @@
-"""The numbers are PyTorch's: forward and every gradient, for every layer, option, direction, length and state."""
+"""The numbers are PyTorch's: forward and every gradient, for every layer, option, direction, length and state.
+
+The tolerance is absolute, 1e-10 in float64 and 1e-5 in float32, and every gradient's largest element is of order one, which is
+checked: what arrives from above is divided by the number of outputs, as a mean over them would do.  Undivided, these gradients
+reach 25 (tanh), 90 (relu), 30 (LSTM), 12 (GRU).  float64 is within 3e-13 of PyTorch even then, and float32 within 5e-6 for LSTM
+and GRU; for the RNN it is 2e-5 away, a few units in its sixth digit, and 1e-5 holds only relative to the largest element.
+"""
 
 import numpy as np
 import pytest
@@ -61,10 +67,11 @@ def twin_grads(layer, twin):
 
 
 def assert_close(ours, theirs, dtype, what):
+    """Within the tolerance absolutely; where all elements are under 1, within the tolerance of the largest of them."""
     theirs = theirs.detach().numpy() if isinstance(theirs, torch.Tensor) else theirs
     assert ours.dtype == theirs.dtype
-    scale = max(1.0, float(np.max(np.abs(theirs))))
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=what)
+    largest = min(1.0, float(np.max(np.abs(theirs))))
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE[dtype] * largest, err_msg=what)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -81,15 +88,17 @@ def test_recurrent_layer(kind, num_layers, bidirectional, lengths, batch_first, 
     layer = make(
         D, H, num_layers=num_layers, bidirectional=bidirectional, batch_first=batch_first, dtype=dtype, rng=rng, **options
     )
-    for p in layer.params.values():  # away from zero biases and orthogonal weights, which could hide an exchange
-        p += (0.3 * rng.standard_normal(p.shape)).astype(dtype)
+    # Away from zero biases and orthogonal weights, which could hide an exchange; less for relu, whose outputs have no ceiling.
+    spread = 0.1 if options else 0.3
+    for p in layer.params.values():
+        p += (spread * rng.standard_normal(p.shape)).astype(dtype)
     twin = torch_twin(layer, options)
     x = rng.standard_normal((N, T, D) if batch_first else (T, N, D)).astype(dtype)
     state = [rng.standard_normal(s.shape).astype(dtype) for s in layer.initial_state(x)] if with_state else None
 
     y, cache = layer.forward(x, state=state, lengths=lengths)
-    dy = rng.standard_normal(y.shape).astype(dtype)
-    d_last = [rng.standard_normal(s.shape).astype(dtype) for s in cache.state_last]
+    outputs = T * N if lengths is None else sum(lengths)
+    dy, *d_last = ((rng.standard_normal(a.shape) / outputs).astype(dtype) for a in (y, *cache.state_last))
     dx, dstate = layer.backward_state(dy, cache, d_last)
 
     tx = tensor(x)
@@ -113,10 +122,11 @@ def test_recurrent_layer(kind, num_layers, bidirectional, lengths, batch_first, 
         assert_close(ours, theirs.grad, dtype, f"d{name}0")
     for name, theirs in twin_grads(layer, twin).items():
         assert_close(layer.grads[name], theirs, dtype, f"d{name}")
+    assert 0.1 < max(float(np.max(np.abs(g))) for g in layer.grads.values()) < 10, "gradients of order one, as the tolerance says"
 
 
 def test_long_sequence():
-    """Errors do not build up: 300 steps, still 1e-10."""
+    """Errors do not build up: 300 steps, gradients up to 900, still within 1e-10 absolutely."""
     rng = np.random.default_rng(1)
     for make in (RNN, LSTM, GRU):
         layer = make(3, 16, rng=rng)
@@ -175,7 +185,7 @@ def model_pair(make, rng, outputs, dtype=np.float64):
 @pytest.mark.parametrize("make", [RNN, LSTM, GRU])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_ten_training_steps_of_a_whole_model(make, dtype):
-    """Loss, gradient norm and parameters, step by step, with clipping and AdamW."""
+    """With clipping and AdamW, after every step: loss and gradient norm within the tolerance relatively, parameters absolutely."""
     rng = np.random.default_rng(0)
     ours, twin, head = model_pair(make, rng, 1, dtype)
     x = rng.standard_normal((20, 9, 2)).astype(dtype)
@@ -183,6 +193,7 @@ def test_ten_training_steps_of_a_whole_model(make, dtype):
     optimizer = AdamW(1e-2, weight_decay=0.01)
     parameters = [*twin.parameters(), *head.parameters()]
     theirs = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.01)
+    before = {name: p.copy() for name, p in ours.params.items()}
     for step in range(10):
         ours.zero_grad()
         y, cache = ours.forward(x, training=True)
@@ -199,11 +210,15 @@ def test_ten_training_steps_of_a_whole_model(make, dtype):
         theirs.step()
 
         tolerance = TOLERANCE[dtype]
-        assert loss == pytest.approx(tloss.item(), abs=tolerance * 10, rel=tolerance), step
-        assert norm == pytest.approx(tnorm.item(), abs=tolerance * 10, rel=tolerance * 10), step
-    for name, theirs in twin_values(ours.layers["rec"], twin).items():
-        assert np.max(np.abs(ours.params[f"rec.{name}"] - theirs)) < TOLERANCE[dtype] * 10, name
-    assert np.max(np.abs(ours.params["head.W"] - head.weight.detach().numpy().T)) < TOLERANCE[dtype] * 10
+        assert loss == pytest.approx(tloss.item(), abs=0, rel=tolerance), step
+        assert norm == pytest.approx(tnorm.item(), abs=0, rel=tolerance), step
+        assert norm > 0.5, "the gradients are clipped"
+        weights = {f"rec.{name}": p for name, p in twin_values(ours.layers["rec"], twin).items()}
+        weights |= {"head.W": head.weight.detach().numpy().T, "head.b": head.bias.detach().numpy()}
+        assert weights.keys() == ours.params.keys()
+        for name, p in weights.items():
+            np.testing.assert_allclose(ours.params[name], p, rtol=0, atol=tolerance, err_msg=f"{name} after step {step + 1}")
+    assert all(np.max(np.abs(p - before[name])) > 0.01 for name, p in ours.params.items())
 
 
 def test_classifier_with_padding():
@@ -264,6 +279,6 @@ def test_mlp_training_trace():
         tloss = torch.mean((hidden @ weights["b.W"] + weights["b.b"] - torch.from_numpy(target)) ** 2)
         tloss.backward()
         theirs.step()
-        assert loss == pytest.approx(tloss.item(), abs=1e-10)
+        assert loss == pytest.approx(tloss.item(), abs=0, rel=1e-10)
     for name, p in ours.params.items():
         assert_close(p, weights[name], np.float64, name)

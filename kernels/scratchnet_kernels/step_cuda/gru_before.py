@@ -42,7 +42,7 @@ def back_after_product(dh: Array, gates: Array, h_prev: Array, da: Array, dh_dir
 
 @kernel
 def back_before_product(ds: Array, gates: Array, h_prev: Array, da: Array, dh_past: Array) -> None:
-    """Backwards through the first half: adds to dh_past what goes through s.  ds, h_prev, dh_past (N, H); gates, da (N, 3H)."""
+    """Backwards through the first half: adds to dh_past what goes through s.  ds, h_prev (N, H); gates, da (N, 3H)."""
     N, H = ds.shape
     j, b = cuda.grid(2)
     if b < N and j < H:
