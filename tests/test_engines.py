@@ -305,3 +305,19 @@ def test_the_readme_runs():
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "kernels" / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     printed = python(example)
     assert np.array_equal(np.array(printed.replace("[", "").replace("]", "").split(), float), [0.5] * 6 + [0] * 3 + [0.5] * 6)
+
+
+def test_explain_says_which_engine_and_why_no_other(monkeypatch):
+    layer = LSTM(2, 3, rng=np.random.default_rng(0))
+    x = np.zeros((4, 1, 2))
+    lines = fused.explain(layer, x).splitlines()
+    assert lines[0] == "array: runs the lstm cell here, with NumPy and BLAS"
+    assert lines[1].startswith("step: could, but auto does not take it: on a CPU it is slower from 16 sequences on")
+    assert "sequence: not here: engine 'sequence' has no kernel for the lstm cell: not written yet" in lines[2]
+    fast = LSTM(2, 3, rng=np.random.default_rng(0), engine="step")
+    assert fused.explain(fast, x).startswith("step: runs the lstm cell here, with fused kernels")
+    assert "array: could, but the layer was made with engine='step'" in fused.explain(fast, x)
+    monkeypatch.setattr(fused, "kernels", lambda: None)
+    assert "step: not here: engine 'step' needs Numba" in fused.explain(layer, x)
+    with pytest.raises(RuntimeError, match="needs Numba"):
+        fused.explain(fast, x)
