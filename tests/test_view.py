@@ -123,7 +123,7 @@ def test_size_and_what_is_left_out(rng):
     (run,) = data["runs"]
     assert run["sampled"]
     assert any(f"{run['H']} of 128 units are shown" in note for note in data["notes"])
-    assert any("cannot be edited" in note for note in data["notes"])
+    assert any("no editing and no numeric gradients" in note for note in data["notes"])
     np.testing.assert_allclose(unpack(run["arrays"]["dc"]), trace.run["dc"][:, 0][:, run["units"]], rtol=1e-6)
 
 
@@ -133,6 +133,46 @@ def test_a_very_long_trace_shows_its_end(rng):
     (run,) = data["runs"]
     assert run["first"] + run["T"] == 20_000
     assert any("steps are shown" in note for note in data["notes"])
+
+
+def test_a_cut_page_cuts_the_outputs_with_the_runs(rng):
+    """What the time line draws at a step is that step's output, also where early steps are left out."""
+    model = Sequential(rec=LSTM(1, 4, rng=rng), head=Linear(4, 1, rng=rng))
+    target = np.arange(9000.0)[:, None, None]
+    text = page(scratchnet.trace(model, np.ones((9000, 1, 1)), target))
+    assert len(text.encode()) <= 2_000_000
+    data = data_of(text)["traces"][0]
+    (run,) = data["runs"]
+    assert 0 < run["first"] == 9000 - run["T"]
+    np.testing.assert_array_equal(unpack(data["outputs"]["target"])[:, 0], target[run["first"] :, 0, 0])
+
+
+def test_labels_are_those_of_the_first_sequence(rng):
+    trace = small_trace(rng, N=2, labels="abcdef")
+    assert data_of(page(trace))["traces"][0]["labels"] == list("abcdef")
+    assert data_of(page(trace, sequence=1))["traces"][0]["labels"] == []
+
+
+def test_itemised_gradients_are_those_of_the_sequence_shown(rng):
+    trace = small_trace(rng, N=3, H=3)
+    for n in range(3):
+        (run,) = data_of(page(trace, sequence=n))["traces"][0]["runs"]
+        assert run["itemised"]["losses"] == list(range(6))
+        assert run["itemised"]["of"] == 6
+        np.testing.assert_allclose(unpack(run["itemised"]["size"]), trace.run.itemised(n).size, rtol=1e-6)
+
+
+def test_outputs_of_batch_first_models(rng):
+    model = Sequential(rec=LSTM(2, 3, batch_first=True, rng=rng), head=Linear(3, 1, rng=rng))
+    trace = scratchnet.trace(model, rng.standard_normal((3, 5, 2)), rng.standard_normal((3, 5, 1)))
+    outputs = data_of(page(trace, sequence=1))["traces"][0]["outputs"]
+    np.testing.assert_array_equal(unpack(outputs["output"]), trace.y[1])
+
+
+def test_the_steps_are_those_of_the_option(rng):
+    run = data_of(page(small_trace(rng, "rnn relu")))["traces"][0]["runs"][0]
+    assert run["steps"]["forward"][1]["equation"] == "h = relu(a)"
+    assert run["steps"]["backward"][1]["equation"] == "da = dh where h > 0, else 0"
 
 
 def test_labels_cannot_end_the_data(rng):
@@ -158,7 +198,7 @@ def test_what_the_page_cannot_compute_it_says(rng):
     x, target = rng.standard_normal((4, 1, 2)), rng.standard_normal((4, 1, 1))
     for trace, note in [
         (scratchnet.trace(model, x, target), "cannot compute a gelu layer"),
-        (scratchnet.trace(LSTM(2, 4, rng=rng), x), "made without a target and a loss"),
+        (scratchnet.trace(LSTM(2, 4, rng=rng), x), "made without a target and a loss: no editing and no numeric gradients"),
         (scratchnet.trace(LSTM(2, 1, rng=rng), x, target, lambda y, t: (0.0, y - t)), "does not know the loss <lambda>"),
     ]:
         data = data_of(page(trace))["traces"][0]
@@ -361,6 +401,85 @@ def test_inside_a_notebooks_iframe_it_works_too(browser, rng, tmp_path):
     browser.switch_to.default_content()
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     browser.get_log("performance")
+
+
+def test_editing_another_sequence_of_the_batch_and_taking_it_back(opened, rng):
+    """The second sequence of three; what is drawn from the old numbers goes, and comes back."""
+    model = Sequential(rec=GRU(2, 4, rng=rng), head=Linear(4, 1, rng=rng))
+    x, target = rng.standard_normal((5, 3, 2)), rng.standard_normal((5, 3, 1))
+    driver = opened(scratchnet.trace(model, x, target), sequence=1)
+    before = driver.execute_script("return Array.from(scratchnet.panes[0].trace.outputs.output)")
+    assert driver.find_elements("css selector", 'canvas[data-map="share"]')
+    driver.execute_script(
+        "const form = document.querySelector('.edit form'), [tensor, row, col, value] = form.querySelectorAll('select, input');"
+        "row.value = 2; col.value = 1; tensor.dispatchEvent(new Event('change')); value.value = 3; form.requestSubmit();"
+    )
+    x[2, 1, 1] = 3
+    changed = scratchnet.trace(model, x, target)
+    assert float(driver.find_element("css selector", ".loss").get_attribute("data-value")) == pytest.approx(changed.loss, rel=1e-12)
+    assert shown(driver, "dh") == pytest.approx(changed.run["dh"][4, 1, 0], rel=1e-10)
+    edited = driver.execute_script("return Array.from(scratchnet.panes[0].trace.outputs.output)")
+    np.testing.assert_allclose(edited, changed.y[:, 1, 0], rtol=1e-10)
+    assert not driver.find_elements("css selector", 'canvas[data-map="share"]')
+    driver.find_element("xpath", "//button[text()='as it was']").click()
+    assert driver.execute_script("return Array.from(scratchnet.panes[0].trace.outputs.output)") == before
+    assert driver.find_elements("css selector", 'canvas[data-map="share"]')
+
+
+def test_a_page_with_a_planted_bug_cannot_be_edited(opened, rng):
+    """Computing it anew would show the right cell's gradients under the wrong one's name."""
+    from scratchnet.course import mistakes
+
+    planted = mistakes.plant(next(m for m in mistakes.load() if m.id == "lstm-dc-next-forgotten"))
+    model = Sequential(rec=LSTM(2, 4, rng=rng), head=Linear(4, 1, rng=rng))
+    trace = scratchnet.trace(model, rng.standard_normal((5, 1, 2)), rng.standard_normal((5, 1, 1)), backward=planted.backward)
+    driver = opened(trace)
+    assert not driver.find_element("css selector", ".edit").is_displayed()
+    assert "numbers cannot be edited" in driver.find_element("css selector", ".name").text
+    assert driver.find_elements("css selector", "[data-numeric]")
+
+
+def test_the_weights_step_gives_each_products_size(opened, rng):
+    for kind in ("lstm", "gru", "gru before"):
+        run = small_trace(rng, kind).run
+        driver = opened(small_trace(np.random.default_rng(0), kind), "#t=3")
+        trace_run = small_trace(np.random.default_rng(0), kind).run
+        number = next(k for k, s in enumerate(steps.as_data(run.cell_name, {})["backward"]) if s["title"] == "weights")
+        driver.execute_script(f"scratchnet.go({{ s: {number} }})")
+        sizes = {e.get_attribute("data-weight"): float(e.get_attribute("data-value")) for e in driver.find_elements("css selector", "[data-weight]")}
+        whole = trace_run.weight_gradients(3)
+        assert sizes["dW_x"] == pytest.approx(np.linalg.norm(whole["dW_x"]), rel=1e-10)
+        if kind == "gru before":
+            assert np.hypot(sizes["dW_h (r, z)"], sizes["dW_hn"]) == pytest.approx(np.linalg.norm(whole["dW_h"]), rel=1e-10)
+        else:
+            assert sizes["dW_h"] == pytest.approx(np.linalg.norm(whole["dW_h"]), rel=1e-10)
+
+
+def test_space_walks_on_after_a_click_on_a_button(opened, rng):
+    driver = opened(small_trace(rng))
+    driver.find_element("id", "earlier").click()
+    assert driver.find_element("id", "clock").text == "t = 4 of 5"
+    press(driver, " ")
+    assert driver.find_element("id", "clock").text == "t = 4 of 5"
+    assert driver.find_element("css selector", ".title").text.startswith("backward step 2")
+
+
+def test_traces_of_different_length_and_depth(opened, rng):
+    short, deep = small_trace(rng, T=3), small_trace(rng, T=6, num_layers=2, bidirectional=True)
+    driver = opened(short, compare=deep, names=["short", "deep"])
+    assert driver.find_element("id", "clock").text == "t = 5 of 5"
+    assert "shown at its last step, t = 2" in driver.find_elements("css selector", ".name")[0].text
+    options = [o.text for o in driver.find_elements("css selector", "#run option")]
+    assert options == ["rec.l0", "rec.l0_reverse", "rec.l1", "rec.l1_reverse"]
+    press(driver, "r", "r", "r")
+    assert "rec.l1_reverse" in driver.find_elements("css selector", ".name")[1].text
+
+
+def test_a_click_on_the_itemised_map_moves_in_time_only(opened, rng):
+    driver = opened(small_trace(rng), "#t=5&unit=1")
+    driver.find_element("css selector", 'canvas[data-map="share"]').click()
+    assert driver.execute_script("return scratchnet.view.j") == 1
+    assert driver.execute_script("return scratchnet.view.t") in (2, 3)  # the middle of six
 
 
 def test_evil_labels_are_only_text(opened, rng):

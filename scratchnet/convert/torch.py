@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.arrays import FLOATING
 from scratchnet.layers import GRU, LSTM, RNN, Recurrent
 
 
@@ -17,8 +18,17 @@ def is_torch(thing: object) -> bool:
 
 
 def to_numpy(tensor: Any) -> Any:
-    """A tensor's numbers as a NumPy array, wherever they are; what is no tensor comes back as it is."""
-    return tensor.detach().cpu().numpy() if is_torch(tensor) else tensor
+    """A tensor's numbers as a NumPy array, wherever they are; what is no tensor comes back as it is.
+
+    Raises TypeError for a tensor that NumPy has no type for, or that is packed or has no numbers.
+    """
+    if not is_torch(tensor):
+        return tensor
+    try:
+        return tensor.detach().cpu().numpy()
+    except (AttributeError, TypeError, NotImplementedError) as error:
+        what = f"torch's {type(tensor).__name__} {getattr(tensor, 'dtype', '')}".strip()
+        raise TypeError(f"{what} cannot be taken over ({error}): give a padded tensor of float32 or float64") from None
 
 
 def from_torch(module: Any) -> Recurrent:
@@ -27,14 +37,18 @@ def from_torch(module: Any) -> Recurrent:
     The weights are copied, so training one does not change the other.  Dropout between layers is taken along.
     Raises TypeError for another module, ValueError for an LSTM with projections.
     """
-    kind = type(module).__name__
     layers: dict[str, Any] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
-    if not is_torch(module) or kind not in layers:
-        raise TypeError(f"{type(module).__module__}.{kind} cannot be converted: expected torch.nn.RNN, LSTM or GRU")
+    bases = [base for base in type(module).__mro__ if base.__module__ == "torch.nn.modules.rnn" and base.__name__ in layers]
+    if not bases:  # a class of the user's own, made from one of the three, is one of the three
+        what = f"{type(module).__module__}.{type(module).__name__}"
+        raise TypeError(f"{what} cannot be converted: expected torch.nn.RNN, LSTM or GRU")
+    kind = bases[0].__name__
     if getattr(module, "proj_size", 0):
         raise ValueError(f"the LSTM has proj_size={module.proj_size}: a projected state has no counterpart here")
     weights = {name: to_numpy(p) for name, p in module.named_parameters()}
     dtype = weights["weight_ih_l0"].dtype
+    if dtype not in FLOATING:
+        raise TypeError(f"the module is {dtype}, but a trace computes in float32 or float64: module.double()")
     extra = {"nonlinearity": module.nonlinearity} if kind == "RNN" else {}
     layer: Recurrent = layers[kind](
         module.input_size, module.hidden_size, num_layers=module.num_layers, bidirectional=module.bidirectional,

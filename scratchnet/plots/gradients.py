@@ -30,6 +30,11 @@ def gradient_norms(
         norms = {run.cell_name.upper(): norms}
     ax = axes(ax)
     ylabel = ylabel or "size of the gradient at step t"
+    backwards = [run_of(s).reversed for s in norms.values() if isinstance(s, Trace | RunTrace)]
+    if any(backwards) and not all(backwards):
+        raise ValueError("a run forwards and one backwards in time have no common axis: draw them in two figures")
+    if any(backwards):
+        xlabel = "step of the reversed run: 0 is the sequence's last"
     for number, (label, source) in enumerate(norms.items()):
         if hasattr(source, "shape") or isinstance(source, Sequence):
             _norm_curve(ax, label, host(source), STYLES[number % 4], model_colour(label))
@@ -38,12 +43,10 @@ def gradient_norms(
         require_backward(run, "a figure of gradient norms")
         if sample is not None:
             run = sequence(run, sample)
-        if run.reversed:
-            xlabel = "step of the reversed run: 0 is the sequence's last"
         for k, state in enumerate(run.cell.STATES):
             d = host(run[f"d{state}"] if f"d{state}" in run else run[f"d{state}_next"])
             mark = MARKERS[number % len(MARKERS)]
-            tint = model_colour(label) if len(norms) > 1 else colour(state)
+            tint = _tint(label, number) if len(norms) > 1 else colour(state)
             line = _norm_curve(ax, f"{label}  dL/d{state}", np.sqrt(np.sum(d * d, axis=(1, 2))), STYLES[k], tint)
             line.set(marker=mark, markevery=(2 * number % run.T, 1 + run.T // 9), markersize=5)
     ax.set_yscale("log")
@@ -51,6 +54,12 @@ def gradient_norms(
     ax.margins(x=0.01)
     ax.legend(frameon=False)
     return figure_of(ax)
+
+
+def _tint(label: str, number: int) -> str:
+    """The model's own colour, or for a label that names no model one of four that stay apart."""
+    own = model_colour(label)
+    return colour(("lstm", "rnn", "gru", "mlp")[number % 4]) if own == colour("baseline") else own
 
 
 def _norm_curve(ax: Axes, label: str, v: Array, style: str, tint: str) -> Any:

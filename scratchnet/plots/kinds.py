@@ -38,10 +38,23 @@ KINDS: dict[str, Callable[[RunTrace, Wanted], Figure]] = {
         run, sample=want.one, k1=want.k1, k2=want.k2, labels=want.labels, title=want.title
     ),
     "jacobians": lambda run, want: jacobians(run, sample=want.one, title=want.title),
-    "weights": lambda run, want: weight_gradients(run, title=want.title),
+    "weights": lambda run, want: weight_gradients(_whole_batch(run, want), title=want.title),
     "text": lambda run, want: text(run, want.labels, unit=want.unit, sample=want.one, title=want.title),
 }
+
+
+def _whole_batch(run: RunTrace, want: Wanted) -> RunTrace:
+    if want.sample is not None and run.N > 1:
+        raise ValueError("weight gradients are sums over the batch: sample has no use here")
+    return run
+
+
 TAKES = {"k1": ("itemised",), "k2": ("itemised",), "unit": ("text",)}  # options that only some kinds have a use for
+
+
+def _default(trace: Trace, kind: str) -> RunTrace:
+    forwards = [run for run in trace.runs.values() if not run.reversed]
+    return forwards[-1] if kind == "text" and forwards else trace.run
 
 
 def write(
@@ -50,8 +63,9 @@ def write(
 ) -> Iterator[str]:  # fmt: skip
     """Draw one kind into the file ``out``, or "all" into the folder ``out``; yields a line for each figure.
 
-    ``run``: a run's name; the last one by default.  Of "all", kinds that the trace does not allow are left out, and their
-    line says why.  Raises ValueError where one kind was asked for and cannot be drawn, and for what does not exist.
+    ``run``: a run's name; by default the last one, and for text the last that reads it forwards.  Of "all", kinds that the
+    trace does not allow are left out, and their line says why.
+    Raises ValueError where one kind was asked for and cannot be drawn, and for what does not exist.
     """
     if kind not in ("all", *KINDS):
         raise ValueError(f"there is no kind {kind!r}: expected all or one of {', '.join(KINDS)}")
@@ -60,7 +74,7 @@ def write(
     for name, value in {"k1": k1, "k2": k2, "unit": unit}.items():
         if value is not None and kind not in ("all", *TAKES[name]):
             raise ValueError(f"{name} is {value}, but only {', '.join(TAKES[name])} has a use for it, not {kind}")
-    chosen = trace.run if run is None else trace[run]
+    chosen = _default(trace, kind) if run is None else trace[run]
     if sample is not None and not 0 <= sample < chosen.N:
         raise ValueError(f"sample is {sample} but the trace has {chosen.N} sequences: expected 0 to {chosen.N - 1}")
     title = ", ".join(filter(None, [trace.title, chosen.name if len(trace.runs) > 1 else ""]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, is_array
 from scratchnet.cells.padding import without_padding
 from scratchnet.convert.torch import from_torch, is_torch, to_numpy
 from scratchnet.layers import Layer, Recurrent, Sequential
@@ -37,10 +37,14 @@ def trace(
     The model's own gradients are left as they were.  Raises TypeError where there is no recurrent layer, ValueError where
     shapes do not fit, ArithmeticError if the steps' weight gradients did not add up to the whole.
     """
-    model, x = from_torch(model) if is_torch(model) else model, to_numpy(x)
-    target, dy, state, lengths = (to_numpy(v) for v in (target, dy, state, lengths))
+    model = from_torch(model) if is_torch(model) else model
+    # Copies: the trace must still be that of this pass when the caller's buffers hold the next.
+    x, target, dy = (_kept(name, v) for name, v in (("x", x), ("target", target), ("dy", dy)))
+    state, lengths = to_numpy(state), to_numpy(lengths)
     if isinstance(state, (tuple, list)):
         state = type(state)(to_numpy(s) for s in state)
+    elif state is not None and isinstance(model, Recurrent) and len(model.cell.STATES) == 1:
+        state = (state,)  # as torch hands a GRU its state
     if not isinstance(model, Layer) or not model.recurrent:
         what = f"{type(model).__module__}.{type(model).__name__}"
         expected = "a recurrent layer, a Sequential with one in it, or a torch.nn.RNN, LSTM or GRU"
@@ -49,12 +53,18 @@ def trace(
         raise ValueError("both a target and dy were given: dy is the gradient that a loss and its target would make")
     if target is None and loss is not None:
         raise ValueError("a loss was given but no target")
+    if backward is not None and target is None and dy is None:
+        raise ValueError("a backward was given but no target: without one there is no backward pass")
     arguments = {"state": state, "lengths": lengths} if isinstance(model, (Recurrent, Sequential)) else {}
     y, cache = model.forward(x, **{name: value for name, value in arguments.items() if value is not None})
     value, loss_name = None, None
     if target is not None:
         measure, loss_name = _loss(loss, target)
-        value, dy = measure(y, target)
+        measured: Any = measure(y, target)
+        if not isinstance(measured, tuple) or len(measured) != 2:
+            what = type(measured).__name__
+            raise TypeError(f"{loss_name} returned a {what}: a loss returns the number and dy, its gradient")
+        value, dy = measured
     found, _ = _walk(model, cache, dy, "")
     runs = {}
     for prefix, layer, layer_cache, layer_dy in found:
@@ -78,7 +88,19 @@ def _loss(loss: Loss | str | None, target: Array) -> tuple[Loss, str]:
         if loss not in LOSSES:
             raise ValueError(f"there is no loss {loss!r}: expected one of {', '.join(LOSSES)}")
         return LOSSES[loss], loss
+    if is_torch(loss):
+        raise TypeError(f"the loss is torch's {type(loss).__name__}: give a name of losses.LOSSES, such as 'mse'")
     return loss, getattr(loss, "__name__", type(loss).__name__)
+
+
+def _kept(name: str, value: Any) -> Any:
+    """A copy of an array or tensor; None stays None.  TypeError for anything else."""
+    value = to_numpy(value)
+    if value is None:
+        return None
+    if not is_array(value):
+        raise TypeError(f"{name} is a {type(value).__module__}.{type(value).__name__}, not an array or a torch tensor")
+    return value.copy()
 
 
 def _walk(

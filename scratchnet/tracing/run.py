@@ -139,16 +139,23 @@ class RunTrace:
         moved: dict[str, Any] = {name: {k: to_host(v) for k, v in getattr(self, name).items()} for name in tables}
         return replace(self, cache=type(self.cache)(**here), dy=to_host(self.dy), **moved)
 
+    def require_sample(self, sample: int) -> None:
+        """IndexError unless there is such a sequence in the batch."""
+        if not 0 <= sample < self.N:
+            raise IndexError(f"sample is {sample} but {self.name} has {self.N} sequences: expected 0 to {self.N - 1}")
+
     def jacobians(self, sample: int = 0) -> Array:
         """How each state moves with the one before it, (T, S, S), of one sequence; see ``tracing.jacobian``."""
         from scratchnet.tracing.jacobian import jacobians
 
+        self.require_sample(sample)
         return jacobians(self, sample)
 
     def itemised(self, sample: int = 0, most: int = 100) -> Any:
         """Which loss made which gradient, of one sequence; see ``tracing.jacobian``."""
         from scratchnet.tracing.jacobian import itemised
 
+        self.require_sample(sample)
         return itemised(self, sample, most)
 
     def _require_backward(self, what: str) -> None:
@@ -184,6 +191,8 @@ def arriving_gradients(
         return d_next, norms
     tolerance = 1e-12 if dy.dtype == np.float64 else 1e-4
     for name in names:
+        if not bool(np.isfinite(grads[name]).all()):
+            continue  # a pass that has diverged is looked at like any other; there is no sum to compare
         # Against the size of what was added: where steps cancel, the sum has fewer digits than its terms.
         size = float(np.sum(norms[name])) or 1.0
         off = float(np.linalg.norm(total[name] - grads[name]))

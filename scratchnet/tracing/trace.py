@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +61,7 @@ class Trace:
         for run in self.on_host().runs.values():
             lines.append(f"  {run.name}: {run.cell_name}, {run.cache.x.shape[2]} inputs, {run.H} units")
             for letter in run.cell.GATES if "gates" in run.cache._fields else ():
-                values = run[letter]
+                values = run[letter][np.arange(run.T)[:, None] < run.lengths]  # without padding
                 shut, opened = float(np.mean(np.abs(values) < 0.1)), float(np.mean(np.abs(values) > 0.9))
                 lines.append(f"    {letter}   mean {np.mean(values):6.3f}   below 0.1: {shut:4.0%}   above 0.9: {opened:4.0%}")
             if run.has_backward:
@@ -134,22 +135,28 @@ def load(path: str | Path) -> Trace:
     """
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            if "about" not in file:
-                raise ValueError(f"{path} is an .npz file but no trace: it has no 'about'")
-            about = json.loads(str(file["about"]))
-            if about["format"] > FORMAT:
-                raise ValueError(
-                    f"{path} is a trace of format {about['format']}, but this version reads up to {FORMAT}: update scratchnet"
-                )
-            arrays = {name: file[name] for name in file.files if name != "about"}
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{path} is damaged or no .npz file: {error}") from None
-    except ValueError as error:
-        if "pickle" in str(error):
-            raise ValueError(f"{path} is no trace: it is not an .npz file of plain arrays") from None
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
         raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError, NotImplementedError) as error:
+        raise ValueError(f"{path} is damaged or no .npz file of plain arrays: {error}") from None
+    if "about" not in arrays:
+        raise ValueError(f"{path} is an .npz file but no trace: it has no 'about'")
+    try:
+        about = json.loads(str(arrays.pop("about")))
+        newest = int(about["format"])
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise ValueError(f"{path} is an .npz file but no trace: its 'about' is not one of a trace") from None
+    if newest > FORMAT:
+        raise ValueError(f"{path} is a trace of format {newest}, but this version reads up to {FORMAT}: update scratchnet")
+    try:
+        return _rebuilt(about, arrays)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: a part of the trace is missing ({error})") from None
+
+
+def _rebuilt(about: dict[str, Any], arrays: dict[str, Array]) -> Trace:
+    """A trace from what ``save`` wrote."""
     runs = {}
     for number, facts in enumerate(about["runs"]):
         parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}

@@ -18,7 +18,9 @@ function buildEdit(pane) {
   edit.replaceChildren();
   edit.hidden = !model || !model.editable;
   if (edit.hidden) return;
-  const targets = { "input x": { of: model.xs[trace.sequence], cols: model.D } };
+  const targets = {
+    "input x": { of: model.xs[trace.sequence], cols: model.D, rows: model.lengths[trace.sequence] }, // padding is not read
+  };
   for (const m of model.modules)
     for (const part of m.runs || [m])
       for (const [name, p] of Object.entries(part.params || {}))
@@ -33,8 +35,7 @@ function buildEdit(pane) {
   const value = element("input", { type: "number", step: "any", class: "value", "aria-label": "new value" }),
     result = element("output", { class: "change" });
   const chosen = () => {
-    const { of, cols } = targets[tensor.value],
-      rows = of.length / cols,
+    const { of, cols, rows = of.length / cols } = targets[tensor.value],
       r = clamp(+row.value || 0, 0, rows - 1),
       c = clamp(+col.value || 0, 0, cols - 1);
     row.value = r;
@@ -78,8 +79,8 @@ function buildEdit(pane) {
         type: "button",
         onclick: () => {
           trace.engine = unpackModel(trace.model);
-          pane.changed = false;
           pane.runs.forEach(r => r.derive());
+          trace.outputs = { ...trace.outputsAsTraced };
           trace.changedLoss = null;
           buildEdit(pane);
           rebuild();
@@ -99,7 +100,6 @@ function recompute(pane, result) {
   trace.changedLoss = done.loss;
   for (const run of pane.runs) {
     run.use(done.sequences[trace.sequence].runs[run.name]);
-    run.scales = {};
   }
   const length = Math.max(1, done.sequences[trace.sequence].y.length);
   if (trace.outputs.output && trace.outputs.output.length === length)

@@ -13,13 +13,19 @@ function buildMaps(pane) {
   pane.cursors = [];
   for (const name of mapNames(run))
     maps.append(heatmap(pane, name, run.T, run.H, (t, j) => run.get(name, t, j), scaleOf(run, name)));
-  if (view.mode === "backward" && run.itemised) maps.append(itemisedMap(pane));
+  if (view.mode === "backward" && run.itemised && !run.changed) maps.append(itemisedMap(pane));
 }
 
 function heatmap(pane, name, T, H, value, scale) {
   const { run } = pane,
     own = name.replace(/^d(a_)?/, "");
-  const canvas = element("canvas", { width: T, height: H, "data-map": name });
+  const canvas = element("canvas", {
+    width: T,
+    height: H,
+    "data-map": name,
+    role: "img",
+    "aria-label": `${name}, units by time`,
+  });
   const paint = canvas.getContext("2d");
   for (let t = 0; t < T; t++)
     for (let j = 0; j < H; j++) {
@@ -32,7 +38,7 @@ function heatmap(pane, name, T, H, value, scale) {
     t: clamp(Math.floor((e.offsetX / canvas.clientWidth) * T), 0, T - 1),
     j: clamp(Math.floor((e.offsetY / canvas.clientHeight) * H), 0, H - 1),
   });
-  canvas.addEventListener("click", e => go(place(e)));
+  canvas.addEventListener("click", e => go(name === "share" ? { t: place(e).t } : place(e)));
   canvas.addEventListener("pointermove", e => tip(e, explain(pane, name, place(e))));
   canvas.addEventListener("pointerleave", () => tip(null));
   pane.cursors.push(() => {
@@ -72,7 +78,8 @@ function itemisedMap(pane) {
   };
   const map = heatmap(pane, "share", T, K, value, { low: 0, high: 1 });
   map.querySelector("b").textContent = "|da|";
-  map.querySelector("b").after(" at step t (across) from the loss at step τ (down)");
+  const of = pane.run.itemised.of > K ? `, ${K} of ${pane.run.itemised.of} losses` : "";
+  map.querySelector("b").after(` at step t (across) from the loss at step τ (down${of})`);
   map.querySelector(".range").textContent = `log, ${fmt(most * 1e-6, 2)} … ${fmt(most, 2)}`;
   map.querySelector(".row").remove();
   return map;
@@ -87,7 +94,9 @@ function explain(pane, name, { t, j }) {
     for (let k = 0; k < K; k++) total += size[t * K + k];
     return [
       `step ${label(pane, t)}, loss at step ${losses[j]}`,
-      `|da| ${fmt(size[t * K + j])}, ${total ? ((100 * size[t * K + j]) / total).toFixed(1) : 0}% of all losses'`,
+      t > losses[j]
+        ? "a loss moves no later step"
+        : `|da| ${fmt(size[t * K + j])}, ${total ? ((100 * size[t * K + j]) / total).toFixed(1) : 0}% of that of the losses shown`,
     ];
   }
   const value = run.get(name, t, j),
@@ -120,7 +129,10 @@ function tip(event, lines = []) {
   box.style.top = `${event.clientY + 18 + box.offsetHeight > innerHeight ? event.clientY - box.offsetHeight - 10 : event.clientY + 18}px`;
 }
 
+// The text that belongs to a run's step t: a reversed run reads the sequence from its end.
+const stepLabel = (run, trace, t) => trace.labels[run.reversed ? run.T - 1 - t : t + run.first];
+
 const label = (pane, t) => {
-  const text = pane.trace.labels[t + pane.run.first];
-  return text && !pane.run.reversed ? `${t + pane.run.first} “${text}”` : String(t + pane.run.first);
+  const text = stepLabel(pane.run, pane.trace, t);
+  return text ? `${t + pane.run.first} “${text}”` : String(t + pane.run.first);
 };

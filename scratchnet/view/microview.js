@@ -81,21 +81,41 @@ function drawMicro(pane) {
         ),
       );
     const names = [...new Set([...formula.matchAll(/\{(\w+)\}/g)].map(m => m[1]))].filter(n => n !== "j");
-    for (const n of [result, ...names]) if (run.has(n)) term.append(strip(run, n, t, j));
+    const shown = [result, ...names].filter(n => run.has(n)),
+      shared = sharedScale(run, shown);
+    for (const n of shown) term.append(strip(run, n, t, j, n.startsWith("d") ? shared : null));
+    if (shared)
+      term.append(
+        element(
+          "div",
+          { class: "numeric" },
+          `gradients: colours from -${fmt(shared.high, 2)} to ${fmt(shared.high, 2)}`,
+        ),
+      );
     box.append(term);
   }
   if (!step.terms.length) box.append(weightShare(run, t));
 }
 
+// The gradients of one sum are drawn on one scale, so that equal numbers have equal colours.
+function sharedScale(run, names) {
+  const gradients = names.filter(n => n.startsWith("d") && n.replace(/_prev$/, "") in run.q);
+  if (!gradients.length) return null;
+  const high = Math.max(...gradients.map(n => scaleOf(run, n).high));
+  return { low: -high, high };
+}
+
 // One quantity of all units at this step, as a row of coloured cells; a click selects the unit.
-function strip(run, name, t, j) {
+function strip(run, name, t, j, shared = null) {
   const canvas = element("canvas", {
     width: run.H,
     height: 1,
+    role: "img",
+    "aria-label": `${name} of all units at step ${t}`,
     onclick: e => go({ j: Math.floor((e.offsetX / canvas.clientWidth) * run.H) }),
   });
   const paint = canvas.getContext("2d"),
-    scale = scaleOf(run, name);
+    scale = shared || scaleOf(run, name);
   for (let k = 0; k < run.H; k++) {
     paint.fillStyle = colourOf(run.get(name, t, k), scale);
     paint.fillRect(k, 0, 1, 1);
@@ -112,32 +132,38 @@ function strip(run, name, t, j) {
   );
 }
 
+// What each weight's gradient is an outer product of: [its name, what stands on the left, what on the right].
+function outerProducts(run) {
+  const das = [...run.letters].map(g => `da_${g}`);
+  const first = ["dW_x", "x", das];
+  if (run.cell === "gru") return [first, ["dW_h", "h_prev", ["da_r", "da_z", "dm_n"]]];
+  if (run.cell === "gru_before") return [first, ["dW_h (r, z)", "h_prev", ["da_r", "da_z"]], ["dW_hn", "s", ["da_n"]]];
+  return [first, ["dW_h", "h_prev", das]];
+}
+
 function weightShare(run, t) {
-  const G = run.letters.length * run.H,
-    gates = [...run.letters],
-    norm = (rows, cols) => Math.sqrt(rows * cols);
-  const square = v => v.reduce((a, b) => a + b * b, 0);
-  const at = s => {
-    // |outer product| = |row| |column|
-    const da = gates.reduce((sum, g) => sum + square(run.row(`da_${g}`, s)), 0);
-    return { x: norm(square(run.row("x", s)), da), h: norm(square(run.row("h_prev", s)), da) };
-  };
-  const now = at(t),
-    box = element("div", { class: "term" });
-  if (run.letters === "rzn")
-    return element(
-      "p",
-      {},
-      `this step adds an outer product of x and da to dW_x (${run.D} × ${G}), of size ${fmt(now.x)}; the sum over all steps is the gradient`,
+  const box = element("div", { class: "term" });
+  if (run.sampled) {
+    box.append(
+      element(
+        "p",
+        {},
+        `the page holds ${run.H} of ${run.allUnits} units: the size of a whole product is not known here`,
+      ),
     );
-  box.append(
-    element(
-      "p",
-      { "data-share": now.h },
-      `this step adds x^T da of size ${fmt(now.x)} to dW_x (${run.D} × ${G}), and h'^T da of size ${fmt(now.h)} to dW_h (${run.H} × ${G}), from this sequence`,
-    ),
+    return box;
+  }
+  const square = names => names.reduce((sum, n) => sum + run.row(n, t).reduce((a, b) => a + b * b, 0), 0);
+  for (const [weight, left, right] of outerProducts(run)) {
+    const size = Math.sqrt(square([left]) * square(right)); // of an outer product: |row| |column|
+    const what = `${weight}: this step adds ${left.replace("_prev", "'")}^T (${right.join(", ")}), of size ${fmt(size)}`;
+    box.append(element("p", { "data-weight": weight, "data-value": size }, `${what}, from this sequence`));
+  }
+  const shown = new Set(
+    outerProducts(run)
+      .flatMap(([, left, right]) => [...right, left])
+      .filter(n => n !== "x"),
   );
-  for (const g of gates) box.append(strip(run, `da_${g}`, t, Math.min(view.j, run.H - 1)));
-  box.append(strip(run, "h_prev", t, Math.min(view.j, run.H - 1)));
+  for (const n of shown) box.append(strip(run, n, t, Math.min(view.j, run.H - 1)));
   return box;
 }

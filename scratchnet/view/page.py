@@ -106,7 +106,11 @@ def _fitted(trace: Trace, sequence: int, runs: Sequence[str] | None) -> dict[str
     attempts += [{"model": None, "double": False, "units": u} for u in units]
     attempts += [{"model": None, "double": False, "units": 8, "steps": s} for s in (4000, 2000, 1000, 500, 200)]
     fitting = next((a for a in attempts if _size(shown, **a) <= room), attempts[-1])
-    notes = [] if fitting["model"] is not None else [why or "too large to compute again in the page: numbers cannot be edited"]
+    notes = [why] if why else []
+    if fitting["model"] is None and not why:
+        notes = ["too large to compute again in the page: no editing and no numeric gradients"]
+    if _size(shown, **fitting) > room:
+        notes.append("the page is larger than two megabytes: give it fewer runs, or a model with fewer inputs")
     return _as_data(trace, shown, sequence, notes, **fitting)
 
 
@@ -116,12 +120,20 @@ def _size(shown: list[RunTrace], *, model: Any, double: bool, units: int | None 
     for run in shown:
         T, U = min(run.T, steps or run.T), min(run.H, units or run.H)
         arrays = len(run.cell.STATES) + len(_kept(run, U < run.H or T < run.T))
-        numbers += T * (arrays * U + 2 * run.cache.x.shape[2])
+        numbers += T * (arrays * U + 2 * run.cache.x.shape[2] + 6)
         if U == run.H:
             numbers += sum(p.size for p in run.params.values())
-    losses = sum(run.T * min(run.T, _most_losses(run)) // 2 for run in shown if run.has_backward)  # in half the precision
+    # The matrix of itemised gradients, in single precision; it is left out where early steps are.
+    losses = sum(run.T * min(run.T, _most_losses(run)) for run in shown if run.has_backward and (steps or run.T) >= run.T)
     bytes_each = (8 if double else 4) * 4 / 3  # as base64
-    return int(bytes_each * numbers + 8 * 4 / 3 * losses) + (0 if model is None else len(json.dumps(model)))
+    return int(bytes_each * numbers + 4 * 4 / 3 * losses) + (0 if model is None else len(json.dumps(model)))
+
+
+def _losses(run: RunTrace, n: int) -> int:
+    """At how many steps sequence n has a loss of its own; what arrived at the final state counts as the last step's."""
+    own = np.abs(run["dy"][: int(run.lengths[n]), n]).sum(axis=1)
+    own[-1] += sum(float(np.abs(d[n]).sum()) for d in run.d_last.values())
+    return int(np.sum(own > 0))
 
 
 def _most_losses(run: RunTrace) -> int:
@@ -150,11 +162,12 @@ def _as_data(
         notes, loss = [*notes, f"the loss is {loss}"], None
     data = {
         "title": trace.title, "loss": loss, "loss_name": trace.loss_name, "sequence": n, "sequences": shown[0].N,
-        "labels": list(trace.labels), "model": model, "dtype": "f8" if double else "f4",
+        "labels": list(trace.labels) if n == 0 else [], "model": model, "dtype": "f8" if double else "f4",
         "runs": [_run_as_data(run, n, double, units, steps, notes) for run in shown],
     }  # fmt: skip
-    outputs = _outputs(trace, n, shown[0].T)
-    return {**data, "notes": notes, "outputs": {name: _pack(v, True) for name, v in outputs.items()}}
+    first, length = data["runs"][0]["first"], int(shown[0].lengths[n])
+    outputs = {name: v[first:length] for name, v in _outputs(trace, n, shown[0].T).items()}
+    return {**data, "notes": notes, "outputs": {name: _pack(v, double) for name, v in outputs.items()}}
 
 
 def _run_as_data(
@@ -179,7 +192,8 @@ def _run_as_data(
         arrays["dx"] = run["dx"][start:T, n]
     data: dict[str, Any] = {
         "name": run.name, "cell": run.cell_name, "options": options, "T": T - start, "first": start, "H": len(chosen),
-        "D": int(run.cache.x.shape[2]), "units": [int(u) for u in chosen], "sampled": sampled, "reversed": run.reversed,
+        "D": int(run.cache.x.shape[2]), "units": [int(u) for u in chosen], "allUnits": H, "sampled": sampled,
+        "reversed": run.reversed,
         "arrays": {name: _pack(a, double) for name, a in arrays.items()},
         "steps": steps_of(run, options),
     }  # fmt: skip
@@ -189,7 +203,8 @@ def _run_as_data(
     if run.has_backward and not start:
         matrix = itemised(run, n, most=_most_losses(run))
         if len(matrix.losses) > 1:
-            data["itemised"] = {"losses": [int(t) for t in matrix.losses], "size": _pack(matrix.size, False)}
+            losses = [int(t) for t in matrix.losses]
+            data["itemised"] = {"losses": losses, "of": _losses(run, n), "size": _pack(matrix.size, False)}
     return data
 
 
@@ -221,16 +236,22 @@ def _model(trace: Trace) -> tuple[dict[str, Any] | None, str | None]:
     """The whole model as data for the page to compute, or None and the reason."""
     unknown = [m["kind"] for m in trace.modules if m["kind"] not in ("recurrent", "linear", *POINTWISE)]
     if unknown:
-        return None, f"the page cannot compute a {unknown[0]} layer: numbers cannot be edited"
+        return None, f"the page cannot compute a {unknown[0]} layer: no editing and no numeric gradients"
     if trace.target is None:
-        return None, "made without a target and a loss: numbers cannot be edited"
+        return None, "made without a target and a loss: no editing and no numeric gradients"
     if trace.loss_name not in LOSSES:
-        return None, f"the page does not know the loss {trace.loss_name}: numbers cannot be edited"
+        return None, f"the page does not know the loss {trace.loss_name}: no editing and no numeric gradients"
     runs = list(trace.runs.values())
     first = runs[0]
-    work = sum(run.params["W_x"].size + run.params["W_h"].size for run in runs) * first.T * first.N
+    work = sum(run.params["W_x"].size + run.params["W_h"].size for run in runs) * first.T  # of the one sequence in question
     if work > RECOMPUTED:
-        return None, None
+        return None, "too large to compute again in the page: no editing and no numeric gradients"
+    foreign, wide = any(run.foreign for run in runs), max(run.H for run in runs) > EDITABLE_UNITS
+    why = None
+    if foreign:
+        why = "numbers cannot be edited: the page would compute the cell's own gradients, not those shown"
+    elif wide:
+        why = f"numbers can be edited up to {EDITABLE_UNITS} units"
     batch_first = any(m.get("batch_first") for m in trace.modules)
     by_module = iter(runs)
     modules = []
@@ -261,8 +282,8 @@ def _model(trace: Trace) -> tuple[dict[str, Any] | None, str | None]:
         "modules": modules, "T": first.T, "D": int(first.cache.x.shape[2]), "lengths": [int(v) for v in first.lengths],
         "xs": [_pack(np.nan_to_num(x[:, n]), True) for n in range(first.N)],
         "targets": [np.ravel(t).tolist() if whole else _pack(t, True) for t in targets],
-        "loss": trace.loss_name, "count": int(trace.target.size), "editable": max(run.H for run in runs) <= EDITABLE_UNITS,
-    }, None  # fmt: skip
+        "loss": trace.loss_name, "count": int(trace.target.size), "editable": not (foreign or wide),
+    }, why  # fmt: skip
 
 
 def _is_sequence(trace: Trace) -> bool:

@@ -17,13 +17,15 @@ class Run {
       this.params = Object.fromEntries(Object.entries(data.params).map(([n, p]) => [n, unpack(p)]));
       this.dLast = Object.fromEntries(Object.entries(data.d_last).map(([n, p]) => [n.slice(1, -5), unpack(p)]));
     }
-    if (data.itemised) this.itemised = { losses: data.itemised.losses, size: unpack(data.itemised.size) };
+    if (data.itemised) this.itemised = { ...data.itemised, size: unpack(data.itemised.size) };
     this.backwardThere = "dy" in this.python;
     this.derive();
   }
 
   // Python's arrays, and what follows from them elementwise or by one product.
   derive() {
+    this.scales = {};
+    this.changed = false;
     this.q = { ...this.python };
     if (this.sampled) return;
     const init = Object.fromEntries(this.states.map(s => [s, this.q[s].subarray(0, this.H)]));
@@ -46,6 +48,8 @@ class Run {
   }
 
   use(result) {
+    this.scales = {};
+    this.changed = true; // the itemised gradients are still those of before, and not shown
     this.q = { ...result.q, ...result.d };
   }
 

@@ -14,8 +14,8 @@ function stepsOf(run) {
 
 function go(change) {
   Object.assign(view, change);
-  view.run = clamp(view.run, 0, panes[0].runs.length - 1);
-  if (!lead().backwardThere) view.mode = "forward";
+  view.run = clamp(view.run, 0, Math.max(...panes.map(p => p.runs.length)) - 1);
+  if (!panes.some(p => p.run.backwardThere)) view.mode = "forward";
   view.t = clamp(view.t, 0, Math.max(...panes.map(p => p.run.T)) - 1);
   view.j = clamp(view.j, 0, Math.max(...panes.map(p => p.run.H)) - 1);
   view.s = clamp(view.s, 0, Math.max(0, ...panes.map(p => stepsOf(p.run).length - 1)));
@@ -41,7 +41,9 @@ function micro(by) {
 }
 
 function remember() {
-  const hash = `#run=${view.run}&t=${view.t}&unit=${view.j}&walk=${view.mode}&step=${view.s}`;
+  const { first, units } = lead();
+  const unit = units[Math.min(view.j, units.length - 1)];
+  const hash = `#run=${view.run}&t=${view.t + first}&unit=${unit}&walk=${view.mode}&step=${view.s}`;
   if (location.hash === hash) return;
   try {
     history.replaceState(null, "", hash);
@@ -63,6 +65,9 @@ function recall() {
     if (Number.isFinite(number(name))) change[key] = number(name);
   }
   if (["forward", "backward"].includes(fields.get("walk"))) change.mode = fields.get("walk");
+  const run = panes[0].runs[clamp(change.run || 0, 0, panes[0].runs.length - 1)];
+  if ("t" in change) change.t -= run.first; // the address names the trace's own steps and units, not those of the page
+  if ("j" in change) change.j = Math.max(0, run.units.indexOf(change.j));
   return change;
 }
 
@@ -89,10 +94,11 @@ function draw() {
   built = key;
   const run = lead(),
     unit = run.units[Math.min(view.j, run.H - 1)];
-  $("clock").textContent = `t = ${view.t + run.first} of ${run.T + run.first - 1}`;
+  const longest = Math.max(...panes.map(p => p.run.T + p.run.first)) - 1;
+  $("clock").textContent = `t = ${view.t + run.first} of ${longest}`;
   $("forward").setAttribute("aria-pressed", String(view.mode === "forward"));
   $("backward").setAttribute("aria-pressed", String(view.mode === "backward"));
-  $("backward").disabled = !run.backwardThere;
+  $("backward").disabled = !panes.some(p => p.run.backwardThere);
   $("run").value = String(view.run);
   $("hint").textContent =
     view.mode === "backward"
@@ -120,6 +126,7 @@ function drawHead(pane) {
       `${run.name}: ${run.cell}, ${run.D} inputs, ${run.H}${run.sampled ? " shown" : ""} units, sequence ${trace.sequence + 1} of ${trace.sequences}${run.reversed ? ", backwards in time: step 0 is its last" : ""}`,
     ),
   );
+  if (view.t > run.T - 1) head.append(element("b", {}, `shown at its last step, t = ${run.T - 1 + run.first}`));
   for (const note of trace.notes) head.append(element("span", { class: "notes" }, note));
 }
 
@@ -169,7 +176,7 @@ const KEYS = {
   Home: () => go({ t: 0 }),
   End: () => go({ t: Infinity }),
   p: play,
-  r: () => go({ run: (view.run + 1) % panes[0].runs.length, s: 0 }),
+  r: () => go({ run: (view.run + 1) % Math.max(...panes.map(p => p.runs.length)), s: 0 }),
   Enter: pin,
   Escape: () => $("pins").replaceChildren(),
   t: theme,
@@ -190,6 +197,7 @@ function start() {
   document.querySelector("h1").textContent = DATA.traces.map(t => t.label).join(" | ");
   for (const trace of DATA.traces) {
     trace.outputs = Object.fromEntries(Object.entries(trace.outputs).map(([n, p]) => [n, unpack(p)]));
+    trace.outputsAsTraced = { ...trace.outputs };
     trace.engine = trace.model && unpackModel(trace.model);
     const pane = { trace, runs: trace.runs.map(r => new Run(r)), cursors: [] };
     for (const part of ["head", "cell", "micro", "time", "edit", "maps"])
@@ -219,7 +227,11 @@ function start() {
     panes.push(pane);
     buildEdit(pane);
   }
-  panes[0].runs.forEach((run, k) => $("run").append(element("option", { value: k }, run.name)));
+  const most = panes.reduce((a, b) => (b.runs.length > a.runs.length ? b : a));
+  most.runs.forEach((run, k) => $("run").append(element("option", { value: k }, run.name)));
+  // A click leaves the keyboard to the page: space goes on with the walk, and does not press the button again.
+  for (const button of document.querySelectorAll("header button"))
+    button.addEventListener("click", e => e.detail && button.blur());
   $("run").addEventListener("change", e => {
     go({ run: +e.target.value, s: 0 });
     e.target.blur();

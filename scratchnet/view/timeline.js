@@ -104,7 +104,7 @@ function buildTimeline(pane) {
       svg(
         "text",
         { x: x(t), y: 240, class: "quiet", "text-anchor": "middle" },
-        (run.reversed ? "" : trace.labels[t + run.first]) || String(t + run.first),
+        stepLabel(run, trace, t) || String(t + run.first),
       ),
     );
   const cursor = svg("line", { y1: 16, y2: 226, class: "cursor" });
@@ -131,6 +131,7 @@ function buildTimeline(pane) {
     const t = Math.min(view.t, T - 1);
     cursor.setAttribute("x1", x(t));
     cursor.setAttribute("x2", x(t));
+    drawing.setAttribute("aria-valuetext", `step ${t + run.first}`);
     drawing.setAttribute("aria-valuenow", t);
   });
 }
