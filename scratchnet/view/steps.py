@@ -89,6 +89,18 @@ ARRIVE = Step(
     "two sources meet in h", "dh = dy + dh_next", ("dh = dy[t] + dh_next",), (Term("dh", "{dy} + {dh_next}"),)
 )  # fmt: skip
 
+TO_CANDIDATE = (  # both forms of the GRU go back through the same h and the same tanh
+    Step(
+        "through h = (1 - z) n + z h'", "dn = dh (1 - z)    dz = dh (h' - n)    directly: dh z",
+        ("da_n = dh * (ONE - z) * d_tanh(n)", "da_z = dh * (h_prev - n) * d_sigmoid(z)", "dh_direct = dh * z"),
+        (Term("dn", "{dh} * (1 - {z})"), Term("dz", "{dh} * ({h_prev} - {n})"), Term("dh_direct", "{dh} * {z}")),
+    ),
+    Step(
+        "through tanh, to a_n", "da_n = dn (1 - n^2)", ("da_n = dh * (ONE - z) * d_tanh(n)",),
+        (Term("da_n", "{dn} * (1 - {n}^2)"),),
+    ),
+)  # fmt: skip
+
 BACKWARD: dict[str, tuple[Step, ...]] = {
     "rnn": (
         ARRIVE,
@@ -134,15 +146,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
     ),
     "gru": (
         ARRIVE,
-        Step(
-            "through h = (1 - z) n + z h'", "dn = dh (1 - z)    dz = dh (h' - n)    directly: dh z",
-            ("da_n = dh * (ONE - z) * d_tanh(n)", "da_z = dh * (h_prev - n) * d_sigmoid(z)", "dh_direct = dh * z"),
-            (Term("dn", "{dh} * (1 - {z})"), Term("dz", "{dh} * ({h_prev} - {n})"), Term("dh_direct", "{dh} * {z}")),
-        ),
-        Step(
-            "through tanh, to a_n", "da_n = dn (1 - n^2)", ("da_n = dh * (ONE - z) * d_tanh(n)",),
-            (Term("da_n", "{dn} * (1 - {n}^2)"),),
-        ),
+        *TO_CANDIDATE,
         Step(
             "through r m_n", "dr = da_n m_n    dm_n = da_n r", ("da_r = da_n * m_n * d_sigmoid(r)", "dm_n = da_n * r"),
             (Term("dr", "{da_n} * {m_n}"), Term("dm_n", "{da_n} * {r}")),
@@ -164,15 +168,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
     ),
     "gru_before": (
         ARRIVE,
-        Step(
-            "through h = (1 - z) n + z h'", "dn = dh (1 - z)    dz = dh (h' - n)    directly: dh z",
-            ("da_n = dh * (ONE - z) * d_tanh(n)", "da_z = dh * (h_prev - n) * d_sigmoid(z)", "dh_direct = dh * z"),
-            (Term("dn", "{dh} * (1 - {z})"), Term("dz", "{dh} * ({h_prev} - {n})"), Term("dh_direct", "{dh} * {z}")),
-        ),
-        Step(
-            "through tanh, to a_n", "da_n = dn (1 - n^2)", ("da_n = dh * (ONE - z) * d_tanh(n)",),
-            (Term("da_n", "{dn} * (1 - {n}^2)"),),
-        ),
+        *TO_CANDIDATE,
         Step(
             "through s W_hn and s = r h'", "ds = da_n W_hn^T    dr = ds h'    to h': ds r",
             ("ds = da_n @ W_hn.T", "da_r = ds * h_prev * d_sigmoid(r)", "dh_reset = ds * r"),
