@@ -1,8 +1,9 @@
 """The gradient check of a recurrent cell, with the design that catches most bugs.
 
 With one step and zero states most wrong terms are multiplied by zero: such a check, of weight gradients only, lets half of
-the LSTM's mistakes in ``course/mistakes.toml`` pass (a test counts them).  So: four steps, random states, a random weight on every h and on every final state, and the
-gradients of x, of every initial state and of every parameter.  Then each term of BPTT carries weight.
+the LSTM's mistakes in ``course/mistakes.toml`` pass (a test counts them).  So: four steps, random states, a random weight on
+every h and on every final state, and the gradients of x, of every initial state and of every parameter.  Then each term of
+BPTT carries weight.
 """
 
 from collections.abc import Callable, Mapping, Sequence
