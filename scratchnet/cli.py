@@ -1,6 +1,7 @@
 """The command line: ``scratchnet demo | gradcheck | train | plot | doctor``, the same as ``python -m scratchnet``."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         status: int = chosen.run(chosen)
+    except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, KeyError, OSError, FloatingPointError) as error:
         # What the user can mend is a sentence; anything else keeps its traceback.
         print(f"scratchnet: {sentence(error)}", file=sys.stderr)

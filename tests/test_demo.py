@@ -441,3 +441,13 @@ def test_doctor(capsys, monkeypatch):
 def test_module_and_version():
     done = subprocess.run([sys.executable, "-m", "scratchnet", "--version"], capture_output=True, text=True, check=True, cwd=ROOT)
     assert re.fullmatch(r"scratchnet \d+\.\d+\.\d+\n", done.stdout)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    """`scratchnet gradcheck | head -1`: no traceback, no message."""
+    program = [sys.executable, "-m", "scratchnet", "gradcheck"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")]), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as running:
+        assert running.stdout.readline() == "rnn tanh\n"
+        running.stdout.close()
+        assert running.stderr.read() == ""
