@@ -176,8 +176,8 @@ def test_the_steps_are_those_of_the_option(rng):
 
 
 def test_labels_cannot_end_the_data(rng):
-    evil = ["</script><script>document.title='hacked'</script>", "<img src=x onerror=alert(1)>", "a", "b", "c", "&amp;"]
-    text = page(small_trace(rng, labels=evil), names=["</title><script>1</script>"])
+    evil = ["</script><script>document.title='hacked'</script>", "<img src=x onerror=alert(1)>", "@@SCRIPT@@", "@@DATA@@", "c", "&amp;"]
+    text = page(small_trace(rng, labels=evil), names=["</title><script>1</script> @@STYLE@@"])
     assert text.count("</script>") == 2  # the page's own: the data's and the script's
     assert "<img" not in text
     assert data_of(text)["traces"][0]["labels"] == evil

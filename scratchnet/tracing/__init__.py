@@ -10,5 +10,6 @@
 from scratchnet.tracing.record import trace
 from scratchnet.tracing.run import RunTrace
 from scratchnet.tracing.trace import Trace, load
+from scratchnet.tracing.watch import Watch
 
-__all__ = ["RunTrace", "Trace", "load", "trace"]
+__all__ = ["RunTrace", "Trace", "Watch", "load", "trace"]

@@ -5,6 +5,7 @@ returns what arrived at each run and what its cell made of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,8 @@ def trace(
         raise ValueError("a loss was given but no target")
     if backward is not None and target is None and dy is None:
         raise ValueError("a backward was given but no target: without one there is no backward pass")
-    arguments = {"state": state, "lengths": lengths} if isinstance(model, (Recurrent, Sequential)) else {}
-    y, cache = model.forward(x, **{name: value for name, value in arguments.items() if value is not None})
+    recurrent: Any = model
+    y, cache = recurrent.forward(x, state=state, lengths=lengths)
     value, loss_name = None, None
     if target is not None:
         measure, loss_name = _loss(loss, target)
@@ -120,18 +121,15 @@ def _walk(
     return found, dy
 
 
-class _grads_untouched:
+@contextmanager
+def _grads_untouched(model: Layer) -> Iterator[None]:
     """While inside, backward passes may add to the model's gradients; afterwards they are what they were."""
-
-    def __init__(self, model: Layer) -> None:
-        self.model = model
-
-    def __enter__(self) -> None:
-        self.before = {name: grad.copy() for name, grad in self.model.grads.items()}
-
-    def __exit__(self, *_: object) -> None:
-        for name, grad in self.model.grads.items():
-            grad[...] = self.before[name]
+    before = {name: grad.copy() for name, grad in model.grads.items()}
+    try:
+        yield
+    finally:
+        for name, grad in model.grads.items():
+            grad[...] = before[name]
 
 
 def _record(
@@ -142,9 +140,7 @@ def _record(
     cache = cache._replace(**{key: params[key] for key in params if key in cache._fields})
     if result is None:
         return RunTrace(name, layer.cell_name, params, cache)
-    dy = result.dy
-    if cache.lengths is not None:  # what stands in the padding is not looked at
-        dy = without_padding(dy, cache.lengths)
+    dy = without_padding(result.dy, cache.lengths)  # what stands there is not looked at
     d_last = {f"d{state}_last": d for state, d in zip(cell.STATES, result.d_last)}
     grads = result.grads._asdict()
     d_next, norms = arriving_gradients(cell, cache, dy, d_last, grads, backward)

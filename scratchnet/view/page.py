@@ -8,6 +8,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -22,7 +23,7 @@ from scratchnet.tracing.trace import Trace
 from scratchnet.view import steps
 
 MOST_BYTES = 2_000_000  # of a page with one trace
-SCRIPTS = ("cells", "tools", "run", "diagrams", "cellview", "microview", "maps", "timeline", "edit", "stepper")
+SCRIPTS = ("cells", "model", "tools", "run", "diagrams", "cellview", "microview", "maps", "timeline", "edit", "stepper")
 EDITABLE_UNITS = 16  # up to here a weight or input can be changed by hand
 RECOMPUTED = 4_000_000  # multiply-adds of one forward pass, up to which the page computes numeric gradients
 LOSSES = ("mse", "mae", "huber", "binary_cross_entropy", "softmax_cross_entropy")  # that the page knows
@@ -75,11 +76,8 @@ def page(
         "DATA": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         "SCRIPT": script,
     }
-    text = _read("stepper.html")
-    for name, part in parts.items():
-        before, _, after = text.partition(f"@@{name}@@")
-        text = before + part + after
-    return text
+    # In one pass over the template, so that nothing in the data is taken for a placeholder.
+    return re.sub("@@([A-Z]+)@@", lambda found: parts[found[1]], _read("stepper.html"))
 
 
 def _read(name: str, package: str = "scratchnet.view") -> str:
