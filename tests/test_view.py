@@ -455,6 +455,16 @@ def test_the_weights_step_gives_each_products_size(opened, rng):
             assert sizes["dW_h"] == pytest.approx(np.linalg.norm(whole["dW_h"]), rel=1e-10)
 
 
+def test_one_scale_for_the_gradients_of_a_sum(opened, rng):
+    """The loss reads the last state only, so dy is zero everywhere: the colours are those of dh and dh_next."""
+    model = Sequential(rec=LSTM(2, 4, return_sequences=False, rng=rng), head=Linear(4, 1, rng=rng))
+    trace = scratchnet.trace(model, rng.standard_normal((5, 1, 2)), rng.standard_normal((1, 1)))
+    assert not trace.run["dy"].any()
+    driver = opened(trace)
+    high = driver.execute_script("return sharedScale(scratchnet.panes[0].run, ['dh', 'dy', 'dh_next']).high")
+    assert high == pytest.approx(max(np.abs(trace.run[name]).max() for name in ("dh", "dh_next")), rel=1e-12)
+
+
 def test_space_walks_on_after_a_click_on_a_button(opened, rng):
     driver = opened(small_trace(rng))
     driver.find_element("id", "earlier").click()

@@ -99,9 +99,9 @@ function drawMicro(pane) {
 
 // The gradients of one sum are drawn on one scale, so that equal numbers have equal colours.
 function sharedScale(run, names) {
-  const gradients = names.filter(n => n.startsWith("d") && n.replace(/_prev$/, "") in run.q);
+  const gradients = names.filter(n => n.startsWith("d") && n in run.q);
   if (!gradients.length) return null;
-  const high = Math.max(...gradients.map(n => scaleOf(run, n).high));
+  const high = Math.max(...gradients.map(n => run.largest(n))) || 1; // a term that is zero everywhere has no say
   return { low: -high, high };
 }
 

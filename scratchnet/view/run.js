@@ -80,6 +80,6 @@ class Run {
   largest(name) {
     let most = 0;
     for (const v of this.q[name]) if (Math.abs(v) > most) most = Math.abs(v);
-    return most || 1;
+    return most;
   }
 }

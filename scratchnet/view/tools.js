@@ -46,7 +46,7 @@ function scaleOf(run, name) {
   if ("iforz".includes(own) && own.length === 1) return { low: 0, high: 1 };
   if (["g", "n", "h", "tanh_c"].includes(own) && !(run.options.nonlinearity === "relu")) return { low: -1, high: 1 };
   run.scales ??= {};
-  run.scales[own] ??= run.largest(own);
+  run.scales[own] ??= run.largest(own) || 1;
   return { low: -run.scales[own], high: run.scales[own] };
 }
 
