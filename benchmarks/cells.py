@@ -119,7 +119,7 @@ def passes(
         for name, shape in cell.param_shapes(D, H).items()
     }
     try:
-        chosen = fused.choose(cell, x, engine)
+        chosen = fused.choose(cell, x, H, engine)
     except RuntimeError:
         return None
     optimizer = Adam(1e-3)

@@ -86,7 +86,7 @@ def report() -> str:
 
 
 def _why(cell: Cell, x: Array, engine: str) -> str:
-    return fused.choose(cell, x, engine).why
+    return fused.choose(cell, x, x.shape[2], engine).why
 
 
 def _version(distribution: str) -> str:

@@ -2,8 +2,8 @@
 
     array      the cell file itself: any array, the oracle for every other engine
     step       the same loop, its pointwise step replaced by one fused Numba loop or CUDA kernel
-    sequence   the whole loop over time in one place; no cell has it yet
-    auto       ``array``, until another engine is faster
+    sequence   the whole loop over time in one kernel, which keeps the recurrent weights beside it
+    auto       ``array``, until another engine is measured to be faster
 
 ``step`` is for seeing what a kernel is.  It saves passes over memory, but on a CPU it calls tanh for one number at a time,
 where NumPy's tanh takes a vector: from 16 sequences on that costs more than the passes saved, for a single sequence less
@@ -13,10 +13,10 @@ Engines are looked up when a layer runs, never at import, so a machine without N
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, kind
 from scratchnet.cells import CELLS, Cell
 
 ENGINES = ("auto", "array", "step", "sequence")
@@ -34,6 +34,19 @@ class Choice(NamedTuple):
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     why: str
+    together: tuple[Callable[..., Any], Callable[..., Any]] | None = None  # both, for several runs in one launch
+
+    def forwards(self, calls: Sequence[tuple[Any, ...]], **options: Any) -> list[Any]:
+        """``forward`` for each tuple of arguments, such as the two directions of a layer: at once where the engine can."""
+        if self.together is not None:
+            return list(self.together[0](calls, **options))
+        return [self.forward(*call, **options) for call in calls]
+
+    def backwards(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """``backward`` for each tuple of arguments, as ``forwards``."""
+        if self.together is not None:
+            return list(self.together[1](calls))
+        return [self.backward(*call) for call in calls]
 
 
 def check_engine(engine: str) -> str:
@@ -53,11 +66,12 @@ def kernels() -> Any:
         raise
 
 
-def choose(cell: Cell, x: Array, engine: str = "auto") -> Choice:
-    """The engine that runs ``cell`` on x (T, N, D).
+def choose(cell: Cell, x: Array, H: int, engine: str = "auto") -> Choice:
+    """The engine that runs ``cell`` with H units on x (T, N, D).
 
-    Raises RuntimeError where the engine asked for is not installed or has no kernel for this cell, saying which it is;
-    ``auto`` never raises.
+    On a GPU ``sequence`` computes in float32 and keeps W_h in one multiprocessor: for float64, or where W_h does not fit, it
+    is ``step`` that runs, and ``why`` says so.  Raises RuntimeError where the engine asked for is not installed or has no
+    kernel for this cell, saying which it is; ``auto`` never raises.
     """
     check_engine(engine)
     if engine in ("auto", "array"):
@@ -67,11 +81,14 @@ def choose(cell: Cell, x: Array, engine: str = "auto") -> Choice:
         needed = "needs Numba and the kernels package, and one of them is not installed"
         raise RuntimeError(f"engine {engine!r} {needed}: pip install 'scratchnet[numba]'")
     name = next((name for name, known in CELLS.items() if known is cell), repr(cell))
-    pair = package.find(engine, name, x)
-    if pair is None:
-        raise RuntimeError(f"engine {engine!r} {package.missing(engine, name, x)}; use 'auto' or 'array'")
-    forward, backward = pair
-    return Choice(engine, forward, backward, f"fused kernels of scratchnet_kernels for the {name} cell")
+    reason, instead = package.missing(engine, name, x, H), ""
+    if reason and engine == "sequence" and kind(x) == "cupy" and not package.missing("step", name, x, H):
+        engine, instead = "step", f", in place of 'sequence', which {reason}"
+    elif reason:
+        raise RuntimeError(f"engine {engine!r} {reason}; use 'auto' or 'array'")
+    forward, backward = package.find(engine, name, x, H)
+    why = f"fused kernels of scratchnet_kernels for the {name} cell{instead}"
+    return Choice(engine, forward, backward, why, package.find_together(engine, name, x))
 
 
 def explain(layer: Any, x: Array) -> str:
@@ -79,16 +96,48 @@ def explain(layer: Any, x: Array) -> str:
 
     Raises RuntimeError, as the layer itself would, where the engine it was made with cannot run.
     """
-    chosen = choose(layer.cell, x, layer.engine)
+    chosen = choose(layer.cell, x, layer.hidden_size, layer.engine)
     lines = [f"{chosen.engine}: runs the {layer.cell_name} cell here, with {chosen.why}"]
     for engine in ENGINES[1:]:
         if engine == chosen.engine:
             continue
         try:
-            choose(layer.cell, x, engine)
+            other = choose(layer.cell, x, layer.hidden_size, engine)
         except RuntimeError as error:
             lines.append(f"{engine}: not here: {error}")
         else:
+            if other.engine != engine:
+                lines.append(f"{engine}: not here: {other.why.partition('which ')[2]}")
+                continue
             asked = f"the layer was made with engine={layer.engine!r}"
             lines.append(f"{engine}: could, but {SLOWER[engine] if layer.engine == 'auto' else asked}")
     return "\n".join(lines)
+
+
+# What can run an optimiser's rule and measure norms: as above, but there is no time to loop over.
+UPDATE_ENGINES = ("auto", "array", "step")
+
+
+def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> Any:
+    """The module with the fused kernels ``adam`` and ``squares`` for such arrays, or None for array operations.
+
+    ``auto`` is None for now: on a CPU the loops are many times faster and give the same update to the last bit, but Numba
+    takes two seconds to load and to compile them, which few lessons would win back; on a GPU they have not been measured.
+    Raises ValueError for an unknown engine, RuntimeError where ``step`` is not installed or has no kernels for these arrays.
+    """
+    if engine not in UPDATE_ENGINES:
+        raise ValueError(f"engine is {engine!r}: expected one of {', '.join(UPDATE_ENGINES)}")
+    if engine != "step" or not arrays:
+        return None
+    where = kind(next(iter(arrays.values())))
+    modules = {"numpy": "update_cpu", "cupy": "update_cuda"}
+    if where not in modules:
+        raise RuntimeError(f"engine 'step' has kernels for NumPy and CuPy arrays, not for those of {where}")
+    if kernels() is None:
+        needed = "needs Numba and the kernels package, and one of them is not installed"
+        raise RuntimeError(f"engine 'step' {needed}: pip install 'scratchnet[numba]'")
+    try:
+        return importlib.import_module(f"scratchnet_kernels.{modules[where]}")
+    except ImportError as error:
+        needed = "needs numba-cuda for CuPy arrays, which is not installed"
+        raise RuntimeError(f"engine 'step' {needed}: pip install 'scratchnet[cuda12]' or '[cuda13]'") from error

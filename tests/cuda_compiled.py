@@ -45,6 +45,20 @@ def find_ptxas():
     return shutil.which("ptxas")
 
 
+def assembled(ptx, cc, ptxas, name):
+    """What ptxas says of a kernel: registers, and bytes of stack, of spill stores and of spill loads."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "k.ptx")
+        source.write_text(ptx)
+        command = [ptxas, "-v", f"-arch=sm_{cc[0]}{cc[1]}", str(source), "-o", str(Path(folder, "k.cubin"))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"ptxas refused {name}: {done.stderr}")
+    said = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", done.stderr)
+    registers = int(re.search(r"Used (\d+) registers", done.stderr)[1])
+    return {"registers": registers} | dict(zip(("stack", "stores", "loads"), map(int, said.groups())))
+
+
 def main():
     ptxas = find_ptxas()
     for name, compiled in kernels():
@@ -53,18 +67,7 @@ def main():
             for cc in ARCHITECTURES:
                 ptx, _ = cuda.compile_ptx(compiled.py_func, (real[:, ::1],) * count, cc=cc)
                 row = {"kernel": name, "type": str(real), "cc": cc, "f64": ".f64" in ptx}
-                if ptxas:
-                    with tempfile.TemporaryDirectory() as folder:
-                        source = Path(folder, "k.ptx")
-                        source.write_text(ptx)
-                        command = [ptxas, "-v", f"-arch=sm_{cc[0]}{cc[1]}", str(source), "-o", str(Path(folder, "k.cubin"))]
-                        done = subprocess.run(command, capture_output=True, text=True, check=False)
-                    if done.returncode:
-                        sys.exit(f"ptxas refused {name}: {done.stderr}")
-                    row["registers"] = int(re.search(r"Used (\d+) registers", done.stderr)[1])
-                    row["stack"], row["stores"], row["loads"] = map(
-                        int, re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", done.stderr).groups()
-                    )
+                row |= assembled(ptx, cc, ptxas, name) if ptxas else {}
                 print(json.dumps(row), flush=True)
 
 

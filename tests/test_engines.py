@@ -68,7 +68,7 @@ def test_equals_array(engine, cell, options, dtype, shape, ragged, seed):
     call = [uniform(T, N, D), *states, *(uniform(*s) * HALF for s in cell.param_shapes(D, H).values())]
     arriving = [uniform(T, N, H), *(uniform(N, H) for _ in states)]
     before = [a.copy() for a in call + arriving]
-    forward, backward = find(engine, NAMES[id(cell)], call[0])
+    forward, backward = find(engine, NAMES[id(cell)], call[0], H)
     y, cache = forward(*call, **options, lengths=lengths)
     grads = backward(arriving[0], cache, *arriving[1:])
     for a, b in zip(call + arriving, before):
@@ -85,7 +85,7 @@ def test_equals_array(engine, cell, options, dtype, shape, ragged, seed):
 @pytest.mark.parametrize(("engine", "cell", "options"), ENGINES)
 def test_gradients(engine, cell, options):
     """Against central differences too: a mistake that an engine shared with the cell file would show here."""
-    assert check_cell(cell, *find(engine, NAMES[id(cell)], np.zeros(1)), lengths=[4, 2, 1], **options).error <= 1e-6
+    assert check_cell(cell, *find(engine, NAMES[id(cell)], np.zeros((1, 1, 1)), 1), lengths=[4, 2, 1], **options).error <= 1e-6
 
 
 @pytest.mark.parametrize(("engine", "cell", "options"), ENGINES)
@@ -99,7 +99,7 @@ def test_any_memory_order(engine, cell, options, rng):
     for a in call + arriving:
         a.flags.writeable = False
     results = []
-    for forward, backward in ((cell.forward, cell.backward), find(engine, NAMES[id(cell)], call[0])):
+    for forward, backward in ((cell.forward, cell.backward), find(engine, NAMES[id(cell)], call[0], H)):
         y, cache = forward(*call, **options)
         results.append([y, *backward(arriving[0], cache, *arriving[1:])])
     for want, got in zip(*results):
@@ -113,7 +113,7 @@ def test_saturates_and_keeps_nan(engine, cell, options, rng):
     x[:, 1] = np.nan
     states = [np.zeros((2, 3)) for _ in cell.STATES]
     params = [rng.uniform(0.5, 1, s) for s in cell.param_shapes(1, 3).values()]
-    y, _ = find(engine, NAMES[id(cell)], x)[0](x, *states, *params, **options)
+    y, _ = find(engine, NAMES[id(cell)], x, 3)[0](x, *states, *params, **options)
     assert np.isfinite(y[:, 0]).all()
     assert np.isnan(y[:, 1]).all()
 
@@ -195,10 +195,10 @@ def test_a_layer_takes_it_by_name(layer, options, dtype):
 
 
 def test_choose_says_which_engine_it_took():
-    chosen = fused.choose(lstm, np.zeros((1, 1, 1)), "step")
+    chosen = fused.choose(lstm, np.zeros((1, 1, 1)), 1, "step")
     assert (chosen.engine, chosen.forward) == ("step", KERNELS["step", "lstm"][0])
     assert chosen.forward.keywords["step"] is step_cpu.lstm.step_forward
-    assert fused.choose(lstm, np.zeros((1, 1, 1)), "auto").engine == "array"
+    assert fused.choose(lstm, np.zeros((1, 1, 1)), 1, "auto").engine == "array"
 
 
 class NotNumPy:
@@ -211,15 +211,15 @@ class NotNumPy:
 @pytest.mark.parametrize("dtype", [np.float16, np.longdouble, ">f4", ">f8", np.int64])
 def test_other_types_have_no_kernel(dtype):
     x = np.zeros((1, 1, 1), dtype)
-    assert find("step", "lstm", x) is None
+    assert find("step", "lstm", x, 1) is None
     with pytest.raises(RuntimeError, match=rf"'step' computes in float32 or float64, not in {x.dtype}; use 'auto' or 'array'"):
-        fused.choose(lstm, x, "step")
+        fused.choose(lstm, x, 1, "step")
 
 
 def test_other_arrays_have_no_kernel():
-    assert find("step", "lstm", NotNumPy()) is None
+    assert find("step", "lstm", NotNumPy(), 1) is None
     with pytest.raises(RuntimeError, match=r"'step' has kernels for NumPy and CuPy arrays, not for test_engines\.NotNumPy"):
-        fused.choose(lstm, NotNumPy(), "step")
+        fused.choose(lstm, NotNumPy(), 1, "step")
 
 
 def test_no_kernel_for_the_engine(rng):
@@ -230,7 +230,7 @@ def test_no_kernel_for_the_engine(rng):
 
 def test_no_kernel_for_a_cell_of_your_own():
     with pytest.raises(RuntimeError, match="'step' has no kernel for the 'mine' cell: not one of the library"):
-        fused.choose("mine", np.zeros((1, 1, 1)), "step")
+        fused.choose("mine", np.zeros((1, 1, 1)), 1, "step")
 
 
 def test_no_numba(monkeypatch, rng):
@@ -284,7 +284,7 @@ for name, cell in CELLS.items():
     x = rng.standard_normal((2, 3, 2)).astype(np.float32)
     rest = [rng.standard_normal((3, 4)).astype(np.float32) for _ in cell.STATES]
     rest += [rng.standard_normal(s).astype(np.float32) for s in cell.param_shapes(2, 4).values()]
-    forward, backward = find("step", name, x)
+    forward, backward = find("step", name, x, 4)
     sys.settrace(trace)
     y, cache = forward(x, *rest)
     grads = backward(y, cache)

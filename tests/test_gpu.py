@@ -45,18 +45,20 @@ def test_cells(cupy, cell, options, lengths, rng):
         close(device, host)
 
 
-@pytest.mark.parametrize("engine", ["array", "step"])
+@pytest.mark.parametrize("engine", ["array", "step", "sequence"])
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_layers_and_engines(cupy, kind, engine, rng):
-    x, results = rng.standard_normal((6, 3, 2)), []
+    dtype, tolerance = (np.float32, 1e-5) if engine == "sequence" else (np.float64, 1e-10)
+    x, results = rng.standard_normal((6, 3, 2)).astype(dtype), []
     for device in (False, True):
-        layer = RECURRENT[kind](2, 4, num_layers=2, bidirectional=True, rng=np.random.default_rng(0), engine=engine)
+        seeded = np.random.default_rng(0)
+        layer = RECURRENT[kind](2, 4, num_layers=2, bidirectional=True, rng=seeded, engine=engine if device else "array", dtype=dtype)
         layer.to("cupy" if device else "numpy")
         y, cache = layer.forward(cupy.asarray(x) if device else x, lengths=[6, 2, 4])
         dx, dstate = layer.backward_state(y, cache, cache.state_last)
         results.append([y, dx, *dstate, *layer.grads.values()])
     for host, device in zip(*results):
-        close(device, host)
+        close(device, host, tolerance)
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)

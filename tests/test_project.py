@@ -275,7 +275,7 @@ def test_the_benchmark_measures_every_engine(tmp_path, bench):
 
 
 def test_the_benchmark_times_no_wrong_engine(bench, monkeypatch):
-    def choose(cell, x, engine):
+    def choose(cell, x, H, engine):
         right = fused.Choice("array", cell.forward, cell.backward, "")
         return right if engine == "array" else right._replace(backward=lambda dy, cache: cell.backward(dy * np.float32(1.01), cache))
 

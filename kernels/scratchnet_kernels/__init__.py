@@ -15,47 +15,79 @@ from numba.extending import register_jitable
 from scratchnet.arrays import Array, is_array, kind
 from scratchnet.cells import CELLS
 from scratchnet.elementwise import ELEMENTWISE
-from scratchnet_kernels import step_cpu
+from scratchnet_kernels import sequence, step_cpu
 
 for function in ELEMENTWISE:  # all of them: CELLS, imported above, has loaded every cell's file
     register_jitable(function)
 
 Pair = tuple[Callable[..., Any], Callable[..., Any]]
+Table = dict[tuple[str, str], Pair]
 
 # What exists for NumPy arrays: (engine, cell) -> forward and backward with the cell's own signatures.  For CuPy arrays it
 # is ``cuda_kernels()``, which imports Numba's CUDA part when it is first needed.
-KERNELS: dict[tuple[str, str], Pair] = {("step", cell): pair for cell, pair in step_cpu.PAIRS.items()}
+KERNELS: Table = {("step", cell): pair for cell, pair in step_cpu.PAIRS.items()}
 
 # What does not, and why.  Every engine and every cell stand in one of the two tables.
 HOLES: dict[tuple[str, str], str] = {("sequence", cell): "not written yet" for cell in CELLS}
+CUDA_HOLES: dict[tuple[str, str], str] = {
+    ("sequence", "gru_before"): "its step has two products, one waiting for the other, and W_h would have to be read in both"
+}
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def cuda_kernels() -> dict[tuple[str, str], Pair]:
+def cuda_kernels() -> Table:
     """What exists for CuPy arrays, as KERNELS.  Raises ImportError where Numba's CUDA part is not installed."""
     from scratchnet_kernels import step_cuda
 
-    return {("step", cell): pair for cell, pair in step_cuda.PAIRS.items()}
+    steps = {("step", cell): pair for cell, pair in step_cuda.PAIRS.items()}
+    return steps | {("sequence", cell): sequence.pair(loops) for cell, loops in cuda_loops().items()}
 
 
-def _table(x: Array) -> dict[tuple[str, str], Pair]:
-    return cuda_kernels() if kind(x) == "cupy" else KERNELS
+def cuda_loops() -> dict[str, sequence.Loops]:
+    """The loops over time for CuPy arrays, by cell."""
+    from scratchnet_kernels.sequence_cuda import gru, lstm, rnn
+
+    return {"rnn": rnn.LOOPS, "lstm": lstm.LOOPS, "gru": gru.LOOPS}
 
 
-def missing(engine: str, cell_name: str, x: Array) -> str | None:
-    """Why ``engine`` cannot run this cell on x, as the end of a sentence that begins with its name; None if it can."""
+def missing(engine: str, cell_name: str, x: Array, H: int) -> str | None:
+    """Why ``engine`` cannot run this cell with H units on x, as the end of a sentence that begins with its name, or None."""
     if kind(x) not in ("numpy", "cupy") or not is_array(x):
         return f"has kernels for NumPy and CuPy arrays, not for {type(x).__module__}.{type(x).__name__}"
-    if kind(x) == "cupy" and find_spec("numba_cuda") is None:
+    on_gpu = kind(x) == "cupy"
+    if on_gpu and find_spec("numba_cuda") is None:
         return "needs numba-cuda for CuPy arrays, which is not installed: pip install 'scratchnet[cuda12]' or '[cuda13]'"
     if x.dtype not in DTYPES:
         return f"computes in {' or '.join(map(str, DTYPES))}, not in {x.dtype}"
-    if (engine, cell_name) not in _table(x):
-        return f"has no kernel for the {cell_name} cell: {HOLES.get((engine, cell_name), 'not one of the library')}"
+    if (engine, cell_name) not in (cuda_kernels() if on_gpu else KERNELS):
+        holes = CUDA_HOLES if on_gpu else HOLES
+        return f"has no kernel for the {cell_name} cell: {holes.get((engine, cell_name), 'not one of the library')}"
+    return _does_not_fit(cell_name, x, H) if on_gpu and engine == "sequence" else None
+
+
+def _does_not_fit(cell_name: str, x: Array, H: int) -> str | None:
+    from scratchnet_kernels.launch import device
+    from scratchnet_kernels.sequence_cuda.resources import resources
+
+    if x.dtype != np.float32:
+        return f"computes in float32 on a GPU, not in {x.dtype}"
+    try:
+        resources(len(CELLS[cell_name].GATES), H, x.shape[1], device())
+    except ValueError as error:
+        return f"does not fit: {error}"
     return None
 
 
-def find(engine: str, cell_name: str, x: Array) -> Pair | None:
+def find(engine: str, cell_name: str, x: Array, H: int) -> Pair | None:
     """Forward and backward, with the cell's own signatures, that run it on x (T, N, D); None where ``missing`` says why."""
-    return None if missing(engine, cell_name, x) else _table(x)[engine, cell_name]
+    if missing(engine, cell_name, x, H):
+        return None
+    return (cuda_kernels() if kind(x) == "cupy" else KERNELS)[engine, cell_name]
+
+
+def find_together(engine: str, cell_name: str, x: Array) -> Pair | None:
+    """Both for several runs in one launch, each taking a list of calls; None for an engine that does one after another."""
+    if engine != "sequence":
+        return None
+    return sequence.together(cuda_loops()[cell_name])

@@ -5,15 +5,18 @@ Everything that a wrong launch would answer with garbage or a crash is checked h
 
 import os
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numba import cuda
+from numba import cuda, types
 
 from scratchnet.arrays import Array, kind
+from scratchnet_kernels.sequence_cuda.resources import Device, Resources
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 BLOCK = (32, 8)  # threads: x runs along the units, so that a warp reads 128 bytes in one piece; y along the sequences
+ALIGNED = None if SIMULATED else 16  # where shared memory begins, in bytes, so that it can be read 16 at a time
 
 
 def kernel(function: Callable[..., None]) -> Any:
@@ -22,6 +25,68 @@ def kernel(function: Callable[..., None]) -> Any:
     No ``fastmath``: it turns tanh into the hardware's approximation, which is off by 5e-4.
     """
     return cuda.jit(function)
+
+
+def device_function(function: Callable[..., Any]) -> Any:
+    """A function that kernels call, compiled into each of them."""
+    return cuda.jit(device=True)(function)
+
+
+class Persistent:
+    """A kernel that stays for a whole sequence, compiled when it is first launched, for float32.
+
+    Its arguments are two runs, each a tuple of so many float32 arrays and the lengths, then T, N and whether lengths count.
+    It is given bare addresses: a Numba array would pass shape and strides too, seven numbers for each.
+    """
+
+    def __init__(self, function: Callable[..., None], pointers: int, use: Resources) -> None:
+        self.function, self.pointers, self.use = function, pointers, use
+
+    @property
+    def signature(self) -> Any:
+        """For the compiler."""
+        run = types.Tuple((types.CPointer(types.float32),) * self.pointers + (types.CPointer(types.intp),))
+        return types.void(run, run, types.int32, types.int32, types.int32)
+
+    @cached_property
+    def compiled(self) -> Any:
+        """Compiled for the GPU at hand, and allowed the shared memory it needs."""
+        if SIMULATED:
+            return cuda.jit(self.function)
+        compiled = cuda.jit(self.signature, launch_bounds=self.use.threads)(self.function)
+        allow_shared(compiled, self.use.shared_bytes)
+        return compiled
+
+    def launch(self, blocks: int, runs: list[tuple[Array, ...]], lengths: list[Array | None], T: int, N: int) -> None:
+        """One launch: so many blocks for each of one or two runs, on CuPy's current stream."""
+        both = [(*map(_address, run), _address(run[0] if n is None else n)) for run, n in zip(runs, lengths)]
+        grid, ragged = (blocks, len(runs)), int(lengths[0] is not None)
+        self.compiled[grid, self.use.threads, _stream(), self.use.shared_bytes](both[0], both[-1], T, N, ragged)
+
+
+def allow_shared(compiled: Any, shared_bytes: int) -> None:
+    """A kernel gets more than 48 KB of shared memory only if the driver has been asked; Numba does not ask."""
+    from cuda.bindings import driver
+
+    (loaded,) = compiled.overloads.values()
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    handle = driver.CUkernel(int(loaded._codelibrary.get_cufunc().handle))
+    (status,) = driver.cuKernelSetAttribute(attribute, shared_bytes, handle, driver.CUdevice(cuda.get_current_device().id))
+    if status != driver.CUresult.CUDA_SUCCESS:
+        raise RuntimeError(f"the driver does not allow a kernel {shared_bytes} bytes of shared memory: {status.name}")
+
+
+def device() -> Device:
+    """The GPU at hand; in the simulator, one as large as an H200."""
+    if SIMULATED:
+        return Device(multiprocessors=132, shared_bytes=227 * 1024)
+    found = cuda.get_current_device()
+    return Device(found.MULTIPROCESSOR_COUNT, found.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+
+
+def _address(array: Array) -> Any:
+    """Where an array begins; in the simulator, the array as one row of numbers."""
+    return array.reshape(-1) if SIMULATED else array.data.ptr  # type: ignore[attr-defined]
 
 
 def require_launchable(**arrays: Array) -> None:

@@ -106,6 +106,22 @@ def step_backward(dh: Array, gates: Array, m_n: Array, h_prev: Array, da: Array,
     return dh_direct
 
 
+def before_loop(
+    x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, b_hn: Array, lengths: Any = None
+) -> tuple[Array, Cache]:
+    """What of the forward pass does not recur: a = x W_x + b (T, N, 3H), and the cache, which the loop fills.
+
+    Raises as ``forward`` does.
+    """
+    lengths = check_forward(x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b, "b_hn": b_hn}, param_shapes, lengths)
+    x = without_padding(x, lengths)
+    T, N, D = x.shape
+    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C"); h[0] = h0
+    a = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
+    a += b
+    return a, Cache(x, h, np.empty_like(a), np.empty_like(h[1:]), W_x, W_h, lengths)
+
+
 def forward(
     x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, b_hn: Array, lengths: Any = None, step: Any = step_forward
 ) -> tuple[Array, Cache]:
@@ -115,22 +131,17 @@ def forward(
     ``step``: what runs one time step; an engine puts its kernel here (``step_forward`` is the reference).
     Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
     """
-    lengths = check_forward(x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b, "b_hn": b_hn}, param_shapes, lengths)
-    x = without_padding(x, lengths)
-    T, N, _ = x.shape
-    H = h0.shape[1]
-    h = np.empty_like(x, shape=(T + 1, N, H)); h[0] = h0
-    m_n = np.empty_like(x, shape=(T, N, H))
-    a = x @ W_x + b  # nothing recurs in the input's part, so all time steps are one product
-    gates = np.empty_like(a)
-    for t in range(T):
+    a, cache = before_loop(x, h0, W_x, W_h, b, b_hn, lengths)
+    _, h, gates, m_n, _, _, lengths = cache
+    H = h.shape[2]
+    for t in range(len(a)):
         m = h[t] @ W_h
         m[:, 2 * H :] += b_hn
         step(a[t], m, h[t], gates[t], h[t + 1])
         m_n[t] = m[:, 2 * H :]
         if lengths is not None:
             hold(lengths <= t, t, h)
-    return read_only(h[1:]), Cache(x, h, gates, m_n, W_x, W_h, lengths)
+    return read_only(h[1:]), cache
 
 
 def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = step_backward) -> Grads:
@@ -140,9 +151,8 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = 
     Each gradient has its argument's shape.  Raises ValueError or TypeError where one that arrives has not.
     """
     check_backward(dy, cache.h, dh_last=dh_last)
-    x, h, gates, m_n, W_x, W_h, lengths = cache
-    T, N, D = x.shape
-    H = h.shape[2]
+    _, h, gates, m_n, _, W_h, lengths = cache
+    T = len(gates)
     da, dm = np.empty_like(gates), np.empty_like(gates)
     dh_next = np.zeros_like(h[0]) if dh_last is None else dh_last
     for t in reversed(range(T)):
@@ -153,10 +163,18 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = 
             pass_over(lengths <= t, da[t], (dh_prev, dh_next))
             pass_over(lengths <= t, dm[t])
         dh_next = dh_prev  # one step back: what left step t is what arrives at step t-1
+    return after_loop(cache, da, dm, dh_next)
+
+
+def after_loop(cache: Cache, da: Array, dm: Array, dh0: Array) -> Grads:
+    """What of the backward pass does not recur: with da and dm (T, N, 3H) known, every other gradient is a product or sum."""
+    x, h, _, _, W_x, _, _ = cache
+    T, N, D = x.shape
+    H = h.shape[2]
     da_flat, dm_flat = da.reshape(T * N, 3 * H), dm.reshape(T * N, 3 * H)
     return Grads(
-        dx=da @ W_x.T,  # undoes  a = x W_x + b
-        dh0=dh_next,
+        dx=(da_flat @ W_x.T).reshape(x.shape),  # undoes  a = x W_x + b
+        dh0=dh0,
         dW_x=x.reshape(T * N, D).T @ da_flat,  # a weight is used at every step by every sequence: the sum over both
         dW_h=h[:-1].reshape(T * N, H).T @ dm_flat,  # W_h met h', the *previous* hidden state
         db=da_flat.sum(axis=0),

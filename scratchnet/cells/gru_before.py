@@ -114,6 +114,22 @@ def step_backward(dh: Array, gates: Array, W_hn: Array, h_prev: Array, da: Array
     return dh_direct + dh_reset
 
 
+def before_loop(
+    x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, lengths: Any = None
+) -> tuple[Array, Cache]:
+    """What of the forward pass does not recur: a = x W_x + b (T, N, 3H), and the cache, which the loop fills.
+
+    Raises as ``forward`` does.
+    """
+    lengths = check_forward(x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
+    x = without_padding(x, lengths)
+    T, N, D = x.shape
+    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C"); h[0] = h0
+    a = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
+    a += b
+    return a, Cache(x, h, np.empty_like(a), np.empty_like(h[1:]), W_x, W_h, lengths)
+
+
 def forward(
     x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, lengths: Any = None, step: Any = step_forward
 ) -> tuple[Array, Cache]:
@@ -123,21 +139,16 @@ def forward(
     ``step``: what runs one time step; an engine puts its kernel here (``step_forward`` is the reference).
     Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
     """
-    lengths = check_forward(x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
-    x = without_padding(x, lengths)
-    T, N, _ = x.shape
-    H = h0.shape[1]
+    a, cache = before_loop(x, h0, W_x, W_h, b, lengths)
+    _, h, gates, s, _, _, lengths = cache
+    H = h.shape[2]
     W_hrz, W_hn = W_h[:, : 2 * H], W_h[:, 2 * H :]
-    h = np.empty_like(x, shape=(T + 1, N, H)); h[0] = h0
-    s = np.empty_like(x, shape=(T, N, H))
-    a = x @ W_x + b  # nothing recurs in this part of a, so all time steps are one product
-    gates = np.empty_like(a)
-    for t in range(T):
+    for t in range(len(a)):
         a[t, :, : 2 * H] += h[t] @ W_hrz
         step(a[t], h[t], W_hn, gates[t], s[t], h[t + 1])
         if lengths is not None:
             hold(lengths <= t, t, h)
-    return read_only(h[1:]), Cache(x, h, gates, s, W_x, W_h, lengths)
+    return read_only(h[1:]), cache
 
 
 def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = step_backward) -> Grads:
@@ -147,9 +158,8 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = 
     Each gradient has its argument's shape.  Raises ValueError or TypeError where one that arrives has not.
     """
     check_backward(dy, cache.h, dh_last=dh_last)
-    x, h, gates, s, W_x, W_h, lengths = cache
-    T, N, D = x.shape
-    H = h.shape[2]
+    _, h, gates, _, _, W_h, lengths = cache
+    T, H = len(gates), h.shape[2]
     W_hrz, W_hn = W_h[:, : 2 * H], W_h[:, 2 * H :]
     da = np.empty_like(gates)
     dh_next = np.zeros_like(h[0]) if dh_last is None else dh_last
@@ -160,9 +170,18 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = 
         if lengths is not None:
             pass_over(lengths <= t, da[t], (dh_prev, dh_next))
         dh_next = dh_prev  # one step back: what left step t is what arrives at step t-1
+    return after_loop(cache, da, dh_next)
+
+
+def after_loop(cache: Cache, da: Array, dh0: Array) -> Grads:
+    """What of the backward pass does not recur: with da (T, N, 3H) known, every other gradient is one product or sum."""
+    x, h, _, s, W_x, W_h, _ = cache
+    T, N, D = x.shape
+    H = h.shape[2]
     flat = da.reshape(T * N, 3 * H)  # a weight is used at every step by every sequence: its gradient sums over both
     h_prev, s_flat = h[:-1].reshape(T * N, H), s.reshape(T * N, H)
     dW_h = np.empty_like(W_h)
     dW_h[:, : 2 * H] = h_prev.T @ flat[:, : 2 * H]  # W_hr and W_hz met h', the *previous* hidden state
     dW_h[:, 2 * H :] = s_flat.T @ flat[:, 2 * H :]  # W_hn met s = r h'
-    return Grads(dx=da @ W_x.T, dh0=dh_next, dW_x=x.reshape(T * N, D).T @ flat, dW_h=dW_h, db=flat.sum(axis=0), da=da)
+    dx = (flat @ W_x.T).reshape(x.shape)
+    return Grads(dx=dx, dh0=dh0, dW_x=x.reshape(T * N, D).T @ flat, dW_h=dW_h, db=flat.sum(axis=0), da=da)

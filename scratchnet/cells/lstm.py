@@ -107,6 +107,23 @@ def step_backward(dh: Array, dc_next: Array, gates: Array, c_prev: Array, c: Arr
     return dc_prev
 
 
+def before_loop(
+    x: Array, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Any = None
+) -> tuple[Array, Cache]:
+    """What of the forward pass does not recur: a_x = x W_x + b (T, N, 4H), and the cache, which the loop fills.
+
+    Raises as ``forward`` does.
+    """
+    lengths = check_forward(x, {"h0": h0, "c0": c0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
+    x = without_padding(x, lengths)
+    T, N, D = x.shape
+    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C"); h[0] = h0
+    c = np.empty_like(h); c[0] = c0
+    a_x = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
+    a_x += b
+    return a_x, Cache(x, h, c, np.empty_like(a_x), W_x, W_h, lengths)
+
+
 def forward(
     x: Array, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Any = None, step: Any = step_forward
 ) -> tuple[Array, Cache]:
@@ -116,19 +133,14 @@ def forward(
     ``step``: what runs one time step; an engine puts its kernel here (``step_forward`` is the reference).
     Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
     """
-    lengths = check_forward(x, {"h0": h0, "c0": c0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
-    x = without_padding(x, lengths)
-    T, N, _ = x.shape
-    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1])); h[0] = h0
-    c = np.empty_like(h); c[0] = c0
-    a_x = x @ W_x + b  # nothing recurs in this part of a, so all time steps are one product
-    gates = np.empty_like(a_x)
-    for t in range(T):
+    a_x, cache = before_loop(x, h0, c0, W_x, W_h, b, lengths)
+    _, h, c, gates, _, _, lengths = cache
+    for t in range(len(a_x)):
         a = a_x[t] + h[t] @ W_h
         step(a, c[t], gates[t], c[t + 1], h[t + 1])
         if lengths is not None:
             hold(lengths <= t, t, h, c)
-    return read_only(h[1:]), Cache(x, h, c, gates, W_x, W_h, lengths)
+    return read_only(h[1:]), cache
 
 
 def backward(
@@ -140,8 +152,8 @@ def backward(
     Each gradient has its argument's shape.  Raises ValueError or TypeError where one that arrives has not.
     """
     check_backward(dy, cache.h, dh_last=dh_last, dc_last=dc_last)
-    x, h, c, gates, W_x, W_h, lengths = cache
-    T, N, D = x.shape
+    _, h, c, gates, _, W_h, lengths = cache
+    T = len(gates)
     da = np.empty_like(gates)
     dh_next = np.zeros_like(h[0]) if dh_last is None else dh_last
     dc_next = np.zeros_like(c[0]) if dc_last is None else dc_last
@@ -152,11 +164,18 @@ def backward(
         if lengths is not None:
             pass_over(lengths <= t, da[t], (dh_prev, dh_next), (dc_prev, dc_next))
         dh_next, dc_next = dh_prev, dc_prev  # one step back: what left step t is what arrives at step t-1
+    return after_loop(cache, da, dh_next, dc_next)
+
+
+def after_loop(cache: Cache, da: Array, dh0: Array, dc0: Array) -> Grads:
+    """What of the backward pass does not recur: with da (T, N, 4H) known, every other gradient is one product or sum."""
+    x, h, _, _, W_x, _, _ = cache
+    T, N, D = x.shape
     flat = da.reshape(T * N, -1)  # a weight is used at every step and by every sequence: its gradient is the sum over both
     return Grads(
-        dx=da @ W_x.T,  # undoes  a = x W_x + ...
-        dh0=dh_next,
-        dc0=dc_next,
+        dx=(flat @ W_x.T).reshape(x.shape),  # undoes  a = x W_x + ...
+        dh0=dh0,
+        dc0=dc0,
         dW_x=x.reshape(T * N, D).T @ flat,  # W_x met x
         dW_h=h[:-1].reshape(T * N, -1).T @ flat,  # W_h met h', the *previous* hidden state
         db=flat.sum(axis=0),

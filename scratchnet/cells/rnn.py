@@ -95,6 +95,24 @@ def step_backward(dh: Array, h: Array, da: Array, nonlinearity: str) -> None:
     da[...] = d_unit(dh, h)
 
 
+def before_loop(
+    x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, nonlinearity: str = "tanh", lengths: Any = None
+) -> tuple[Array, Cache]:
+    """What of the forward pass does not recur: a_x = x W_x + b (T, N, H), and the cache, which the loop fills.
+
+    Raises as ``forward`` does.
+    """
+    if nonlinearity not in UNIT:
+        raise ValueError(f"nonlinearity is {nonlinearity!r}: expected one of {', '.join(map(repr, UNIT))}")
+    lengths = check_forward(x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
+    x = without_padding(x, lengths)
+    T, N, D = x.shape
+    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C"); h[0] = h0
+    a_x = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
+    a_x += b
+    return a_x, Cache(x, h, W_x, W_h, nonlinearity, lengths)
+
+
 def forward(
     x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, nonlinearity: str = "tanh",
     lengths: Any = None, step: Any = step_forward,
@@ -105,19 +123,14 @@ def forward(
     state stays at its last value.  ``step``: what runs one time step; an engine puts its kernel here.
     Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
     """
-    if nonlinearity not in UNIT:
-        raise ValueError(f"nonlinearity is {nonlinearity!r}: expected one of {', '.join(map(repr, UNIT))}")
-    lengths = check_forward(x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
-    x = without_padding(x, lengths)
-    T, N, _ = x.shape
-    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1])); h[0] = h0
-    a_x = x @ W_x + b  # nothing recurs in this part of a, so all time steps are one product
-    for t in range(T):
+    a_x, cache = before_loop(x, h0, W_x, W_h, b, nonlinearity, lengths)
+    _, h, _, _, _, lengths = cache
+    for t in range(len(a_x)):
         a = a_x[t] + h[t] @ W_h
         step(a, h[t + 1], nonlinearity)
         if lengths is not None:
             hold(lengths <= t, t, h)
-    return read_only(h[1:]), Cache(x, h, W_x, W_h, nonlinearity, lengths)
+    return read_only(h[1:]), cache
 
 
 def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = step_backward) -> Grads:
@@ -127,8 +140,8 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = 
     Each gradient has its argument's shape.  Raises ValueError or TypeError where one that arrives has not.
     """
     check_backward(dy, cache.h, dh_last=dh_last)
-    x, h, W_x, W_h, nonlinearity, lengths = cache
-    T, N, D = x.shape
+    _, h, _, W_h, nonlinearity, lengths = cache
+    T = len(h) - 1
     da = np.empty_like(h[1:])
     dh_next = np.zeros_like(h[0]) if dh_last is None else dh_last
     for t in reversed(range(T)):
@@ -138,10 +151,17 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = 
         if lengths is not None:
             pass_over(lengths <= t, da[t], (dh_prev, dh_next))
         dh_next = dh_prev  # one step back: what left step t is what arrives at step t-1
+    return after_loop(cache, da, dh_next)
+
+
+def after_loop(cache: Cache, da: Array, dh0: Array) -> Grads:
+    """What of the backward pass does not recur: with da (T, N, H) known, every other gradient is one product or sum."""
+    x, h, W_x, _, _, _ = cache
+    T, N, D = x.shape
     flat = da.reshape(T * N, -1)  # a weight is used at every step by every sequence: its gradient sums over both
     return Grads(
-        dx=da @ W_x.T,  # undoes  a = x W_x + ...
-        dh0=dh_next,
+        dx=(flat @ W_x.T).reshape(x.shape),  # undoes  a = x W_x + ...
+        dh0=dh0,
         dW_x=x.reshape(T * N, D).T @ flat,  # W_x met x
         dW_h=h[:-1].reshape(T * N, -1).T @ flat,  # W_h met h', the *previous* hidden state
         db=flat.sum(axis=0),

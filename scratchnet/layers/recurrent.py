@@ -15,7 +15,7 @@ from scratchnet import init
 from scratchnet.arrays import Array, Lengths, as_lengths, require_floating, require_rng, require_same_dtype, require_shape
 from scratchnet.cells import CELLS
 from scratchnet.cells.padding import reverse, without_padding
-from scratchnet.fused import check_engine, choose
+from scratchnet.fused import Choice, check_engine, choose
 from scratchnet.layers.dropout import check_probability, keep_mask
 from scratchnet.layers.layer import Layer
 
@@ -26,7 +26,7 @@ class RecurrentCache(NamedTuple):
     """One forward pass of a recurrent layer."""
 
     runs: list[Any]  # the cell's own Cache of each run, in the order of Recurrent.runs
-    backwards: list[Any]  # and the engine's backward that reads it
+    engines: list[Choice]  # what ran each layer, and will run it backwards
     masks: list[Array | None]  # dropout behind each layer but the last
     lengths: Array | None  # (N,)
     state_last: State  # where each run ended; of a reversed run this is its state at the first step
@@ -149,18 +149,17 @@ class Recurrent(Layer):
         if self.batch_first:
             x = x.swapaxes(0, 1).copy()  # in the order of time, for the products over all steps
         caches: list[Any] = []
-        backwards, masks, last = [], [], []
+        engines, masks, last = [], [], []
         for layer in range(self.num_layers):
-            outputs = []
-            for direction in self.directions:
-                run = len(caches)
+            engines.append(choose(self.cell, x, self.hidden_size, self.engine))
+            calls = []
+            for run, direction in enumerate(self.directions, start=len(caches)):
                 x_run = reverse(x, lengths) if direction else x
-                chosen = choose(self.cell, x_run, self.engine)
-                params = self.run_params(layer, direction).values()
-                y, cache = chosen.forward(x_run, *(s[run] for s in state), *params, **self.options, lengths=checked)
+                calls.append((x_run, *(s[run] for s in state), *self.run_params(layer, direction).values()))
+            outputs = []
+            for direction, (y, cache) in zip(self.directions, engines[-1].forwards(calls, **self.options, lengths=checked)):
                 outputs.append(reverse(y, lengths) if direction else y)
                 caches.append(cache)
-                backwards.append(chosen.backward)
                 last.append([getattr(cache, name)[-1] for name in self.cell.STATES])
             y = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
             y = without_padding(y, lengths)
@@ -175,7 +174,7 @@ class Recurrent(Layer):
             y = np.concatenate([h[0] for h in last[-len(self.directions) :]], axis=1)
         elif self.batch_first:
             y = y.swapaxes(0, 1)
-        return y, RecurrentCache(caches, backwards, masks, lengths, state_last)
+        return y, RecurrentCache(caches, engines, masks, lengths, state_last)
 
     def backward(self, dy: Array, cache: RecurrentCache) -> Array:
         """dy, shaped as y, to dx, shaped as x; adds the parameters' gradients into ``grads``."""
@@ -203,13 +202,14 @@ class Recurrent(Layer):
         for layer in reversed(range(self.num_layers)):
             if cache.masks[layer] is not None:
                 dy_layer = dy_layer * cache.masks[layer]
-            both = []
+            calls = []
             for number, direction in enumerate(self.directions):
                 run = layer * len(self.directions) + number
                 dy_run = dy_layer[:, :, number * self.hidden_size : (number + 1) * self.hidden_size]
                 dy_run = reverse(dy_run, cache.lengths) if direction else dy_run
-                arriving = tuple(d[run] for d in d_last)
-                both.append(RunBackward(dy_run, arriving, cache.backwards[run](dy_run, cache.runs[run], *arriving)))
+                calls.append((dy_run, cache.runs[run], *(d[run] for d in d_last)))
+            grads = cache.engines[layer].backwards(calls)
+            both = [RunBackward(dy_run, tuple(d), found) for (dy_run, _, *d), found in zip(calls, grads)]
             results = both + results
             dy_layer = self._input_gradient(both, cache.lengths)
         return results

@@ -13,6 +13,7 @@ import numpy as np
 from scratchnet.arrays import Array, is_array
 from scratchnet.cells.padding import without_padding
 from scratchnet.convert.torch import from_torch, is_torch, to_numpy
+from scratchnet.fused import Choice
 from scratchnet.layers import Layer, Recurrent, Sequential
 from scratchnet.losses import LOSSES
 from scratchnet.tracing.run import RunTrace, arriving_gradients
@@ -70,7 +71,8 @@ def trace(
     runs = {}
     for prefix, layer, layer_cache, layer_dy in found:
         if backward is not None:
-            layer_cache = layer_cache._replace(backwards=[backward] * len(layer.runs))
+            planted = Choice("planted", layer.cell.forward, backward, "the trace was given it")
+            layer_cache = layer_cache._replace(engines=[planted] * layer.num_layers)
         results = [None] * len(layer.runs) if layer_dy is None else layer.backward_runs(layer_dy, layer_cache)
         for (depth, direction), run_cache, result in zip(layer.runs, layer_cache.runs, results):
             name = f"{prefix}l{depth}{direction}"
