@@ -10,6 +10,9 @@ Three ways, and what each keeps:
 number to plot.  Norms are Euclidean.  One that is NaN or infinite raises FloatingPointError with the name of the first tensor
 in which it stands, and no gradient is touched: NaN times a factor is still NaN, and infinity would become NaN.
 
+``engine="step"`` measures the norms with a fused kernel, one pass over each tensor, on a GPU one launch for all of them;
+"array" and, for now, "auto" with array operations.  It needs Numba, and tensors that are contiguous.
+
 Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1 (the global
 norm); by value: Mikolov 2012.
 """
@@ -21,54 +24,56 @@ from typing import Any, TypeVar
 import numpy as np
 
 from scratchnet.arrays import Array, kind, require_floating, to_host
+from scratchnet.fused import updates
 
 Name = TypeVar("Name")
 
 EPS = 1e-6  # PyTorch's: what was clipped ends a little under max_norm, and the numbers are the same as there
+TINY = 1e-290  # a float64 sum of squares below it may have lost some that vanished, one above it none that counts
 
 
-def global_norm(grads: Mapping[str, Array]) -> float:
+def global_norm(grads: Mapping[str, Array], engine: str = "auto") -> float:
     """Norm of all gradients together, sqrt(sum of all squares); changes nothing.  0.0 for an empty dict.
 
     Raises FloatingPointError, naming the tensor, where it is NaN or infinite.
     """
-    return together(each_norm(grads))
+    return together(each_norm(grads, engine))
 
 
-def clip_global_norm(grads: Mapping[str, Array], max_norm: float) -> float:
+def clip_global_norm(grads: Mapping[str, Array], max_norm: float, engine: str = "auto") -> float:
     """Scale all gradients by one factor, min(1, max_norm / norm of all together); returns that norm, as it was before.
 
     Keeps the direction of the whole gradient: a shorter step the same way.  ``torch.nn.utils.clip_grad_norm_``.
     Raises ValueError unless max_norm > 0, FloatingPointError where the norm is NaN or infinite.
     """
     require_positive("max_norm", max_norm)
-    norm = global_norm(grads)
+    norm = global_norm(grads, engine)
     for g in grads.values():
         scale(g, norm, max_norm)
     return norm
 
 
-def clip_each_norm(grads: Mapping[str, Array], max_norm: float) -> dict[str, float]:
+def clip_each_norm(grads: Mapping[str, Array], max_norm: float, engine: str = "auto") -> dict[str, float]:
     """Scale each gradient by its own min(1, max_norm / its norm); returns the norm of each, as it was before.
 
     Keeps the direction of each tensor, but shortens some and not others, so the whole gradient turns.
     Raises ValueError unless max_norm > 0, FloatingPointError where a norm is NaN or infinite.
     """
     require_positive("max_norm", max_norm)
-    norms = each_norm(grads)
+    norms = each_norm(grads, engine)
     for name, g in grads.items():
         scale(g, norms[name], max_norm)
     return norms
 
 
-def clip_value(grads: Mapping[str, Array], limit: float) -> float:
+def clip_value(grads: Mapping[str, Array], limit: float, engine: str = "auto") -> float:
     """Cut every element off at -limit and +limit; returns the norm of all gradients together, as it was before.
 
     Keeps no direction: the large elements shrink, the small ones stay.  ``torch.nn.utils.clip_grad_value_``.
     Raises ValueError unless limit > 0, FloatingPointError where the norm is NaN or infinite.
     """
     require_positive("limit", limit)
-    norm = global_norm(grads)
+    norm = global_norm(grads, engine)
     for g in grads.values():
         np.clip(g, -float(limit), float(limit), out=g)
     return norm
@@ -77,7 +82,7 @@ def clip_value(grads: Mapping[str, Array], limit: float) -> float:
 CLIPS: dict[str, Callable[..., Any]] = {"global": clip_global_norm, "each": clip_each_norm, "value": clip_value}
 
 
-def each_norm(grads: Mapping[str, Array]) -> dict[str, float]:
+def each_norm(grads: Mapping[str, Array], engine: str = "auto") -> dict[str, float]:
     """Norm of each gradient; FloatingPointError for the first one that is NaN or infinite."""
     first = next(iter(grads), "")
     for name, g in grads.items():
@@ -85,7 +90,7 @@ def each_norm(grads: Mapping[str, Array]) -> dict[str, float]:
         if kind(g) != kind(grads[first]):
             ours, other = kind(g), kind(grads[first])
             raise TypeError(f"the gradient of {name} is an array of {ours} but that of {first} is one of {other}")
-    norms = norms_of(grads)
+    norms = norms_of(grads, engine)
     for name, g in grads.items():
         if not math.isfinite(norms[name]):
             bad = int(np.sum(~np.isfinite(g)))
@@ -94,12 +99,19 @@ def each_norm(grads: Mapping[str, Array]) -> dict[str, float]:
     return norms
 
 
-def norms_of(arrays: Mapping[Name, Array]) -> dict[Name, float]:
+def norms_of(arrays: Mapping[Name, Array], engine: str = "auto") -> dict[Name, float]:
     """Norm of each array, NaN and infinity among them.
 
     On a device all norms are computed first and come to the host together, in one transfer: a float() for each would wait for
     the device as often.
     """
+    kernels = updates(arrays, engine)
+    if kernels is not None:
+        squares = kernels.squares(arrays)
+        norms = {name: math.sqrt(s) for name, s in squares.items()}
+        # The squares of float32 neither overflow nor vanish in float64; those of float64 may, and are then scaled after all.
+        again = {n: arrays[n] for n, s in squares.items() if arrays[n].dtype == np.float64 and not TINY <= s < math.inf}
+        return norms | norms_of(again, "array")
     filled = {name: norm_beside(a) for name, a in arrays.items() if a.size}
     norms = dict.fromkeys(arrays, 0.0)
     if filled:

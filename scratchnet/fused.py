@@ -66,8 +66,8 @@ def kernels() -> Any:
         raise
 
 
-def choose(cell: Cell, x: Array, H: int, engine: str = "auto") -> Choice:
-    """The engine that runs ``cell`` with H units on x (T, N, D).
+def choose(cell: Cell, x: Array, H: int, engine: str = "auto", threads: int | None = None) -> Choice:
+    """The engine that runs ``cell`` with H units on x (T, N, D), on at most so many threads of the processor.
 
     On a GPU ``sequence`` computes in float32 and keeps W_h in one multiprocessor: for float64, or where W_h does not fit, it
     is ``step`` that runs, and ``why`` says so.  Raises RuntimeError where the engine asked for is not installed or has no
@@ -86,9 +86,9 @@ def choose(cell: Cell, x: Array, H: int, engine: str = "auto") -> Choice:
         engine, instead = "step", f", in place of 'sequence', which {reason}"
     elif reason:
         raise RuntimeError(f"engine {engine!r} {reason}; use 'auto' or 'array'")
-    forward, backward = package.find(engine, name, x, H)
+    forward, backward = package.find(engine, name, x, H, threads)
     why = f"fused kernels of scratchnet_kernels for the {name} cell{instead}"
-    return Choice(engine, forward, backward, why, package.find_together(engine, name, x))
+    return Choice(engine, forward, backward, why, package.find_together(engine, name, x, threads))
 
 
 def explain(layer: Any, x: Array) -> str:
@@ -121,8 +121,8 @@ UPDATE_ENGINES = ("auto", "array", "step")
 def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> Any:
     """The module with the fused kernels ``adam`` and ``squares`` for such arrays, or None for array operations.
 
-    ``auto`` is None for now: on a CPU the loops are many times faster and give the same update to the last bit, but Numba
-    takes two seconds to load and to compile them, which few lessons would win back; on a GPU they have not been measured.
+    ``auto`` is None for now.  On a CPU the loops are faster from some thousand elements on, and the update is the same to the
+    last bit, but Numba takes one or two seconds to load and compile; on a GPU nothing has been measured.
     Raises ValueError for an unknown engine, RuntimeError where ``step`` is not installed or has no kernels for these arrays.
     """
     if engine not in UPDATE_ENGINES:

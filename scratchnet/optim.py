@@ -11,6 +11,10 @@ two are the same; for Adam they are not, because Adam divides the coupled term b
 what moves least.  Source: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization.
 
 Numbers equal those of ``torch.optim``.
+
+A rule written with arrays passes over memory once for each of its operations.  ``Adam(engine="step")`` does all of them in
+one pass, in a Numba loop or, for CuPy arrays, in one CUDA launch for all parameters together; ``kernels/README.md`` has the
+times.  The engine is where a step runs, no part of its state: a ``state_dict`` is the same whichever it was.
 """
 
 import copy
@@ -21,6 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchnet.arrays import Array, is_array, moved, require_same_dtype, require_shape
+from scratchnet.fused import UPDATE_ENGINES, updates
 
 
 class Optimizer:
@@ -52,22 +57,30 @@ class Optimizer:
         """
         self.check_options()
         self.check_arrays(params, grads)
-        lr, wd = float(self.lr), float(self.weight_decay)
+        counts = {name: self.updates.get(name, 0) + 1 for name in params}
+        state = {
+            # Zeros at first sight, and moved to p where it was loaded from elsewhere.
+            quantity: {name: moved(known[name], p) if name in known else np.zeros_like(p) for name, p in params.items()}
+            for quantity, known in self.state.items()
+        }
+        self.update_all(params, grads, counts, state)
         self.t += 1
+        self.updates.update(counts)
+        for quantity, arrays in state.items():
+            self.state[quantity].update(arrays)
+
+    def update_all(
+        self, params: Mapping[str, Array], grads: Mapping[str, Array], counts: Mapping[str, int], state: dict[str, Any]
+    ) -> None:
+        """Weight decay and the rule, for one parameter after the other; ``counts`` are the t of ``update``."""
+        lr, wd = float(self.lr), float(self.weight_decay)
         for name, p in params.items():
             g = grads[name]
             if wd and self.decoupled:
                 p *= 1 - lr * wd  # p <- (1 - lr wd) p
             elif wd:
                 g = g + wd * p  # g <- g + wd p, in a new array: the gradient belongs to the caller
-            self.updates[name] = self.updates.get(name, 0) + 1
-            self.update(p, g, self.updates[name], self.state_of(name, p))
-
-    def state_of(self, name: str, p: Array) -> dict[str, Array]:
-        """The state of one parameter by quantity: zeros at first sight, and moved to p where it was loaded from elsewhere."""
-        for arrays in self.state.values():
-            arrays[name] = moved(arrays[name], p) if name in arrays else np.zeros_like(p)
-        return {quantity: arrays[name] for quantity, arrays in self.state.items()}
+            self.update(p, g, counts[name], {quantity: arrays[name] for quantity, arrays in state.items()})
 
     def check_options(self) -> None:
         """ValueError for an option out of range, with the range."""
@@ -208,6 +221,8 @@ class Adam(Optimizer):
         p <- p - lr  m / (1 - beta1^t)  /  (sqrt(v / (1 - beta2^t)) + eps)
 
     t counts this parameter's updates from 1: after t of them the weights in m add up to 1 - beta1^t only.
+    ``engine``: "array", the rule as it stands in ``update``; "step", the same in one pass, for which Numba must be installed
+    and arrays be contiguous; "auto", for now "array".
     Raises ValueError for an option out of range: lr >= 0, 0 <= beta < 1 (both), eps > 0, weight_decay >= 0.
     Source: Kingma and Ba 2015, algorithm 1.
     """
@@ -222,10 +237,12 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         decoupled: bool = False,
+        engine: str = "auto",
     ) -> None:
         super().__init__(lr, weight_decay, decoupled)
         self.beta1, self.beta2 = betas
         self.eps = eps
+        self.engine = engine
         self.check_options()
 
     def check_options(self) -> None:
@@ -233,6 +250,17 @@ class Adam(Optimizer):
         require("beta1", self.beta1, 0 <= self.beta1 < 1, "at least 0 and less than 1")
         require("beta2", self.beta2, 0 <= self.beta2 < 1, "at least 0 and less than 1")
         require("eps", self.eps, 0 < self.eps < math.inf, "a positive number")
+        require("engine", self.engine, self.engine in UPDATE_ENGINES, f"one of {', '.join(UPDATE_ENGINES)}")
+
+    def update_all(
+        self, params: Mapping[str, Array], grads: Mapping[str, Array], counts: Mapping[str, int], state: dict[str, Any]
+    ) -> None:
+        kernels = updates(params, self.engine)
+        if kernels is None:
+            super().update_all(params, grads, counts, state)
+            return
+        options = {option: kind(getattr(self, option)) for option, kind in self.OPTIONS.items()}
+        kernels.adam(params, grads, state["m"], state["v"], counts, **options)
 
     def update(self, p: Array, g: Array, t: int, state: dict[str, Array]) -> None:
         lr, beta1, beta2, eps = float(self.lr), float(self.beta1), float(self.beta2), float(self.eps)
@@ -259,14 +287,15 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
         decoupled: bool = True,
+        engine: str = "auto",
     ) -> None:
-        super().__init__(lr, betas, eps, weight_decay, decoupled)
+        super().__init__(lr, betas, eps, weight_decay, decoupled, engine)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
 
 
-def require(name: str, value: float, holds: bool, expected: str) -> None:
+def require(name: str, value: float | str, holds: bool, expected: str) -> None:
     """ValueError, with the value and what was expected, unless the condition holds."""
     if not holds:
         raise ValueError(f"{name} is {value}: expected {expected}")

@@ -1,6 +1,7 @@
 """Run by test_cuda.py in a process of its own: every CUDA kernel compiled to PTX, without a GPU, and assembled by ptxas.
 
-Prints a line of JSON for each kernel, type and architecture: whether .f64 stands in it, registers, stack, spills.
+Prints a line of JSON for each kernel, type that it computes in, and architecture: whether .f64 stands in it, registers,
+stack, spills.
 """
 
 import json
@@ -11,9 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from numba import cuda, float32, float64
+from numba import cuda, float32, float64, int64, types
 from numba.cuda import dispatcher
 from scratchnet_kernels import step_cuda
+from scratchnet_kernels.update_cpu import Rates
+from scratchnet_kernels.update_cuda.norm import squares_kernel
+from scratchnet_kernels.update_cuda.update import adam_kernel
 
 ARCHITECTURES = ((7, 5), (8, 0), (9, 0))
 
@@ -28,13 +32,18 @@ dispatcher.get_current_device = lambda: _SomeGpu
 
 
 def kernels():
-    """(name, kernel) of all that is launched."""
+    """(name, type it computes in, kernel, types of its arguments) of all that is launched."""
     for cell, module in step_cuda.STEPS.items():
         found = {name: value for name, value in vars(module).items() if hasattr(value, "py_func")}
         for table in ("FORWARD", "BACKWARD"):
             found |= {f"{table}[{key}]": value for key, value in getattr(module, table, {}).items()}
         for name, value in found.items():
-            yield f"{cell}.{name}", value
+            for real in (float32, float64):
+                yield f"{cell}.{name}", real, value, (real[:, ::1],) * value.py_func.__code__.co_argcount
+    for real in (float32, float64):
+        yield "adam_kernel", real, adam_kernel, (int64[:, ::1], types.NamedUniTuple(real, len(Rates._fields), Rates))
+        # The one exception to float32 in float32: squares of either type are added in float64, for the reasons in norm.py.
+        yield f"squares_kernel of {real}", float64, squares_kernel, (int64[:, ::1], real, float64[::1])
 
 
 def find_ptxas():
@@ -61,14 +70,12 @@ def assembled(ptx, cc, ptxas, name):
 
 def main():
     ptxas = find_ptxas()
-    for name, compiled in kernels():
-        count = compiled.py_func.__code__.co_argcount
-        for real in (float32, float64):
-            for cc in ARCHITECTURES:
-                ptx, _ = cuda.compile_ptx(compiled.py_func, (real[:, ::1],) * count, cc=cc)
-                row = {"kernel": name, "type": str(real), "cc": cc, "f64": ".f64" in ptx}
-                row |= assembled(ptx, cc, ptxas, name) if ptxas else {}
-                print(json.dumps(row), flush=True)
+    for name, real, compiled, arguments in kernels():
+        for cc in ARCHITECTURES:
+            ptx, _ = cuda.compile_ptx(compiled.py_func, arguments, cc=cc)
+            row = {"kernel": name, "type": str(real), "cc": cc, "f64": ".f64" in ptx}
+            row |= assembled(ptx, cc, ptxas, name) if ptxas else {}
+            print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
