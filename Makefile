@@ -37,9 +37,11 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/cells.py
 
-# On a machine with a GPU and its packages: nothing is installed, nothing is fetched.
+# On a machine with a GPU and its packages: nothing is installed, nothing is fetched.  The benchmark checks all that it times,
+# so it also runs after a test has failed; then make fails at the end.
 gpu:
-	PYTHONPATH=.:kernels $(PYTHON) -m pytest -m gpu -rs
+	PYTHONPATH=.:kernels $(PYTHON) -m pytest -m gpu -rs; tests=$$?; \
+	PYTHONPATH=.:kernels $(PYTHON) benchmarks/gpu.py && exit $$tests
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
