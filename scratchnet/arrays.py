@@ -68,7 +68,7 @@ def moved(array: Array, where: Any) -> Array:
 
 def kind(x: Array) -> str:
     """Whose array it is: "numpy", "cupy"."""
-    return type(x).__module__.partition(".")[0]
+    return "numpy" if isinstance(x, np.ndarray) else type(x).__module__.partition(".")[0]
 
 
 def require_same_dtype(arrays: Mapping[str, Array]) -> None:

@@ -222,12 +222,6 @@ def test_other_arrays_have_no_kernel():
         fused.choose(lstm, NotNumPy(), 1, "step")
 
 
-def test_no_kernel_for_the_engine(rng):
-    layer = LSTM(2, 3, rng=rng, engine="sequence")
-    with pytest.raises(RuntimeError, match=r"'sequence' has no kernel for the lstm cell: .*; use 'auto' or 'array'"):
-        layer.forward(np.zeros((2, 1, 2)))
-
-
 def test_no_kernel_for_a_cell_of_your_own():
     with pytest.raises(RuntimeError, match="'step' has no kernel for the 'mine' cell: not one of the library"):
         fused.choose("mine", np.zeros((1, 1, 1)), 1, "step")

@@ -15,7 +15,7 @@ from numba.extending import register_jitable
 from scratchnet.arrays import Array, is_array, kind
 from scratchnet.cells import CELLS
 from scratchnet.elementwise import ELEMENTWISE
-from scratchnet_kernels import sequence, step_cpu
+from scratchnet_kernels import sequence, sequence_cpu, step_cpu
 
 for function in ELEMENTWISE:  # all of them: CELLS, imported above, has loaded every cell's file
     register_jitable(function)
@@ -26,9 +26,10 @@ Table = dict[tuple[str, str], Pair]
 # What exists for NumPy arrays: (engine, cell) -> forward and backward with the cell's own signatures.  For CuPy arrays it
 # is ``cuda_kernels()``, which imports Numba's CUDA part when it is first needed.
 KERNELS: Table = {("step", cell): pair for cell, pair in step_cpu.PAIRS.items()}
+KERNELS |= {("sequence", cell): sequence.pair(loops) for cell, loops in sequence_cpu.LOOPS.items()}
 
 # What does not, and why.  Every engine and every cell stand in one of the two tables.
-HOLES: dict[tuple[str, str], str] = {("sequence", cell): "not written yet" for cell in CELLS}
+HOLES: dict[tuple[str, str], str] = {}
 CUDA_HOLES: dict[tuple[str, str], str] = {
     ("sequence", "gru_before"): "its step has two products, one waiting for the other, and W_h would have to be read in both"
 }
@@ -79,15 +80,24 @@ def _does_not_fit(cell_name: str, x: Array, H: int) -> str | None:
     return None
 
 
-def find(engine: str, cell_name: str, x: Array, H: int) -> Pair | None:
-    """Forward and backward, with the cell's own signatures, that run it on x (T, N, D); None where ``missing`` says why."""
+def find(engine: str, cell_name: str, x: Array, H: int, threads: int | None = None) -> Pair | None:
+    """Forward and backward, with the cell's own signatures, that run it on x (T, N, D); None where ``missing`` says why.
+
+    ``threads``: the most that ``sequence`` uses of the processor's, all that the process may if None.
+    """
     if missing(engine, cell_name, x, H):
         return None
+    if engine == "sequence":
+        return sequence.pair(_loops(cell_name, x), threads)
     return (cuda_kernels() if kind(x) == "cupy" else KERNELS)[engine, cell_name]
 
 
-def find_together(engine: str, cell_name: str, x: Array) -> Pair | None:
-    """Both for several runs in one launch, each taking a list of calls; None for an engine that does one after another."""
+def find_together(engine: str, cell_name: str, x: Array, threads: int | None = None) -> Pair | None:
+    """Both for several runs at once, each taking a list of calls; None for an engine that does one after another."""
     if engine != "sequence":
         return None
-    return sequence.together(cuda_loops()[cell_name])
+    return sequence.together(_loops(cell_name, x), threads)
+
+
+def _loops(cell_name: str, x: Array) -> sequence.Loops:
+    return (cuda_loops() if kind(x) == "cupy" else sequence_cpu.LOOPS)[cell_name]

@@ -1,9 +1,17 @@
-"""How this package compiles a loop for the CPU: one decorator, so that the choices stand in one place."""
+"""How this package compiles loops for the CPU: three decorators, so that the choices stand in one place."""
 
+import hashlib
+import sys
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit
+from numba.core.caching import FunctionCache
+from numba.core.compiler import Compiler
+
+import scratchnet
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -13,9 +21,63 @@ def compiled(loop: F) -> F:
 
     No ``fastmath``: it reorders sums and forgets NaN, and the array engine would no longer be an oracle.
     ``error_model="numpy"``: 1 / 0 is inf, as in an array, and no test for it stands in the loop.
-    No ``cache=True``: Numba asks only whether the *loop's* file has changed.  The math it calls stands in the cell's file;
-    whoever edited that would go on running the old machine code, and nothing would say so.  A second per process is cheaper.
+    Nothing is kept on disk: these loops are there to be read and changed, and compile in a second.
 
     With NUMBA_DISABLE_JIT=1 in the environment the loop stays the Python function it is, and a debugger can enter it.
     """
     return cast(F, njit(error_model="numpy")(loop))
+
+
+def vector_loop(loop: F) -> F:
+    """Compile an elementwise loop to vector instructions.  No two of its arrays may overlap: the compiler relies on it.
+
+    ``contract`` allows a multiplication and an addition to become one instruction, rounded once; nothing is reordered, and
+    NaN and infinity are what they are.
+    """
+    options = {"error_model": "numpy", "nogil": True, "fastmath": {"contract"}, "pipeline_class": _NoOverlap}
+    return cast(F, _kept(njit(**options)(loop)))
+
+
+def time_loop(loop: F) -> F:
+    """Compile a loop over time, which calls BLAS and vector loops, and lets other threads run beside it."""
+    return cast(F, _kept(njit(error_model="numpy", nogil=True)(loop)))
+
+
+class _NoOverlap(Compiler):  # type: ignore[misc]
+    """Tells LLVM that arrays do not overlap, as Numba itself does for what it makes of a ``prange``."""
+
+    def define_pipelines(self) -> Any:
+        self.state.flags.noalias = True
+        return super().define_pipelines()
+
+
+class _Kept(FunctionCache):  # type: ignore[misc]
+    """Machine code kept on disk, until any file changes that it is made of.
+
+    Numba itself asks only whether the *loop's* file has changed.  The math it calls stands in the cell's file; whoever edited
+    that would go on running the old code, and nothing would say so.
+    """
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return (*super()._index_key(sig, codegen), sources())
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = super().load_overload(sig, target_context)
+        if found is None:
+            name = f"{self._py_func.__module__.partition('.')[2]}.{self._py_func.__name__}"
+            print(f"scratchnet: compiling {name}, and keeping it for the next time", file=sys.stderr, flush=True)
+        return found
+
+
+def _kept(loop: Any) -> Any:
+    if hasattr(loop, "py_func"):  # with NUMBA_DISABLE_JIT=1 it is the Python function
+        loop._cache = _Kept(loop.py_func)
+    return loop
+
+
+@cache
+def sources() -> str:
+    """A number for the text of every file that compiled code is made of."""
+    library, package = Path(scratchnet.__file__).parent, Path(__file__).parent
+    files = [library / "elementwise.py", *sorted((library / "cells").glob("*.py")), *sorted(package.rglob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

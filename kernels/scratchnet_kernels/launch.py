@@ -86,7 +86,7 @@ def device() -> Device:
 
 def _address(array: Array) -> Any:
     """Where an array begins; in the simulator, the array as one row of numbers."""
-    return array.reshape(-1) if SIMULATED else array.data.ptr  # type: ignore[attr-defined]
+    return array.reshape(-1) if SIMULATED else array.data.ptr
 
 
 def require_launchable(**arrays: Array) -> None:

@@ -5,6 +5,7 @@ loop is given both and does them side by side.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +13,10 @@ import numpy as np
 
 from scratchnet.arrays import Array, read_only
 from scratchnet.cells.checks import check_backward
+
+
+def _unchanged(array: Any) -> Any:
+    return array
 
 
 class ForwardRun(NamedTuple):
@@ -32,22 +37,34 @@ class BackwardRun(NamedTuple):
 
 
 class Loops(NamedTuple):
-    """One cell's loops over time, each for a list of runs of one shape."""
+    """One cell's loops over time, each for a list of runs of one shape, and what else an engine does its own way."""
 
     cell: Any
     forward: Callable[[Sequence[ForwardRun]], None]
     backward: Callable[[Sequence[BackwardRun]], None]
     parts: int = 1  # arrays of gradients of pre-activations that ``after_loop`` takes: da, and for the GRU dm
+    split: Callable[[Any], Any] = _unchanged  # an array whose products with others the engine does its own way
+    plain: Callable[[Any], Any] = _unchanged  # and back
+    session: Callable[[int | None], AbstractContextManager[Any]] = nullcontext  # around all of it; takes the threads
 
 
-def forwards(loops: Loops, calls: Sequence[tuple[Array, ...]], **options: Any) -> list[tuple[Array, Any]]:
+def forwards(
+    loops: Loops, calls: Sequence[tuple[Array, ...]], threads: int | None = None, **options: Any
+) -> list[tuple[Array, Any]]:
     """The cell's ``forward`` for each tuple of arguments; all calls have the same shapes."""
-    prepared = [loops.cell.before_loop(*call, **options) for call in calls]
-    loops.forward([ForwardRun(a, cache, call) for (a, cache), call in zip(prepared, calls)])
-    return [(read_only(cache.h[1:]), cache) for _, cache in prepared]
+    runs = []
+    W_x = 1 + len(loops.cell.STATES)  # its place: x and the states come before it
+    with loops.session(threads):
+        for call in calls:
+            x, states, params = loops.split(call[0]), call[1:W_x], (loops.split(call[W_x]), *call[W_x + 1 :])
+            a, cache = loops.cell.before_loop(x, *states, *params, **options)
+            cache = type(cache)(*map(loops.plain, cache))
+            runs.append(ForwardRun(loops.plain(a), cache, call))
+        loops.forward(runs)
+    return [(read_only(run.cache.h[1:]), run.cache) for run in runs]
 
 
-def backwards(loops: Loops, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+def backwards(loops: Loops, calls: Sequence[tuple[Any, ...]], threads: int | None = None) -> list[Any]:
     """The cell's ``backward`` for each (dy, cache, gradients of the final states); all calls have the same shapes."""
     runs = []
     for dy, cache, *d_last in calls:
@@ -55,30 +72,33 @@ def backwards(loops: Loops, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         check_backward(dy, cache.h, **{f"d{name}_last": d for name, d in given.items()})
         d_states = tuple(np.zeros_like(cache.h[0]) if d is None else d.copy(order="C") for d in given.values())
         like = cache.h[1:] if len(loops.cell.GATES) == 1 else cache.gates
-        runs.append(BackwardRun(dy, cache, d_states, tuple(np.empty_like(like) for _ in range(loops.parts))))
-    loops.backward(runs)
-    return [loops.cell.after_loop(run.cache, *run.da, *run.d_states) for run in runs]
+        da = tuple(loops.plain(np.empty_like(loops.split(like))) for _ in range(loops.parts))
+        runs.append(BackwardRun(dy, cache, d_states, da))
+    with loops.session(threads):
+        loops.backward(runs)
+        found = [loops.cell.after_loop(run.cache, *map(loops.split, run.da), *run.d_states) for run in runs]
+    return [type(grads)(*map(loops.plain, grads)) for grads in found]
 
 
-def pair(loops: Loops) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Forward and backward of one run, with the cell's own signatures."""
+def pair(loops: Loops, threads: int | None = None) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Forward and backward of one run, with the cell's own signatures, on at most so many threads."""
 
     def forward(*args: Array, **options: Any) -> tuple[Array, Any]:
-        return forwards(loops, [_positional(loops.cell, args, options)], **options)[0]
+        return forwards(loops, [_positional(loops.cell, args, options)], threads, **options)[0]
 
     def backward(dy: Array, cache: Any, *d_last: Array | None, **named: Array | None) -> Any:
         states = [f"d{name}_last" for name in loops.cell.STATES]
         last = dict(zip(states, d_last)) | named
         if unknown := set(last) - set(states):
             raise TypeError(f"backward takes {', '.join(states)}, not {', '.join(sorted(unknown))}")
-        return backwards(loops, [(dy, cache, *map(last.get, states))])[0]
+        return backwards(loops, [(dy, cache, *map(last.get, states))], threads)[0]
 
     return forward, backward
 
 
-def together(loops: Loops) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Both, for several runs at once."""
-    return partial(forwards, loops), partial(backwards, loops)
+def together(loops: Loops, threads: int | None = None) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Both, for several runs at once, on at most so many threads."""
+    return partial(forwards, loops, threads=threads), partial(backwards, loops, threads=threads)
 
 
 def _positional(cell: Any, args: tuple[Array, ...], options: dict[str, Any]) -> tuple[Array, ...]:

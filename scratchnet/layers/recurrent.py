@@ -48,7 +48,8 @@ class Recurrent(Layer):
     ``dropout`` acts between layers, while training, and draws from ``rng``, as the initial weights do.  With
     ``return_sequences=False`` the output is the last layer's final h only, (N, directions * H), of a reversed run that at the
     first step, as a many-to-one model needs it.  ``batch_first`` turns x and y around and never the state, as in PyTorch.
-    ``engine``: what runs the cell, see ``scratchnet.fused``.  ``dtype``: float64 or float32.  ``options``: the cell's own.
+    ``engine``: what runs the cell, see ``scratchnet.fused``; ``threads``: the most that engine ``sequence`` may use of the
+    processor's, all that the process may if None.  ``dtype``: float64 or float32.  ``options``: the cell's own.
 
     Raises ValueError for a size below 1, a probability outside [0, 1), an unknown cell, engine or option.
     """
@@ -56,7 +57,8 @@ class Recurrent(Layer):
     def __init__(
         self, cell: str, input_size: int, hidden_size: int, *, rng: np.random.Generator, num_layers: int = 1,
         bidirectional: bool = False, dropout: float = 0.0, batch_first: bool = False, return_sequences: bool = True,
-        forget_bias: float = 1.0, engine: str = "auto", dtype: Any = np.float64, options: Mapping[str, str] | None = None,
+        forget_bias: float = 1.0, engine: str = "auto", threads: int | None = None, dtype: Any = np.float64,
+        options: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         for what, count in {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}.items():
@@ -69,6 +71,7 @@ class Recurrent(Layer):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bidirectional, self.batch_first, self.return_sequences = bidirectional, batch_first, return_sequences
         self.dropout, self.rng, self.engine = check_probability(dropout), rng, check_engine(engine)
+        self.threads = threads
         self.options = dict(options or {})
         for name, value in self.options.items():
             if name not in self.cell.OPTIONS:
@@ -151,7 +154,7 @@ class Recurrent(Layer):
         caches: list[Any] = []
         engines, masks, last = [], [], []
         for layer in range(self.num_layers):
-            engines.append(choose(self.cell, x, self.hidden_size, self.engine))
+            engines.append(choose(self.cell, x, self.hidden_size, self.engine, self.threads))
             calls = []
             for run, direction in enumerate(self.directions, start=len(caches)):
                 x_run = reverse(x, lengths) if direction else x

@@ -27,7 +27,7 @@ def launch_runs(
     use = resources(len(cell.GATES), H, N * len(caches), launch.device())
     runs = []
     for inputs, outputs in zip(read, filled, strict=True):
-        arrays = {name: np.ascontiguousarray(a) for name, a in inputs.items()} | outputs
+        arrays = {name: np.ascontiguousarray(a, like=a) for name, a in inputs.items()} | outputs
         require_launchable(**arrays)
         runs.append(tuple(arrays.values()))
     kernel(H, use).launch(-(-N // use.rows), runs, [cache.lengths for cache in caches], T, N)

@@ -1,0 +1,110 @@
+"""The RNN over all of time on a slice of the batch: the simplest of the four, and the one to read first.
+
+Each nonlinearity of ``scratchnet.cells.rnn`` has loops of its own, made by one function.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scratchnet.arrays import Array
+from scratchnet.cells import rnn
+from scratchnet_kernels.compiled import time_loop, vector_loop
+from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
+from scratchnet_kernels.sequence_cpu.blocks import add_blocks, backward_blocks, forward_blocks, multiply, rows_of_slice
+from scratchnet_kernels.sequence_cpu.slices import Task, cut, given, one_blas_thread, run_all, steps
+from scratchnet_kernels.sequence_cpu.split import plain, split
+from scratchnet_kernels.sequence_cpu.vector import vector
+
+
+class Slices(NamedTuple):
+    """The two loops over time of one nonlinearity."""
+
+    forward: Callable[..., None]
+    backward: Callable[..., None]
+
+
+def slices(unit: Any, d_unit: Any) -> Slices:
+    """Loops for h = unit(a), where dh and h give da = d_unit(dh, h)."""
+
+    @vector_loop
+    def forward_step(a_x: Array, m: Array, h: Array) -> None:
+        """One step: a_x, h (rows, H); m = h' W_h (H / w, rows, w)."""
+        rows, H, w = np.uintp(h.shape[0]), np.uintp(h.shape[1]), np.uintp(m.shape[2])  # unsigned: none counts from the end
+        for n in range(rows):
+            for p in range(H // w):
+                for k in range(w):
+                    j = p * w + k
+                    h[n, j] = unit(a_x[n, j] + m[p, n, k])
+
+    @vector_loop
+    def backward_step(dy: Array, t: int, lengths: Array, h: Array, dh: Array, da: Array) -> None:
+        """One step back: all (rows, H).  Leaves dh at zero, for the product to be added."""
+        rows, H = np.uintp(dy.shape[0]), np.uintp(dy.shape[1])
+        for n in range(rows):
+            if t < lengths[n]:
+                for j in range(H):
+                    da[n, j] = d_unit(dy[n, j] + dh[n, j], h[n, j])
+                    dh[n, j] = 0
+            else:  # a sequence that is over passes on what arrives
+                da[n] = 0
+
+    @time_loop
+    def forward_slice(a_x: Array, W: Array, h: Array, lengths: Array, first: int, last: int) -> None:
+        """All of time for sequences first to last - 1; W (H / w, H, w)."""
+        m = np.empty((W.shape[0], last - first, W.shape[2]), a_x.dtype)
+        for t in range(len(a_x)):
+            multiply(h[t, first:last], W, m)
+            forward_step(a_x[t, first:last], m, h[t + 1, first:last])
+            for n in range(first, last):
+                if t >= lengths[n]:  # a sequence that is over is held
+                    h[t + 1, n] = h[t, n]
+
+    @time_loop
+    def backward_slice(dy: Array, W: Array, h: Array, lengths: Array, dh: Array, da: Array, first: int, last: int) -> None:
+        """All of time, backwards; W (H / w, H, w), dh (N, H): of the final state at first, of the initial one at last."""
+        parts = np.empty((W.shape[0], last - first, W.shape[2]), dy.dtype)
+        ours = slice(first, last)
+        for t in range(len(dy) - 1, -1, -1):
+            backward_step(dy[t, ours], t, lengths[ours], h[t + 1, ours], dh[ours], da[t, ours])
+            multiply(da[t, ours], W, parts)  # undoes  a = ... + h' W_h
+            add_blocks(parts, t, lengths[ours], dh[ours])
+
+    return Slices(forward_slice, backward_slice)
+
+
+SLICES = {name: slices(vector(unit), vector(d_unit)) for name, (unit, d_unit) in rnn.UNIT.items()}
+
+
+def loop_forward(runs: Sequence[ForwardRun]) -> None:
+    """The loop of ``rnn.forward``, a task for each run and slice."""
+    tasks: list[Task] = []
+    work = 0
+    for a_x, cache, _ in runs:
+        T, N, H = a_x.shape
+        rows = rows_of_slice(H)
+        W, lengths = forward_blocks(cache.W_h, rows), steps(cache.lengths, T, N)
+        for first, last in cut(N, rows):
+            tasks.append(partial(SLICES[cache.nonlinearity].forward, a_x, W, cache.h, lengths, first, last))
+        work += T * N * cache.W_h.size
+    run_all(tasks, work)
+
+
+def loop_backward(runs: Sequence[BackwardRun]) -> None:
+    """The loop of ``rnn.backward``, a task for each run and slice."""
+    tasks: list[Task] = []
+    work = 0
+    for dy_run, cache, (dh,), (da,) in runs:
+        T, N, H = da.shape
+        rows = rows_of_slice(H)
+        W = backward_blocks(cache.W_h, rows)
+        dy, lengths = given(dy_run), steps(cache.lengths, T, N)
+        for first, last in cut(N, rows):
+            tasks.append(partial(SLICES[cache.nonlinearity].backward, dy, W, cache.h, lengths, dh, da, first, last))
+        work += T * N * cache.W_h.size
+    run_all(tasks, work)
+
+
+LOOPS = Loops(rnn, loop_forward, loop_backward, split=split, plain=plain, session=one_blas_thread)

@@ -1,0 +1,127 @@
+"""Threads: how many, what each does, and that BLAS keeps to one while ours run."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from scratchnet.arrays import Array
+
+Task = Callable[[], Any]
+
+# Below so many multiply-adds all tasks run in the calling thread: waking another costs more.  See benchmarks/results.
+WORTH_A_THREAD = 400_000
+
+_limit: ContextVar[int | None] = ContextVar("threads", default=None)
+
+
+def available() -> int:
+    """The processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cut(N: int, rows: int) -> list[tuple[int, int]]:
+    """N sequences in slices (first, last) of so many rows, the last one with what is left."""
+    return [(first, min(first + rows, N)) for first in range(0, N, rows)]
+
+
+def run_all(tasks: Sequence[Task], work: float) -> None:
+    """Run tasks that together do so many multiply-adds, side by side where that pays; the first exception is raised."""
+    threads = min(_limit.get() or available(), len(tasks), max(1, int(work / WORTH_A_THREAD)))
+    if threads <= 1:
+        for task in tasks:
+            task()
+        return
+    shares = [tasks[k * len(tasks) // threads : (k + 1) * len(tasks) // threads] for k in range(threads)]
+    others = [_pool(os.getpid()).submit(_run, share) for share in shares[1:]]
+    try:
+        _run(shares[0])
+    finally:
+        for other in others:
+            other.exception()  # wait for all of them: their arrays are the caller's
+    for other in others:
+        other.result()
+
+
+def _run(tasks: Sequence[Task]) -> None:
+    for task in tasks:
+        task()
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:  # of this process: a fork has none of its parent's threads
+    return ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="scratchnet")
+
+
+@contextmanager
+def one_blas_thread(threads: int | None = None) -> Iterator[None]:
+    """While inside, BLAS uses one thread, so that its own do not fight with ours, and ours are at most ``threads``.
+
+    What was set before is set again at the end, after an exception too, and only when the last of several threads of the
+    caller leaves.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads is {threads}: expected at least 1")
+    token = _limit.set(threads)
+    _enter()
+    try:
+        yield
+    finally:
+        _leave()
+        _limit.reset(token)
+
+
+_lock = Lock()
+_inside = 0
+_before: list[tuple[Any, int]] = []
+
+
+def _enter() -> None:
+    global _inside  # how many are inside, all threads of the caller together
+    with _lock:
+        _inside += 1
+        if _inside == 1:
+            _before[:] = [(library, library.num_threads) for library in _blas()]
+            for library, _ in _before:
+                library.set_num_threads(1)
+
+
+def _leave() -> None:
+    global _inside
+    with _lock:
+        _inside -= 1
+        if _inside == 0:
+            for library, count in _before:
+                library.set_num_threads(count)
+
+
+@cache
+def _blas() -> list[Any]:
+    """Every BLAS in the process: NumPy has one, and SciPy another, which Numba uses."""
+    import scipy.linalg  # noqa: F401  loads it, so that it is found
+    from threadpoolctl import ThreadpoolController
+
+    return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+
+
+def steps(lengths: Array | None, T: int, N: int) -> Array:
+    """Lengths (N,) as loops take them: T where there are none."""
+    return np.full(N, T, np.intp) if lengths is None else lengths
+
+
+def given(array: Array) -> Array:
+    """An array of the caller's as loops take it: contiguous, and marked as read only whatever it was.
+
+    Numba compiles a loop again for every other memory order, and for read-only arrays too.
+    """
+    found = np.ascontiguousarray(array).view()
+    found.flags.writeable = False
+    return found

@@ -1,0 +1,94 @@
+"""Products over all steps at once, split over threads: what a cell does before and after its loop.
+
+A cell writes ``x W_x`` and ``x^T da`` as it would anywhere.  ``Split`` is an array that, standing in such a product, has it
+done in parts, always the same parts for the same shapes, each by one thread.
+"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from scratchnet.arrays import Array
+from scratchnet_kernels.sequence_cpu.memory import empty
+from scratchnet_kernels.sequence_cpu.slices import Task, run_all
+
+PART = 1_000_000  # multiply-adds of a part, at least
+PARTS = 16  # at most
+WIDE = 128  # columns of a part, at least: BLAS goes through the whole left factor for each
+ELEMENT = 4  # multiply-adds that take as long as reading and writing one number
+LONG = 512  # terms of a sum's part, at least
+
+
+class Split(np.ndarray):
+    """An array whose products, sums over the first axis, and in-place additions are done in parts.
+
+    What is made like it with ``np.empty_like`` gets memory that was used before.
+    """
+
+    def __array_function__(self, function: Any, kinds: Any, arguments: Any, options: Any) -> Any:
+        if function is np.empty_like:
+            shape = options.get("shape")
+            return empty(self.shape if shape is None else shape, self.dtype).view(Split)
+        return super().__array_function__(function, kinds, arguments, options)
+
+    def __matmul__(self, right: Any) -> Any:
+        return product(plain(self), plain(right))
+
+    def __rmatmul__(self, left: Any) -> Any:
+        return product(plain(left), plain(self))
+
+    def __iadd__(self, b: Any) -> Any:  # type: ignore[misc]
+        rows = plain(self).reshape(-1, self.shape[-1])
+        cuts = _cuts(len(rows), _parts(ELEMENT * rows.size))
+        run_all([partial(np.add, rows[i:j], b, out=rows[i:j]) for i, j in cuts], ELEMENT * rows.size)
+        return self
+
+    def sum(self, axis: Any = None, **options: Any) -> Any:  # type: ignore[override]
+        if axis != 0 or options or self.ndim != 2:
+            return plain(self).sum(axis=axis, **options)
+        ours, out = plain(self), np.empty(self.shape[1], self.dtype)
+        cuts = _cuts(len(out), min(_parts(ELEMENT * ours.size), max(1, len(out) // WIDE)))
+        run_all([partial(np.sum, ours[:, i:j], axis=0, out=out[i:j]) for i, j in cuts], ELEMENT * ours.size)
+        return out
+
+
+def split(array: Array) -> Any:
+    """The same numbers as a Split."""
+    return np.asarray(array).view(Split)
+
+
+def plain(array: Any) -> Any:
+    """The same numbers as NumPy's own array."""
+    return array.view(np.ndarray) if isinstance(array, Split) else array
+
+
+def product(left: Array, right: Array) -> Any:
+    """left (M, K) times right (K, C) in parts: of the rows where there are many, else of the columns, else of the sum."""
+    (M, K), C = left.shape, right.shape[1]
+    parts = _parts(M * K * C)
+    tasks: list[Task]
+    if parts > 1 and M >= C and M >= K:
+        out: Any = empty((M, C), left.dtype)
+        tasks = [partial(np.dot, left[i:j], right, out=out[i:j]) for i, j in _cuts(M, parts)]
+    elif parts > 1 and C >= 4 * WIDE:
+        out = empty((M, C), left.dtype)
+        tasks = [partial(np.matmul, left, right[:, i:j], out=out[:, i:j]) for i, j in _cuts(C, min(parts, C // WIDE))]
+    else:
+        sums = empty((min(parts, max(1, K // LONG)), M, C), left.dtype)
+        tasks = [partial(np.dot, left[:, i:j], right[i:j], out=s) for (i, j), s in zip(_cuts(K, len(sums)), sums)]
+        run_all(tasks, M * K * C)
+        out = sums[0]
+        for s in sums[1:]:  # in this order, whoever made them
+            out += s
+        return out.view(Split)
+    run_all(tasks, M * K * C)
+    return out.view(Split)
+
+
+def _cuts(length: int, parts: int) -> list[tuple[int, int]]:
+    return [(length * k // parts, length * (k + 1) // parts) for k in range(parts)]
+
+
+def _parts(work: int) -> int:
+    return max(1, min(PARTS, work // PART))

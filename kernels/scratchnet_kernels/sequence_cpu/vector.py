@@ -1,0 +1,79 @@
+"""A tanh that vectorises, and the cells' elementwise math with it in the place of NumPy's.
+
+tanh(x) = e / (e + 2)  with  e = exp(2x) - 1,  and  2x = n log 2 + r  makes  e = 2^n q + (2^n - 1)  with  q = exp(r) - 1  a
+short polynomial, since |r| <= log(2) / 2.  2^n is written straight into the exponent bits.  No branch, so that one instruction
+does 8 or 16 numbers; near zero n is 0 and nothing cancels.
+
+Error against the exact tanh: 1.5e-7 in float32 and 4e-16 in float64, absolute; relative 2.4e-7 and 1e-15.
+"""
+
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import overload, register_jitable
+
+from scratchnet.elementwise import ELEMENTWISE, HALF, ONE
+
+TWO = np.float32(2)
+LARGE_32, LARGE_64 = np.float32(10), np.float64(20)  # from here on tanh is 1
+PER_LOG2_32, PER_LOG2_64 = np.float32(1 / np.log(2)), np.float64(1 / np.log(2))
+# log 2 in two parts, so that n times the first is exact
+LOG2_32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
+LOG2_64 = np.float64(6.93145751953125e-1), np.float64(1.42860682030941723212e-6)
+FACTORIALS = np.cumprod(np.arange(1, 15, dtype=np.float64))
+C_32 = tuple(np.float32(1 / f) for f in FACTORIALS[:7])
+C_64 = tuple(np.float64(1 / f) for f in FACTORIALS[:13])
+
+
+def tanh(x: Any) -> Any:
+    """tanh of one float.  Compiled code has one for each type; this is what a debugger sees."""
+    return np.tanh(x)
+
+
+def _tanh_32(x: Any) -> Any:
+    y = TWO * min(max(x, -LARGE_32), LARGE_32)
+    n = np.floor(y * PER_LOG2_32 + HALF)
+    r = y - n * LOG2_32[0] - n * LOG2_32[1]
+    c = C_32
+    q = r * (c[0] + r * (c[1] + r * (c[2] + r * (c[3] + r * (c[4] + r * (c[5] + r * c[6]))))))
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^n
+    e = power * q + (power - ONE)
+    return e / (e + TWO)
+
+
+def _tanh_64(x: Any) -> Any:
+    y = TWO * min(max(x, -LARGE_64), LARGE_64)
+    n = np.floor(y * PER_LOG2_64 + HALF)
+    r = y - n * LOG2_64[0] - n * LOG2_64[1]
+    c = C_64
+    high = c[7] + r * (c[8] + r * (c[9] + r * (c[10] + r * (c[11] + r * c[12]))))
+    q = r * (c[0] + r * (c[1] + r * (c[2] + r * (c[3] + r * (c[4] + r * (c[5] + r * (c[6] + r * high)))))))
+    power = np.int64((np.int64(n) + np.int64(1023)) << np.int64(52)).view(np.float64)
+    e = power * q + (power - ONE)
+    return e / (e + TWO)
+
+
+@overload(tanh, jit_options={"forceinline": True})  # type: ignore[untyped-decorator]
+def _choose(x: Any) -> Any:
+    return {types.float32: _tanh_32, types.float64: _tanh_64}.get(x)
+
+
+MATH = ModuleType("math_of_a_vector_loop")
+MATH.tanh, MATH.maximum, MATH.greater = tanh, np.maximum, np.greater  # type: ignore[attr-defined]
+
+_REBOUND: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
+def vector(function: Callable[..., Any]) -> Any:
+    """An ``@elementwise`` function of a cell, whose ``np.tanh``, and that of all it calls, is the one above."""
+    if function not in _REBOUND:
+        names = dict(function.__globals__) | {"np": MATH}
+        for name in function.__code__.co_names:
+            if names.get(name) in ELEMENTWISE:
+                names[name] = vector(names[name])
+        copy = FunctionType(function.__code__, names, function.__name__)
+        _REBOUND[function] = register_jitable(forceinline=True)(copy)
+    return _REBOUND[function]
