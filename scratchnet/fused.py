@@ -2,18 +2,20 @@
 
     array      the cell file itself: any array, the oracle for every other engine
     step       the same loop, its pointwise step replaced by one fused Numba loop or CUDA kernel
-    sequence   the whole loop over time in one kernel, which keeps the recurrent weights beside it
-    auto       ``array``, until another engine is measured to be faster
+    sequence   the whole loop over time in one place: on a CPU a thread for each slice of the batch, on a GPU one kernel that
+               keeps the recurrent weights beside it
+    auto       on NumPy arrays ``sequence`` where Numba is installed, else ``array``
 
 ``step`` is for seeing what a kernel is.  It saves passes over memory, but on a CPU it calls tanh for one number at a time,
 where NumPy's tanh takes a vector: from 16 sequences on that costs more than the passes saved, for a single sequence less
-(``benchmarks/results``).  So ``auto`` leaves it alone.
+(``benchmarks/results``).  On CuPy arrays ``auto`` is ``array`` until the others have been measured on a GPU.
 
 Engines are looked up when a layer runs, never at import, so a machine without Numba needs nothing from here.
 """
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from scratchnet.arrays import Array, kind
@@ -21,9 +23,12 @@ from scratchnet.cells import CELLS, Cell
 
 ENGINES = ("auto", "array", "step", "sequence")
 
-# Why auto passes over an engine that could run.
-SLOWER = {
-    "step": "auto does not take it: on a CPU it is slower from 16 sequences on, and on a GPU it has not been measured",
+# Why auto passes over an engine that could run, by the kind of array.
+PASSED_OVER = {
+    ("array", "numpy"): "auto does not take it: it is slower than 'sequence'",
+    ("step", "numpy"): "auto does not take it: it is slower than 'sequence', and than 'array' from 16 sequences on",
+    ("step", "cupy"): "auto does not take it: on a GPU it has not been measured",
+    ("sequence", "cupy"): "auto does not take it: on a GPU it has not been measured",
 }
 
 
@@ -56,12 +61,13 @@ def check_engine(engine: str) -> str:
     return engine
 
 
+@cache
 def kernels() -> Any:
-    """The kernels package, or None where Numba is not installed."""
+    """The kernels package, or None where Numba is not installed.  Looked for once: a search that fails takes long."""
     try:
         return importlib.import_module("scratchnet_kernels")
     except ModuleNotFoundError as missing:
-        if missing.name in ("scratchnet_kernels", "numba"):
+        if (missing.name or "").partition(".")[0] in ("scratchnet_kernels", "numba", "scipy", "threadpoolctl"):
             return None
         raise
 
@@ -74,13 +80,16 @@ def choose(cell: Cell, x: Array, H: int, engine: str = "auto", threads: int | No
     kernel for this cell, saying which it is; ``auto`` never raises.
     """
     check_engine(engine)
-    if engine in ("auto", "array"):
+    name = next((name for name, known in CELLS.items() if known is cell), repr(cell))
+    if engine == "auto":
+        fast = kind(x) == "numpy" and kernels() is not None and kernels().missing("sequence", name, x, H) is None
+        engine = "sequence" if fast else "array"
+    if engine == "array":
         return Choice("array", cell.forward, cell.backward, "NumPy and BLAS")
     package = kernels()
     if package is None:
         needed = "needs Numba and the kernels package, and one of them is not installed"
         raise RuntimeError(f"engine {engine!r} {needed}: pip install 'scratchnet[numba]'")
-    name = next((name for name, known in CELLS.items() if known is cell), repr(cell))
     reason, instead = package.missing(engine, name, x, H), ""
     if reason and engine == "sequence" and kind(x) == "cupy" and not package.missing("step", name, x, H):
         engine, instead = "step", f", in place of 'sequence', which {reason}"
@@ -110,7 +119,7 @@ def explain(layer: Any, x: Array) -> str:
                 lines.append(f"{engine}: not here: {other.why.partition('which ')[2]}")
                 continue
             asked = f"the layer was made with engine={layer.engine!r}"
-            lines.append(f"{engine}: could, but {SLOWER[engine] if layer.engine == 'auto' else asked}")
+            lines.append(f"{engine}: could, but {PASSED_OVER[engine, kind(x)] if layer.engine == 'auto' else asked}")
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -71,7 +72,9 @@ class _Kept(FunctionCache):  # type: ignore[misc]
 
 def _kept(loop: Any) -> Any:
     if hasattr(loop, "py_func"):  # with NUMBA_DISABLE_JIT=1 it is the Python function
-        loop._cache = _Kept(loop.py_func)
+        with suppress(RuntimeError):  # Numba finds no folder to write to: then each process compiles for itself
+            loop._cache = _Kept(loop.py_func)
+            sources()  # now, when the files are those that were loaded, and not when a loop is first called
     return loop
 
 

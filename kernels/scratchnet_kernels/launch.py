@@ -4,8 +4,9 @@ Everything that a wrong launch would answer with garbage or a crash is checked h
 """
 
 import os
+import warnings
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class Persistent:
         """One launch: so many blocks for each of one or two runs, on CuPy's current stream."""
         both = [(*map(_address, run), _address(run[0] if n is None else n)) for run, n in zip(runs, lengths)]
         grid, ragged = (blocks, len(runs)), int(lengths[0] is not None)
-        self.compiled[grid, self.use.threads, _stream(), self.use.shared_bytes](both[0], both[-1], T, N, ragged)
+        _configured(self.compiled, grid, self.use.threads, _stream(), self.use.shared_bytes)(both[0], both[-1], T, N, ragged)
 
 
 def allow_shared(compiled: Any, shared_bytes: int) -> None:
@@ -109,13 +110,29 @@ def require_launchable(**arrays: Array) -> None:
 def launch(compiled: Any, N: int, H: int, *arrays: Array) -> None:
     """Run a kernel with one thread for each of N sequences and H units, on CuPy's current stream."""
     grid = (-(-H // BLOCK[0]), -(-N // BLOCK[1]))
-    compiled[grid, BLOCK, _stream()](*arrays)
+    _configured(compiled, grid, BLOCK, _stream())(*arrays)
 
 
-def _stream() -> Any:
+def _configured(compiled: Any, grid: Any, block: Any, stream: int, shared_bytes: int = 0) -> Any:
+    """A kernel ready to be launched."""
+    if SIMULATED:
+        return compiled[grid, block, stream, shared_bytes]
+    return _launcher(compiled, grid, block, stream, shared_bytes)
+
+
+@lru_cache(maxsize=256)  # Numba takes longer to make one than to launch it
+def _launcher(compiled: Any, grid: Any, block: Any, stream: int, shared_bytes: int) -> Any:
+    # Numba does not take CuPy's stream objects, only the handle inside.
+    where = cuda.external_stream(stream) if stream else 0
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Grid size")  # few blocks: a small model has no more work than that
+        return compiled[grid, block, where, shared_bytes]
+
+
+def _stream() -> int:
+    """The handle of CuPy's current stream; 0 is the default one."""
     if SIMULATED:
         return 0
     import cupy
 
-    # Numba does not take CuPy's stream objects, only the handle inside.
-    return cuda.external_stream(cupy.cuda.get_current_stream().ptr)
+    return int(cupy.cuda.get_current_stream().ptr)

@@ -7,6 +7,8 @@ loop is given both and does them side by side.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from importlib import import_module
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +49,14 @@ class Loops(NamedTuple):
     plain: Callable[[Any], Any] = _unchanged  # and back
     session: Callable[[int | None], AbstractContextManager[Any]] = nullcontext  # around all of it; takes the threads
 
+    def __reduce__(self) -> Any:  # a module cannot be pickled or copied, but imported again
+        return _loops_of, (self.forward.__module__,)
+
+
+def _loops_of(module: str) -> Loops:
+    found: Loops = import_module(module).LOOPS
+    return found
+
 
 def forwards(
     loops: Loops, calls: Sequence[tuple[Array, ...]], threads: int | None = None, **options: Any
@@ -82,18 +92,22 @@ def backwards(loops: Loops, calls: Sequence[tuple[Any, ...]], threads: int | Non
 
 def pair(loops: Loops, threads: int | None = None) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Forward and backward of one run, with the cell's own signatures, on at most so many threads."""
+    return partial(_forward, loops, threads), partial(_backward, loops, threads)
 
-    def forward(*args: Array, **options: Any) -> tuple[Array, Any]:
-        return forwards(loops, [_positional(loops.cell, args, options)], threads, **options)[0]
 
-    def backward(dy: Array, cache: Any, *d_last: Array | None, **named: Array | None) -> Any:
-        states = [f"d{name}_last" for name in loops.cell.STATES]
-        last = dict(zip(states, d_last)) | named
-        if unknown := set(last) - set(states):
-            raise TypeError(f"backward takes {', '.join(states)}, not {', '.join(sorted(unknown))}")
-        return backwards(loops, [(dy, cache, *map(last.get, states))], threads)[0]
+def _forward(loops: Loops, threads: int | None, /, *args: Any, **options: Any) -> tuple[Array, Any]:
+    call, options = _sorted(loops.cell, args, options)
+    return forwards(loops, [call], threads, **options)[0]
 
-    return forward, backward
+
+def _backward(
+    loops: Loops, threads: int | None, /, dy: Array, cache: Any, *d_last: Array | None, **named: Array | None
+) -> Any:
+    states = [f"d{name}_last" for name in loops.cell.STATES]
+    last = dict(zip(states, d_last)) | named
+    if unknown := set(last) - set(states):
+        raise TypeError(f"backward takes {', '.join(states)}, not {', '.join(sorted(unknown))}")
+    return backwards(loops, [(dy, cache, *map(last.get, states))], threads)[0]
 
 
 def together(loops: Loops, threads: int | None = None) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -101,7 +115,8 @@ def together(loops: Loops, threads: int | None = None) -> tuple[Callable[..., An
     return partial(forwards, loops, threads=threads), partial(backwards, loops, threads=threads)
 
 
-def _positional(cell: Any, args: tuple[Array, ...], options: dict[str, Any]) -> tuple[Array, ...]:
-    """Arrays given by keyword, put in their place: a loop finds them by position."""
+def _sorted(cell: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Array, ...], dict[str, Any]]:
+    """The arrays, each in its place, where a loop finds it, and all else by name, however the caller gave them."""
+    given = signature(cell.before_loop).bind(*args, **options).arguments
     names = ["x", *(f"{name}0" for name in cell.STATES), *cell.param_shapes(1, 1)]
-    return (*args, *(options.pop(name) for name in names[len(args) :] if name in options))
+    return tuple(given.pop(name) for name in names), given

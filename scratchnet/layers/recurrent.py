@@ -71,6 +71,8 @@ class Recurrent(Layer):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bidirectional, self.batch_first, self.return_sequences = bidirectional, batch_first, return_sequences
         self.dropout, self.rng, self.engine = check_probability(dropout), rng, check_engine(engine)
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}: expected at least 1, or None for all")
         self.threads = threads
         self.options = dict(options or {})
         for name, value in self.options.items():

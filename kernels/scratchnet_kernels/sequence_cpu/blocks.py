@@ -40,7 +40,8 @@ def width(columns: int, K: int, rows: int) -> int:
 def in_blocks(W: Array, w: int) -> Array:
     """W (K, columns) as (columns / w, K, w), each block contiguous."""
     K, columns = W.shape
-    return np.ascontiguousarray(W.reshape(K, columns // w, w).transpose(1, 0, 2))
+    blocks: Array = W.reshape(K, columns // w, w).transpose(1, 0, 2).copy()  # never W itself: it may be read only
+    return blocks
 
 
 @time_loop

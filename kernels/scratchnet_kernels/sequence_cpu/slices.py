@@ -86,11 +86,12 @@ _before: list[tuple[Any, int]] = []
 
 def _enter() -> None:
     global _inside  # how many are inside, all threads of the caller together
+    libraries = _blas()
     with _lock:
         _inside += 1
         if _inside == 1:
-            _before[:] = [(library, library.num_threads) for library in _blas()]
-            for library, _ in _before:
+            _before[:] = [(library, library.num_threads) for library in libraries]
+            for library in libraries:
                 library.set_num_threads(1)
 
 
@@ -101,6 +102,19 @@ def _leave() -> None:
         if _inside == 0:
             for library, count in _before:
                 library.set_num_threads(count)
+
+
+def _forked() -> None:
+    """In the child of a fork only the thread that forked goes on: of all others that were inside, nobody leaves any more."""
+    global _lock, _inside
+    _lock = Lock()
+    if _inside:
+        _inside = 1
+        _leave()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 @cache

@@ -27,9 +27,9 @@ class Split(np.ndarray):
     """
 
     def __array_function__(self, function: Any, kinds: Any, arguments: Any, options: Any) -> Any:
-        if function is np.empty_like:
-            shape = options.get("shape")
-            return empty(self.shape if shape is None else shape, self.dtype).view(Split)
+        if function is np.empty_like and len(arguments) == 1:
+            shape, dtype = options.get("shape"), options.get("dtype")
+            return empty(self.shape if shape is None else shape, self.dtype if dtype is None else dtype).view(Split)
         return super().__array_function__(function, kinds, arguments, options)
 
     def __matmul__(self, right: Any) -> Any:
@@ -39,6 +39,8 @@ class Split(np.ndarray):
         return product(plain(left), plain(self))
 
     def __iadd__(self, b: Any) -> Any:  # type: ignore[misc]
+        if np.ndim(b) != 1 or not self.flags.c_contiguous:  # reshape would make a copy of it
+            return np.add(self, b, out=self)
         rows = plain(self).reshape(-1, self.shape[-1])
         cuts = _cuts(len(rows), _parts(ELEMENT * rows.size))
         run_all([partial(np.add, rows[i:j], b, out=rows[i:j]) for i, j in cuts], ELEMENT * rows.size)
@@ -53,9 +55,9 @@ class Split(np.ndarray):
         return out
 
 
-def split(array: Array) -> Any:
-    """The same numbers as a Split."""
-    return np.asarray(array).view(Split)
+def split(array: Any) -> Any:
+    """The same numbers as a Split; what is not an array stays what it is, for the cell to refuse."""
+    return array.view(Split) if isinstance(array, np.ndarray) else array
 
 
 def plain(array: Any) -> Any:
@@ -75,11 +77,12 @@ def product(left: Array, right: Array) -> Any:
         out = empty((M, C), left.dtype)
         tasks = [partial(np.matmul, left, right[:, i:j], out=out[:, i:j]) for i, j in _cuts(C, min(parts, C // WIDE))]
     else:
-        sums = empty((min(parts, max(1, K // LONG)), M, C), left.dtype)
-        tasks = [partial(np.dot, left[:, i:j], right[i:j], out=s) for (i, j), s in zip(_cuts(K, len(sums)), sums)]
+        cuts = _cuts(K, min(parts, max(1, K // LONG)))
+        out = empty((M, C), left.dtype)
+        others = empty((len(cuts) - 1, M, C), left.dtype)  # apart from the first, which may be kept for long
+        tasks = [partial(np.dot, left[:, i:j], right[i:j], out=s) for (i, j), s in zip(cuts, [out, *others])]
         run_all(tasks, M * K * C)
-        out = sums[0]
-        for s in sums[1:]:  # in this order, whoever made them
+        for s in others:  # in this order, whoever made them
             out += s
         return out.view(Split)
     run_all(tasks, M * K * C)
