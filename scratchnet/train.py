@@ -100,12 +100,13 @@ class Trainer:
             bad = guard.not_finite({name: grads[name] for name in reversed(grads)})
             if bad:
                 self._diverged("a gradient is not finite", bad, grads, "gradient")
-            norm = global_norm(grads)
+            engine = getattr(self.optimizer, "engine", "auto")  # what updates with fused kernels measures with them, too
+            norm = global_norm(grads, engine)
             factor = 1.0
             self._tell("gradients")
             if self.clip is not None and norm > 0:
-                CLIPS[self.clip_by](grads, self.clip)
-                factor = global_norm(grads) / norm
+                CLIPS[self.clip_by](grads, self.clip, engine)
+                factor = global_norm(grads, engine) / norm
             self._tell("clipped")
             self.optimizer.step(self.model.params, grads)
         self.history.steps.append({"loss": value, "grad_norm": norm, "clip_factor": factor})

@@ -522,3 +522,15 @@ def test_bad_input(rng):
     for message, call in kinds.items():
         with pytest.raises(TypeError, match=f"^{message}"):
             call()
+
+
+def test_fused_updates_train_the_same(rng):
+    """An optimiser with engine="step" brings its kernels to the norms and the clipping, and changes no number that matters."""
+    pytest.importorskip("numba")
+    x, y, losses = rng.standard_normal((20, 5, 1)), rng.standard_normal((20, 1)), {}
+    for engine in ("array", "step"):
+        seeded = np.random.default_rng(0)
+        model = Sequential(rec=LSTM(1, 4, batch_first=True, return_sequences=False, rng=seeded), head=Linear(4, 1, rng=seeded))
+        history = fit(model, x, y, Adam(lr=0.01, engine=engine), epochs=3, rng=seeded, batch_size=8, clip=0.1, progress=False)
+        losses[engine] = [*history.column("loss"), *(step["grad_norm"] for step in history.steps)]
+    np.testing.assert_allclose(losses["step"], losses["array"], rtol=1e-12)
