@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler import Compiler
 
 import scratchnet
@@ -59,8 +59,12 @@ class _Kept(FunctionCache):  # type: ignore[misc]
     that would go on running the old code, and nothing would say so.
     """
 
+    def __init__(self, loop: Callable[..., Any]) -> None:
+        super().__init__(loop)
+        self._cache_file = _File(self._cache_path, self._impl.filename_base, sources())
+
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return (*super()._index_key(sig, codegen), sources())
+        return sig, codegen.magic_tuple(), _made_of(self._py_func)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         found = super().load_overload(sig, target_context)
@@ -69,18 +73,38 @@ class _Kept(FunctionCache):  # type: ignore[misc]
             print(f"scratchnet: compiling {name}, and keeping it for the next time", file=sys.stderr, flush=True)
         return found
 
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(OSError):  # a full disk is no reason to stop
+            super().save_overload(sig, data)
+
+
+class _File(IndexDataCacheFile):  # type: ignore[misc]
+    """Files named after what they hold.  Numba numbers them, and two processes may give one number to two loops."""
+
+    def save(self, key: Any, data: Any) -> None:
+        self._name = f"{self._index_name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+        super().save(key, data)
+
+    def _data_name(self, number: int) -> str:
+        return self._name
+
+
+def _made_of(loop: Any) -> Any:
+    """The name of a loop and of every function it was made with, the same in every process: Numba's own key is not."""
+    function = getattr(loop, "py_func", loop)
+    return (function.__qualname__, *(_made_of(cell.cell_contents) for cell in function.__closure__ or ()))
+
 
 def _kept(loop: Any) -> Any:
     if hasattr(loop, "py_func"):  # with NUMBA_DISABLE_JIT=1 it is the Python function
         with suppress(RuntimeError):  # Numba finds no folder to write to: then each process compiles for itself
             loop._cache = _Kept(loop.py_func)
-            sources()  # now, when the files are those that were loaded, and not when a loop is first called
     return loop
 
 
 @cache
 def sources() -> str:
-    """A number for the text of every file that compiled code is made of."""
+    """A number for the text of every file that compiled code is made of, as they were when the first loop was loaded."""
     library, package = Path(scratchnet.__file__).parent, Path(__file__).parent
     files = [library / "elementwise.py", *sorted((library / "cells").glob("*.py")), *sorted(package.rglob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -92,7 +92,7 @@ def _enter() -> None:
         if _inside == 1:
             _before[:] = [(library, library.num_threads) for library in libraries]
             for library in libraries:
-                library.set_num_threads(1)
+                _set(library, 1)
 
 
 def _leave() -> None:
@@ -101,7 +101,18 @@ def _leave() -> None:
         _inside -= 1
         if _inside == 0:
             for library, count in _before:
-                library.set_num_threads(count)
+                _set(library, count)
+
+
+def _set(library: Any, count: int) -> None:
+    """threadpoolctl lets only the first thread that sets OpenBLAS do so again, and ignores any other without a word.
+
+    Here the last thread to leave sets it, whichever that is, and our lock sees to it that two never do so at once.
+    """
+    release = getattr(library, "clear_controlling_thread", lambda force: None)
+    release(force=True)
+    library.set_num_threads(count)
+    release(force=True)
 
 
 def _forked() -> None:

@@ -51,7 +51,8 @@ def _tanh_64(x: Any) -> Any:
     c = C_64
     high = c[7] + r * (c[8] + r * (c[9] + r * (c[10] + r * (c[11] + r * c[12]))))
     q = r * (c[0] + r * (c[1] + r * (c[2] + r * (c[3] + r * (c[4] + r * (c[5] + r * (c[6] + r * high)))))))
-    power = np.int64((np.int64(n) + np.int64(1023)) << np.int64(52)).view(np.float64)
+    n_bits = np.int64(np.int32(n))  # by way of int32: AVX2 has no instruction from float64 to int64
+    power = np.int64((n_bits + np.int64(1023)) << np.int64(52)).view(np.float64)
     e = power * q + (power - ONE)
     return e / (e + TWO)
 
