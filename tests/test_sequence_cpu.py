@@ -595,13 +595,16 @@ def test_no_more_is_kept_than_allowed(monkeypatch):
     several = [memory.empty((size,), np.uint8) for _ in range(5)]
     assert memory._kept == 0
     del several
-    assert memory._kept == sum(m.nbytes for kept in memory._free.values() for m in kept) == 3 * size
+    assert memory._kept == sum(m.nbytes for kept in memory._free.values() for m in kept) == 2 * size  # three, none, two
     a = memory.empty((size,), np.uint8)
-    assert memory._kept == 2 * size
+    assert memory._kept == size
     del a
-    assert memory._kept == 3 * size
+    assert memory._kept == 2 * size
     del [memory.empty((10 * size,), np.uint8)][:]  # larger than all that may be kept
-    assert memory._kept == sum(m.nbytes for kept in memory._free.values() for m in kept) <= 3 * size
+    assert memory._kept == 2 * size
+    del [memory.empty((2 * size,), np.uint8)][:]  # of another size: it takes the room of those that nobody asks for
+    assert memory._kept == sum(m.nbytes for kept in memory._free.values() for m in kept) == 2 * size
+    assert [m.nbytes for kept in memory._free.values() for m in kept] == [2 * size]
 
 
 @pytest.mark.usefixtures("empty_store")

@@ -45,6 +45,11 @@ class _Lease:
 
     def __del__(self) -> None:
         global _kept
-        if _kept + self.memory.nbytes <= KEPT:
-            _kept += self.memory.nbytes
-            _free[self.memory.nbytes].append(self.memory)
+        size = self.memory.nbytes
+        if size > KEPT:
+            return
+        if _kept + size > KEPT:  # of sizes that nobody asks for any more, perhaps: begin anew
+            _free.clear()
+            _kept = 0
+        _kept += size
+        _free[size].append(self.memory)
