@@ -16,7 +16,7 @@ from scratchnet.arrays import Array
 Task = Callable[[], Any]
 
 # Below so many multiply-adds all tasks run in the calling thread: waking another costs more.  See benchmarks/results.
-WORTH_A_THREAD = 400_000
+WORTH_A_THREAD = 2_000_000
 
 _limit: ContextVar[int | None] = ContextVar("threads", default=None)
 
