@@ -34,8 +34,11 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) )--editable '.[$(EXTRAS)]'
 	touch $@ $(VENV)/installed
 
+# Forty seconds for every cell and engine, then six minutes beside PyTorch, and the table in README.md.
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/cells.py
+	$(BIN)/python benchmarks/cpu.py
+	$(BIN)/python benchmarks/cpu.py --table
 
 # On a machine with a GPU and its packages: nothing is installed, nothing is fetched.  The benchmark checks all that it times,
 # so it also runs after a test has failed; then make fails at the end.

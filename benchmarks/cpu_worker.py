@@ -1,0 +1,287 @@
+"""A peer of the CPU benchmark in a process of its own: it reads a request a line, does it, and answers with a line of JSON.
+
+    python benchmarks/cpu_worker.py sequence 2      an engine of scratchnet, on at most two threads
+    python benchmarks/cpu_worker.py torch 2
+
+``cpu.py`` starts these, so that each has its own thread pools, and asks one at a time.  Data and weights come in .npz files,
+ours on both sides: (D, G*H) matrices and one bias.  Results go back in our layout too.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scratchnet import fused
+from scratchnet.arrays import Array
+from scratchnet.cells import CELLS
+from scratchnet.clip import clip_global_norm
+from scratchnet.data import minibatches
+from scratchnet.layers import LSTM, Linear, Sequential
+from scratchnet.losses import mse
+from scratchnet.optim import Adam
+
+Named = dict[str, Array]
+WARM = 0.01
+BATCH, LEARNING_RATE, CLIP = 16, 0.005, 1.0  # the demo's, of its sunspots
+
+
+class Ours:
+    """An engine of scratchnet."""
+
+    def __init__(self, engine: str, threads: int) -> None:
+        self.engine, self.threads = engine, threads
+
+    def versions(self) -> dict[str, str]:
+        """What its times depend on."""
+        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        return {"numpy": np.__version__, "blas": f"{blas['name']} {blas['version']}", "scratchnet": version_of("scratchnet"),
+                "numba": version_of("numba")}  # fmt: skip
+
+    def load(self, cell_name: str, data: Named) -> dict[str, Callable[[], Any]]:
+        """Forward alone, and a training step: what to call for each."""
+        cell, x, dy = CELLS[cell_name], data["x"], data["dy"]
+        H = dy.shape[2]
+        params = {name: data[name] for name in cell.param_shapes(x.shape[2], H)}
+        states = [np.zeros_like(dy[0]) for _ in cell.STATES]
+        chosen = fused.choose(cell, x, H, self.engine, self.threads)
+
+        def forward() -> Named:
+            y, _ = chosen.forward(x, *states, *params.values())
+            return {"y": y}
+
+        def training() -> Named:
+            y, cache = chosen.forward(x, *states, *params.values())
+            found = chosen.backward(dy, cache)
+            return {"y": y, "dx": found.dx} | {f"d{name}": getattr(found, f"d{name}") for name in params}
+
+        return {"forward": forward, "training": training}
+
+    def load_epoch(self, data: Named, seed: int) -> dict[str, Callable[[], Any]]:
+        """The demo's LSTM on its sunspots: one epoch of Adam, each call the next one."""
+        options: Any = {"rng": np.random.default_rng(0), "dtype": np.float32}
+        units = data["rec.W_h_l0"].shape[0]
+        rec = LSTM(1, units, batch_first=True, return_sequences=False, engine=self.engine, threads=self.threads, **options)
+        model = Sequential(rec=rec, head=Linear(units, 1, **options))
+        for name, value in model.params.items():
+            value[...] = data[name]
+        updates = "array" if self.engine == "array" else "step"
+        optimizer, rng = Adam(LEARNING_RATE, engine=updates), np.random.default_rng(seed)
+
+        def epoch() -> Named:
+            losses = []
+            for rows in minibatches(len(data["x"]), BATCH, rng):
+                model.zero_grad()
+                y, cache = model.forward(data["x"][rows], training=True)
+                loss, dy = mse(y, data["y"][rows])
+                model.backward(dy, cache)
+                clip_global_norm(model.grads, CLIP, engine=updates)
+                optimizer.step(model.params, model.grads)
+                losses.append(loss)
+            return {"losses": np.asarray(losses)} | dict(model.params)
+
+        return {"epoch": epoch}
+
+    def product(self, n: int) -> Callable[[], Any]:
+        """A call that multiplies two float32 matrices (n, n)."""
+        a, b, out = (np.ones((n, n), np.float32) for _ in range(3))
+        return lambda: np.matmul(a, b, out=out)
+
+
+class Torch:
+    """torch.nn, its gradients by torch.autograd."""
+
+    def __init__(self, threads: int) -> None:
+        import torch
+
+        self.torch = torch
+        torch.set_num_threads(threads)
+
+    def versions(self) -> dict[str, str]:
+        """What its times depend on."""
+        wanted = ("Intel(R) MKL", "Intel(R) oneAPI", "oneMKL", "Intel(R) MKL-DNN", "OpenMP")
+        lines = [line.strip(" -") for line in self.torch.__config__.show().splitlines()]
+        libraries = [line for line in lines if line.startswith(wanted)]
+        return {"torch": self.torch.__version__, "torch_libraries": "; ".join(libraries)}
+
+    def load(self, cell_name: str, data: Named) -> dict[str, Callable[[], Any]]:
+        """As ``Ours.load``.  Forward alone is ``inference_mode``, where PyTorch keeps nothing for a backward pass."""
+        torch = self.torch
+        x, dy = (torch.from_numpy(data[name]) for name in ("x", "dy"))
+        x.requires_grad_()
+        H = dy.shape[2]
+        module = getattr(torch.nn, cell_name.upper())(x.shape[2], H)
+        weights = self.put(module, "_l0", data)
+
+        def forward() -> Named:
+            with torch.inference_mode():
+                y, _ = module(x)
+            return {"y": y.numpy()}
+
+        def training() -> Named:
+            y, _ = module(x)
+            dx, dW_x, dW_h, db_x, db_h = torch.autograd.grad(y, (x, *weights), dy)
+            found = {"y": y.detach(), "dx": dx, "dW_x": dW_x.T, "dW_h": dW_h.T, "db": db_x}
+            found |= {"db_hn": db_h[2 * H :]} if cell_name == "gru" else {}
+            return {name: value.numpy() for name, value in found.items()}
+
+        return {"forward": forward, "training": training}
+
+    def put(self, module: Any, end: str, data: Named, before: str = "") -> list[Any]:
+        """Our weights into a recurrent module, the other way round than ``scratchnet/convert/torch.py``: its weights."""
+        torch = self.torch
+        weights = [getattr(module, f"{name}{end}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        W_x, W_h, b = (data[f"{before}{name}{end if before else ''}"] for name in ("W_x", "W_h", "b"))
+        second = np.zeros_like(b)
+        if "b_hn" in data:
+            second[-len(data["b_hn"]) :] = data["b_hn"]
+        with torch.no_grad():
+            for weight, ours in zip(weights, (W_x.T, W_h.T, b, second)):
+                weight.copy_(torch.from_numpy(np.ascontiguousarray(ours)))
+        return weights
+
+    def load_epoch(self, data: Named, seed: int) -> dict[str, Callable[[], Any]]:
+        """As ``Ours.load_epoch``, with the faster of its two Adams: "epoch" has the default one, "epoch_fused" the other."""
+        return {"epoch": self.epoch(data, seed), "epoch_fused": self.epoch(data, seed, fused=True)}
+
+    def epoch(self, data: Named, seed: int, **options: Any) -> Callable[[], Named]:
+        """The loop of ``Ours.load_epoch`` in PyTorch."""
+        torch = self.torch
+        nn = torch.nn
+        units = data["rec.W_h_l0"].shape[0]
+        rec, head = nn.LSTM(1, units, batch_first=True), nn.Linear(units, 1)
+        self.put(rec, "_l0", data, "rec.")
+        rec.bias_hh_l0.requires_grad_(False)  # one bias, as ours: with two that move alike it would be another model
+        with torch.no_grad():
+            head.weight.copy_(torch.from_numpy(data["head.W"].T.copy()))
+            head.bias.copy_(torch.from_numpy(data["head.b"]))
+        weights = [p for p in (*rec.parameters(), *head.parameters()) if p.requires_grad]
+        optimizer, rng = torch.optim.Adam(weights, LEARNING_RATE, **options), np.random.default_rng(seed)
+        x, target, loss_of = torch.from_numpy(data["x"]), torch.from_numpy(data["y"]), nn.MSELoss()
+
+        def epoch() -> Named:
+            losses = []
+            for rows in minibatches(len(x), BATCH, rng):
+                batch = torch.from_numpy(rows)
+                optimizer.zero_grad()
+                y = head(rec(x[batch])[0][:, -1])
+                loss = loss_of(y, target[batch])
+                loss.backward()
+                nn.utils.clip_grad_norm_(weights, CLIP)
+                optimizer.step()
+                losses.append(loss.item())
+            found = {"rec.W_x_l0": rec.weight_ih_l0.T, "rec.W_h_l0": rec.weight_hh_l0.T, "rec.b_l0": rec.bias_ih_l0,
+                     "head.W": head.weight.T, "head.b": head.bias}  # fmt: skip
+            return {"losses": np.asarray(losses)} | {name: value.detach().numpy() for name, value in found.items()}
+
+        return epoch
+
+    def product(self, n: int) -> Callable[[], Any]:
+        """As ``Ours.product``."""
+        a, b, out = (self.torch.ones(n, n) for _ in range(3))
+        return lambda: self.torch.mm(a, b, out=out)
+
+
+class Worker:
+    """Requests by name: each takes what the line has besides "do", and returns what JSON can hold."""
+
+    def __init__(self, peer: Any) -> None:
+        self.peer = peer
+        self.jobs: dict[str, Callable[[], Any]] = {}
+
+    def about(self) -> dict[str, str]:
+        """Versions."""
+        return dict(self.peer.versions())
+
+    def load(self, data: str, cell: str | None = None, seed: int = 0) -> None:
+        """Take a file's arrays: for ``cell``, or without one for the epoch."""
+        self.jobs.clear()
+        with np.load(data) as file:
+            arrays = {name: file[name] for name in file.files}
+        self.jobs = self.peer.load_epoch(arrays, seed) if cell is None else self.peer.load(cell, arrays)
+
+    def check(self, what: str, out: str) -> float:
+        """Write what a job returns to a file; seconds of a second run, the first one compiled what there was to compile."""
+        np.savez(out, **self.jobs[what]())
+        if what.startswith("epoch"):  # a second one begins elsewhere
+            return 0.0
+        return self.time(what, 1)[0]
+
+    def time(self, what: str, runs: int, warm: float = 0.0) -> list[float]:
+        """Seconds of each of so many runs, after untimed ones for ``warm`` seconds, at least one unless that is 0."""
+        job = self.jobs[what]
+        end = time.perf_counter() + warm
+        while time.perf_counter() < end:
+            job()
+        taken = []
+        for _ in range(runs):
+            started = time.perf_counter()
+            job()
+            taken.append(time.perf_counter() - started)
+        return taken
+
+    def memory(self, what: str, runs: int = 3) -> dict[str, Any]:
+        """Bytes that so many runs need at their peak, over what the process has before; and how that was found out."""
+        before, how = reset_peak()
+        for _ in range(runs):
+            self.jobs[what]()
+        return {"bytes": peak() - before, "how": how}
+
+    def gemm(self, n: int, runs: int = 6) -> float:
+        """The most floating-point operations a second that a product of two float32 matrices reached."""
+        self.jobs = {"product": self.peer.product(n)}
+        return 2 * n**3 / min(self.time("product", runs, warm=WARM))
+
+
+def reset_peak() -> tuple[int, str]:
+    """Bytes of this process that are in memory now, from which ``peak`` counts on."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is now what there is
+    except OSError:
+        return peak(), "getrusage"  # a peak of before, which the runs may well stay below: then it says 0
+    return peak(), "VmHWM"
+
+
+def peak() -> int:
+    """The most bytes of this process that were in memory at one time."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def version_of(package: str) -> str:
+    """A package's version, or that it is not installed."""
+    if package == "scratchnet":
+        from scratchnet import __version__
+
+        return __version__
+    try:
+        return version(package)
+    except ImportError:
+        return "not installed"
+
+
+def main(name: str, threads: str) -> None:
+    """Answer requests until there are no more."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints is no answer
+    worker = Worker(Torch(int(threads)) if name == "torch" else Ours(name, int(threads)))
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = getattr(worker, request.pop("do"))(**request)
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
