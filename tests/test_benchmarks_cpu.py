@@ -188,7 +188,8 @@ def test_peak_memory_is_what_the_runs_add():
     found = worker.memory("training")
     if found["how"] == "getrusage":
         pytest.skip("the peak cannot be reset here")
-    assert 59 << 20 < found["bytes"] < 64 << 20
+    # Not 30, 90 or 120.  No closer: a system short of memory takes back, meanwhile, pages that were there before.
+    assert 50 << 20 < found["bytes"] < 70 << 20
 
 
 # ---- the whole program -------------------------------------------------------------------------------------------------
