@@ -15,7 +15,9 @@ from scratchnet.arrays import Array
 
 Task = Callable[[], Any]
 
-# Below so many multiply-adds all tasks run in the calling thread: waking another costs more.  See benchmarks/results.
+# So many multiply-adds for each thread, or fewer threads: waking one costs more than it saves.  Measured on two cores, an
+# LSTM's training step with (T, N, D, H) = (20, 32, 8, 32): 0.48 ms with 0.4 million here, 0.42 with 2, 0.41 with 4; from
+# (100, 32, 1, 64) on all the same.
 WORTH_A_THREAD = 2_000_000
 
 _limit: ContextVar[int | None] = ContextVar("threads", default=None)
