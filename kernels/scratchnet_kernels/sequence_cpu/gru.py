@@ -1,6 +1,6 @@
 """The GRU over all of time on a slice of the batch: the math of ``scratchnet.cells.gru``, a vector of units at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -9,8 +9,8 @@ from scratchnet.arrays import Array
 from scratchnet.cells import gru
 from scratchnet_kernels.compiled import time_loop, vector_loop
 from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
-from scratchnet_kernels.sequence_cpu.blocks import add_blocks, backward_blocks, forward_blocks, multiply, rows_of_slice
-from scratchnet_kernels.sequence_cpu.slices import Task, cut, given, one_blas_thread, run_all, steps
+from scratchnet_kernels.sequence_cpu.blocks import add_blocks, backward_blocks, forward_blocks, multiply
+from scratchnet_kernels.sequence_cpu.slices import given, one_blas_thread, run_slices
 from scratchnet_kernels.sequence_cpu.split import plain, split
 from scratchnet_kernels.sequence_cpu.vector import vector
 
@@ -88,33 +88,23 @@ def backward_slice(
 
 
 def loop_forward(runs: Sequence[ForwardRun]) -> None:
-    """The loop of ``gru.forward``, a task for each run and slice."""
-    tasks: list[Task] = []
-    work = 0
-    for a, cache, args in runs:
-        T, N, G = a.shape
-        rows = rows_of_slice(G)
-        W, b_hn = forward_blocks(cache.W_h, rows), given(args[-1])
-        lengths = steps(cache.lengths, T, N)
-        for first, last in cut(N, rows):
-            tasks.append(partial(forward_slice, a, W, b_hn, cache.h, cache.gates, cache.m_n, lengths, first, last))
-        work += T * N * cache.W_h.size
-    run_all(tasks, work)
+    """The loop of ``gru.forward``."""
+
+    def loop(run: ForwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
+        W, b_hn, cache = forward_blocks(run.cache.W_h, rows), given(run.args[-1]), run.cache
+        return partial(forward_slice, run.a, W, b_hn, cache.h, cache.gates, cache.m_n, lengths)
+
+    run_slices(runs, loop)
 
 
 def loop_backward(runs: Sequence[BackwardRun]) -> None:
-    """The loop of ``gru.backward``, a task for each run and slice."""
-    tasks: list[Task] = []
-    work = 0
-    for dy_run, cache, (dh,), (da, dm) in runs:
-        T, N, G = da.shape
-        rows = rows_of_slice(G)
-        W = backward_blocks(cache.W_h, rows)
-        dy, lengths = given(dy_run), steps(cache.lengths, T, N)
-        for first, last in cut(N, rows):
-            tasks.append(partial(backward_slice, dy, W, cache.h, cache.gates, cache.m_n, lengths, dh, da, dm, first, last))
-        work += T * N * cache.W_h.size
-    run_all(tasks, work)
+    """The loop of ``gru.backward``."""
+
+    def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
+        W, cache = backward_blocks(run.cache.W_h, rows), run.cache
+        return partial(backward_slice, given(run.dy), W, cache.h, cache.gates, cache.m_n, lengths, *run.d_states, *run.da)
+
+    run_slices(runs, loop)
 
 
 LOOPS = Loops(gru, loop_forward, loop_backward, parts=2, split=split, plain=plain, session=one_blas_thread)

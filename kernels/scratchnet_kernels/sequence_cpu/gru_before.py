@@ -3,7 +3,7 @@
 A step has two products, h' W_hr and h' W_hz before the gates r and z, then s W_hn, and so two elementwise halves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,8 +12,8 @@ from scratchnet.arrays import Array
 from scratchnet.cells import gru_before
 from scratchnet_kernels.compiled import time_loop, vector_loop
 from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
-from scratchnet_kernels.sequence_cpu.blocks import add_blocks, backward_blocks, forward_blocks, multiply, rows_of_slice
-from scratchnet_kernels.sequence_cpu.slices import Task, cut, given, one_blas_thread, run_all, steps
+from scratchnet_kernels.sequence_cpu.blocks import add_blocks, backward_blocks, forward_blocks, multiply
+from scratchnet_kernels.sequence_cpu.slices import given, one_blas_thread, run_slices
 from scratchnet_kernels.sequence_cpu.split import plain, split
 from scratchnet_kernels.sequence_cpu.vector import vector
 
@@ -123,33 +123,25 @@ def backward_slice(
 
 
 def loop_forward(runs: Sequence[ForwardRun]) -> None:
-    """The loop of ``gru_before.forward``, a task for each run and slice."""
-    tasks: list[Task] = []
-    work = 0
-    for a, cache, _ in runs:
-        T, N, G = a.shape
-        rows, H = rows_of_slice(G), G // 3
+    """The loop of ``gru_before.forward``."""
+
+    def loop(run: ForwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
+        cache, H = run.cache, len(run.cache.W_h)
         W_rz, W_n = forward_blocks(cache.W_h[:, : 2 * H], rows), forward_blocks(cache.W_h[:, 2 * H :], rows)
-        lengths = steps(cache.lengths, T, N)
-        for first, last in cut(N, rows):
-            tasks.append(partial(forward_slice, a, W_rz, W_n, cache.h, cache.gates, cache.s, lengths, first, last))
-        work += T * N * cache.W_h.size
-    run_all(tasks, work)
+        return partial(forward_slice, run.a, W_rz, W_n, cache.h, cache.gates, cache.s, lengths)
+
+    run_slices(runs, loop)
 
 
 def loop_backward(runs: Sequence[BackwardRun]) -> None:
-    """The loop of ``gru_before.backward``, a task for each run and slice."""
-    tasks: list[Task] = []
-    work = 0
-    for dy_run, cache, (dh,), (da,) in runs:
-        T, N, G = da.shape
-        rows, H = rows_of_slice(G), G // 3
+    """The loop of ``gru_before.backward``."""
+
+    def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
+        cache, H = run.cache, len(run.cache.W_h)
         W_rz, W_n = backward_blocks(cache.W_h[:, : 2 * H], rows), backward_blocks(cache.W_h[:, 2 * H :], rows)
-        dy, lengths = given(dy_run), steps(cache.lengths, T, N)
-        for first, last in cut(N, rows):
-            tasks.append(partial(backward_slice, dy, W_rz, W_n, cache.h, cache.gates, lengths, dh, da, first, last))
-        work += T * N * cache.W_h.size
-    run_all(tasks, work)
+        return partial(backward_slice, given(run.dy), W_rz, W_n, cache.h, cache.gates, lengths, *run.d_states, *run.da)
+
+    run_slices(runs, loop)
 
 
 LOOPS = Loops(gru_before, loop_forward, loop_backward, split=split, plain=plain, session=one_blas_thread)

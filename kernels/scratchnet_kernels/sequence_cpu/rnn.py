@@ -13,8 +13,8 @@ from scratchnet.arrays import Array
 from scratchnet.cells import rnn
 from scratchnet_kernels.compiled import time_loop, vector_loop
 from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
-from scratchnet_kernels.sequence_cpu.blocks import add_blocks, backward_blocks, forward_blocks, multiply, rows_of_slice
-from scratchnet_kernels.sequence_cpu.slices import Task, cut, given, one_blas_thread, run_all, steps
+from scratchnet_kernels.sequence_cpu.blocks import add_blocks, backward_blocks, forward_blocks, multiply
+from scratchnet_kernels.sequence_cpu.slices import given, one_blas_thread, run_slices
 from scratchnet_kernels.sequence_cpu.split import plain, split
 from scratchnet_kernels.sequence_cpu.vector import vector
 
@@ -79,32 +79,23 @@ SLICES = {name: slices(vector(unit), vector(d_unit)) for name, (unit, d_unit) in
 
 
 def loop_forward(runs: Sequence[ForwardRun]) -> None:
-    """The loop of ``rnn.forward``, a task for each run and slice."""
-    tasks: list[Task] = []
-    work = 0
-    for a_x, cache, _ in runs:
-        T, N, H = a_x.shape
-        rows = rows_of_slice(H)
-        W, lengths = forward_blocks(cache.W_h, rows), steps(cache.lengths, T, N)
-        for first, last in cut(N, rows):
-            tasks.append(partial(SLICES[cache.nonlinearity].forward, a_x, W, cache.h, lengths, first, last))
-        work += T * N * cache.W_h.size
-    run_all(tasks, work)
+    """The loop of ``rnn.forward``."""
+
+    def loop(run: ForwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
+        W, cache = forward_blocks(run.cache.W_h, rows), run.cache
+        return partial(SLICES[cache.nonlinearity].forward, run.a, W, cache.h, lengths)
+
+    run_slices(runs, loop)
 
 
 def loop_backward(runs: Sequence[BackwardRun]) -> None:
-    """The loop of ``rnn.backward``, a task for each run and slice."""
-    tasks: list[Task] = []
-    work = 0
-    for dy_run, cache, (dh,), (da,) in runs:
-        T, N, H = da.shape
-        rows = rows_of_slice(H)
-        W = backward_blocks(cache.W_h, rows)
-        dy, lengths = given(dy_run), steps(cache.lengths, T, N)
-        for first, last in cut(N, rows):
-            tasks.append(partial(SLICES[cache.nonlinearity].backward, dy, W, cache.h, lengths, dh, da, first, last))
-        work += T * N * cache.W_h.size
-    run_all(tasks, work)
+    """The loop of ``rnn.backward``."""
+
+    def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
+        W, cache = backward_blocks(run.cache.W_h, rows), run.cache
+        return partial(SLICES[cache.nonlinearity].backward, given(run.dy), W, cache.h, lengths, *run.d_states, *run.da)
+
+    run_slices(runs, loop)
 
 
 LOOPS = Loops(rnn, loop_forward, loop_backward, split=split, plain=plain, session=one_blas_thread)

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from scratchnet.arrays import Array
+from scratchnet_kernels.sequence_cpu.blocks import rows_of_slice
 
 Task = Callable[[], Any]
 
@@ -39,8 +40,7 @@ def run_all(tasks: Sequence[Task], work: float) -> None:
     """Run tasks that together do so many multiply-adds, side by side where that pays; the first exception is raised."""
     threads = min(_limit.get() or available(), len(tasks), max(1, int(work / WORTH_A_THREAD)))
     if threads <= 1:
-        for task in tasks:
-            task()
+        _run(tasks)
         return
     shares = [tasks[k * len(tasks) // threads : (k + 1) * len(tasks) // threads] for k in range(threads)]
     others = [_pool(os.getpid()).submit(_run, share) for share in shares[1:]]
@@ -51,6 +51,20 @@ def run_all(tasks: Sequence[Task], work: float) -> None:
             other.exception()  # wait for all of them: their arrays are the caller's
     for other in others:
         other.result()
+
+
+def run_slices(runs: Sequence[Any], loop_of: Callable[[Any, int, Array], Callable[[int, int], None]]) -> None:
+    """All runs, each in slices of its batch: ``loop_of(run, rows, lengths)`` goes through all of time for (first, last)."""
+    tasks: list[Task] = []
+    work = 0
+    for run in runs:
+        T, N, _ = run.cache.h[1:].shape
+        W_h, lengths = run.cache.W_h, run.cache.lengths
+        rows = rows_of_slice(W_h.shape[1])
+        loop = loop_of(run, rows, np.full(N, T, np.intp) if lengths is None else lengths)
+        tasks += [partial(loop, first, last) for first, last in cut(N, rows)]
+        work += T * N * W_h.size
+    run_all(tasks, work)
 
 
 def _run(tasks: Sequence[Task]) -> None:
@@ -137,11 +151,6 @@ def _blas() -> list[Any]:
     from threadpoolctl import ThreadpoolController
 
     return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
-
-
-def steps(lengths: Array | None, T: int, N: int) -> Array:
-    """Lengths (N,) as loops take them: T where there are none."""
-    return np.full(N, T, np.intp) if lengths is None else lengths
 
 
 def given(array: Array) -> Array:
