@@ -37,6 +37,7 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 # Forty seconds for every cell and engine, then six minutes beside PyTorch, and the table in README.md.
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/cells.py
+	env -u OPENBLAS_CORETYPE PYTHONPATH=.:kernels $(BIN)/python benchmarks/parts.py
 	$(BIN)/python benchmarks/cpu.py
 	$(BIN)/python benchmarks/cpu.py --table
 

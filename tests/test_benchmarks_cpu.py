@@ -376,3 +376,16 @@ def test_make_bench_runs_it():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     commands = makefile.partition("\nbench:")[2].partition("\n\n")[0]
     assert [line.partition("benchmarks/")[2] for line in commands.splitlines()[1:]] == ["cells.py", "cpu.py", "cpu.py --table"]
+
+
+def test_the_parts_say_what_the_kernels_docstrings_say():
+    """Numbers in docstrings and in kernels/README.md are those of the committed file of benchmarks/parts.py."""
+    found = json.loads(max((ROOT / "benchmarks" / "results").glob("parts_*.json")).read_text(encoding="utf-8"))
+    folder = ROOT / "kernels" / "scratchnet_kernels" / "sequence_cpu"
+    texts = {name: " ".join((folder / f"{name}.py").read_text(encoding="utf-8").split()) for name in ("blocks", "memory")}
+    product, step = found["blocks"]["H=256"], found["reuse"]["100, 64, 64, 128"]
+    assert f"{product['blocks']:.0f} GFLOP/s with blocks, {product['whole']:.0f} without" in texts["blocks"]
+    assert f"takes {step['used before']:.1f} ms so, and {step['fresh']:.1f} with fresh memory" in texts["memory"]
+    readme = (ROOT / "kernels" / "README.md").read_text(encoding="utf-8")
+    for row in found["updates"].values():
+        assert "| " + " | ".join(str(row[f"{what} {engine}"]) for what in ("adam", "norm") for engine in ("array", "step")) + " |" in readme

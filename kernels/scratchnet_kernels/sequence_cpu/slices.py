@@ -16,9 +16,9 @@ from scratchnet_kernels.sequence_cpu.blocks import rows_of_slice
 
 Task = Callable[[], Any]
 
-# So many multiply-adds for each thread, or fewer threads: waking one costs more than it saves.  Measured on two cores, an
-# LSTM's training step with (T, N, D, H) = (20, 32, 8, 32): 0.48 ms with 0.4 million here, 0.42 with 2, 0.41 with 4; from
-# (100, 32, 1, 64) on all the same.
+# So many multiply-adds for each thread, or fewer threads: waking one costs more than it saves.  Measured on two cores
+# (benchmarks/parts.py), an LSTM's training step with (T, N, D, H) = (20, 32, 8, 32): 0.63 ms with 0.4 million here,
+# 0.44 with 2, 0.42 with 4; from (100, 32, 1, 64) on much the same.
 WORTH_A_THREAD = 2_000_000
 
 _limit: ContextVar[int | None] = ContextVar("threads", default=None)
