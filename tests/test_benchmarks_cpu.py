@@ -375,7 +375,7 @@ def test_the_readme_shows_the_last_results():
 def test_make_bench_runs_it():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     commands = makefile.partition("\nbench:")[2].partition("\n\n")[0]
-    assert [line.partition("benchmarks/")[2] for line in commands.splitlines()[1:]] == ["cells.py", "cpu.py", "cpu.py --table"]
+    assert [line.partition("benchmarks/")[2] for line in commands.splitlines()[1:]] == ["cells.py", "parts.py", "cpu.py", "cpu.py --table"]
 
 
 def test_the_parts_say_what_the_kernels_docstrings_say():
