@@ -1,4 +1,4 @@
-"""Saving and loading what a model has learned: one .npz file with an array for each parameter, nothing else in it."""
+"""Saving and loading what a model has learned: one .npz file with an array for each parameter and buffer, no more."""
 
 import zipfile
 from pathlib import Path
@@ -10,34 +10,35 @@ from scratchnet.layers import Layer
 
 
 def save(model: Layer, path: str | Path) -> None:
-    """Write every parameter under its name to ``path``.  Raises ValueError unless that ends in .npz."""
+    """Write every parameter and buffer under its name to ``path``.  Raises ValueError unless that ends in .npz."""
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"path is {path}: expected a name that ends in .npz")
     # By way of a file beside it, so that an interrupted save leaves the old checkpoint whole.
     unfinished = path.with_suffix(".unfinished.npz")
     try:
-        np.savez(unfinished, **{name: to_host(p) for name, p in model.params.items()})
+        np.savez(unfinished, **{name: to_host(array) for name, array in (model.params | model.buffers).items()})
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def load(model: Layer, path: str | Path) -> None:
-    """Read the parameters of ``path`` into the model's own arrays, in the model's floating type.
+    """Read the parameters and buffers of ``path`` into the model's own arrays, in the model's floating type.
 
     Raises ValueError, before anything is changed, where the file is no .npz, where names or shapes are not the model's, and
     where a value is no finite real number of the model's type.
     """
     saved = read(path)
-    missing, unknown = [*(model.params.keys() - saved.keys())], [*(saved.keys() - model.params.keys())]
+    own = model.params | model.buffers
+    missing, unknown = [*(own.keys() - saved.keys())], [*(saved.keys() - own.keys())]
     if missing or unknown:
         raise ValueError(f"{path} does not fit the model: missing {sorted(missing)}, not in the model {sorted(unknown)}")
     values = {}
-    for name, p in model.params.items():
+    for name, p in own.items():
         require_shape(f"{name} in {path}", saved[name], p.shape, f"the model's {name} is {tuple(p.shape)}")
         values[name] = finite(f"{name} in {path}", saved[name], p.dtype)
-    for name, p in model.params.items():
+    for name, p in own.items():
         p[...] = np.asarray(values[name], like=p)
 
 

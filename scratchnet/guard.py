@@ -14,10 +14,13 @@ from scratchnet.layers import Layer, Recurrent
 # ---- data ----------------------------------------------------------------------------------------------------------------
 
 
+Inputs = Any  # an array, or a tuple of arrays for a model with several inputs, all with the samples first
+
+
 class Samples(NamedTuple):
     """Inputs, targets and lengths, samples first, that were checked against each other and the model."""
 
-    x: Array  # (samples, ...)
+    x: Inputs  # (samples, ...), or a tuple of such for a model with several inputs
     y: Array  # (samples, ...)
     lengths: Any  # (samples,) on the host, or None
     mask: Any  # (samples, T) on the host: True where a target counts; None where all do
@@ -25,7 +28,7 @@ class Samples(NamedTuple):
     @property
     def counts(self) -> Any:
         """(samples,) how many targets of each sample the loss is the mean of, up to a common factor."""
-        return np.ones(len(self.x)) if self.mask is None else self.mask.sum(axis=1)
+        return np.ones(count(self.x)) if self.mask is None else self.mask.sum(axis=1)
 
     def batch(self, chosen: Any) -> "Samples":
         """Some of the samples, by their indices."""
@@ -33,27 +36,30 @@ class Samples(NamedTuple):
         return Samples(rows(self.x, chosen), rows(self.y, chosen), lengths, mask)
 
 
-def check_samples(model: Layer, x: Array, y: Array, lengths: Any = None, what: str = "") -> Samples:
+def check_samples(model: Layer, x: Inputs, y: Array, lengths: Any = None, what: str = "") -> Samples:
     """x, y and lengths as ``fit`` takes them; ``what`` stands before their names in messages.
 
     Where the model answers at every step, targets behind a sequence's length are padding: they get a mask, and may be NaN.
 
     Raises TypeError or ValueError where they do not fit each other or the model, or hold what is not finite.
     """
-    require_floating(f"{what}x", x)
+    check_inputs(model, x, what)
     require_array(f"{what}y", y)
-    if len(x) == 0:
+    samples = count(x)
+    if samples == 0:
         raise ValueError(f"{what}x has no samples: expected at least one")
-    if len(x) != len(y):
-        raise ValueError(f"{what}x has {len(x)} samples but {what}y has {len(y)}: expected as many, samples first")
+    if samples != len(y):
+        raise ValueError(f"{what}x has {samples} samples but {what}y has {len(y)}: expected as many, samples first")
     require_samples_first(model, "fit")
-    require_finite(f"{what}x", x)
+    for part in parts(x):
+        require_finite(f"{what}x", part)
     lengths, mask = check_lengths(model, x, lengths), None
     if lengths is not None and _answers_each_step(model, x, lengths):
-        mask = np.arange(x.shape[1]) < lengths[:, None]
-        if y.shape[:2] != x.shape[:2]:
-            because = f"{what}x is {tuple(x.shape)} and the model answers at each step"
-            raise ValueError(f"{what}y is {tuple(y.shape)} but {because}: expected {tuple(x.shape[:2])} and what a step has")
+        shape = tuple(parts(x)[0].shape)
+        mask = np.arange(shape[1]) < lengths[:, None]
+        if tuple(y.shape[:2]) != shape[:2]:
+            because = f"{what}x is {shape} and the model answers at each step"
+            raise ValueError(f"{what}y is {tuple(y.shape)} but {because}: expected {shape[:2]} and what a step has")
     require_finite(f"{what}y", y if mask is None else y[np.asarray(mask, like=y)])
     return Samples(x, y, lengths, mask)
 
@@ -70,21 +76,38 @@ def check_validation(model: Layer, validation: tuple[Any, ...], ragged: bool) ->
     return check_samples(model, x, y, lengths[0] if lengths else None, "validation ")
 
 
-def check_lengths(model: Layer, x: Array, lengths: Any) -> Any:
+def check_inputs(model: Layer, x: Inputs, what: str = "") -> None:
+    """TypeError unless x is of a floating type, or of whole numbers where the model reads tokens; ValueError where the
+    parts of a tuple have different numbers of samples.
+    """
+    for number, part in enumerate(parts(x)):
+        name = f"{what}x[{number}]" if isinstance(x, tuple) else f"{what}x"
+        if not model.tokens:
+            require_floating(name, part)
+        else:
+            require_array(name, part)
+            if not np.issubdtype(part.dtype, np.integer):
+                raise TypeError(f"{name} is {part.dtype} but the model reads tokens: expected whole numbers, such as int64")
+        if len(part) != count(x):
+            raise ValueError(f"{name} has {len(part)} samples but {what}x[0] has {count(x)}: expected as many, samples first")
+
+
+def check_lengths(model: Layer, x: Inputs, lengths: Any) -> Any:
     """One length from 1 to T for each sample of x (samples, T, ...), as NumPy integers; None stays None."""
     if lengths is None:
         return None
-    if not model.recurrent:
-        raise ValueError("lengths were given but no layer of the model is recurrent")
+    if not model.ragged:
+        raise ValueError("lengths were given but no layer of the model looks along time: none is ragged")
+    x = parts(x)[0]
     if x.ndim < 2:
         raise ValueError(f"x is {tuple(x.shape)}: expected (samples, T, ...), because lengths count its steps")
     return as_lengths(lengths, x.shape[1], len(x), like=np.empty(0))
 
 
-def _answers_each_step(model: Any, x: Array, lengths: Any) -> bool:
+def _answers_each_step(model: Any, x: Inputs, lengths: Any) -> bool:
     """Whether the model's output keeps the time axis, tried out on one sample."""
-    y, _ = model.forward(x[:1], lengths=lengths[:1])
-    return bool(y.ndim > 2 and y.shape[1] == x.shape[1])
+    y, _ = model.forward(rows(x, [0]), lengths=lengths[:1])
+    return bool(y.ndim > 2 and y.shape[1] == parts(x)[0].shape[1])
 
 
 def recurrent_layers(model: Layer, name: str = "the layer") -> Iterator[tuple[str, Recurrent]]:
@@ -123,9 +146,21 @@ def require_count(name: str, value: int) -> None:
         raise ValueError(f"{name} is {value}: expected at least 1")
 
 
-def rows(array: Array, batch: Any) -> Array:
-    """Some samples of an array; the indices are moved to where it is."""
-    return array[np.asarray(batch, like=array)]
+def parts(x: Inputs) -> tuple[Array, ...]:
+    """The arrays of an input, one or several."""
+    return x if isinstance(x, tuple) else (x,)
+
+
+def count(x: Inputs) -> int:
+    """How many samples there are."""
+    return len(parts(x)[0])
+
+
+def rows(x: Inputs, batch: Any) -> Inputs:
+    """Some samples of an array, or of each array of a tuple; the indices are moved to where it is."""
+    if isinstance(x, tuple):
+        return tuple(rows(part, batch) for part in x)
+    return x[np.asarray(batch, like=x)]
 
 
 # ---- divergence ----------------------------------------------------------------------------------------------------------

@@ -302,7 +302,7 @@ def bad_layers(rng):
         "not a layer": (lambda: Sequential(head, 3), TypeError, "layer '1' is a int, not a scratchnet layer"),
         "shared": (lambda: Sequential(a=head, b=head), ValueError, "layers 'a' and 'b' are one object"),
         "model state": (lambda: Sequential(lstm).forward(x, state=[]), ValueError, "state has 0 entries but the model has 1"),
-        "lengths, no rnn": (lambda: Sequential(head).forward(y, lengths=[4, 4]), ValueError, "no layer of the model is recurrent"),
+        "lengths, no rnn": (lambda: Sequential(head).forward(y, lengths=[4, 4]), ValueError, "no layer of the model looks along time"),
         "state_at": (
             lambda: LSTM(2, 3, bidirectional=True, rng=rng).state_at(cache, 1), ValueError, "a bidirectional layer has no state at",
         ),

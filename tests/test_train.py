@@ -494,7 +494,7 @@ def test_bad_input(rng):
         r"lengths has shape \(9,\) but the batch has 8 sequences": lambda: fitted(lengths=[12] * 9),
         r"lengths has shape \(7,\) but the batch has 8 sequences: ex": lambda: fitted(lengths=np.full(7, 12)),
         r"lengths\[0\] is 13 but the sequences have 12 steps": lambda: fitted(lengths=[13] * 8),
-        "lengths were given but no layer of the model is recurrent": lambda: predict(Linear(1, 1, rng=rng), y, lengths=[1] * 8),
+        "lengths were given but no layer of the model looks along time": lambda: predict(Linear(1, 1, rng=rng), y, lengths=[1] * 8),
         r"x is \(8,\): expected \(samples, T, ...\), because lengths": lambda: predict(model, y[:, 0], lengths=[1] * 8),
         r"y is \(8, 1\) but x is \(8, 12, 1\) and the model answers at each step: expected \(8, 12\)": lambda: fitted(
             model=tagger(rng), lengths=[12] * 8

@@ -12,17 +12,19 @@ from scratchnet.layers import Layer, Recurrent, Sequential
 
 
 def check_layer(
-    layer: Layer, x: Array, *, seed: int = 0, training: bool = False, eps: float = EPS, tolerance: float = TOLERANCE,
+    layer: Layer, x: Any, *, seed: int = 0, training: bool = False, eps: float = EPS, tolerance: float = TOLERANCE,
     **arguments: Any,
 ) -> Report:  # fmt: skip
     """Check a layer or a model at input x: the gradients of x, of every parameter, and of the state.
 
     The loss is a random weight on every output.  ``arguments`` go to ``layer.forward`` (``lengths=``, ``state=``); where a
     ``state`` is given its gradient is compared too, and the loss also weighs the final state.
+    x may be a tuple of arrays, for a model with several inputs ("x.0", "x.1"); where it holds whole numbers it has no gradient.
     A layer that draws random numbers (``training=True``) is given the same ones at every call.
     Raises as ``check`` does.  Leaves the layer's gradients as this one pass made them.
     """
-    for name, tensor in {"x": x, **layer.params}.items():
+    inputs = {name: part for name, part in _flat(x, "x") if not np.issubdtype(part.dtype, np.integer)}
+    for name, tensor in {**inputs, **layer.params}.items():
         require_float64(name, tensor)
     rng = np.random.default_rng(seed)
     drawn_from = [(generator, generator.bit_generator.state) for generator in _generators(layer)]
@@ -35,7 +37,7 @@ def check_layer(
     y, cache = run()
     w = np.asarray(rng.standard_normal(y.shape), like=y)
     layer.zero_grad()
-    tensors = {"x": x, **layer.params}
+    tensors = {**inputs, **layer.params}
     weights: list[tuple[str, Array]] = []
     grads: dict[str, Array] = {}
     if isinstance(layer, (Recurrent, Sequential)) and arguments.get("state") is not None:
@@ -52,7 +54,8 @@ def check_layer(
         last = _flat(cache.state_last) if weights else ()
         return float(np.sum(y * w)) + sum(float(np.sum(s * v)) for (_, s), (_, v) in zip(last, weights))
 
-    return check(loss, tensors, {**grads, "x": dx, **layer.grads}, eps=eps, tolerance=tolerance)
+    found = {name: part for name, part in _flat(dx, "x") if name in inputs}
+    return check(loss, tensors, {**grads, **found, **layer.grads}, eps=eps, tolerance=tolerance)
 
 
 def _like(state: Any, rng: np.random.Generator) -> Any:

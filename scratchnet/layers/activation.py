@@ -1,15 +1,25 @@
 """Activations: elementwise layers without parameters.  Each caches what its derivative is easiest written in."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from scratchnet.arrays import Array, read_only, require_floating
 from scratchnet.elementwise import HALF, ONE, d_relu, d_sigmoid, d_tanh, relu, sigmoid
-from scratchnet.layers.layer import Layer
+from scratchnet.layers.layer import Example, Layer
 
 
-class ReLU(Layer):
+class Activation(Layer):
+    """What the activations share: an example to check them on."""
+
+    @classmethod
+    def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
+        """Numbers on both sides of zero."""
+        yield Example("", cls(), rng.standard_normal((4, 3, 2)) * 3)
+
+
+class ReLU(Activation):
     """y = max(x, 0)."""
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
@@ -24,7 +34,7 @@ class ReLU(Layer):
         return dy * d_relu(cache)
 
 
-class LeakyReLU(Layer):
+class LeakyReLU(Activation):
     """y = x where x > 0, else slope x (Maas et al. 2013): a unit that is off still learns."""
 
     def __init__(self, slope: float = 0.01) -> None:
@@ -42,7 +52,7 @@ class LeakyReLU(Layer):
         return np.where(cache > 0, dy, self.slope * dy)
 
 
-class Tanh(Layer):
+class Tanh(Activation):
     """y = tanh(x)."""
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
@@ -57,7 +67,7 @@ class Tanh(Layer):
         return dy * d_tanh(cache)
 
 
-class Sigmoid(Layer):
+class Sigmoid(Activation):
     """y = 1 / (1 + exp(-x))."""
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
@@ -72,7 +82,7 @@ class Sigmoid(Layer):
         return dy * d_sigmoid(cache)
 
 
-class GELU(Layer):
+class GELU(Activation):
     """y = x/2 (1 + tanh(u)),  u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form of Hendrycks and Gimpel 2016.
 
     PyTorch calls it ``gelu(x, approximate="tanh")``; its default takes the error function, and differs by up to 5e-4.
@@ -95,7 +105,7 @@ class GELU(Layer):
         return dy * (HALF * (ONE + tanh_u) + HALF * x * d_tanh(tanh_u) * du_dx)
 
 
-class Softplus(Layer):
+class Softplus(Activation):
     """y = log(1 + exp(x)), a smooth ReLU, computed so that a large x does not overflow."""
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:

@@ -1,9 +1,11 @@
 """Dropout: while training, each number is set to zero with probability p and the rest is scaled up to keep the mean."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from scratchnet.arrays import Array, require_floating, require_rng
-from scratchnet.layers.layer import Layer
+from scratchnet.layers.layer import Example, Layer
 
 
 def keep_mask(rng: np.random.Generator, p: float, like: Array) -> Array:
@@ -30,6 +32,13 @@ class Dropout(Layer):
         require_rng(rng)
         self.p = check_probability(p)
         self.rng = rng
+
+    @classmethod
+    def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
+        """While training, and not."""
+        x = rng.standard_normal((4, 3, 2))
+        yield Example("training", cls(0.4, rng=rng), x, {"training": True})
+        yield Example("prediction", cls(0.4, rng=rng), x)
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, Array | None]]:
         """x (...) to y (...); the cache is y and the mask, None where nothing was dropped."""

@@ -1,10 +1,20 @@
 """What every layer is: parameters and gradients by name, a forward that returns a cache, a backward that reads it."""
 
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from scratchnet.arrays import Array, moved, require_floating, require_same_dtype, require_shape
+
+
+class Example(NamedTuple):
+    """A small layer and an input for it: what the gradient check, the tests and ``scratchnet gradcheck`` run it on."""
+
+    label: str  # what is special about this one: "causal", "masked"
+    layer: "Layer"
+    x: Array
+    arguments: Mapping[str, Any] = {}
 
 
 class Layer:
@@ -20,6 +30,12 @@ class Layer:
     def __init__(self) -> None:
         self._params: dict[str, Array] = {}
         self._grads: dict[str, Array] = {}
+        self._buffers: dict[str, Array] = {}
+
+    @classmethod
+    def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
+        """Small instances in float64, one for each thing that can go wrong; checks and tests walk them."""
+        raise NotImplementedError(f"{cls.__name__} has no examples")
 
     @property
     def recurrent(self) -> bool:
@@ -27,9 +43,28 @@ class Layer:
         return False
 
     @property
+    def ragged(self) -> bool:
+        """True for a layer that looks along time: its forward also takes ``lengths`` (N,), and padding changes nothing."""
+        return self.recurrent
+
+    def lengths_after(self, lengths: Any) -> Any:
+        """How long each sequence is behind this layer, as an array or None: pooling over time makes it shorter."""
+        return lengths
+
+    @property
+    def tokens(self) -> bool:
+        """True where x holds whole numbers, the words of a vocabulary, in place of features."""
+        return False
+
+    @property
     def params(self) -> dict[str, Array]:
         """Name -> array."""
         return self._params
+
+    @property
+    def buffers(self) -> dict[str, Array]:
+        """Name -> array of what is kept beside the parameters and not trained, as running statistics are."""
+        return self._buffers
 
     @property
     def grads(self) -> dict[str, Array]:
@@ -48,9 +83,9 @@ class Layer:
 
     def astype(self, dtype: Any) -> Self:
         """Convert parameters and gradients, float64 for a gradient check or float32 for speed; returns the layer itself."""
-        for name in self._params:
-            self._params[name] = self._params[name].astype(dtype)
-            self._grads[name] = self._grads[name].astype(dtype)
+        for table in (self._params, self._grads, self._buffers):
+            for name, array in table.items():
+                table[name] = array.astype(dtype)
         return self
 
     def to(self, where: Any) -> Self:
@@ -58,7 +93,7 @@ class Layer:
 
         Raises ImportError where CuPy is asked for and not installed, ValueError for another name.
         """
-        for table in (self._params, self._grads):
+        for table in (self._params, self._grads, self._buffers):
             for name, array in table.items():
                 table[name] = moved(array, where)
         return self

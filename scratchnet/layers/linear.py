@@ -1,12 +1,13 @@
 """The fully connected layer:  y = x W + b."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from scratchnet import init
 from scratchnet.arrays import Array, require_rng
-from scratchnet.layers.layer import Layer
+from scratchnet.layers.layer import Example, Layer
 
 
 class Linear(Layer):
@@ -25,6 +26,12 @@ class Linear(Layer):
             raise ValueError(f"Linear needs at least one input and one output, but has {inputs} and {outputs}")
         self.add_param("W", weight_init(rng, (inputs, outputs), dtype=dtype))
         self.add_param("b", np.zeros(outputs, dtype))
+
+    @classmethod
+    def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
+        """Over one, two and three leading axes."""
+        for shape in ((4,), (3, 4), (2, 3, 4)):
+            yield Example(f"x {shape}", cls(4, 3, rng=rng), rng.standard_normal(shape))
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, Array, Array]]:
         """x (..., D) to y (..., K); the cache is x, W and y."""

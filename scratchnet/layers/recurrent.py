@@ -4,7 +4,7 @@ The cell's file holds the mathematics; here is only the wiring.  One *run* is a 
 backwards in time.  Runs of one layer read the same input, and their outputs stand side by side in the last axis.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ import numpy as np
 
 from scratchnet import init
 from scratchnet.arrays import Array, Lengths, as_lengths, require_floating, require_rng, require_same_dtype, require_shape
-from scratchnet.cells import CELLS
+from scratchnet.cells import CELLS, Cell, variants
 from scratchnet.cells.padding import reverse, without_padding
 from scratchnet.fused import Choice, check_engine, choose
 from scratchnet.layers.dropout import check_probability, keep_mask
-from scratchnet.layers.layer import Layer
+from scratchnet.layers.layer import Example, Layer
 
 State = tuple[Array, ...]  # one array (num_layers * directions, N, H) for each of the cell's states: (h,) or (h, c)
 
@@ -67,7 +67,7 @@ class Recurrent(Layer):
         require_rng(rng)
         if cell not in CELLS:
             raise ValueError(f"there is no cell {cell!r}: expected one of {', '.join(CELLS)}")
-        self.cell_name, self.cell = cell, CELLS[cell]
+        self.cell_name = cell
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bidirectional, self.batch_first, self.return_sequences = bidirectional, batch_first, return_sequences
         self.dropout, self.rng, self.engine = check_probability(dropout), rng, check_engine(engine)
@@ -87,6 +87,17 @@ class Recurrent(Layer):
             for name, shape in self.cell.param_shapes(inputs, hidden_size).items():
                 self.add_param(f"{name}_l{layer}{direction}", self._initial(name, shape, forget_bias, dtype))
 
+    @classmethod
+    def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
+        """Every cell with each of its options: stacked, both ways, a ragged batch, an initial state."""
+        for label, cell, options in variants():
+            name = label.split()[0]
+            layer = Recurrent(name, 2, 3, num_layers=2, bidirectional=True, rng=rng, options=options)
+            for b in layer.params.values():
+                b += 0.1 * rng.standard_normal(b.shape)  # relu on zero biases and a state at zero would sit on the kink
+            state = tuple(rng.standard_normal((4, 3, 3)) for _ in cell.STATES)
+            yield Example(label, layer, rng.standard_normal((4, 3, 2)), {"state": state, "lengths": [4, 1, 2]})
+
     def _initial(self, name: str, shape: tuple[int, ...], forget_bias: float, dtype: Any) -> Array:
         gates = self.cell.GATES
         if len(shape) == 2:
@@ -94,6 +105,11 @@ class Recurrent(Layer):
             return init.per_gate(how, self.rng, shape, gates, dtype=dtype)
         b = np.zeros(shape, dtype)
         return init.set_forget_bias(b, gates, forget_bias) if name == "b" and "f" in gates else b
+
+    @property
+    def cell(self) -> Cell:
+        """The cell's module; looked up, not held, so that a layer can be copied and pickled."""
+        return CELLS[self.cell_name]
 
     @property
     def recurrent(self) -> bool:

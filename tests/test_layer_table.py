@@ -1,0 +1,131 @@
+"""Every layer of the table, on each of its own examples: gradients, float32, copies, checkpoints, what belongs to the caller.
+
+A layer that is added to ``LAYERS`` is tested here without another line.
+"""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from scratchnet import checkpoint
+from scratchnet.gradcheck import check_layer
+from scratchnet.layers import LAYERS
+
+
+def named_examples():
+    return [
+        pytest.param(name, number, id=f"{name} {example.label}".strip())
+        for name, layer in LAYERS.items()
+        for number, example in enumerate(layer.examples(np.random.default_rng(0)))
+    ]
+
+
+def example_of(name, number):
+    return list(LAYERS[name].examples(np.random.default_rng(0)))[number]
+
+
+def flat(value):
+    return [part for v in value for part in flat(v)] if isinstance(value, (tuple, list)) else [value]
+
+
+def floats(value, dtype):
+    """Arrays of a floating type, in tuples and lists as they are, as dtype; all else untouched."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(floats(v, dtype) for v in value)
+    return value.astype(dtype) if getattr(value, "dtype", None) == np.float64 else value
+
+
+def weights_like(y):
+    return np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)
+
+
+def run(layer, x, arguments):
+    """One pass with the random numbers it would draw first: y, dx and a copy of the gradients."""
+    layer = copy.deepcopy(layer)
+    layer.zero_grad()
+    y, cache = layer.forward(x, **arguments)
+    dx = layer.backward(weights_like(y), cache)
+    return y, dx, {name: g.copy() for name, g in layer.grads.items()}
+
+
+@pytest.mark.parametrize(("name", "number"), named_examples())
+def test_gradients(name, number):
+    _, layer, x, arguments = example_of(name, number)
+    assert check_layer(layer, x, **arguments).error <= 1e-6
+
+
+@pytest.mark.parametrize(("name", "number"), named_examples())
+def test_float32_stays_float32_and_is_the_same_function(name, number):
+    _, layer, x, arguments = example_of(name, number)
+    y, dx, grads = run(layer, x, arguments)
+    narrow = {key: floats(value, np.float32) for key, value in arguments.items()}
+    y32, dx32, grads32 = run(copy.deepcopy(layer).astype(np.float32), floats(x, np.float32), narrow)
+    pairs = [(y, y32), *((d, d32) for d, d32 in zip(flat(dx), flat(dx32)) if d is not None)]
+    for wide, thin in [*pairs, *((grads[key], grads32[key]) for key in grads)]:
+        assert thin.dtype == np.float32
+        np.testing.assert_allclose(thin, wide, rtol=0, atol=3e-5 * max(1.0, float(np.max(np.abs(wide)))))
+
+
+@pytest.mark.parametrize(("name", "number"), named_examples())
+def test_gradients_are_added_and_arguments_left_alone(name, number):
+    """Two backward passes add up to twice the gradient, and neither x, dy nor a weight is written to."""
+    _, layer, x, arguments = example_of(name, number)
+    layer.zero_grad()
+    y, cache = layer.forward(x, **arguments)
+    dy = weights_like(y)
+    given = [*(part for part in flat(x)), dy, *layer.params.values()]
+    before = [array.copy() for array in given]
+    layer.backward(dy, cache)
+    once = {key: g.copy() for key, g in layer.grads.items()}
+    layer.backward(dy, cache)
+    for key, g in layer.grads.items():
+        np.testing.assert_allclose(g, 2 * once[key], rtol=1e-12, atol=1e-14)
+        assert np.any(g), f"no gradient arrives at {key}"
+    for array, kept in zip(given, before):
+        np.testing.assert_array_equal(array, kept)
+
+
+@pytest.mark.parametrize(("name", "number"), named_examples())
+def test_copies_pickles_and_checkpoints(name, number, tmp_path):
+    """A copy answers as the original does, and training it leaves the original alone."""
+    _, layer, x, arguments = example_of(name, number)
+    want, _, _ = run(layer, x, arguments)
+    twin = pickle.loads(pickle.dumps(layer))
+    np.testing.assert_array_equal(run(twin, x, arguments)[0], want)
+    checkpoint.save(layer, tmp_path / "layer.npz")
+    for array in (*twin.params.values(), *twin.buffers.values()):
+        array += 1
+    np.testing.assert_array_equal(run(layer, x, arguments)[0], want)
+    checkpoint.load(twin, tmp_path / "layer.npz")
+    np.testing.assert_array_equal(run(twin, x, arguments)[0], want)
+
+
+@pytest.mark.parametrize(("name", "number"), named_examples())
+def test_a_gradient_of_another_shape_is_refused(name, number):
+    _, layer, x, arguments = example_of(name, number)
+    y, cache = layer.forward(x, **arguments)
+    with pytest.raises(ValueError, match="dy is"):
+        layer.backward(np.ones((*y.shape, 1)), cache)
+    with pytest.raises(TypeError, match="dy is float32"):
+        layer.backward(np.ones(y.shape, np.float32), cache)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_padding_changes_nothing(name):
+    """Of every layer that looks along time: what stands behind a sequence's end reaches no output and no gradient."""
+    for label, layer, x, arguments in LAYERS[name].examples(np.random.default_rng(0)):
+        if arguments.get("lengths") is None:
+            continue
+        lengths, batch_first = arguments["lengths"], getattr(layer, "batch_first", False)
+        y, dx, grads = run(layer, x, arguments)
+        other = x.copy()
+        for n, length in enumerate(lengths):
+            (other[n, length:] if batch_first else other[length:, n])[...] = 0 if x.dtype == np.int64 else 1e3
+        y2, dx2, grads2 = run(layer, other, arguments)
+        np.testing.assert_array_equal(y2, y, err_msg=label)
+        if dx is not None:
+            np.testing.assert_array_equal(dx2, dx, err_msg=label)
+        for key, g in grads.items():
+            np.testing.assert_array_equal(grads2[key], g, err_msg=f"{label} {key}")
