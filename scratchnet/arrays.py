@@ -4,7 +4,9 @@ Most code needs nothing from here: ``np.tanh(x)``, ``np.empty_like(x, shape=...)
 a CuPy array when x is one (NumPy's dispatch protocols), which is how one file serves both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,8 +16,21 @@ import numpy as np
 Array: TypeAlias = Any
 
 
-# float16 loses small gradients and turns into float32 halfway; it needs a loss scale, and master weights beside it.
+# float16 loses small gradients and turns into float32 halfway; it needs a loss scale, and master weights beside it: it is let
+# in by ``half_precision`` only, which ``scratchnet.mixed`` opens where it has seen to both.
 FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
+HALF = np.dtype(np.float16)
+_half_is_allowed = ContextVar("half precision", default=False)
+
+
+@contextmanager
+def half_precision() -> Iterator[None]:
+    """While inside, arrays may be float16."""
+    token = _half_is_allowed.set(True)
+    try:
+        yield
+    finally:
+        _half_is_allowed.reset(token)
 
 
 def is_array(x: object) -> bool:
@@ -27,7 +42,7 @@ def require_floating(name: str, x: Array) -> None:
     """TypeError unless x is an array of float32 or float64; says what it is instead."""
     if not is_array(x):
         raise TypeError(f"{name} is a {type(x).__module__}.{type(x).__name__}, not a NumPy or CuPy array")
-    if x.dtype not in FLOATING:
+    if x.dtype not in FLOATING and not (x.dtype == HALF and _half_is_allowed.get()):
         raise TypeError(f"{name} is {x.dtype}, but a network computes in float32 or float64: {name}.astype(np.float64)")
 
 

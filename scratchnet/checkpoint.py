@@ -1,12 +1,14 @@
 """Saving and loading what a model has learned: one .npz file with an array for each parameter and buffer, no more."""
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from scratchnet.arrays import Array, is_array, require_shape, to_host
 from scratchnet.layers import Layer
+from scratchnet.select import names_like
 
 
 def save(model: Layer, path: str | Path) -> None:
@@ -23,14 +25,19 @@ def save(model: Layer, path: str | Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def load(model: Layer, path: str | Path) -> None:
+def load(model: Layer, path: str | Path, only: str | Sequence[str] | None = None) -> None:
     """Read the parameters and buffers of ``path`` into the model's own arrays, in the model's floating type.
 
+    ``only``: patterns of names, "lstm.*"; the model's other parameters stay as they are, and what else the file holds is not
+    looked at.  So a new head is put on a trained body: transfer learning.
     Raises ValueError, before anything is changed, where the file is no .npz, where names or shapes are not the model's, and
     where a value is no finite real number of the model's type.
     """
     saved = read(path)
     own = model.params | model.buffers
+    if only is not None:
+        own = {name: own[name] for name in names_like(own, only)}
+        saved = {name: array for name, array in saved.items() if name in own}
     missing, unknown = [*(own.keys() - saved.keys())], [*(saved.keys() - own.keys())]
     if missing or unknown:
         raise ValueError(f"{path} does not fit the model: missing {sorted(missing)}, not in the model {sorted(unknown)}")

@@ -35,6 +35,23 @@ class Samples(NamedTuple):
         lengths, mask = (None if array is None else array[chosen] for array in (self.lengths, self.mask))
         return Samples(rows(self.x, chosen), rows(self.y, chosen), lengths, mask)
 
+    def trimmed(self) -> "Samples":
+        """Cut to the longest sequence there is, in x and, where the model answers at each step, in y."""
+        T = int(self.lengths.max())
+        x = (parts(self.x)[0][:, :T], *parts(self.x)[1:]) if isinstance(self.x, tuple) else self.x[:, :T]
+        if self.mask is None:
+            return self._replace(x=x)
+        return self._replace(x=x, y=self.y[:, :T], mask=self.mask[:, :T])
+
+    def augmented(self, augment: Any, rng: np.random.Generator) -> "Samples":
+        """With ``augment(x, rng, lengths)`` in place of x, or of the first of several inputs."""
+        first, *others = parts(self.x)
+        changed = augment(first, rng, self.lengths)
+        if tuple(changed.shape) != tuple(first.shape) or changed.dtype != first.dtype:
+            given = f"{changed.dtype} of shape {tuple(changed.shape)}"
+            raise ValueError(f"augment made {given} of x, {first.dtype} of shape {tuple(first.shape)}: expected the same")
+        return self._replace(x=(changed, *others) if isinstance(self.x, tuple) else changed)
+
 
 def check_samples(model: Layer, x: Inputs, y: Array, lengths: Any = None, what: str = "") -> Samples:
     """x, y and lengths as ``fit`` takes them; ``what`` stands before their names in messages.

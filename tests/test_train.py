@@ -53,7 +53,7 @@ def test_history_is_data(rng, tmp_path):
     for factor, norm in zip(factors, norms):
         assert factor == pytest.approx(min(1, 0.1 / norm), rel=1e-4)
     assert min(factors) < 1
-    with pytest.raises(KeyError, match="the history has no 'accuracy': it has loss, grad_norm, clip_factor, train_loss"):
+    with pytest.raises(KeyError, match="the history has no 'accuracy': it has loss, grad_norm, clip_factor, lr, train_loss"):
         history.column("accuracy")
     history.to_csv(tmp_path / "history.csv")
     with open(tmp_path / "history.csv", newline="") as file:

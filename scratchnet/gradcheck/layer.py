@@ -19,7 +19,7 @@ def check_layer(
 
     The loss is a random weight on every output.  ``arguments`` go to ``layer.forward`` (``lengths=``, ``state=``); where a
     ``state`` is given its gradient is compared too, and the loss also weighs the final state.
-    x may be a tuple of arrays, for a model with several inputs ("x.0", "x.1"); where it holds whole numbers it has no gradient.
+    x may be a tuple of arrays ("x.0", "x.1"), for a model with several inputs; whole numbers in it have no gradient.
     A layer that draws random numbers (``training=True``) is given the same ones at every call.
     Raises as ``check`` does.  Leaves the layer's gradients as this one pass made them.
     """

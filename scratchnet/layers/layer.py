@@ -57,6 +57,11 @@ class Layer:
         return False
 
     @property
+    def reads_target(self) -> bool:
+        """True where forward takes ``target`` while training: a decoder that is shown the right answer (teacher forcing)."""
+        return False
+
+    @property
     def params(self) -> dict[str, Array]:
         """Name -> array."""
         return self._params

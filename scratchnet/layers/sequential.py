@@ -41,7 +41,7 @@ class Sequential(Composite):
     def forward(
         self, x: Array, training: bool = False, state: Sequence[Any] | None = None, lengths: Any = None
     ) -> tuple[Array, SequentialCache]:
-        """x to y and the cache.  ``state`` is a list with an entry for each recurrent layer; ``lengths`` go to all ragged ones."""
+        """x to y and the cache.  ``state`` has an entry for each recurrent layer; ``lengths`` go to every ragged one."""
         recurrent = [name for name, layer in self.layers.items() if layer.recurrent]
         if state is not None and len(state) != len(recurrent):
             raise ValueError(f"state has {len(state)} entries but the model has {len(recurrent)} recurrent layers")
