@@ -70,6 +70,20 @@ def last_value(x: Array, horizon: int = 1) -> Array:
     return np.tile(x[:, -1], (1, horizon))
 
 
+def seasonal_last_value(x: Array, horizon: int, season: int) -> Array:
+    """The forecast that each step is as it was one season ago: windows x (n, width, D) to (n, horizon * D).
+
+    Beyond one season the last one is repeated.  Raises ValueError or TypeError where x is no windows array, is shorter than
+    a season, or horizon or season is less than 1.
+    """
+    if season < 1:
+        raise ValueError(f"season is {season}: expected at least 1 step")
+    _check_windows(x, season, horizon)
+    steps = np.arange(horizon) % season
+    last = x[:, x.shape[1] - season :]
+    return last[:, np.asarray(steps, like=x)].reshape(len(x), -1)
+
+
 class Autoregression:
     """row[t] = intercept + sum over lags k of row[t - k] A_k, fitted by least squares; for one column, the classical AR.
 

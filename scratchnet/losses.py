@@ -13,7 +13,7 @@ Shapes must agree exactly.  Broadcasting is refused: (N, 1) against (N,) would q
 target.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,32 @@ def softmax_cross_entropy(y: Array, target: Array, mask: Array | None = None) ->
     d[right] -= 1
     d = d / t.size  # dL/dy = (p - onehot) / n
     return mean(-log_p[right]), put_back(d.reshape(logits.shape), y, keep)
+
+
+def quantile(levels: Sequence[float]) -> Callable[..., tuple[float, Array]]:
+    """The loss whose minimum is not the mean but quantiles of what can come: y (..., K Q), Q levels for each of the K targets.
+
+    With r = target - y for a level q:  L = 1/n sum of  q r  where r > 0,  else  (q - 1) r,  the "pinball" loss.
+    Gradient:  dL/dy = -q / n  where r > 0,  else  (1 - q) / n.  For q = 0.9 an answer that is too low costs nine times as much
+    as one too high by the same amount: it settles where nine in ten lie below.
+    The returned loss takes target (..., K) and mask (...).  Raises ValueError unless 0 < level < 1, ascending.
+    Source: Koenker and Bassett 1978, Regression quantiles.
+    """
+    q = np.array(levels, dtype=np.float64)
+    if q.ndim != 1 or not q.size or not ((q > 0) & (q < 1)).all() or (np.diff(q) <= 0).any():
+        raise ValueError(f"levels are {list(levels)}: expected ascending numbers between 0 and 1")
+
+    def pinball(y: Array, target: Array, mask: Array | None = None) -> tuple[float, Array]:
+        require_same_dtype({"y": y, "target": target})
+        shape = (*target.shape[:-1], target.shape[-1] * q.size)
+        require_shape("y", y, shape, f"target is {tuple(target.shape)} and there are {q.size} levels for each")
+        keep, level = kept(mask, target), np.asarray(q, dtype=y.dtype, like=y)
+        each = y.reshape(*target.shape, q.size)  # (..., K, Q)
+        r = target[keep][..., None] - each[keep]
+        d = np.where(r > 0, -level, 1 - level).astype(y.dtype) / r.size  # dL/dy
+        return mean(np.maximum(level * r, (level - 1) * r)), put_back(d, each, keep).reshape(y.shape)
+
+    return pinball
 
 
 LOSSES: dict[str, Callable[..., tuple[float, Array]]] = {

@@ -244,7 +244,9 @@ def fit_stream(
     clip: float | None = None, clip_by: str = "global", schedule: Schedule | None = None, penalty: Penalty | None = None,
     freeze: str | Sequence[str] = (), progress: bool = True, watch: Watcher | None = None,
 ) -> History:  # fmt: skip
-    """Stateful training on a long sequence x (T, N, D), or tokens (T, N), target (T, N, ...), time first, by truncated BPTT(k1, k2).
+    """Stateful training on a long sequence by truncated BPTT(k1, k2).
+
+    Time first: x (T, N, D), or tokens (T, N), and target (T, N, ...).
 
     The state runs through the whole sequence and starts at zero in each epoch; the weights are stepped after each window.
     Other arguments, and what is raised, as in ``fit`` and ``bptt.stream``.

@@ -29,12 +29,12 @@ LEVELS = [
     {"__init__", "arrays", "elementwise"},
     {"cells"},
     {"init", "fused"},
-    {"layers", "losses", "optim", "clip", "series"},
-    {"data", "bptt", "gradcheck", "checkpoint", "tasks", "guard"},
-    {"train", "datasets", "baselines", "course", "convert"},
+    {"layers", "losses", "optim", "clip", "series", "schedule", "select"},
+    {"data", "bptt", "gradcheck", "checkpoint", "tasks", "guard", "augment", "penalty", "monitor", "distil", "models"},
+    {"train", "mixed", "datasets", "baselines", "course", "convert"},
     {"tracing", "view"},  # a trace writes its own page: to_html
     {"plots"},
-    {"demo", "forecasting", "doctor"},
+    {"demo", "forecasting", "multistep", "doctor"},
     {"cli"},
     {"__main__"},
 ]

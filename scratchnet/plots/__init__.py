@@ -6,12 +6,14 @@
     weight_gradients(trace)                                  what each step adds to dW
     training_curves(history)  clip_factor(history, limit=1)  training as it went
     clipping(watch)  histograms(watch)                       of the tracing.watch.Watch that fit was given
+    errors_ahead(errors)  fan(past, forecast, low, high)     forecasts of many steps
     learning_curves(losses)  forecast(times, truth, predictions)  loss_cliff()
 
 Ranges are fixed where a quantity has one (a gate lies in 0 to 1, a tanh in -1 to 1), so that two figures can be held side by
 side.  A figure is saved with its own ``savefig`` and displayed by a notebook as any other value.
 """
 
+from scratchnet.plots.ahead import errors_ahead, fan
 from scratchnet.plots.cliff import loss_cliff
 from scratchnet.plots.forecast import forecast
 from scratchnet.plots.gates import gates, saturation
@@ -23,7 +25,7 @@ from scratchnet.plots.text import text
 from scratchnet.plots.training import clip_factor, clipping, histograms, learning_curves, training_curves
 
 __all__ = [
-    "PALETTE", "axes", "clip_factor", "clipping", "colour", "forecast", "gates", "gradient_norms", "histograms", "itemised",
+    "PALETTE", "axes", "clip_factor", "clipping", "colour", "errors_ahead", "fan", "forecast", "gates", "gradient_norms", "histograms", "itemised",
     "jacobians", "learning_curves", "loss_cliff", "model_colour", "saturation", "text", "thrown_away", "training_curves",
     "weight_gradients",
 ]  # fmt: skip
