@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("OPENBLAS_CORETYPE is set: BLAS uses that processor's routines, not this one's", file=sys.stderr)
     about = machine(options.threads)
     share = options.seconds / (len(cells) * len(SIZES))
-    print(f"{'cell':10s}   {'T':>3s} {'N':>3s} {'D':>3s} {'H':>3s}  {'engine':8s}{'forward':>10s}{'step':>10s}   ms, median")
+    print(f"{'cell':14s}   {'T':>3s} {'N':>3s} {'D':>3s} {'H':>3s}  {'engine':8s}{'forward':>10s}{'step':>10s}   ms, median")
     results = []
     for cell in cells:
         for size in SIZES:
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
                 results.append(row)
                 T, N, D, H = size
                 times = f"{row['forward_ms']:10.3f}{row['training_step_ms']:10.3f}   of {row['rounds']}"
-                print(f"{cell:10s}   {T:3d} {N:3d} {D:3d} {H:3d}  {row['engine']:8s}{times}", flush=True)
+                print(f"{cell:14s}   {T:3d} {N:3d} {D:3d} {H:3d}  {row['engine']:8s}{times}", flush=True)
     day = datetime.now(UTC).date().isoformat()
     report = {"date": day, **about, "dtype": "float32", "seed": options.seed, "results": results}
     options.out.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,9 @@ def passes(
     target = rng.standard_normal((T, N, H)).astype(np.float32)
     states = [np.zeros((N, H), np.float32) for _ in cell.STATES]
     params = {
-        name: xavier_uniform(rng, shape, np.float32) if len(shape) == 2 else np.zeros(shape, np.float32)
+        name: xavier_uniform(rng, shape, np.float32)
+        if len(shape) == 2
+        else np.full(shape, name.startswith("gain"), np.float32)
         for name, shape in cell.param_shapes(D, H).items()
     }
     try:

@@ -1,14 +1,16 @@
-"""The command line: ``scratchnet demo | gradcheck | train | plot | doctor``, the same as ``python -m scratchnet``."""
+"""The command line: ``scratchnet demo | gradcheck | train | forecast | plot | ...``, the same as ``python -m scratchnet``."""
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from scratchnet import __version__
 from scratchnet.forecasting import MODELS, Settings, load
 from scratchnet.forecasting import run as run_forecasting
+from scratchnet.multistep.network import Settings as MultistepSettings
 from scratchnet.series import MISSING
 
 
@@ -25,14 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.set_defaults(run=run_demo)
 
     check = commands.add_parser(
-        "gradcheck", help="a cell's gradients against central differences",
-        description="Compare each gradient of a cell's backward pass with central differences (L(p + e) - L(p - e)) / 2e, for "
-        "every element p: float64, four steps, random states, a random weight on every output and final state. The table "
-        "has the largest relative error of each gradient, gate by gate. A right backward pass stays below the tolerance; a "
-        "wrong one is marked WRONG, and the exit status is 1.",
+        "gradcheck", help="gradients of cells and layers against central differences",
+        description="Compare each gradient of a backward pass with central differences (L(p + e) - L(p - e)) / 2e, for "
+        "every element p, in float64: of a cell over four steps, with random states and a random weight on every output and "
+        "final state; of a layer on each of its examples. The table has the largest relative error of each gradient, gate by "
+        "gate. A right backward pass stays below the tolerance; a wrong one is marked WRONG, and the exit status is 1.",
     )  # fmt: skip
-    check.add_argument("cell", nargs="?", default="all", help="rnn, lstm, gru, gru_before or all (default)")
-    check.add_argument("--lengths", type=int, nargs="+", help="three sequence lengths from 1 to 4, for a ragged batch")
+    about = "a cell (rnn, lstm, ...), a layer (conv, attention, ...) or all (default); an unknown name lists them"
+    check.add_argument("name", nargs="?", default="all", help=about)
+    check.add_argument("--lengths", type=int, nargs="+", help="for cells: three sequence lengths from 1 to 4, a ragged batch")
     check.add_argument("--seed", type=int, default=0, help="of the random inputs, states and parameters (default: 0)")
     check.set_defaults(run=run_gradcheck)
 
@@ -40,14 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "train", help="fit a one-step forecaster to a CSV column or a bundled series",
         description="Fit a one-step forecaster to a series, oldest part first, and print its error beside two baselines.",
     )  # fmt: skip
-    train.add_argument("--data", default="sunspots", help="sunspots (default), co2, elnino, or the path of a CSV")
-    train.add_argument("--column", help="the column to forecast, where the CSV has several")
-    train.add_argument("--missing", choices=MISSING, help="what to do about gaps in the CSV (default: error)")
-    train.add_argument("--time", metavar="COLUMN", help="the CSV's column of times; '' for none (default: by its name)")
-    train.add_argument("--delimiter", metavar="CHARACTER", help="what stands between the CSV's fields (default: found out)")
+    add_data(train)
     add_settings(train)
     train.add_argument("--out", type=Path, default=Path("out", "train"), help="folder to write into (default: out/train)")
     train.set_defaults(run=run_train)
+
+    ahead = commands.add_parser(
+        "forecast", help="many steps ahead: strategies beside baselines in a rolling backtest; intervals",
+        description="Forecast a series many steps ahead by several strategies, beside the last value, the last season and an "
+        "autoregression, from origins that roll through its last part; then what comes behind its last row, with an interval "
+        "whose coverage was measured.",
+    )  # fmt: skip
+    add_data(ahead)
+    add_task(ahead)
+    ahead.add_argument("--out", type=Path, default=Path("out", "forecast"), help="folder to write into (out/forecast)")
+    ahead.set_defaults(run=run_forecast)
 
     plot = commands.add_parser(
         "plot", help="figures of a saved trace",
@@ -96,6 +106,41 @@ def sentence(error: Exception) -> str:
     return str(error.args[0] if isinstance(error, KeyError) else error)
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The options that say which series, and how to read it."""
+    parser.add_argument("--data", default="sunspots", help="sunspots (default), co2, elnino, or the path of a CSV")
+    parser.add_argument("--column", help="the column to forecast, where the CSV has several")
+    parser.add_argument("--missing", choices=MISSING, help="what to do about gaps in the CSV (default: error)")
+    parser.add_argument("--time", metavar="COLUMN", help="the CSV's column of times; '' for none (default: by its name)")
+    parser.add_argument("--delimiter", metavar="CHARACTER", help="what stands between the CSV's fields (default: found out)")
+
+
+def add_task(parser: argparse.ArgumentParser) -> None:
+    """The options of ``scratchnet forecast``: the task, the backtest, and the networks' settings."""
+    parser.add_argument("--horizon", type=int, default=12, help="steps to forecast (default: 12)")
+    parser.add_argument("--season", type=int, help="rows of a season, 12 for months of a year; adds last season's value")
+    names = "direct, recursive, encoder-decoder, several of them, or all (default)"
+    parser.add_argument("--strategy", nargs="+", default=["all"], metavar="NAME", help=names)
+    parser.add_argument("--test", type=float, default=0.2, help="share of the rows that is forecast in the backtest (0.2)")
+    parser.add_argument("--step", type=int, default=1, help="rows from origin to origin (default: 1)")
+    parser.add_argument("--refit", type=int, help="fit everything anew after so many origins (default: once)")
+    parser.add_argument("--interval", default="quantile", help="quantile (default), dropout, or none")
+    parser.add_argument("--coverage", dest="asked", type=float, default=0.9, help="share that the interval is to hold (0.9)")
+    parser.add_argument("--ensemble", action="store_true", help="also the average of the networks and a classical forecast")
+    parser.add_argument("--smoothing", action="store_true", help="also exponential smoothing; needs statsmodels")
+    about = {
+        "cell": "rnn, lstm, gru, ...", "window": "rows of input", "units": "hidden units", "layers": "recurrent layers",
+        "dropout": "while training; with --interval dropout also while forecasting", "epochs": "at the most",
+        "patience": "epochs without a better one before stopping", "batch_size": "windows in a step", "lr": "learning rate",
+        "clip": "limit of the global gradient norm", "seed": "of the first weights and the shuffling",
+    }  # fmt: skip
+    for name, text in about.items():
+        default = getattr(MultistepSettings(), name)
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=type(default), default=default, help=f"{text} (default: {default})")
+    parser.add_argument("--anchored", action="store_true", help="forecast changes from the last row, for series that drift")
+
+
 def add_settings(train: argparse.ArgumentParser) -> None:
     """An option for each of forecasting's ``Settings``, with its default."""
     about = {
@@ -123,18 +168,30 @@ def run_demo(chosen: argparse.Namespace) -> int:
 
 def run_gradcheck(chosen: argparse.Namespace) -> int:
     """``scratchnet gradcheck``: 1 if any gradient is wrong."""
-    from scratchnet.cells import CELLS, variants
-    from scratchnet.gradcheck import GradientError, check_cell
+    import numpy as np
 
-    if chosen.cell not in ("all", *CELLS):
-        raise ValueError(f"there is no cell {chosen.cell!r}: expected all or one of {', '.join(CELLS)}")
-    status = 0
+    from scratchnet.cells import CELLS, variants
+    from scratchnet.gradcheck import GradientError, Report, check_cell, check_layer
+    from scratchnet.layers import LAYERS
+
+    name = chosen.name
+    if name not in ("all", *CELLS, *LAYERS):
+        raise ValueError(f"there is no cell or layer {name!r}: expected all or one of {', '.join([*CELLS, *LAYERS])}")
+    if chosen.lengths is not None and name != "all" and name not in CELLS:
+        raise ValueError(f"--lengths is for cells, and {name} is a layer: its examples have lengths of their own")
+    checks: list[tuple[str, Callable[[], Report]]] = []
     for label, cell, options in variants():
-        if chosen.cell not in ("all", label.split()[0]):
-            continue
+        if name in ("all", label.split()[0]):
+            checks.append((label, partial(check_cell, cell, lengths=chosen.lengths, seed=chosen.seed, **options)))
+    for of, kind in LAYERS.items():
+        if name in ("all", of):
+            for label, layer, x, arguments in kind.examples(np.random.default_rng(chosen.seed)):
+                checks.append((f"{of} {label}".strip(), partial(check_layer, layer, x, seed=chosen.seed, **arguments)))
+    status = 0
+    for label, check in checks:
         print(label)
         try:
-            report = check_cell(cell, lengths=chosen.lengths, seed=chosen.seed, **options)
+            report = check()
             print(report)
             print(f"right: the largest is {report.error:.1e}, the tolerance {report.tolerance:.0e}", end="\n\n")
         except GradientError as error:
@@ -148,6 +205,16 @@ def run_train(chosen: argparse.Namespace) -> int:
     settings = Settings(**{name: getattr(chosen, name) for name in Settings._fields}).check()
     series = load(chosen.data, chosen.column, chosen.missing, chosen.time, chosen.delimiter)
     run_forecasting(series, settings, chosen.out)
+    return 0
+
+
+def run_forecast(chosen: argparse.Namespace) -> int:
+    """``scratchnet forecast``."""
+    from scratchnet.multistep import command
+
+    task, settings = command.options_of(vars(chosen))
+    series = load(chosen.data, chosen.column, chosen.missing, chosen.time, chosen.delimiter)
+    command.run(series, task, settings, chosen.out)
     return 0
 
 

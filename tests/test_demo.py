@@ -200,7 +200,31 @@ def test_gradcheck_command(capsys):
     assert "gru_before" not in text
     assert re.search(r"\nright: the largest is \d\.\de-\d+, the tolerance 1e-06\n", text)
     assert main(["gradcheck"]) == 0
-    assert "rnn relu" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    for label in ("rnn relu", "linear x (4,)", "conv causal, stride 1, dilation 1", "attention additive"):
+        assert f"\n{label}\n" in text
+
+
+def test_gradcheck_command_of_a_layer(capsys):
+    """Each of its examples, and nothing else; a wrong one fails the command."""
+    assert main(["gradcheck", "embedding", "--seed", "3"]) == 0
+    text = capsys.readouterr().out
+    assert re.findall(r"^embedding.*$", text, re.M) == ["embedding sequences", "embedding padding"]
+    assert len(re.findall(r"^dW ", text, re.M)) == len(re.findall(r"^right: ", text, re.M)) == 2
+    assert main(["gradcheck", "conv", "--lengths", "4", "2", "1"]) == 1
+    assert "--lengths is for cells, and conv is a layer" in capsys.readouterr().err
+
+
+def test_a_wrong_layer_fails_the_command(capsys, monkeypatch):
+    from scratchnet.course import mistakes
+    from scratchnet.layers import LAYERS
+
+    planted = mistakes.plant_layer(next(m for m in mistakes.load() if m.id == "embedding-padding-trained"))
+    monkeypatch.setitem(LAYERS, "embedding", planted)
+    assert main(["gradcheck", "embedding"]) == 1
+    text = capsys.readouterr().out
+    assert "dW is wrong: relative error" in text
+    assert text.count("right: the largest") == 1  # of the example without padding
 
 
 def test_a_wrong_gradient_fails_the_command(capsys, monkeypatch):
@@ -394,7 +418,7 @@ def test_train_on_a_csv_of_ones_own(tmp_path, capsys):
     assert main(["train", "--data", str(tmp_path / "none.csv")]) == 1
     assert "is no file, and no bundled series: those are sunspots, co2, elnino" in capsys.readouterr().err
     assert main(["gradcheck", "lsmt"]) == 1
-    assert "there is no cell 'lsmt': expected all or one of rnn, lstm, gru" in capsys.readouterr().err
+    assert "there is no cell or layer 'lsmt': expected all or one of rnn, lstm, gru" in capsys.readouterr().err
 
 
 def test_differences_help_where_a_series_drifts():

@@ -9,7 +9,8 @@ from test_layers import RECURRENT
 import scratchnet
 from scratchnet import bptt, checkpoint, clip, fused, losses
 from scratchnet.gradcheck import check_layer
-from scratchnet.layers import ACTIVATIONS, GRU, LSTM, Dropout, Linear, Sequential
+from scratchnet.layers import GRU, LAYERS, LSTM, Linear, Sequential
+from scratchnet.layers.attend import attend, attend_backward
 from scratchnet.optim import OPTIMIZERS, Adam
 from scratchnet.train import fit, fit_stream, predict
 
@@ -33,7 +34,7 @@ def to_device(model):
         if part is not model and hasattr(part, "layers"):
             to_device(part)
             continue
-        for table in (part._params, part._grads):
+        for table in (part._params, part._grads, part._buffers):
             for name in table:
                 table[name] = on_device(table[name])
     return model
@@ -98,17 +99,39 @@ def test_recurrent_layers(kind, options, rng, transfers):
     assert "scalar" not in transfers
 
 
-@pytest.mark.parametrize("name", [*ACTIVATIONS, "linear", "dropout"])
-def test_other_layers(name, rng, transfers):
-    x = rng.standard_normal((4, 3))
-    make = {"linear": lambda: Linear(3, 2, rng=np.random.default_rng(0)), "dropout": lambda: Dropout(0.5, rng=np.random.default_rng(0))}
-    plain, device = (make[name]() if name in make else ACTIVATIONS[name]() for _ in range(2))
-    to_device(device)
-    y, cache = plain.forward(x, training=True)
-    device_y, device_cache = device.forward(on_device(x), training=True)
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in ("recurrent", "masked_lstm")])
+def test_other_layers(name, transfers):
+    """Each on all of its examples: the same numbers, also in its buffers, and nothing comes to the host."""
+    examples = [list(LAYERS[name].examples(np.random.default_rng(0))) for _ in range(2)]
+    for (label, plain, x, arguments), (_, device, _, _) in zip(*examples):
+        to_device(device)
+        transfers.clear()
+        results = []
+        for layer, place in ((plain, np.array), (device, on_device)):
+            if hasattr(layer, "rng"):
+                layer.rng = np.random.default_rng(1)
+            y, cache = layer.forward(place(x), **arguments)
+            dx = layer.backward(y, cache)
+            results.append([y, *([] if dx is None else [dx]), *layer.grads.values(), *layer.buffers.values()])
+        for ours, theirs in zip(*results):
+            assert_same(theirs, ours, label)
+        allowed = {"to device", "scalar"} if plain.tokens else {"to device"}  # the smallest and the largest token are looked at
+        assert set(transfers) <= allowed, label
+
+
+@pytest.mark.parametrize("score", ["scaled", "dot", "additive"])
+def test_attend(score, rng, transfers):
+    """A static query over a sequence, with a mask and with more keys than queries."""
+    q, k, v = (rng.standard_normal(shape) for shape in ((2, 1, 3), (2, 4, 3), (2, 4, 5)))
+    mask, v_a = np.arange(4) < np.array([[[4]], [[2]]]), rng.standard_normal(3) if score == "additive" else None
+    y, cache = attend(q, k, v, score, mask, v_a)
+    grads = attend_backward(y, cache)
+    given = [None if a is None else on_device(a) for a in (mask, v_a)]
+    device_y, device_cache = attend(*map(on_device, (q, k, v)), score, *given)
     assert_same(device_y, y)
-    assert_same(device.backward(device_y, device_cache), plain.backward(y, cache))
-    assert set(transfers) <= {"to device"}
+    for device, plain in zip(attend_backward(device_y, device_cache), grads):
+        assert device is plain is None or assert_same(device, plain) is None
+    assert transfers == []
 
 
 @pytest.mark.parametrize("masked", [False, True])

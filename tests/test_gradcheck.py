@@ -15,9 +15,10 @@ from scratchnet.gradcheck import (
     numeric_gradient,
     relative_error,
 )  # fmt: skip
-from scratchnet.layers import LSTM, Linear, Sequential
+from scratchnet.layers import LAYERS, LSTM, Linear, Sequential
 
-MISTAKES = [pytest.param(m, id=m.id) for m in mistakes.load()]
+MISTAKES = [pytest.param(m, id=m.id) for m in mistakes.load() if m.cell]
+LAYER_MISTAKES = [pytest.param(m, id=m.id) for m in mistakes.load() if m.layer]
 
 
 def fingerprint(report):
@@ -42,13 +43,40 @@ def test_planted_mistake_is_caught(mistake):
         assert "in place" in str(caught.value) or "changes the cache" in str(caught.value)
 
 
+@pytest.mark.parametrize("mistake", LAYER_MISTAKES)
+def test_planted_mistake_in_a_layer_is_caught(mistake):
+    """On the layer's own examples; the right layer passes on the same ones, and stays right."""
+    wrong = []
+    planted = mistakes.plant_layer(mistake)
+    assert planted is not LAYERS[mistake.layer]
+    for label, layer, x, arguments in planted.examples(np.random.default_rng(0)):
+        if mistake.example in ("", label):
+            try:
+                check_layer(layer, x, **arguments)
+            except GradientError as error:
+                wrong += [row.tensor for row in error.report.rows if row in error.report.wrong]
+    assert tuple(dict.fromkeys(wrong)) == mistake.first_wrong != ()
+    for label, layer, x, arguments in LAYERS[mistake.layer].examples(np.random.default_rng(0)):
+        if mistake.example in ("", label):
+            assert check_layer(layer, x, **arguments).ok
+
+
+def test_every_layer_has_its_mistakes():
+    """Three at least, of each layer that a file of its own was written for; activations and what cells compute are others'."""
+    table = mistakes.load()
+    counts = {name: sum(m.layer == name for m in table) for name in LAYERS}
+    few = {name for name, count in counts.items() if count < 3}
+    assert few <= {"linear", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "softplus", "dropout", "recurrent", "masked_lstm"}
+
+
 def test_the_table_is_a_table():
     table = mistakes.load()
     assert len(table) >= 30
     assert len({m.id for m in table}) == len(table)
     assert {m.cell for m in table} >= {"rnn", "lstm", "gru"}
     for m in table:
-        assert m.id.startswith(m.cell)
+        assert bool(m.cell) != bool(m.layer)
+        assert m.id.startswith(f"{m.cell or m.layer}-")
         assert m.name
         assert m.why.endswith(".")
 

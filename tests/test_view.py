@@ -6,17 +6,20 @@ import math
 import re
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_layers import RECURRENT
+from test_layers import RECURRENT as LAYERS
 
 import scratchnet
 from scratchnet.cells import CELLS, variants
-from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, ReLU, Sequential, Tanh
+from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Recurrent, ReLU, Sequential, Tanh
 from scratchnet.view import inline, page, steps
+from scratchnet.view.page import COMPUTED
 
+RECURRENT = LAYERS | {name: partial(Recurrent, name) for name in steps.FORWARD if name not in COMPUTED}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 
@@ -43,6 +46,9 @@ def unpack(packed):
 @pytest.mark.parametrize(("label", "name", "options"), [(v[0], v[0].split()[0], v[2]) for v in variants()], ids=[v[0] for v in variants()])
 def test_micro_steps_quote_lines_that_are_there(label, name, options):
     data = steps.as_data(name, options)
+    if name not in steps.FORWARD:
+        assert not data["forward"] + data["backward"]
+        return
     lines = Path(CELLS[name].__file__).read_text(encoding="utf-8").splitlines()
     assert data["forward"]
     assert data["backward"][0]["equation"] == "dh = dy + dh_next"
@@ -286,6 +292,27 @@ def test_walking_backwards_by_keyboard_shows_the_traces_numbers(kind, opened, rn
                 assert shown(driver, result) == pytest.approx(run[result][t, 0, 1], rel=1e-12, abs=1e-16), (t, result)
             press(driver, " ")
     assert driver.find_element("id", "clock").text == "t = 0 of 3"  # the walk ends there
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if name not in COMPUTED])
+def test_the_page_of_a_cell_that_it_cannot_compute(name, opened, rng):
+    """It opens without an error, shows Python's numbers, and says what is missing."""
+    trace = scratchnet.trace(Recurrent(name, 2, 4, rng=rng), rng.standard_normal((5, 1, 2)), rng.standard_normal((5, 1, 4)))
+    driver, walk = opened(trace, "#t=2&unit=1&walk=backward"), steps.as_data(name, {})["backward"]
+    text = driver.find_element("tag name", "body").text
+    assert f"no drawing of the {name} cell yet" in text
+    assert f"the page cannot compute the {name} cell" in text
+    assert (f"the {name} cell has no micro-steps written down" in text) == (not walk)
+    letters = CELLS[name].GATES
+    numbers = driver.execute_script(
+        "const { run } = window.scratchnet.panes[0]; return arguments[0].map(n => run.get(n, 2, 1));",
+        [*letters, *(f"da_{g}" for g in letters)],
+    )
+    assert numbers == pytest.approx([trace.run[n][2, 0, 1] for n in (*letters, *(f"da_{g}" for g in letters))])
+    for number, step in enumerate(walk):
+        for result, _ in step["terms"]:
+            assert shown(driver, result) == pytest.approx(trace.run[result][2, 0, 1], rel=1e-12), (number, result)
+        press(driver, " ")
 
 
 def test_numeric_gradients_beside_ours(opened, rng):

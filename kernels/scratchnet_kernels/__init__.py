@@ -29,8 +29,19 @@ KERNELS: Table = {("step", cell): pair for cell, pair in step_cpu.PAIRS.items()}
 KERNELS |= {("sequence", cell): sequence.pair(loops) for cell, loops in sequence_cpu.LOOPS.items()}
 
 # What does not, and why.  Every engine and every cell stand in one of the two tables.
-HOLES: dict[tuple[str, str], str] = {}
-CUDA_HOLES: dict[tuple[str, str], str] = {
+NO_STEP = {
+    "lstm_peephole": "its gates read the peepholes too, and no loop over those is written",
+    "lstm_coupled": "no loop over its three gates is written",
+    "lstm_no_forget": "no loop over its three gates is written",
+    "lstm_norm": "a mean over all units stands inside its step, which a loop over single units cannot take",
+    "sru": "it has no product in its loop, and no loop over its four blocks is written",
+    "mingru": "it has no product in its loop, and no loop over its two gates is written",
+}
+NO_SEQUENCE = NO_STEP | {"lstm_masked": "its masks act between two steps, and the whole loop is written without them"}
+HOLES: dict[tuple[str, str], str] = {
+    (engine, cell): why for engine, holes in {"step": NO_STEP, "sequence": NO_SEQUENCE}.items() for cell, why in holes.items()
+}
+CUDA_HOLES: dict[tuple[str, str], str] = HOLES | {
     ("sequence", "gru_before"): "its step has two products, one waiting for the other, and W_h would have to be read in both"
 }
 

@@ -8,7 +8,19 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any, Protocol
 
-from scratchnet.cells import gru, gru_before, lstm, rnn
+from scratchnet.cells import (
+    gru,
+    gru_before,
+    lstm,
+    lstm_coupled,
+    lstm_masked,
+    lstm_no_forget,
+    lstm_norm,
+    lstm_peephole,
+    mingru,
+    rnn,
+    sru,
+)
 
 
 class Cell(Protocol):
@@ -47,7 +59,19 @@ class Cell(Protocol):
         ...
 
 
-CELLS: dict[str, Cell] = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_before": gru_before}
+CELLS: dict[str, Cell] = {
+    "rnn": rnn,
+    "lstm": lstm,
+    "gru": gru,
+    "gru_before": gru_before,
+    "lstm_peephole": lstm_peephole,
+    "lstm_coupled": lstm_coupled,
+    "lstm_no_forget": lstm_no_forget,
+    "lstm_norm": lstm_norm,
+    "lstm_masked": lstm_masked,
+    "sru": sru,
+    "mingru": mingru,
+}
 
 
 def variants() -> Iterator[tuple[str, Cell, dict[str, Any]]]:

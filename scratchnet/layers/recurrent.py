@@ -44,7 +44,8 @@ class Recurrent(Layer):
     """A stack of ``num_layers`` cells, forwards or in both directions, over x (T, N, D), or (N, T, D) if ``batch_first``.
 
     Parameters of layer l are named as the cell names them, with ``_l0``, and ``_l0_reverse`` for the other direction.
-    W_x starts Xavier-uniform and W_h orthogonal, gate by gate; biases at zero, a forget gate's at ``forget_bias``.
+    W_x starts Xavier-uniform and W_h orthogonal, gate by gate; vectors at zero, but a forget gate's bias at ``forget_bias``
+    and the gains of a normalisation (``gain_...``) at one.
     ``dropout`` acts between layers, while training, and draws from ``rng``, as the initial weights do.  With
     ``return_sequences=False`` the output is the last layer's final h only, (N, directions * H), of a reversed run that at the
     first step, as a many-to-one model needs it.  ``batch_first`` turns x and y around and never the state, as in PyTorch.
@@ -103,6 +104,8 @@ class Recurrent(Layer):
         if len(shape) == 2:
             how = init.orthogonal if name == "W_h" else init.xavier_uniform
             return init.per_gate(how, self.rng, shape, gates, dtype=dtype)
+        if name.startswith("gain_"):
+            return np.ones(shape, dtype)
         b = np.zeros(shape, dtype)
         return init.set_forget_bias(b, gates, forget_bias) if name == "b" and "f" in gates else b
 
@@ -115,6 +118,10 @@ class Recurrent(Layer):
     def recurrent(self) -> bool:
         """True: forward also takes ``state`` and ``lengths``."""
         return True
+
+    def lengths_after(self, lengths: Any) -> Any:
+        """The same, and None where only the final state is returned: time is gone."""
+        return lengths if self.return_sequences else None
 
     @property
     def runs(self) -> list[tuple[int, str]]:
@@ -178,7 +185,7 @@ class Recurrent(Layer):
                 x_run = reverse(x, lengths) if direction else x
                 calls.append((x_run, *(s[run] for s in state), *self.run_params(layer, direction).values()))
             outputs = []
-            for direction, (y, cache) in zip(self.directions, engines[-1].forwards(calls, **self.options, lengths=checked)):
+            for direction, (y, cache) in zip(self.directions, self._run_layer(engines[-1], calls, checked, training)):
                 outputs.append(reverse(y, lengths) if direction else y)
                 caches.append(cache)
                 last.append([getattr(cache, name)[-1] for name in self.cell.STATES])
@@ -186,7 +193,7 @@ class Recurrent(Layer):
             y = without_padding(y, lengths)
             mask = None
             if training and self.dropout and layer < self.num_layers - 1:
-                mask = keep_mask(self.rng, self.dropout, y)
+                mask = self._dropout_mask(y)
                 y = y * mask
             masks.append(mask)
             x = y
@@ -196,6 +203,14 @@ class Recurrent(Layer):
         elif self.batch_first:
             y = y.swapaxes(0, 1)
         return y, RecurrentCache(caches, engines, masks, lengths, state_last)
+
+    def _run_layer(self, engine: Choice, calls: list[Any], lengths: Lengths | None, training: bool) -> list[Any]:
+        """The runs of one layer, (y, cache) each; a layer with noise inside its loop gives it to them here."""
+        return engine.forwards(calls, **self.options, lengths=lengths)
+
+    def _dropout_mask(self, y: Array) -> Array:
+        """What y (T, N, outputs) of a layer is multiplied with on its way to the next, while training."""
+        return keep_mask(self.rng, self.dropout, y)
 
     def backward(self, dy: Array, cache: RecurrentCache) -> Array:
         """dy, shaped as y, to dx, shaped as x; adds the parameters' gradients into ``grads``."""

@@ -13,7 +13,8 @@ from scratchnet.plots.style import MARKERS, axes, colour, figure_of, heatmap, ho
 from scratchnet.tracing import RunTrace, Trace
 from scratchnet.tracing.terms import blocks
 
-GATE_RANGE = {"g": (-1.0, 1.0), "n": (-1.0, 1.0), "h": (-1.0, 1.0), "tanh c": (-1.0, 1.0)}  # every other gate is a sigmoid
+# Every other gate is a sigmoid.  Not all of these have a tanh (u, s, and the n of mingru have none): see ``_range``.
+GATE_RANGE = dict.fromkeys(("g", "n", "u", "s", "h", "tanh c"), (-1.0, 1.0))
 SHUT, OPEN = 0.1, 0.9  # Karpathy, Johnson and Fei-Fei 2015, section 4.2
 
 
@@ -48,9 +49,7 @@ def gates(
         grid[0].set(ylabel="input", yticks=[])
         grid[0].spines[["top", "right", "left"]].set_visible(False)
     for ax, (letter, values) in zip(grid[inputs is not None :], panels.items()):
-        low, high = GATE_RANGE.get(letter, (0.0, 1.0))
-        if high < values.max():  # the h of a relu network has no upper bound; the colour bar says where it is
-            low, high = 0.0, float(values.max())
+        low, high = _range(letter, values)
         heatmap(ax, values[rows], low, high, "signed" if low < 0 else "gate")
         quantity = letter.split()[-1]
         ax.set_ylabel(f"{letter}\n{name_of(quantity)}", color=colour(quantity), fontweight="bold", fontsize=9.5)
@@ -63,6 +62,15 @@ def gates(
     grid[-1].set_xlabel(f"{grid[-1].get_xlabel()}          (each row is one of the {H} units, the same in all panels)")
     figure.suptitle(title_of(source, title))
     return figure
+
+
+def _range(letter: str, values: Array) -> tuple[float, float]:
+    """The ends of the colours: fixed, but for what has no bounds, as the h of a relu network; the colour bar says where."""
+    low, high = GATE_RANGE.get(letter, (0.0, 1.0))
+    largest = float(np.max(np.abs(values)))
+    if not largest > high:
+        return low, high
+    return (-largest if values.min() < 0 else 0.0), largest
 
 
 def peak_order(values: Array) -> Array:

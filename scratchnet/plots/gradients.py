@@ -85,7 +85,7 @@ def weight_gradients(source: Trace | RunTrace, *, title: str = "", ax: Axes | No
         together = float(v.sum())
         label = f"{name}:  norm of the sum {whole:.3g}, sum of norms {together:.3g}"
         line = _norm_curve(ax, label, v, STYLES[number % 4], colour(name[1:]))
-        line.set(marker=MARKERS[number], markevery=(2 * number % run.T, 1 + run.T // 9), markersize=5)
+        line.set(marker=MARKERS[number % len(MARKERS)], markevery=(2 * number % run.T, 1 + run.T // 9), markersize=5)
     ax.set_yscale("log")
     ax.set(ylabel="size of what step t adds to dW", title=title_of(source, title))
     time_axis(ax, run.T, (), run)

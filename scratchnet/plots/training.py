@@ -168,7 +168,7 @@ def histograms(watch: Watch, what: str = "parameters", *, title: str = "") -> Fi
         image = ax.pcolormesh(ends, histogram.edges, shown, cmap=MAPS["share"], norm=LogNorm(*SHARES))
         used = np.flatnonzero(shares.any(axis=1))
         low, high = histogram.edges[used[0]], histogram.edges[used[-1] + 1]
-        if what == "activations" and high <= 1:
+        if what == "activations" and low >= -1 and high <= 1:  # the n of mingru has no bounds
             low, high = GATE_RANGE.get(key[1], (0.0, 1.0))
         ax.set_ylim(low, high)
         axes(ax).set_title(key if isinstance(key, str) else f"{key[0]}  {key[1]}  {name_of(key[1])}", fontsize=10)

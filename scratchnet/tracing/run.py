@@ -85,10 +85,9 @@ class RunTrace:
         if self.dy is None:
             return {}
         make = terms.BACKWARD.get(self.cell_name)
-        if make is None:
-            return {"dh": self.dy + self.d_next["dh_next"], **terms.blocks(self.grads["da"], self.cell.GATES, "da_")}
-        made = make(self.cache, {"dy": self.dy, **self.d_next})
-        if self.foreign:
+        arrived = {"dy": self.dy, **self.d_next}
+        made = {"dh": self.dy + self.d_next["dh_next"]} if make is None else make(self.cache, arrived)
+        if self.foreign or make is None:
             made |= terms.blocks(self.grads["da"], self.cell.GATES, "da_")
         if self.cache.lengths is None:
             return made

@@ -111,9 +111,111 @@ def gru_before_backward(c: Any, d: Terms) -> Terms:
     return {"dh": dh, **gates, **roads, "dh_prev": direct + reset + through}
 
 
+def peephole_forward(c: Any, p: Terms) -> Terms:
+    """As the LSTM's; a_i, a_f and a_o with their peepholes in them."""
+    made = lstm_forward(c, p)
+    seen = {"a_i": p["p_i"] * c.c[:-1], "a_f": p["p_f"] * c.c[:-1], "a_o": p["p_o"] * c.c[1:]}
+    return made | {name: made[name] + peep for name, peep in seen.items()}
+
+
+def peephole_backward(c: Any, d: Terms) -> Terms:
+    """From dh and dc, by way of each gate, to dh_prev and dc_prev; c and c' are read through the peepholes too."""
+    g, tanh_c = blocks(c.gates, "ifgo"), np.tanh(c.c[1:])
+    dh = d["dy"] + d["dh_next"]
+    do = dh * tanh_c
+    da_o = do * d_sigmoid(g["o"])
+    dc_from_h, dc_from_o = dh * g["o"] * d_tanh(tanh_c), da_o * c.p_o
+    dc = dc_from_h + dc_from_o + d["dc_next"]
+    di, df, dg = dc * g["g"], dc * c.c[:-1], dc * g["i"]
+    da_i, da_f, da_g = di * d_sigmoid(g["i"]), df * d_sigmoid(g["f"]), dg * d_tanh(g["g"])
+    dc_seen = da_i * c.p_i + da_f * c.p_f
+    dh_prev = np.concatenate([da_i, da_f, da_g, da_o], axis=-1) @ c.W_h.T
+    gates = {"di": di, "df": df, "dg": dg, "do": do, "da_i": da_i, "da_f": da_f, "da_g": da_g, "da_o": da_o}
+    roads = {"dc_seen": dc_seen, "dc_prev": dc * g["f"] + dc_seen, "dh_prev": dh_prev}
+    return {"dh": dh, "dc_from_h": dc_from_h, "dc_from_o": dc_from_o, "dc": dc, **gates, **roads}
+
+
+def coupled_forward(c: Any, p: Terms) -> Terms:
+    """Pre-activations, gates, tanh(c), and the two parts of c: kept = (1 - i) c' and written = i g."""
+    made = no_forget_forward(c, p)
+    return made | {"kept": (1 - made["i"]) * c.c[:-1]}
+
+
+def no_forget_forward(c: Any, p: Terms) -> Terms:
+    """Pre-activations, gates, tanh(c), and the two parts of c: kept = c' and written = i g."""
+    g = blocks(c.gates, "igo")
+    a = blocks(c.x @ p["W_x"] + c.h[:-1] @ p["W_h"] + p["b"], "igo", "a_")
+    return {**a, **g, "kept": c.c[:-1], "written": g["i"] * g["g"], "tanh_c": np.tanh(c.c[1:])}
+
+
+def coupled_backward(c: Any, d: Terms) -> Terms:
+    """From dh and dc, by way of each gate, to dh_prev and dc_prev; i stands in both parts of c."""
+    gates = blocks(c.gates, "igo")
+    return _igo_backward(c, d, gates["g"] - c.c[:-1], 1 - gates["i"])
+
+
+def no_forget_backward(c: Any, d: Terms) -> Terms:
+    """From dh and dc, by way of each gate, to dh_prev and dc_prev, which is dc itself."""
+    return _igo_backward(c, d, blocks(c.gates, "igo")["g"], np.ones_like(c.c[1:]))
+
+
+def _igo_backward(c: Any, d: Terms, slope_of_i: Array, kept: Array) -> Terms:
+    g, tanh_c = blocks(c.gates, "igo"), np.tanh(c.c[1:])
+    dh = d["dy"] + d["dh_next"]
+    dc_from_h = dh * g["o"] * d_tanh(tanh_c)
+    dc = dc_from_h + d["dc_next"]
+    di, dg, do = dc * slope_of_i, dc * g["i"], dh * tanh_c
+    da = {"da_i": di * d_sigmoid(g["i"]), "da_g": dg * d_tanh(g["g"]), "da_o": do * d_sigmoid(g["o"])}
+    dh_prev = np.concatenate(list(da.values()), axis=-1) @ c.W_h.T
+    gates = {"di": di, "dg": dg, "do": do}
+    return {"dh": dh, "dc_from_h": dc_from_h, "dc": dc, **gates, **da, "dc_prev": dc * kept, "dh_prev": dh_prev}
+
+
+def sru_forward(c: Any, p: Terms) -> Terms:
+    """Pre-activations (a_f and a_r with v c' in them), gates, and the two parts of c and of h."""
+    g = blocks(c.gates, "ufrs")
+    a = blocks(c.x @ p["W_x"] + p["b"], "ufrs", "a_")
+    a |= {"a_f": a["a_f"] + p["v_f"] * c.c[:-1], "a_r": a["a_r"] + p["v_r"] * c.c[:-1]}
+    of_c = {"kept": g["f"] * c.c[:-1], "written": (1 - g["f"]) * g["u"]}
+    return {**a, **g, **of_c, "shown": g["r"] * c.c[1:], "past": (1 - g["r"]) * g["s"]}
+
+
+def sru_backward(c: Any, d: Terms) -> Terms:
+    """From dh and dc, by way of each gate, to dc_prev; no road leads to h'."""
+    g = blocks(c.gates, "ufrs")
+    dh = d["dy"] + d["dh_next"]
+    dr, ds, dc_from_h = dh * (c.c[1:] - g["s"]), dh * (1 - g["r"]), dh * g["r"]
+    dc = dc_from_h + d["dc_next"]
+    df, du = dc * (c.c[:-1] - g["u"]), dc * (1 - g["f"])
+    da_f, da_r = df * d_sigmoid(g["f"]), dr * d_sigmoid(g["r"])
+    dc_seen = da_f * c.v_f + da_r * c.v_r
+    da = {"da_u": du, "da_f": da_f, "da_r": da_r, "da_s": ds}
+    roads = {"dc_seen": dc_seen, "dc_prev": dc * g["f"] + dc_seen, "dh_prev": np.zeros_like(dh)}
+    return {"dh": dh, "dr": dr, "dc_from_h": dc_from_h, "dc": dc, "df": df, **da, **roads}
+
+
+def mingru_forward(c: Any, p: Terms) -> Terms:
+    """Pre-activations, gates, and the two parts of h."""
+    g = blocks(c.gates, "zn")
+    parts = {"kept": (1 - g["z"]) * c.h[:-1], "new": g["z"] * g["n"]}
+    return {**blocks(c.x @ p["W_x"] + p["b"], "zn", "a_"), **g, **parts}
+
+
+def mingru_backward(c: Any, d: Terms) -> Terms:
+    """From dh, by way of z and n, to dh_prev."""
+    g = blocks(c.gates, "zn")
+    dh = d["dy"] + d["dh_next"]
+    dz = dh * (g["n"] - c.h[:-1])
+    return {"dh": dh, "dz": dz, "da_z": dz * d_sigmoid(g["z"]), "da_n": dh * g["z"], "dh_prev": dh * (1 - g["z"])}
+
+
 FORWARD: dict[str, Callable[[Any, Terms], Terms]] = {
     "rnn": rnn_forward, "lstm": lstm_forward, "gru": gru_forward, "gru_before": gru_before_forward,
+    "lstm_peephole": peephole_forward, "lstm_coupled": coupled_forward, "lstm_no_forget": no_forget_forward,
+    "sru": sru_forward, "mingru": mingru_forward,
 }  # fmt: skip
 BACKWARD: dict[str, Callable[[Any, Terms], Terms]] = {
     "rnn": rnn_backward, "lstm": lstm_backward, "gru": gru_backward, "gru_before": gru_before_backward,
+    "lstm_peephole": peephole_backward, "lstm_coupled": coupled_backward, "lstm_no_forget": no_forget_backward,
+    "sru": sru_backward, "mingru": mingru_backward,
 }  # fmt: skip

@@ -29,9 +29,9 @@ function drawMicro(pane) {
       element(
         "p",
         {},
-        run.backwardThere
-          ? `the ${run.cell} cell has no micro-steps written down`
-          : "no gradients: the trace was made without a target",
+        run.steps.forward.length
+          ? "no gradients: the trace was made without a target"
+          : `the ${run.cell} cell has no micro-steps written down: its heatmaps are below`,
       ),
     );
     return;
@@ -136,6 +136,7 @@ function strip(run, name, t, j, shared = null) {
 function outerProducts(run) {
   const das = [...run.letters].map(g => `da_${g}`);
   const first = ["dW_x", "x", das];
+  if (!("W_h" in run.params)) return [first];
   if (run.cell === "gru") return [first, ["dW_h", "h_prev", ["da_r", "da_z", "dm_n"]]];
   if (run.cell === "gru_before") return [first, ["dW_h (r, z)", "h_prev", ["da_r", "da_z"]], ["dW_hn", "s", ["da_n"]]];
   return [first, ["dW_h", "h_prev", das]];

@@ -27,6 +27,7 @@ SCRIPTS = ("cells", "model", "tools", "run", "diagrams", "cellview", "microview"
 EDITABLE_UNITS = 16  # up to here a weight or input can be changed by hand
 RECOMPUTED = 4_000_000  # multiply-adds of one forward pass, up to which the page computes numeric gradients
 LOSSES = ("mse", "mae", "huber", "binary_cross_entropy", "softmax_cross_entropy")  # that the page knows
+COMPUTED = ("rnn", "lstm", "gru", "gru_before")  # cells that cells.js computes again; of others all numbers come from here
 POINTWISE = ("tanh", "sigmoid", "relu", "softplus", "dropout")  # layers that the page knows, besides recurrent and linear
 
 
@@ -141,6 +142,7 @@ def _most_losses(run: RunTrace) -> int:
 
 def _kept(run: RunTrace, sampled: bool) -> list[str]:
     """The arrays that go along: all of them where units are missing, else those the page cannot compute from the others."""
+    sampled = sampled or run.cell_name not in COMPUTED
     own = {*run.cell.GATES, "m_n", "s", *(f"a_{g}" for g in run.cell.GATES)}
     kept = [name for name in run.forward_terms if sampled or name in own]
     if run.has_backward:
@@ -191,7 +193,7 @@ def _run_as_data(
     data: dict[str, Any] = {
         "name": run.name, "cell": run.cell_name, "options": options, "T": T - start, "first": start, "H": len(chosen),
         "D": int(run.cache.x.shape[2]), "units": [int(u) for u in chosen], "allUnits": H, "sampled": sampled,
-        "reversed": run.reversed,
+        "reversed": run.reversed, "letters": run.cell.GATES,
         "arrays": {name: _pack(a, double) for name, a in arrays.items()},
         "steps": steps_of(run, options),
     }  # fmt: skip
@@ -241,6 +243,9 @@ def _model(trace: Trace) -> tuple[dict[str, Any] | None, str | None]:
         return None, f"the page does not know the loss {trace.loss_name}: no editing and no numeric gradients"
     runs = list(trace.runs.values())
     first = runs[0]
+    foreigner = next((run.cell_name for run in runs if run.cell_name not in COMPUTED), None)
+    if foreigner is not None:
+        return None, f"the page cannot compute the {foreigner} cell: no editing and no numeric gradients"
     work = sum(run.params["W_x"].size + run.params["W_h"].size for run in runs) * first.T  # of the one sequence in question
     if work > RECOMPUTED:
         return None, "too large to compute again in the page: no editing and no numeric gradients"

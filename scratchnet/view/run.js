@@ -11,7 +11,6 @@ class Run {
   constructor(data) {
     Object.assign(this, data);
     this.states = Engine.STATES[this.cell] || Object.keys(this.arrays).filter(n => ["h", "c"].includes(n));
-    this.letters = Engine.GATES[this.cell] || "";
     this.python = Object.fromEntries(Object.entries(data.arrays).map(([name, packed]) => [name, unpack(packed)]));
     if (data.params) {
       this.params = Object.fromEntries(Object.entries(data.params).map(([n, p]) => [n, unpack(p)]));
@@ -27,7 +26,7 @@ class Run {
     this.scales = {};
     this.changed = false;
     this.q = { ...this.python };
-    if (this.sampled) return;
+    if (this.sampled || !(this.cell in Engine.GATES)) return; // of a cell that cells.js does not know all arrays came along
     const init = Object.fromEntries(this.states.map(s => [s, this.q[s].subarray(0, this.H)]));
     const made = Engine.forward(this.cell, this.options, this.params, this.q.x, init, this.T, this.D, this.H, null);
     this.q = { ...made, ...this.python };

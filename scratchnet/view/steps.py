@@ -85,6 +85,67 @@ FORWARD: dict[str, tuple[Step, ...]] = {
     ),
 }  # fmt: skip
 
+LSTM_PRE = ("a = a_x[t] + h[t] @ W_h",)
+LSTM_H = Step("hidden state", "h = o tanh(c)", ("h = o * np.tanh(c)",), (Term("h", "{o} * tanh({c})"),))
+FORWARD |= {
+    "lstm_peephole": (
+        Step(
+            "pre-activations, with the peepholes on c'", "a = x W_x + h' W_h + b,    + p_i c',    + p_f c'",
+            (*LSTM_PRE, "i, f, g = sigmoid(a_i + p_i * c_prev), sigmoid(a_f + p_f * c_prev), np.tanh(a_g)"),
+            (Term("a_i", f"{SUM}, and p_i c'"), Term("a_f", f"{SUM}, and p_f c'"), Term("a_g", SUM)),
+        ),
+        Step(
+            "gates", "i, f = sigmoid(a)    g = tanh(a)",
+            ("i, f, g = sigmoid(a_i + p_i * c_prev), sigmoid(a_f + p_f * c_prev), np.tanh(a_g)",),
+            (_sigmoid("i"), _sigmoid("f"), Term("g", "tanh({a_g})")),
+        ),
+        Step("cell state", "c = f c' + i g", ("c = f * c_prev + i * g",), (Term("c", "{f} * {c_prev} + {i} * {g}"),)),
+        Step(
+            "output gate, which looks at the new c", "o = sigmoid(a_o + p_o c)", ("o = sigmoid(a_o + p_o * c)",),
+            (Term("a_o", f"{SUM}, and p_o c"), _sigmoid("o")),
+        ),
+        LSTM_H,
+    ),
+    **{
+        name: (
+            Step(
+                "pre-activations", "a = x W_x + h' W_h + b", LSTM_PRE, tuple(Term(f"a_{g}", SUM) for g in "igo")
+            ),
+            Step(
+                "gates", "i, o = sigmoid(a)    g = tanh(a)", ("i, g, o = sigmoid(a_i), np.tanh(a_g), sigmoid(a_o)",),
+                (_sigmoid("i"), Term("g", "tanh({a_g})"), _sigmoid("o")),
+            ),
+            Step("cell state", equation, (code,), (Term("c", formula),)),
+            LSTM_H,
+        )
+        for name, equation, code, formula in (
+            ("lstm_coupled", "c = (1 - i) c' + i g", "c = (ONE - i) * c_prev + i * g", "(1 - {i}) * {c_prev} + {i} * {g}"),
+            ("lstm_no_forget", "c = c' + i g", "c = c_prev + i * g", "{c_prev} + {i} * {g}"),
+        )
+    },
+    "sru": (
+        Step(
+            "gates", "f = sigmoid(a_f + v_f c')    r = sigmoid(a_r + v_r c')",
+            ("f, r = sigmoid(a_f + v_f * c_prev), sigmoid(a_r + v_r * c_prev)",), (_sigmoid("f"), _sigmoid("r")),
+        ),
+        Step(
+            "cell state", "c = f c' + (1 - f) u", ("c = f * c_prev + (ONE - f) * a_u",),
+            (Term("c", "{f} * {c_prev} + (1 - {f}) * {u}"),),
+        ),
+        Step(
+            "hidden state", "h = r c + (1 - r) s", ("h = r * c + (ONE - r) * a_s",),
+            (Term("h", "{r} * {c} + (1 - {r}) * {s}"),),
+        ),
+    ),
+    "mingru": (
+        Step("update gate", "z = sigmoid(a_z)", ("z = sigmoid(a_z)",), (_sigmoid("z"),)),
+        Step(
+            "hidden state", "h = (1 - z) h' + z n", ("h = (ONE - z) * h_prev + z * a_n",),
+            (Term("h", "(1 - {z}) * {h_prev} + {z} * {n}"),),
+        ),
+    ),
+}  # fmt: skip
+
 ARRIVE = Step(
     "two sources meet in h", "dh = dy + dh_next", ("dh = dy[t] + dh_next",), (Term("dh", "{dy} + {dh_next}"),)
 )  # fmt: skip
@@ -188,6 +249,127 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
             ("dh_prev = da[t, :, : 2 * H] @ W_hrz.T + dh_past_gates",),
             (Term("dh_through", "sum over da_r, da_z and row {j} of W_h"),
              Term("dh_prev", "{dh_through} + {dh_reset} + {dh_direct}")),
+        ),
+    ),
+}  # fmt: skip
+
+
+TO_OUTPUT = Step(
+    "through h = o tanh(c), to the output gate", "do = dh tanh(c)", ("da_o = dh * tanh_c * d_sigmoid(o)",),
+    (Term("do", "{dh} * {tanh_c}"),),
+)  # fmt: skip
+TO_C = Step(
+    "two sources meet in c", "dc = dh o (1 - tanh(c)^2) + dc_next", ("dc = dh * o * d_tanh(tanh_c) + dc_next",),
+    (Term("dc_from_h", "{dh} * {o} * (1 - {tanh_c}^2)"), Term("dc", "{dc_from_h} + {dc_next}")),
+)  # fmt: skip
+NO_W_H = _weights("dW_x += x^T da    db += da", ("dW_x=x.reshape(T * N, D).T @ flat", "db=flat.sum(axis=0)"))
+
+
+def _slopes(code: tuple[str, ...], **slope: str) -> Step:
+    terms = tuple(Term(f"da_{g}", f"{{d{g}}} * {s.replace('@', f'{{{g}}}')}") for g, s in slope.items())
+    return Step("through sigmoid and tanh", "da = d(gate) times the slope, in terms of the gate", code, terms)
+
+
+SIGMOID, TANH = "@ * (1 - @)", "(1 - @^2)"
+
+BACKWARD |= {
+    "lstm_peephole": (
+        ARRIVE,
+        TO_OUTPUT._replace(
+            equation="do = dh tanh(c)    da_o = do o (1 - o)",
+            terms=(*TO_OUTPUT.terms, Term("da_o", "{do} * {o} * (1 - {o})")),
+        ),
+        Step(
+            "three sources meet in c", "dc = dh o (1 - tanh(c)^2) + da_o p_o + dc_next",
+            ("dc = dh * o * d_tanh(tanh_c) + da_o * p_o + dc_next",),
+            (*TO_C.terms[:1], Term("dc", "{dc_from_h} + {dc_from_o} + {dc_next}")),
+        ),
+        Step(
+            "through c = f c' + i g, to the gates", "di = dc g    df = dc c'    dg = dc i",
+            ("da_i = dc * g * d_sigmoid(i)", "da_f = dc * c_prev * d_sigmoid(f)", "da_g = dc * i * d_tanh(g)"),
+            (Term("di", "{dc} * {g}"), Term("df", "{dc} * {c_prev}"), Term("dg", "{dc} * {i}")),
+        ),
+        _slopes(
+            ("da_i = dc * g * d_sigmoid(i)", "da_f = dc * c_prev * d_sigmoid(f)", "da_g = dc * i * d_tanh(g)"),
+            i=SIGMOID, f=SIGMOID, g=TANH,
+        ),
+        _weights(
+            "dW_x += x^T da    dW_h += h'^T da    db += da    dp += da c",
+            (*WEIGHT_LINES, "dp_i=(da_i * c[:-1])", "dp_f=(da_f * c[:-1])", "dp_o=(da_o * c[1:])"),
+        ),
+        Step(
+            "to the step before", "dh_prev = da W_h^T    dc_prev = dc f + da_i p_i + da_f p_f",
+            ("dh_prev = da[t] @ W_h.T", "dc_prev = dc * f + da_i * p_i + da_f * p_f"),
+            (Term("dh_prev", "sum over da and row {j} of W_h"), Term("dc_prev", "{dc} * {f} + {dc_seen}")),
+        ),
+    ),
+    **{
+        name: (
+            ARRIVE,
+            TO_OUTPUT,
+            TO_C,
+            Step(
+                f"through {forward}, to the gates", equation, (code, "da_g = dc * i * d_tanh(g)"),
+                (Term("di", formula), Term("dg", "{dc} * {i}")),
+            ),
+            _slopes(
+                (code, "da_g = dc * i * d_tanh(g)", "da_o = dh * tanh_c * d_sigmoid(o)"), i=SIGMOID, g=TANH, o=SIGMOID
+            ),
+            _weights("dW_x += x^T da    dW_h += h'^T da    db += da", WEIGHT_LINES),
+            Step(
+                "to the step before", f"dh_prev = da W_h^T    dc_prev = {prev}", ("dh_prev = da[t] @ W_h.T", prev_code),
+                (Term("dh_prev", "sum over da and row {j} of W_h"), Term("dc_prev", prev_formula)),
+            ),
+        )
+        for name, forward, equation, code, formula, prev, prev_code, prev_formula in (
+            ("lstm_coupled", "c = (1 - i) c' + i g", "di = dc (g - c')    dg = dc i",
+             "da_i = dc * (g - c_prev) * d_sigmoid(i)", "{dc} * ({g} - {c_prev})",
+             "dc (1 - i)", "dc_prev = dc * (ONE - i)", "{dc} * (1 - {i})"),
+            ("lstm_no_forget", "c = c' + i g", "di = dc g    dg = dc i",
+             "da_i = dc * g * d_sigmoid(i)", "{dc} * {g}", "dc", "return da_i, da_g, da_o, dc", "{dc}"),
+        )
+    },
+    "sru": (
+        ARRIVE,
+        Step(
+            "through h = r c + (1 - r) s", "dr = dh (c - s)    da_s = dh (1 - r)",
+            ("da_r = dh * (c - s) * d_sigmoid(r)", "da_s = dh * (ONE - r)"),
+            (Term("dr", "{dh} * ({c} - {s})"), Term("da_s", "{dh} * (1 - {r})")),
+        ),
+        Step(
+            "two sources meet in c", "dc = dh r + dc_next", ("dc = dh * r + dc_next",),
+            (Term("dc_from_h", "{dh} * {r}"), Term("dc", "{dc_from_h} + {dc_next}")),
+        ),
+        Step(
+            "through c = f c' + (1 - f) u", "df = dc (c' - u)    da_u = dc (1 - f)",
+            ("da_f = dc * (c_prev - u) * d_sigmoid(f)", "da_u = dc * (ONE - f)"),
+            (Term("df", "{dc} * ({c_prev} - {u})"), Term("da_u", "{dc} * (1 - {f})")),
+        ),
+        _slopes(
+            ("da_f = dc * (c_prev - u) * d_sigmoid(f)", "da_r = dh * (c - s) * d_sigmoid(r)"), f=SIGMOID, r=SIGMOID
+        ),
+        _weights(
+            "dW_x += x^T da    dv_f += da_f c'    dv_r += da_r c'    db += da",
+            (*NO_W_H.code, "dv_f=(da_f * c[:-1])", "dv_r=(da_r * c[:-1])"),
+        ),
+        Step(
+            "to the step before; h' was not read", "dc_prev = dc f + da_f v_f + da_r v_r",
+            ("dc_prev = dc * f + da_f * v_f + da_r * v_r", "dh_prev = np.zeros_like(dh)"),
+            (Term("dc_prev", "{dc} * {f} + {dc_seen}"),),
+        ),
+    ),
+    "mingru": (
+        ARRIVE,
+        Step(
+            "through h = (1 - z) h' + z n", "dz = dh (n - h')    da_n = dh z",
+            ("da_z = dh * (n - h_prev) * d_sigmoid(z)", "da_n = dh * z"),
+            (Term("dz", "{dh} * ({n} - {h_prev})"), Term("da_n", "{dh} * {z}")),
+        ),
+        _slopes(("da_z = dh * (n - h_prev) * d_sigmoid(z)",), z=SIGMOID),
+        NO_W_H,
+        Step(
+            "to the step before", "dh_prev = dh (1 - z)", ("dh_prev = dh * (ONE - z)",),
+            (Term("dh_prev", "{dh} * (1 - {z})"),),
         ),
     ),
 }  # fmt: skip

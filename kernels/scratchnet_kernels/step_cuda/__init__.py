@@ -9,7 +9,8 @@ from functools import partial
 from scratchnet.cells import CELLS
 from scratchnet_kernels.step_cuda import gru, gru_before, lstm, rnn
 
-STEPS = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_before": gru_before}
+# lstm_masked has the LSTM's own pointwise step; its masks act around it.
+STEPS = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_before": gru_before, "lstm_masked": lstm}
 
 # cell -> (forward, backward), with the cell's own signatures
 PAIRS = {

@@ -1,0 +1,117 @@
+"""Attention: each query looks at all keys, and takes from their values what it finds alike.
+
+    scores[i, j] = q_i . k_j / sqrt(U)            "scaled", Vaswani et al. 2017, equation 1
+                   q_i . k_j                      "dot", Luong, Pham and Manning 2015, equation 8
+                   v_a . tanh(q_i + k_j)          "additive", Bahdanau, Cho and Bengio 2015, appendix A.1.2
+    weights[i] = softmax_j(scores[i])             over the keys that the mask allows
+    y_i = sum_j weights[i, j] v_j
+
+    q (..., I, U)  k (..., J, U)  v (..., J, E)  scores, weights (..., I, J)  y (..., I, E)      ...: sequences, heads
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from scratchnet.arrays import Array, require_same_dtype, require_shape
+from scratchnet.elementwise import d_tanh
+from scratchnet.layers.layer import Layer
+
+SCORES = ("scaled", "dot", "additive")
+
+
+def softmax(scores: Array, mask: Array | None = None, axis: int = -1) -> Array:
+    """exp(scores) / sum exp(scores) along ``axis``, over those where ``mask`` is True; all zeros where it is nowhere True."""
+    if mask is not None:
+        scores = np.where(mask, scores, scores.dtype.type(-np.inf))
+    largest = scores.max(axis=axis, keepdims=True)  # taken off, it changes nothing, and exp cannot overflow
+    raised = np.exp(scores - np.where(largest == -np.inf, scores.dtype.type(0), largest))
+    total = raised.sum(axis=axis, keepdims=True)
+    return raised / np.where(total == 0, scores.dtype.type(1), total)
+
+
+def softmax_backward(dweights: Array, weights: Array, axis: int = -1) -> Array:
+    """dweights to dscores.  The weights sum to one, so raising a score takes from all others: what matters is how much
+    more a weight is wanted than the weights are on average.  Where a mask made a weight zero, dscores is zero too.
+    """
+    average = (dweights * weights).sum(axis=axis, keepdims=True)
+    return weights * (dweights - average)
+
+
+class AttendCache(NamedTuple):
+    """One forward pass of ``attend``."""
+
+    q: Array  # (..., I, U)
+    k: Array  # (..., J, U)
+    v: Array  # (..., J, E)
+    weights: Array  # (..., I, J) how much query i looks at key j; each row sums to one
+    score: str
+    alike: Array | None  # (..., I, J, U) tanh(q_i + k_j), of "additive" only
+    v_a: Array | None  # (U,)
+    y: Array  # (..., I, E)
+
+
+class AttendGrads(NamedTuple):
+    """Gradients of ``attend``'s arguments."""
+
+    dq: Array
+    dk: Array
+    dv: Array
+    dv_a: Array | None
+
+
+def attend(
+    q: Array, k: Array, v: Array, score: str = "scaled", mask: Array | None = None, v_a: Array | None = None
+) -> tuple[Array, AttendCache]:
+    """q (..., I, U), k (..., J, U), v (..., J, E) to y (..., I, E) and the cache, whose ``weights`` are what is looked at.
+
+    ``mask``: True where query i may look at key j, to broadcast against (..., I, J); a query that may look nowhere gets zeros.
+    What is masked must still be finite.  ``v_a`` (U,) belongs to score "additive".
+    Raises ValueError or TypeError, with both sides, where shapes or types do not fit.
+    """
+    _check(q, k, v, score, v_a)
+    alike = None
+    if score == "additive":
+        alike = np.tanh(q[..., :, None, :] + k[..., None, :, :])
+        scores = alike @ v_a
+    else:
+        scores = q @ k.swapaxes(-1, -2) * _scale(score, q)
+    weights = softmax(scores, mask)
+    y = weights @ v
+    return y, AttendCache(q, k, v, weights, score, alike, v_a, y)
+
+
+def attend_backward(dy: Array, cache: AttendCache) -> AttendGrads:
+    """dy (..., I, E) to the gradients of q, k, v and v_a."""
+    q, k, v, weights, score, alike, v_a, y = cache
+    Layer.check_gradient(dy, y)
+    dv = weights.swapaxes(-1, -2) @ dy  # undoes  weights v
+    dweights = dy @ v.swapaxes(-1, -2)  # undoes  weights v
+    dscores = softmax_backward(dweights, weights)  # undoes the softmax
+    if alike is None:
+        dscores = dscores * _scale(score, q)  # undoes  / sqrt(U)
+        return AttendGrads(dscores @ k, dscores.swapaxes(-1, -2) @ q, dv, None)  # undoes  q k^T
+    da = dscores[..., None] * v_a * d_tanh(alike)  # undoes  v_a . tanh(a)
+    dv_a = (dscores[..., None] * alike).sum(axis=tuple(range(alike.ndim - 1)))  # undoes  v_a . tanh(a)
+    return AttendGrads(da.sum(axis=-2), da.sum(axis=-3), dv, dv_a)  # undoes  a = q_i + k_j: each meets all of the other
+
+
+def _scale(score: str, q: Array) -> float:
+    """A dot product of U numbers of variance one has variance U; divided by sqrt(U) the softmax stays where it has a slope."""
+    return 1 / math.sqrt(q.shape[-1]) if score == "scaled" else 1.0
+
+
+def _check(q: Array, k: Array, v: Array, score: str, v_a: Array | None) -> None:
+    if score not in SCORES:
+        raise ValueError(f"score is {score!r}: expected one of {', '.join(map(repr, SCORES))}")
+    if (v_a is None) == (score == "additive"):
+        raise ValueError(f"score is {score!r} and v_a is {'missing' if v_a is None else 'given'}: only 'additive' has one")
+    require_same_dtype({"q": q, "k": k, "v": v} | ({} if v_a is None else {"v_a": v_a}))
+    if q.ndim < 2:
+        raise ValueError(f"q is {tuple(q.shape)}: expected (..., queries, units)")
+    keys = k.shape[-2] if k.ndim > 1 else 1
+    require_shape("k", k, (*q.shape[:-2], keys, q.shape[-1]), f"q is {tuple(q.shape)}")
+    require_shape("v", v, (*k.shape[:-1], v.shape[-1] if v.ndim else 1), f"k is {tuple(k.shape)}")
+    if v_a is not None:
+        require_shape("v_a", v_a, (q.shape[-1],), f"q has {q.shape[-1]} units")

@@ -1,0 +1,119 @@
+"""Self-attention: every step of a sequence looks at every other, and takes from it what ``attend.py`` says.
+
+    q = x W_q    k = x W_k    v = x W_v    y = softmax(score(q, k)) v
+
+    x (T, N, D)    W_q, W_k, W_v (D, U)    q, k, v, y (T, N, U)
+
+All steps at once, where a recurrent layer goes one by one: nothing is forgotten on the way, and T^2 pairs are compared.
+
+Sources: Vaswani et al. 2017, sections 3.2.1 and 3.2.2; ``attend.py`` names those of the scores.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scratchnet import init
+from scratchnet.arrays import Array, require_rng
+from scratchnet.cells.padding import without_padding
+from scratchnet.layers.attend import SCORES, AttendCache, attend, attend_backward
+from scratchnet.layers.layer import Example
+from scratchnet.layers.over_time import OverTime, require_counts
+
+
+class SelfAttentionCache(NamedTuple):
+    """One forward pass of the layer."""
+
+    x: Array  # (N, T, D), batch first, zero in the padding
+    parts: dict[str, Array]  # W_q, W_k, W_v
+    attend: AttendCache  # its arrays are (N, heads, T, units / heads)
+    lengths: Array | None
+    y: Array  # as it was returned
+
+    @property
+    def weights(self) -> Array:
+        """(N, heads, T, T): how much step i of a sequence looks at step j."""
+        return self.attend.weights
+
+
+class SelfAttention(OverTime):
+    """A sequence attends to itself: q = x W_q, k = x W_k, v = x W_v, each (D, U); x (T, N, D) to y (T, N, U).
+
+    ``causal``: step i looks at steps 0..i only.  ``heads`` attend side by side, each on its own units / heads of the units.
+    Without biases, and without the product behind the heads: ``Sequential(SelfAttention(D, D, heads=h), Linear(D, D))`` is
+    ``torch.nn.MultiheadAttention(D, h)``.  With ``lengths`` no step looks into the padding.
+    """
+
+    def __init__(
+        self, inputs: int, units: int, *, rng: np.random.Generator, score: str = "scaled", causal: bool = False,
+        heads: int = 1, batch_first: bool = False, dtype: Any = np.float64,
+    ) -> None:  # fmt: skip
+        super().__init__(batch_first)
+        require_rng(rng)
+        require_counts(inputs=inputs, units=units, heads=heads)
+        if score not in SCORES:
+            raise ValueError(f"score is {score!r}: expected one of {', '.join(map(repr, SCORES))}")
+        if units % heads or (heads > 1 and score == "additive"):
+            raise ValueError(f"{units} units and {heads} heads with score {score!r}: heads must share the units evenly, "
+                             f"and 'additive' has one head")  # fmt: skip
+        self.score, self.causal, self.heads = score, causal, heads
+        for name in ("W_q", "W_k", "W_v"):
+            self.add_param(name, init.xavier_uniform(rng, (inputs, units), dtype=dtype))
+        if score == "additive":
+            self.add_param("v_a", init.xavier_uniform(rng, (units, 1), dtype=dtype)[:, 0].copy())
+
+    @classmethod
+    def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
+        """Every score; causal, ragged, both, and several heads."""
+        for score in SCORES:
+            yield Example(score, cls(3, 4, rng=rng, score=score), rng.standard_normal((4, 2, 3)))
+            layer = cls(2, 3, rng=rng, score=score, causal=True, batch_first=True)
+            yield Example(f"{score}, causal, ragged", layer, rng.standard_normal((3, 4, 2)), {"lengths": [4, 1, 3]})
+        yield Example("ragged", cls(2, 3, rng=rng), rng.standard_normal((4, 3, 2)), {"lengths": [2, 4, 1]})
+        yield Example("two heads", cls(3, 4, rng=rng, heads=2), rng.standard_normal((4, 2, 3)), {"lengths": [4, 3]})
+
+    def forward(self, x: Array, training: bool = False, lengths: Any = None) -> tuple[Array, SelfAttentionCache]:
+        """x (T, N, D) to y (T, N, U), or with N first in both if ``batch_first``; ``cache.weights`` are worth a picture."""
+        parts = dict(self.params)
+        x, lengths = self.check_sequences(x, lengths, len(parts["W_q"]))
+        mask = self._mask(x, lengths)
+        x = without_padding(x, lengths).swapaxes(0, 1)
+        q, k, v = (self._split(x @ parts[name]) for name in ("W_q", "W_k", "W_v"))
+        y, cache = attend(q, k, v, self.score, mask, parts.get("v_a"))
+        y = self.turned(without_padding(self._join(y).swapaxes(0, 1), lengths))
+        return y, SelfAttentionCache(x, parts, cache, lengths, y)
+
+    def backward(self, dy: Array, cache: SelfAttentionCache) -> Array:
+        """dy, shaped as y, to dx, shaped as x."""
+        self.check_gradient(dy, cache.y)
+        dy = without_padding(self.turned(dy), cache.lengths).swapaxes(0, 1)
+        dq, dk, dv, dv_a = attend_backward(self._split(dy), cache.attend)
+        dx = np.zeros_like(cache.x)
+        rows = cache.x.reshape(-1, cache.x.shape[2])
+        for name, d in (("W_q", dq), ("W_k", dk), ("W_v", dv)):  # x was read three times, and gets three gradients
+            d = self._join(d)
+            self.grads[name] += rows.T @ d.reshape(-1, d.shape[2])  # undoes  x W
+            dx += d @ cache.parts[name].T  # undoes  x W
+        if dv_a is not None:
+            self.grads["v_a"] += dv_a
+        return self.turned(without_padding(dx.swapaxes(0, 1), cache.lengths))
+
+    def _mask(self, x: Array, lengths: Array | None) -> Array | None:
+        """True where step i may look at step j: (N, 1, T, T), an axis of one where it does not matter; None for everywhere."""
+        steps: Any = np.arange(len(x), like=x)
+        past = steps[:, None] >= steps if self.causal else None
+        if lengths is None:
+            return past
+        inside = (steps < lengths[:, None])[:, None, None, :]
+        return inside if past is None else inside & past
+
+    def _split(self, x: Array) -> Array:
+        """(N, T, U) to (N, heads, T, U / heads)."""
+        N, T, U = x.shape
+        return x.reshape(N, T, self.heads, U // self.heads).swapaxes(1, 2)
+
+    def _join(self, x: Array) -> Array:
+        """(N, heads, T, U / heads) to (N, T, U)."""
+        N, heads, T, units = x.shape
+        return x.swapaxes(1, 2).reshape(N, T, heads * units)
