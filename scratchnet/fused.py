@@ -26,7 +26,7 @@ ENGINES = ("auto", "array", "step", "sequence")
 # Why auto passes over an engine that could run, by the kind of array.
 PASSED_OVER = {
     ("array", "numpy"): "auto does not take it: it is slower than 'sequence'",
-    ("step", "numpy"): "auto does not take it: it is slower than 'sequence', and than 'array' from 16 sequences on",
+    ("step", "numpy"): "auto does not take it: it is slower than 'array' from 16 sequences on",
     ("step", "cupy"): "auto does not take it: on a GPU it has not been measured",
     ("sequence", "cupy"): "auto does not take it: on a GPU it has not been measured",
 }

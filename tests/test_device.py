@@ -1,5 +1,7 @@
 """Nothing leaves the device: every part of the library on an array that refuses to become a NumPy array, or to meet one."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from conftest import VARIANTS
@@ -8,10 +10,17 @@ from test_layers import RECURRENT
 
 import scratchnet
 from scratchnet import bptt, checkpoint, clip, fused, losses
+from scratchnet.augment import both, gaussian_noise, time_warp
+from scratchnet.distil import Distillation, distillation_target
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import GRU, LAYERS, LSTM, Linear, Sequential
 from scratchnet.layers.attend import attend, attend_backward
+from scratchnet.mixed import HalfTrainer
+from scratchnet.models import EncoderDecoder, Hybrid, Vocabulary, character_model, sample, streams
+from scratchnet.monitor import GradientMonitor
 from scratchnet.optim import OPTIMIZERS, Adam
+from scratchnet.penalty import L1
+from scratchnet.schedule import Cosine
 from scratchnet.train import fit, fit_stream, predict
 
 
@@ -273,3 +282,100 @@ def test_mixing_kinds_is_refused_with_a_sentence(rng):
     layer = LSTM(2, 3, rng=rng)
     with pytest.raises(TypeError, match="x is an array of device_array but W_x_l0 is one of numpy: move one of them"):
         layer.forward(on_device(rng.standard_normal((4, 1, 2))))
+
+
+# ---- practice and whole models -----------------------------------------------------------------------------------------
+
+
+def both_sides(make, train):
+    """What ``train(model, place)`` returns on the host and on the device, each with a model and random numbers of its own."""
+    results = []
+    for device in (False, True):
+        seeded = np.random.default_rng(0)
+        model = make(seeded)
+        if device:
+            to_device(model)
+        results.append(train(model, on_device if device else np.array, seeded))
+    return results
+
+
+@pytest.mark.parametrize("name", ["hybrid concat", "hybrid attention", "forecast", "teacher forcing", "scheduled sampling"])
+def test_models_of_several_branches(name, rng):
+    """Their examples, forward and backward, and the parameters' gradients."""
+    kind, label = (Hybrid, name.split()[1]) if name.startswith("hybrid") else (EncoderDecoder, name)
+
+    def run(model, place, seeded):
+        (example,) = [e for e in kind.examples(np.random.default_rng(1)) if e.label == label]
+        x = tuple(map(place, example.x)) if isinstance(example.x, tuple) else place(example.x)
+        arguments = dict(example.arguments)
+        if "target" in arguments:
+            arguments["target"] = place(arguments["target"])
+        y, cache = model.forward(x, **arguments)
+        dx = model.backward(y, cache)
+        return [y, *(dx if isinstance(dx, tuple) else [dx]), *model.grads.values()]
+
+    def make(seeded):
+        (example,) = [e for e in kind.examples(np.random.default_rng(1)) if e.label == label]
+        example.layer.rng = seeded
+        return example.layer
+
+    plain, device = both_sides(make, run)
+    for ours, theirs in zip(plain, device):
+        assert_same(theirs, ours, name)
+
+
+def test_practice_on_the_device(rng):
+    """Penalties, frozen names, buckets, augmentation, schedules and the monitor: the same steps, to the last bit."""
+    x, y, lengths = rng.standard_normal((20, 6, 1)), rng.standard_normal((20, 1)), rng.integers(2, 7, 20)
+
+    def train(model, place, seeded):
+        optimizer, monitor = Adam(0.01), GradientMonitor()
+        history = fit(
+            model, place(x), place(y), optimizer, epochs=2, rng=seeded, batch_size=8, lengths=lengths, bucket=True,
+            schedule=Cosine(optimizer, 5, each="update"), penalty=L1(1e-3), freeze="head.b", watch=monitor, progress=False,
+            augment=both(gaussian_noise(0.1), time_warp(0.2)),
+        )  # fmt: skip
+        return history.steps, monitor.norms
+
+    plain, device = both_sides(lambda r: model_of(r, batch_first=True, return_sequences=False), train)
+    assert plain == device
+
+
+def test_distillation_and_quantiles_on_the_device(rng):
+    y, teacher, labels = rng.standard_normal((6, 3)), rng.standard_normal((6, 3)), rng.integers(0, 3, 6)
+    value, dy = Distillation()(y, distillation_target(labels, teacher))
+    target = distillation_target(on_device(labels), on_device(teacher))
+    device_value, device_dy = Distillation()(on_device(y), target)
+    assert device_value == value
+    assert_same(device_dy, dy)
+    value, dy = losses.quantile([0.1, 0.9])(y[:, :2], y[:, 2:])
+    device_value, device_dy = losses.quantile([0.1, 0.9])(on_device(y[:, :2]), on_device(y[:, 2:]))
+    assert device_value == value
+    assert_same(device_dy, dy)
+
+
+def test_mixed_precision_on_the_device(rng):
+    x, y = rng.standard_normal((12, 6, 1)).astype(np.float32), rng.standard_normal((12, 1)).astype(np.float32)
+
+    def train(model, place, seeded):
+        history = fit(
+            model, place(x), place(y), Adam(0.01), epochs=2, rng=seeded, batch_size=4, clip=1.0, progress=False,
+            trainer=partial(HalfTrainer, scale=2.0**20),
+        )  # fmt: skip
+        return history.steps
+
+    plain, device = both_sides(lambda r: model_of(r, batch_first=True, return_sequences=False).astype(np.float32), train)
+    assert plain == device
+    assert sum(step["skipped"] for step in plain) > 0
+
+
+def test_a_character_model_writes_from_the_device(rng):
+    vocabulary = Vocabulary.of("abcd ")
+    tokens, target = streams(vocabulary.encode("abcd abdc " * 6), 3)
+
+    def train(model, place, seeded):
+        fit_stream(model, place(tokens), place(target), Adam(0.02), epochs=2, k1=5, loss=losses.softmax_cross_entropy, progress=False)
+        return sample(model, vocabulary, "ab", 12, rng=seeded, top_k=3)
+
+    plain, device = both_sides(lambda r: character_model(5, 6, rng=r, features=4), train)
+    assert plain == device

@@ -314,7 +314,7 @@ def test_explain_says_which_engine_and_why_no_other(monkeypatch):
     lines = fused.explain(layer, x).splitlines()
     assert lines[0] == "sequence: runs the lstm cell here, with fused kernels of scratchnet_kernels for the lstm cell"
     assert lines[1] == "array: could, but auto does not take it: it is slower than 'sequence'"
-    assert lines[2].startswith("step: could, but auto does not take it: it is slower than 'sequence'")
+    assert lines[2] == "step: could, but auto does not take it: it is slower than 'array' from 16 sequences on"
     asked = LSTM(2, 3, rng=np.random.default_rng(0), engine="step")
     assert fused.explain(asked, x).startswith("step: runs the lstm cell here, with fused kernels")
     assert "array: could, but the layer was made with engine='step'" in fused.explain(asked, x)

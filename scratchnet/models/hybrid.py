@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_shape
+from scratchnet.arrays import Array, as_lengths, require_shape
 from scratchnet.layers import Composite, Example, Linear, Recurrent, Tanh
 from scratchnet.layers.attend import attend, attend_backward
 
@@ -83,8 +83,9 @@ class Hybrid(Composite):
         query = attention = None
         if self.join == "attention":
             q, query = part["query"].forward(s)
-            inside = None if lengths is None else np.arange(h.shape[1])[None, :] < np.asarray(lengths)[:, None]
-            mask = None if inside is None else np.asarray(inside[:, None, :], like=h)  # (N, 1, T)
+            N, T, _ = h.shape
+            ends = as_lengths(lengths, T, N, like=h)
+            mask = None if ends is None else (np.arange(T, like=h) < ends[:, None])[:, None, :]  # (N, 1, T)
             context, attention = attend(q[:, None, :], h, h, mask=mask)
             h = context[:, 0]
         y, head = part["head"].forward(np.concatenate([h, s], axis=1))

@@ -25,7 +25,7 @@ from scratchnet.plots.text import text
 from scratchnet.plots.training import clip_factor, clipping, histograms, learning_curves, training_curves
 
 __all__ = [
-    "PALETTE", "axes", "clip_factor", "clipping", "colour", "errors_ahead", "fan", "forecast", "gates", "gradient_norms", "histograms", "itemised",
-    "jacobians", "learning_curves", "loss_cliff", "model_colour", "saturation", "text", "thrown_away", "training_curves",
-    "weight_gradients",
+    "PALETTE", "axes", "clip_factor", "clipping", "colour", "errors_ahead", "fan", "forecast", "gates", "gradient_norms",
+    "histograms", "itemised", "jacobians", "learning_curves", "loss_cliff", "model_colour", "saturation", "text",
+    "thrown_away", "training_curves", "weight_gradients",
 ]  # fmt: skip

@@ -31,20 +31,28 @@ class Outcome(NamedTuple):
     note: str = ""  # what to say below the table
 
 
-def recipe(about: str | None, run: Callable[[int, bool], Outcome], arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Run for each seed, print the table, write NAME.png and NAME.json into the folder; returns what was written."""
+def recipe(
+    about: str | None, run: Callable[..., Outcome], arguments: Sequence[str] | None = None, option: tuple[str, str] | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """Run for each seed, print the table, write NAME.png and NAME.json into the folder; returns what was written.
+
+    ``option``: one more option of this recipe, ("--data", its help); what is given with it, or None, is run's third argument.
+    """
     script = Path(sys.modules[run.__module__].__file__ or "recipe.py")
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of weights and made-up data (0 1 2)")
     parser.add_argument("--toy", action="store_true", help="tiny and quick, for tests: the numbers mean nothing")
     parser.add_argument("--out", type=Path, default=Path("out", "recipes"), help="folder to write into (default: out/recipes)")
+    if option is not None:
+        parser.add_argument(option[0], dest="option", metavar="PATH", help=option[1])
     chosen = parser.parse_args(arguments)
+    given = () if option is None else (chosen.option,)
     chosen.out.mkdir(parents=True, exist_ok=True)
     title = (about or script.stem).strip().splitlines()[0]
     print(title, end="\n\n", flush=True)
     started, outcomes = time.perf_counter(), []
     for seed in chosen.seeds:
-        outcomes.append(run(seed, chosen.toy))
+        outcomes.append(run(seed, chosen.toy, *given))
     seconds = time.perf_counter() - started
     first = outcomes[0]
     scores = {m: {n: [o.scores[m][n] for o in outcomes] for n in names} for m, names in first.scores.items()}
