@@ -1,5 +1,7 @@
 """The library on CuPy arrays, where a GPU is there: the same numbers as on the host, from cells to a training loop and a trace."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from conftest import VARIANTS
@@ -7,9 +9,11 @@ from test_layers import RECURRENT
 
 import scratchnet
 from scratchnet import losses
-from scratchnet.layers import LSTM, Linear, Sequential
+from scratchnet.layers import LAYERS, LSTM, Linear, Sequential
+from scratchnet.mixed import HalfTrainer
+from scratchnet.models import EncoderDecoder, Hybrid
 from scratchnet.optim import OPTIMIZERS
-from scratchnet.train import fit, predict
+from scratchnet.train import Trainer, fit, predict
 
 pytestmark = pytest.mark.gpu
 
@@ -94,3 +98,59 @@ def test_a_trace(cupy, rng):
     for name, run in plain.runs.items():
         for array in run:
             close(device[name][array], run[array])
+
+
+def placed(cupy, value):
+    """Arrays of a floating or whole type on the GPU, also in tuples; anything else as it is."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(placed(cupy, v) for v in value)
+    return cupy.asarray(value) if isinstance(value, np.ndarray) else value
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in ("recurrent", "masked_lstm")])
+def test_every_layer_on_its_examples(cupy, name):
+    examples = [list(LAYERS[name].examples(np.random.default_rng(0))) for _ in range(2)]
+    for (_, plain, x, arguments), (_, device, _, _) in zip(*examples):
+        results = []
+        for layer, given in ((plain, x), (device.to("cupy"), placed(cupy, x))):
+            if hasattr(layer, "rng"):
+                layer.rng = np.random.default_rng(1)
+            y, cache = layer.forward(given, **arguments)
+            dx = layer.backward(y, cache)
+            results.append([y, *([] if dx is None else [dx]), *layer.grads.values()])
+        for host, there in zip(*results):
+            close(there, host)
+
+
+@pytest.mark.parametrize("kind", [Hybrid, EncoderDecoder])
+def test_models_of_several_branches(cupy, kind):
+    examples = [list(kind.examples(np.random.default_rng(0))) for _ in range(2)]
+    for (_, plain, x, arguments), (_, device, _, _) in zip(*examples):
+        results = []
+        for model, on_gpu in ((plain, False), (device.to("cupy"), True)):
+            model.rng = np.random.default_rng(1)
+            given = placed(cupy, x) if on_gpu else x
+            more = {key: placed(cupy, v) if on_gpu and key == "target" else v for key, v in arguments.items()}
+            y, cache = model.forward(given, **more)
+            dx = model.backward(y, cache)
+            results.append([y, *(dx if isinstance(dx, tuple) else [dx]), *model.grads.values()])
+        for host, there in zip(*results):
+            close(there, host)
+
+
+def test_mixed_precision(cupy, rng):
+    """float16 products with float32 master weights: learns as float32 does, and skips what overflows."""
+    x = rng.standard_normal((64, 12, 4)).astype(np.float32)
+    y = x[:, -3:, :1].sum(axis=1)
+    losses_of = {}
+    for trainer in (Trainer, partial(HalfTrainer, scale=2.0**8)):
+        seeded = np.random.default_rng(0)
+        model = Sequential(rec=LSTM(4, 32, batch_first=True, return_sequences=False, rng=seeded), head=Linear(32, 1, rng=seeded))
+        model.astype(np.float32).to("cupy")
+        history = fit(
+            model, cupy.asarray(x), cupy.asarray(y), OPTIMIZERS["adam"](lr=0.01), epochs=20, rng=seeded, trainer=trainer, progress=False
+        )
+        losses_of[trainer] = history.column("train_loss")
+    plain, half = losses_of.values()
+    assert half[-1] < 0.5 * half[0]
+    assert half[-1] == pytest.approx(plain[-1], rel=0.1)
