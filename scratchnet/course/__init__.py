@@ -1,1 +1,5 @@
-"""What a course needs besides the library: the mistakes people make, as data."""
+"""The course: exercises with a checker that names the mistake, bug hunts, worksheets, a grader.  ``check("06/ex2", f)``."""
+
+from scratchnet.course.checking import Result, check
+
+__all__ = ["Result", "check"]

@@ -1,0 +1,10 @@
+# exercise 06/ex3
+import numpy as np
+
+
+def steps_until(f, left):
+    """Return the smallest whole n with f^n < left, for 0 < f < 1 and 0 < left < 1."""
+    n = int(np.floor(np.log(left) / np.log(f)))
+    while f**n >= left:
+        n += 1
+    return n

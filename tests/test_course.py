@@ -1,0 +1,267 @@
+"""The course's machinery: every exercise, every catalogued mistake by its name, what is contained, and what must not leak."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scratchnet.course import check, lessons
+from scratchnet.course.checking import check_code
+from scratchnet.course.diagnose import diagnose
+from scratchnet.course.exercises import EXERCISES, find
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "tutorials").glob("[0-9][0-9]_*.py"))
+SOLUTIONS = ROOT / "instructor" / "scratchnet_instructor" / "solutions"
+STUDENT = ROOT / "scratchnet" / "course" / "student"
+
+
+def solution(exercise):
+    lesson, name = exercise.split("/")
+    return (SOLUTIONS / lesson / f"{name}.py").read_text(encoding="utf-8")
+
+
+def stub(exercise):
+    lesson, name = exercise.split("/")
+    return (STUDENT / lesson / f"{name}.py").read_text(encoding="utf-8")
+
+
+def answered(exercise, function, seed=3):
+    """A diagnosis in this process, of a function that is trusted."""
+    cases = list(exercise.cases(np.random.default_rng(seed)))
+    return diagnose(exercise, cases, [function(**{k: np.copy(v) if isinstance(v, np.ndarray) else v for k, v in case.items()}) for case in cases])
+
+
+# ---- every exercise ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_stub_is_empty_and_the_solution_right(name):
+    """The solution is written in another style than the library's code, so this is also: style does not matter."""
+    exercise = EXERCISES[name]
+    assert check_code(exercise, stub(name), 1).status == "empty"
+    for seed in (1, 2):
+        result = check_code(exercise, solution(name), seed)
+        assert result.right, str(result)
+        assert result.points == exercise.points
+
+
+def mistakes_of():
+    return [pytest.param(name, k, id=f"{name} {w.name}") for name, e in EXERCISES.items() for k, w in enumerate(e.catalogue)]
+
+
+@pytest.mark.parametrize(("name", "number"), mistakes_of())
+def test_every_mistake_is_called_by_its_name(name, number):
+    exercise = EXERCISES[name]
+    wrong = exercise.catalogue[number]
+    for seed in (3, 4):
+        found = answered(exercise, exercise.planted(wrong), seed)
+        assert not found.right
+        assert found.names == (wrong.name,), str(found)
+        assert wrong.why in str(found)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_two_mistakes_at_once_are_recognised_or_localised_and_never_misnamed(name):
+    exercise, rng = EXERCISES[name], np.random.default_rng(0)
+    pairs = list(itertools.combinations(exercise.catalogue, 2))
+    for first, second in [pairs[k] for k in rng.permutation(len(pairs))[:4]]:
+        try:
+            function = exercise.planted(first, second)
+            found = answered(exercise, function)
+        except ValueError:
+            continue  # both edit the same place
+        assert not found.right
+        # Where one of them hides the other, the name is that of what is seen.
+        assert set(found.names) <= {first.name, second.name}, str(found)
+        assert found.wrong or "shape" in str(found)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_perturbed_solution_is_neither_right_nor_named(name):
+    """Smooth random errors of every size from a part in ten thousand up."""
+    exercise, rng = EXERCISES[name], np.random.default_rng(5)
+    for size in (1e-4, 1e-2, 1.0):
+        def perturbed(size=size, **arguments):
+            answer = exercise.answer(arguments)
+            return {k: np.asarray(v, float) + size * (1 + np.abs(v)) * np.sin(1 + rng.standard_normal(np.shape(v))) for k, v in answer.items()}
+
+        found = answered(exercise, perturbed)
+        assert not found.right
+        assert found.names == (), str(found)
+
+
+def test_there_are_more_than_forty_mistakes_of_many_kinds():
+    names = {w.name for e in EXERCISES.values() for w in e.catalogue}
+    assert len(names) >= 40
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_exercise_stands_in_its_lesson_and_points_into_it(name):
+    exercise = EXERCISES[name]
+    (source,) = [s for s in SOURCES if s.stem.startswith(exercise.lesson)]
+    parts = lessons.cells(source.read_text(encoding="utf-8"))
+    heads = lessons.headings(parts)
+    assert exercise.paragraph in heads, exercise.paragraph
+    for wrong in exercise.catalogue:
+        assert not wrong.paragraph or wrong.paragraph in heads, wrong.paragraph
+    assert f"Exercise {name}: {exercise.title}" in heads
+    assert [cell.exercise for cell in parts].count(name) == 1
+    assert exercise.hints
+    assert f"def {exercise.function}(" in stub(name)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def test_a_lesson_has_its_parts(source):
+    parts = lessons.cells(source.read_text(encoding="utf-8"))
+    heads = lessons.headings(parts)
+    assert heads[0].startswith(source.stem[:2])
+    text = "".join(cell.text for cell in parts if cell.markdown)
+    assert "**Goal.**" in text
+    assert "What goes wrong in practice" in heads
+    assert "Sources" in heads
+    exercises = [cell.exercise for cell in parts if cell.exercise]
+    assert source.stem[:2] == "00" or 3 <= len(exercises) <= 6
+    assert exercises == [f"{source.stem[:2]}/ex{k + 1}" for k in range(len(exercises))]
+    assert set(exercises) <= set(EXERCISES)
+
+
+# ---- what is contained -------------------------------------------------------------------------------------------------
+
+HEAD = "import numpy as np\ndef step_backward(dh, dc_next, i, f, g, o, c_prev, c):\n"
+RIGHT = """    t = np.tanh(c)
+    dc = dh * o * (1 - t**2) + dc_next
+    return dc * g * i * (1 - i), dc * c_prev * f * (1 - f), dc * i * (1 - g**2), dh * t * o * (1 - o), dc * f
+"""
+
+
+@pytest.mark.parametrize(("body", "status", "said"), [
+    ("    while True: pass\n", "timeout", "stopped after 2 seconds"),
+    ("    import time\n    time.sleep(60)\n", "timeout", "stopped after 2 seconds"),
+    ("    return 1 / 0\n", "raised", "ZeroDivisionError"),
+    ("    raise SystemExit(0)\n", "raised", "SystemExit"),
+    ("    import os\n    os._exit(0)\n", "died", "without a word"),
+    ("    return np.zeros(3)\n", "wrong", "returned a ndarray: expected 5: da_i, da_f, da_g, da_o, dc_prev"),
+    ("    return dh, dh\n", "wrong", "returned 2 values: expected 5"),
+    ("    return {'da_i': dh}\n", "wrong", "returned da_i but no da_f, da_g, da_o, dc_prev"),
+    ("    return 'a', dh, dh, dh, dh\n", "type", "da_i is a str, not numbers"),
+    ("    return None\n", "type", "is a NoneType, not numbers"),
+    ("    return dh, dh, dh, dh, dh[0]\n", "wrong", "dc_prev has shape"),
+    ("    return dh * np.nan, dh, dh, dh, dh\n", "wrong", "are NaN or infinite"),
+    ("    open('made.txt', 'w').write('x')\n" + RIGHT, "right", "right: da_i"),
+    ("    print('looking', dh.shape)\n" + RIGHT, "right", "your code printed:\n  looking (1, 1)"),
+    ("    print('x' * 10**6)\n" + RIGHT, "right", "characters more"),
+    ("    dh *= 2\n    dh /= 2\n    c[...] = 0\n" + RIGHT.replace("np.tanh(c)", "np.tanh(f * c_prev + i * g)"), "changed", "c was changed in place"),
+    ("    np.empty(10**12)\n", "memory", "took more memory"),
+])  # fmt: skip
+def test_what_student_code_does_stays_where_it_is(body, status, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    from dataclasses import replace
+
+    exercise = replace(find("06/ex1"), seconds=2.0)
+    result = check_code(exercise, HEAD + body, 7)
+    assert result.status == status, str(result)
+    assert said in str(result)
+    assert list(tmp_path.iterdir()) == []
+    assert (result.points > 0) == (status == "right")
+
+
+def test_other_things_that_can_be_wrong_with_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exercise = find("06/ex1")
+    missing = check_code(exercise, "def step_bakward(): pass\n", 1)
+    assert (missing.status, "defines no function step_backward: it has step_bakward" in str(missing)) == ("missing", True)
+    broken = check_code(exercise, "def step_backward(:\n", 1)
+    assert broken.status == "raised"
+    assert "SyntaxError" in str(broken)
+    assert "code.py" in str(broken)
+    traceback = check_code(exercise, HEAD + "    return dh + undefined_name\n", 1)
+    assert "in step_backward" in str(traceback)
+    assert "undefined_name" in str(traceback)
+    assert "child.py" not in str(traceback)
+    with pytest.raises(ValueError, match="there is no exercise '06/ex9': that lesson has 06/ex1"):
+        find("06/ex9")
+    with pytest.raises(FileNotFoundError):
+        check("06/ex1")
+    with pytest.raises(TypeError, match=r"the source of .* cannot be found"):
+        check("06/ex1", eval("lambda: 0"))
+
+
+def test_a_file_is_checked_and_named_with_its_hash(tmp_path):
+    path = tmp_path / "ex1.py"
+    path.write_text(HEAD + RIGHT, encoding="utf-8")
+    result = check("06/ex1", path, seed=5)
+    assert result.right
+    assert str(path) in str(result)
+    assert len(result.sha256) == 64
+    assert "seed 5" in str(result)
+
+
+# ---- what is wrong, in words -------------------------------------------------------------------------------------------
+
+
+def test_the_step_the_gate_and_the_pattern_are_named():
+    exercise = find("06/ex2")
+
+    def with_(change):
+        def function(**arguments):
+            answer = {k: np.array(v) for k, v in exercise.answer(arguments).items()}
+            change(answer)
+            return answer
+
+        return str(answered(exercise, function))
+
+    def from_step_one(a):
+        a["dx"][:2] += 0.1 * (len(a["dx"]) > 1)  # a single step is right: it has no other to come from
+
+    def one_gate(a):
+        a["dW_h"][:, a["dW_h"].shape[1] // 4] += 1
+
+    def halved(a):
+        a["db"] *= 0.5
+
+    def reordered(a):
+        a["db"] = np.concatenate([np.split(a["db"], 4)[k] for k in (0, 1, 3, 2)])
+
+    assert "going backwards, wrong first at t=1, right after it up to t=3" in with_(from_step_one)
+    assert "in gate f only" in with_(one_gate)
+    assert "it is 0.5 times the right one everywhere" in with_(halved) or "1/2" in with_(halved)
+    assert "its 4 blocks stand in another order: 1 2 4 3" in with_(reordered)
+    assert "all zeros" in with_(lambda a: a["dx"].fill(0))
+    assert "dW_x has shape (12, 2), expected (2, 12): it is transposed" in with_(lambda a: a.update(dW_x=a["dW_x"].T))
+
+
+# ---- nothing leaks -----------------------------------------------------------------------------------------------------
+
+
+def test_built_files_are_those_of_the_lessons():
+    import sys
+
+    sys.path.insert(0, str(ROOT / "tutorials"))
+    try:
+        import build
+    finally:
+        sys.path.pop(0)
+    made = build.files()
+    for path, text in made.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path} is old: run python tutorials/build.py"
+    kept = {p for folder in (STUDENT, SOLUTIONS) for p in folder.rglob("*") if p.is_file()}
+    assert kept == set(made)
+
+
+def test_student_material_holds_no_line_of_a_solution():
+    material = "\n".join(p.read_text(encoding="utf-8") for p in STUDENT.rglob("*") if p.is_file())
+    lines = set()
+    for source in SOURCES:
+        lines |= lessons.solution_lines(lessons.cells(source.read_text(encoding="utf-8")))
+    assert len(lines) > 3 * len(EXERCISES)
+    for line in lines:
+        assert line not in material, line
+    assert "SOLUTION" not in material
+
+
+def test_solutions_are_not_in_the_student_package():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert "scratchnet_instructor" not in project.split("[tool.setuptools.packages.find]")[1].split("[tool.pytest")[0]
+    assert not (Path(check.__code__.co_filename).parent / "solutions").exists()

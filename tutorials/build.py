@@ -1,0 +1,189 @@
+"""Build the course from the lessons in this folder: student files, solutions, notebooks, and a book of static HTML.
+
+    python tutorials/build.py            the student's and the instructor's files, which are kept under version control
+    python tutorials/build.py --book     also run every lesson, and write notebooks with output and the book into out/course
+
+One source: a lesson is a percent script with its solutions in it; all else is made from it.
+"""
+
+import argparse
+import html
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from scratchnet.course import lessons
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+STUDENT = ROOT / "scratchnet" / "course" / "student"
+SOLUTIONS = ROOT / "instructor" / "scratchnet_instructor" / "solutions"
+
+
+def sources() -> list[Path]:
+    """The lessons, in order."""
+    return sorted(HERE.glob("[0-9][0-9]_*.py"))
+
+
+def notebook(parts: list[lessons.Cell]) -> str:
+    """Cells as a notebook without output, the same text every time."""
+    import jupytext
+    import nbformat
+
+    made = jupytext.reads(lessons.script(parts), fmt="py:percent")
+    for number, cell in enumerate(made.cells):
+        cell["id"] = f"cell{number:03d}"
+    made.metadata = nbformat.from_dict({"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}})
+    return str(nbformat.writes(made))
+
+
+def files() -> dict[Path, str]:
+    """Everything that is made of the lessons and kept: path -> text."""
+    made: dict[Path, str] = {}
+    for source in sources():
+        parts = lessons.cells(source.read_text(encoding="utf-8"))
+        number = source.stem[:2]
+        for_student = lessons.student(parts)
+        made[STUDENT / number / source.name] = lessons.script(for_student)
+        made[STUDENT / number / f"{source.stem}.ipynb"] = notebook(for_student)
+        made[SOLUTIONS / number / source.name] = lessons.script(lessons.teacher(parts))
+        for cell in parts:
+            if cell.exercise is not None:
+                name = cell.exercise.partition("/")[2]
+                made[STUDENT / number / f"{name}.py"] = lessons.stub(cell.text, cell.exercise)
+                made[SOLUTIONS / number / f"{name}.py"] = lessons.solved(cell.text)
+    return made
+
+
+def write() -> None:
+    """Write the kept files, and take away those that no lesson makes any more."""
+    made = files()
+    for folder in (STUDENT, SOLUTIONS):
+        for old in folder.rglob("*"):
+            if old.is_file() and old not in made:
+                old.unlink()
+    for path, text in made.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    print(f"{len(made)} files from {len(sources())} lessons")
+
+
+# ---- the book --------------------------------------------------------------------------------------------------------------
+
+
+def executed(source: Path, folder: Path) -> Any:
+    """The lesson with its solutions, run as a notebook in ``folder``."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    parts = lessons.teacher(lessons.cells(source.read_text(encoding="utf-8")))
+    made = nbformat.reads(notebook(parts), as_version=4)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "kernels"), os.environ.get("PYTHONPATH", "")])
+    started = time.perf_counter()
+    NotebookClient(made, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    print(f"{source.stem}: {time.perf_counter() - started:.0f} s", flush=True)
+    return made
+
+
+def book(out: Path, only: list[str]) -> None:
+    """Run every lesson, and write notebooks and pages.  The pages show no solutions."""
+    out.mkdir(parents=True, exist_ok=True)
+    pages = [source for source in sources() if not only or source.stem[:2] in only]
+    titles = {s.stem: lessons.title(lessons.cells(s.read_text(encoding="utf-8"))) for s in pages}
+    notebooks = out / "notebooks"
+    notebooks.mkdir(exist_ok=True)
+    import nbformat
+
+    for source in pages:
+        made = executed(source, out)
+        (notebooks / f"{source.stem}.ipynb").write_text(nbformat.writes(made), encoding="utf-8")
+        original = lessons.cells(source.read_text(encoding="utf-8"))
+        (out / f"{source.stem}.html").write_text(page(source.stem, titles, made, original), encoding="utf-8")
+    links = "\n".join(f'<li><a href="{stem}.html">{html.escape(title)}</a></li>' for stem, title in titles.items())
+    about = "<p>Lessons to step through, one for each derivation. Each was run when its page was made.</p>"
+    body = f'<h1>Recurrent networks by hand</h1>{about}<ol class="contents" start="0">{links}</ol>'
+    (out / "index.html").write_text(frame("Recurrent networks by hand", body, ""), encoding="utf-8")
+    print(out / "index.html")
+
+
+def page(stem: str, titles: dict[str, str], made: Any, original: list[lessons.Cell]) -> str:
+    """One lesson's page: text, code, output.  Exercises are shown as their stubs."""
+    from markdown_it import MarkdownIt
+
+    render = MarkdownIt("commonmark").enable("table").render
+    parts = []
+    for cell, source in zip(made.cells, original):
+        if cell.cell_type == "markdown":
+            parts.append(f'<section class="text">{render(cell.source)}</section>')
+            continue
+        text = cell.source if source.exercise is None else lessons.stub(source.text, source.exercise)
+        text = "\n".join(line for line in text.splitlines() if "%matplotlib" not in line).strip("\n")
+        parts.append(f'<div class="code">{coloured(text)}</div>')
+        shown = "" if source.exercise or re.search(r"\bcheck\(\"\d\d/ex", text) else "".join(map(output, cell.outputs))
+        if shown:
+            parts.append(f'<div class="output">{shown}</div>')
+    stems = list(titles)
+    at = stems.index(stem)
+    before, after = (link(titles, stems[k] if 0 <= k < len(stems) else None) for k in (at - 1, at + 1))
+    turn = f'<nav class="turn">{before}<a href="index.html">contents</a>{after}</nav>'
+    return frame(titles[stem], "\n".join(parts), turn)
+
+
+def link(titles: dict[str, str], stem: str | None) -> str:
+    """The way to another lesson; an empty place where there is none."""
+    return "<span></span>" if stem is None else f'<a href="{stem}.html">{html.escape(titles[stem])}</a>'
+
+
+def coloured(text: str) -> str:
+    """Python source with its colours."""
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+
+    return str(highlight(text, PythonLexer(), HtmlFormatter(nowrap=False)))
+
+
+def output(part: Any) -> str:
+    """One output of a cell: a picture, or text.  Messages of the machine it was run on are left out."""
+    if part.output_type == "stream":
+        lines = [line for line in part.text.splitlines() if not line.startswith("scratchnet: compiling")]
+        return f"<pre>{html.escape(chr(10).join(lines))}</pre>" if lines else ""
+    if part.output_type == "error":
+        return f"<pre>{html.escape(part.ename)}: {html.escape(part.evalue)}</pre>"
+    data = part.get("data", {})
+    if "image/png" in data:
+        return f'<img alt="figure" src="data:image/png;base64,{data["image/png"].strip()}">'
+    return f"<pre>{html.escape(data['text/plain'])}</pre>" if "text/plain" in data else ""
+
+
+def frame(title: str, body: str, turn: str) -> str:
+    """A whole page, with its style inside."""
+    from pygments.formatters import HtmlFormatter
+
+    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("default", "github-dark"))
+    style = (HERE / "book.css").read_text(encoding="utf-8")
+    night = f"@media (prefers-color-scheme: dark) {{{dark}}}"
+    head = f"<title>{html.escape(title)}</title><style>{light}\n{night}\n{style}</style>"
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">{head}</head>'
+        f"<body>{turn}<main>{body}</main>{turn}</body></html>\n"
+    )
+
+
+def main() -> None:
+    """Write what is kept; with --book, run and write the rest."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--book", action="store_true", help="run every lesson; notebooks and book into --out")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="with --book: these lessons alone")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "course")
+    chosen = parser.parse_args()
+    write()
+    if chosen.book:
+        book(chosen.out, chosen.only)
+
+
+if __name__ == "__main__":
+    main()
