@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from scratchnet import __version__
+from scratchnet.course import command as course
 from scratchnet.forecasting import MODELS, Settings, load
 from scratchnet.forecasting import run as run_forecasting
 from scratchnet.multistep.network import Settings as MultistepSettings
@@ -82,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     view.add_argument("--run", dest="runs", nargs="+", help="only these runs, such as lstm.l0 (default: all)")
     view.add_argument("--out", type=Path, help="the page to write (default: the trace's name with .html)")
     view.set_defaults(run=run_view)
+
+    course.add(commands)
 
     doctor = commands.add_parser("doctor", help="what is installed, what works here, what to install for the rest")
     doctor.set_defaults(run=run_doctor)

@@ -1,0 +1,376 @@
+"""The course's tools: the command line, bug hunts, the grading of tests, worksheets, and the grader of many submissions."""
+
+import csv
+import json
+import sys
+import time
+import types
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scratchnet.cells import lstm
+from scratchnet.cli import main
+from scratchnet.course import grading, hunt, lessons, mistakes, testing, worksheet
+from scratchnet.course.checking import check_code
+from scratchnet.course.exercises import EXERCISES, find
+from scratchnet.gradcheck import GradientError, check_cell
+
+ROOT = Path(__file__).parent.parent
+SOLUTIONS = ROOT / "instructor" / "scratchnet_instructor" / "solutions"
+
+
+@pytest.fixture
+def instructor(monkeypatch):
+    """The instructor's package, as if it were installed."""
+    monkeypatch.syspath_prepend(str(ROOT / "instructor"))
+    yield
+    for name in [name for name in sys.modules if name.startswith("scratchnet_instructor")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def student(monkeypatch):
+    """A machine without the instructor's package."""
+    monkeypatch.setitem(sys.modules, "scratchnet_instructor", None)
+
+
+# ---- a student's first hour --------------------------------------------------------------------------------------------
+
+
+def test_a_new_user_starts_a_lesson_and_solves_it(tmp_path, monkeypatch, capsys, student):
+    monkeypatch.chdir(tmp_path)
+    assert main(["course", "list"]) == 0
+    said = capsys.readouterr().out
+    assert "06  The LSTM backward" in said
+    assert "06/ex2  All steps back" in said
+    assert main(["course", "start", "6"]) == 0
+    names = {p.name for p in (tmp_path / "06").iterdir()}
+    assert {"ex1.py", "ex2.py", "ex3.py", "06_lstm_backward.py", "06_lstm_backward.ipynb"} == names
+    assert main(["course", "check", "06/ex1.py"]) == 1
+    assert "not written yet" in capsys.readouterr().out
+    mine = tmp_path / "06" / "ex1.py"
+    mine.write_text((SOLUTIONS / "06" / "ex1.py").read_text(encoding="utf-8").replace("into_c = dc_next + o", "into_c = o"), encoding="utf-8")
+    assert main(["course", "check", "06/ex1"]) == 1
+    said = capsys.readouterr().out
+    assert "mistake: dc_next is not added" in said
+    assert "lesson 06: Two sources meet in c" in said
+    mine.write_text((SOLUTIONS / "06" / "ex1.py").read_text(encoding="utf-8"), encoding="utf-8")
+    assert main(["course", "check", "06/ex1.py", "--seed", "4"]) == 0
+    assert "06/ex1  RIGHT  10 of 10 points" in capsys.readouterr().out
+    assert main(["course", "start", "06"]) == 0
+    assert "is there already and stays as it is" in capsys.readouterr().out
+    assert "into_c" in mine.read_text(encoding="utf-8")
+    assert main(["course", "check", "06"]) == 1  # the others are not written
+    assert capsys.readouterr().out.count("NOT YET") == 2
+
+
+def test_hints_come_one_by_one_and_solutions_with_the_instructor(capsys, student):
+    assert main(["course", "hint", "06/ex2"]) == 0
+    said = capsys.readouterr().out
+    hints = find("06/ex2").hints
+    assert all(h in said for h in hints[:-1])
+    assert hints[-1] not in said
+    assert main(["course", "hint", "06/ex2", "--number", str(len(hints))]) == 0
+    assert hints[-1] in capsys.readouterr().out
+    for command in (["solution", "06/ex2"], ["worksheet", "bptt", "--student", "1", "--solution"]):
+        assert main(["course", *command]) == 1
+        shown = capsys.readouterr()
+        assert "solutions come with the instructor's package" in shown.err
+        assert shown.out == ""
+
+
+def test_the_instructor_sees_solutions(capsys, instructor):
+    for name in EXERCISES:
+        assert main(["course", "solution", name]) == 0
+        shown = capsys.readouterr().out
+        assert check_code(find(name), shown, 1).right
+
+
+@pytest.mark.parametrize(("command", "message"), [
+    (["check", "06/ex9.py"], "there is no exercise '06/ex9.py': that lesson has 06/ex1"),
+    (["check", "99/ex1.py"], "there are exercises for the lessons"),
+    (["check", "06/ex1.py"], "06/ex1.py: No such file or directory"),
+    (["check", "06"], "there is no file of lesson 06 here"),
+    (["start", "99"], "there is no lesson '99': there are"),
+    (["hint", "06/ex1", "--number", "9"], "--number is 9 but 06/ex1 has 3 hints"),
+    (["bug", "lsmt", "--student", "1"], "there is no hunt in 'lsmt': expected one of"),
+    (["bug", "lstm", "--student", "1", "--line", "3"], "an answer is both"),
+    (["bug", "lstm", "--student", "1", "--line", "3", "--reason", "Z"], "the reason is 'Z': expected one of A, B"),
+    (["worksheet", "gru", "--student", "1"], "there is no worksheet 'gru': expected one of bptt, lstm"),
+    (["grade", "nowhere"], "nowhere is no folder of submissions"),
+])  # fmt: skip
+def test_the_commands_answer_bad_input(command, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["course", *command]) == 1
+    assert message in capsys.readouterr().err
+
+
+# ---- bug hunts ---------------------------------------------------------------------------------------------------------
+
+
+def module_of(code):
+    module = types.ModuleType("hunted")
+    exec(compile(code, "hunted.py", "exec"), module.__dict__)
+    return module
+
+
+def test_every_student_has_a_real_bug_of_their_own():
+    found = {}
+    for student in range(30):
+        made = hunt.hunt("lstm", str(student))
+        assert made == hunt.hunt("lstm", str(student))
+        module = module_of(made.code)
+        with pytest.raises(GradientError):
+            check_cell(lstm, module.forward, module.backward)
+        assert "#" not in "".join(made.code.split('"""')[2:]).replace('"#', "")
+        assert len(set(made.reasons)) == len(made.reasons) == hunt.CHOICES
+        found.setdefault((made.lines, made.reasons[made.reason]), []).append(student)
+    assert len(found) > 8
+    assert len({hunt.hunt("lstm", str(s)).reason for s in range(30)}) > 3  # not always the same letter
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_the_answer_is_the_line_that_was_changed(cell):
+    names = {row.name: row for row in mistakes.load() if row.cell == cell}
+    for student in "abcdef":
+        made = hunt.hunt(cell, student)
+        wrong = names[made.reasons[made.reason]].edits[0][1].splitlines()[0].strip()
+        lines = made.code.splitlines()
+        shown = "\n".join(lines[min(made.lines) - 1 : max(made.lines)])
+        assert wrong.split("#")[0].strip()[:25] in shown or len(names[made.reasons[made.reason]].edits) > 1
+        right, said = hunt.judge(made, made.lines[0], hunt.letter(made.reason))
+        assert right
+        assert said.startswith("right")
+        other = hunt.letter((made.reason + 1) % hunt.CHOICES)
+        for line, reason in ((made.lines[0], other), (1, hunt.letter(made.reason)), (1, other)):
+            right, said = hunt.judge(made, line, reason)
+            assert not right
+            assert made.reasons[made.reason] not in said  # a wrong answer gives nothing away
+
+
+def test_the_hunt_on_the_command_line(tmp_path, capsys):
+    assert main(["course", "bug", "lstm", "--student", "12345", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    made = hunt.hunt("lstm", "12345")
+    assert (tmp_path / "lstm_bug_12345.py").read_text(encoding="utf-8") == made.code
+    assert all(f"  {hunt.letter(k)}  {reason}" in said for k, reason in enumerate(made.reasons))
+    answer = ["--line", str(made.lines[0]), "--reason", hunt.letter(made.reason)]
+    assert main(["course", "bug", "lstm", "--student", "12345", *answer]) == 0
+    assert main(["course", "bug", "lstm", "--student", "12345", "--line", "2", "--reason", "A"]) == 1
+
+
+# ---- write the test ----------------------------------------------------------------------------------------------------
+
+GOOD = """
+from scratchnet.cells import lstm
+from scratchnet.gradcheck import check_cell
+
+def gradient_test(forward, backward):
+    check_cell(lstm, forward, backward)
+"""
+WEAK = """
+import numpy as np
+
+def gradient_test(forward, backward):
+    rng = np.random.default_rng(0)
+    x, zero = rng.standard_normal((1, 2, 3)), np.zeros((2, 4))
+    params = [rng.standard_normal(s) for s in ((3, 16), (4, 16), (16,))]
+    y, cache = forward(x, zero, zero, *params)
+    grads = backward(np.ones_like(y), cache)
+    W, eps = params[0], 1e-6
+    for index in np.ndindex(*W.shape):
+        kept = W[index]
+        W[index] = kept + eps
+        above = forward(x, zero, zero, *params)[0].sum()
+        W[index] = kept - eps
+        below = forward(x, zero, zero, *params)[0].sum()
+        W[index] = kept
+        assert abs((above - below) / (2 * eps) - grads.dW_x[index]) < 1e-6
+"""
+
+
+def test_a_students_test_is_graded_by_what_it_catches():
+    good = testing.grade_test(GOOD)
+    assert good.share == 1
+    assert not good.missed
+    assert len(good.caught) >= 15
+    weak = testing.grade_test(WEAK)
+    assert 0 < weak.share < 0.6
+    assert "dh_next is not added" in weak.missed
+    assert "missed: dh_next is not added" in str(weak)
+    never = testing.grade_test("def gradient_test(forward, backward):\n    pass\n")
+    assert (never.share, never.accepts_right) == (0, True)
+    always = testing.grade_test("def gradient_test(forward, backward):\n    assert False\n")
+    assert always.share == 0
+    assert "a test that always fails catches nothing" in str(always)
+    assert "defines no function gradient_test" in str(testing.grade_test("x = 1\n"))
+    assert "NameError" in str(testing.grade_test("def gradient_test(forward, backward):\n    nothing\n"))
+    loop = testing.grade_test("def gradient_test(forward, backward):\n    while True: pass\n", cell="rnn", seconds=1.0)
+    assert "timeout" in str(loop)
+
+
+# ---- worksheets --------------------------------------------------------------------------------------------------------
+
+
+def by_name(rows):
+    return {row.name: row.values for row in rows}
+
+
+def test_the_rnn_worksheet_is_worked_by_hand():
+    """Every number, with nothing but arithmetic."""
+    made = worksheet.sheet("bptt", "12345")
+    weights, given = dict(made.weights), by_name(made.given)
+    w, u, b, h = weights["w"], weights["u"], weights["b"], weights["h before t=0"]
+    forward, backward = by_name(made.forward), by_name(made.backward)
+    states = [h]
+    for t in range(3):
+        a = w * given["x"][t] + u * states[-1] + b
+        assert forward["a"][t] == pytest.approx(a)
+        states.append(np.tanh(a))
+        assert forward["h"][t] == pytest.approx(states[-1])
+    da, totals = 0.0, {"dw": 0.0, "du": 0.0, "db": 0.0}
+    for t in (2, 1, 0):
+        dh_next = u * da
+        dy = states[t + 1] - given["y"][t]
+        da = (dy + dh_next) * (1 - states[t + 1] ** 2)
+        for name, value in {"dy": dy, "dh_next": dh_next, "dh": dy + dh_next, "da": da}.items():
+            assert backward[name][t] == pytest.approx(value, abs=1e-12), (name, t)
+        totals["dw"] += da * given["x"][t]; totals["du"] += da * states[t]; totals["db"] += da
+    assert {name: values[0] for name, values in by_name(made.gradients).items()} == pytest.approx(totals)
+
+
+def test_the_lstm_worksheet_is_worked_by_hand():
+    made = worksheet.sheet("lstm", "abc")
+    weights, x = dict(made.weights), by_name(made.given)["x"]
+    forward, backward = by_name(made.forward), by_name(made.backward)
+    target = float(made.equations[3].split("y = ")[1].split(";")[0])
+    h = c = 0.0
+    kept = []
+    for t in range(3):
+        a = {k: weights[f"w_{k}"] * x[t] + weights[f"u_{k}"] * h + weights[f"b_{k}"] for k in "ifgo"}
+        i, f, o = (1 / (1 + np.exp(-a[k])) for k in "ifo")
+        g, before = np.tanh(a["g"]), (h, c)
+        c = f * c + i * g
+        h = o * np.tanh(c)
+        kept.append((i, f, g, o, c, *before))
+        for name, value in {"i": i, "f": f, "g": g, "o": o, "c": c, "h": h}.items():
+            assert forward[name][t] == pytest.approx(value), (name, t)
+    dh_next = dc_next = 0.0
+    sums = dict.fromkeys((f"d{n}_{k}" for n in "wub" for k in "ifgo"), 0.0)
+    for t in (2, 1, 0):
+        i, f, g, o, c, h_before, c_before = kept[t]
+        dh = dh_next + (h - target if t == 2 else 0.0)
+        dc = dh * o * (1 - np.tanh(c) ** 2) + dc_next
+        da = {"i": dc * g * i * (1 - i), "f": dc * c_before * f * (1 - f), "g": dc * i * (1 - g**2), "o": dh * np.tanh(c) * o * (1 - o)}
+        for name, value in {"dh": dh, "dc": dc, "dc_next": dc_next, "dh_next": dh_next, **{f"da_{k}": v for k, v in da.items()}}.items():
+            assert backward[name][t] == pytest.approx(value, abs=1e-12), (name, t)
+        dh_next, dc_next = sum(weights[f"u_{k}"] * da[k] for k in "ifgo"), dc * f
+        for k in "ifgo":
+            sums[f"dw_{k}"] += da[k] * x[t]; sums[f"du_{k}"] += da[k] * h_before; sums[f"db_{k}"] += da[k]
+    assert {name: values[0] for name, values in by_name(made.gradients).items()} == pytest.approx(sums)
+
+
+@pytest.mark.parametrize("kind", worksheet.KINDS)
+def test_a_sheet_is_the_students_own_has_two_decimals_and_no_answers(kind):
+    first, again, other = (worksheet.sheet(kind, student) for student in ("1", "1", "2"))
+    assert first == again != other
+    for _, value in first.weights:
+        assert value == round(value, 2)
+    blank, solved = worksheet.page(first), worksheet.page(first, solution=True)
+    answers = [f"{v:.4f}" for row in (*first.forward, *first.backward, *first.gradients) for v in row.values if v]
+    assert len(answers) > 20
+    assert not any(answer in blank for answer in answers)
+    assert all(answer in solved for answer in answers)
+    assert "http" not in blank  # opens without a network
+
+
+# ---- grading -----------------------------------------------------------------------------------------------------------
+
+
+def submit(folder, student, exercise, code):
+    path = folder / student / f"{exercise}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(code, encoding="utf-8")
+
+
+def solution(exercise):
+    return (SOLUTIONS / f"{exercise}.py").read_text(encoding="utf-8")
+
+
+def test_many_submissions_are_graded(tmp_path, monkeypatch):
+    """Nothing 0, the solution 100, a mistake less and by its name, a loop for ever costs its own time only."""
+    monkeypatch.setitem(EXERCISES, "06/ex1", replace(EXERCISES["06/ex1"], seconds=3.0))
+    folder, own = tmp_path / "in", ["06/ex1", "06/ex2", "06/ex3"]
+    for name in own:
+        submit(folder, "alice", name, solution(name))
+    submit(folder, "bob", "06/ex1", solution("06/ex1").replace("into_c = dc_next + o", "into_c = o"))
+    submit(folder, "bob", "06/ex2", "raise ValueError('\\x00 oops')")
+    submit(folder, "carol", "06/ex1", "def step_backward(**a):\n    while True: pass\n")
+    submit(folder, "carol", "06/ex3", solution("06/ex3"))
+    (folder / "dave").mkdir()
+    (folder / "erin_06_ex3.py").write_text(solution("06/ex3"), encoding="utf-8")
+    started = time.perf_counter()
+    grades = grading.grade(folder, only=["06"], workers=3)
+    assert time.perf_counter() - started < 30
+    points = {}
+    for g in grades:
+        points.setdefault(g.student, {})[g.result.exercise] = g.result.points
+    assert points == {
+        "alice": dict.fromkeys(own, 10.0), "bob": dict.fromkeys(own, 0.0), "carol": {**dict.fromkeys(own, 0.0), "06/ex3": 10.0},
+        "dave": dict.fromkeys(own, 0.0), "erin": {**dict.fromkeys(own, 0.0), "06/ex3": 10.0},
+    }  # fmt: skip
+    by_key = {(g.student, g.result.exercise): g.result for g in grades}
+    assert by_key["bob", "06/ex1"].names == ("dc_next is not added",)
+    assert by_key["carol", "06/ex1"].status == "timeout"
+    assert by_key["dave", "06/ex1"].status == "absent"
+    out = tmp_path / "out"
+    grading.write(grades, out)
+    with (out / "report.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 15
+    (row,) = [r for r in rows if r["student"] == "bob" and r["exercise"] == "06/ex1"]
+    assert row["mistakes"] == "dc_next is not added"
+    assert row["file"].endswith("bob/06/ex1.py") or row["file"].endswith("bob\\06\\ex1.py")
+    assert len(row["sha256"]) == 64
+    whole = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert len(whole) == 15
+    suites = ET.parse(out / "junit.xml").getroot()
+    assert {s.get("name"): int(s.get("failures")) for s in suites} == {"alice": 0, "bob": 3, "carol": 2, "dave": 3, "erin": 2}
+    scope = json.loads((out / "gradescope" / "bob.json").read_text(encoding="utf-8"))
+    assert sum(t["score"] for t in scope["tests"]) == 0
+    assert sum(t["max_score"] for t in scope["tests"]) == 30
+    assert {t["status"] for t in scope["tests"]} == {"failed"}
+    feedback = (out / "feedback" / "bob.txt").read_text(encoding="utf-8")
+    assert feedback.startswith("bob: 0 of 30 points")
+    assert "mistake: dc_next is not added" in feedback
+    text = grading.table(grades)
+    assert "1  dc_next is not added" in text
+    again = grading.grade(folder, only=["06/ex1", "06/ex3"])
+    assert {(g.student, g.result.exercise): g.result.points for g in again}.items() <= {k: r.points for k, r in by_key.items()}.items()
+
+
+def test_a_submission_twice_or_none_is_said(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no submissions"):
+        grading.grade(tmp_path / "empty")
+    folder = tmp_path / "twice"
+    submit(folder, "alice", "06/ex1", "x")
+    (folder / "alice_06_ex1.py").write_text("y", encoding="utf-8")
+    with pytest.raises(ValueError, match="alice has handed in 06/ex1 twice"):
+        grading.grade(folder)
+    with pytest.raises(ValueError, match="there is nothing to grade in 77"):
+        grading.grade(folder, only=["77"])
+
+
+def test_lessons_are_cut_as_they_should_be():
+    parts = lessons.cells("# %% [markdown]\n# # 01  T\n\n# %%\n# exercise 01/ex1\ndef f(x):\n    # BEGIN SOLUTION\n    return x\n    # END SOLUTION\n")
+    assert [cell.exercise for cell in parts] == [None, "01/ex1"]
+    assert 'raise NotImplementedError("01/ex1: write this")' in lessons.student(parts)[1].text
+    assert "return x" not in lessons.student(parts)[1].text
+    assert lessons.teacher(parts)[1].text.endswith("def f(x):\n    return x\n")
+    with pytest.raises(ValueError, match="1 beginnings and 0 ends"):
+        lessons.cells("# %%\n# exercise 01/ex1\n    # BEGIN SOLUTION\n")
