@@ -202,7 +202,7 @@ def test_a_students_test_is_graded_by_what_it_catches():
     assert 0 < weak.share < 0.6
     assert "dh_next is not added" in weak.missed
     assert "missed: dh_next is not added" in str(weak)
-    never = testing.grade_test("def gradient_test(forward, backward):\n    pass\n")
+    never = testing.grade_test("def gradient_test(forward, backward):\n    pass\n", cell="rnn")
     assert (never.share, never.accepts_right) == (0, True)
     always = testing.grade_test("def gradient_test(forward, backward):\n    assert False\n")
     assert always.share == 0

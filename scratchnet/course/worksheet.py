@@ -26,6 +26,9 @@ th:first-child { text-align: left; font-weight: 400; font-family: "DejaVu Sans M
 td { height: 2rem; min-width: 4.5rem; }
 .who { display: flex; justify-content: space-between; border-bottom: 1px solid #111; padding-bottom: .3rem; }
 .given td { background: #eee; }
+.fixed { table-layout: fixed; }
+.fixed th { text-align: right; font-weight: 400; font-family: "DejaVu Sans Mono", Consolas, monospace; font-size: 13px; }
+.fixed td { height: auto; }
 @media print { body { margin: 0; max-width: none; } h2 { break-after: avoid; } table { break-inside: avoid; } }
 @media (max-width: 40rem) { table { display: block; overflow-x: auto; } }
 """
@@ -104,7 +107,7 @@ def _rnn(student: str, rng: np.random.Generator) -> Sheet:
 
 def _lstm(student: str, rng: np.random.Generator) -> Sheet:
     """The scalar LSTM with the loss on the last h alone."""
-    x, y = _two(rng, -1.5, 1.5, T, 1, 1), float(_two(rng, -0.6, 0.6, 1)[0])
+    x, y = _two(rng, -1.5, 1.5, T, 1, 1), float(_two(rng, -2.0, -1.0, 1)[0])  # far off, so that gradients are no tiny numbers
     W_x, W_h, b = _two(rng, 0.2, 1.2, 1, 4), _two(rng, 0.2, 1.0, 1, 4), _two(rng, -0.5, 1.0, 4)
     h0, c0 = np.zeros((1, 1)), np.zeros((1, 1))
     h, cache = lstm.forward(x, h0, c0, W_x, W_h, b)
@@ -151,15 +154,18 @@ def _lstm(student: str, rng: np.random.Generator) -> Sheet:
 def page(made: Sheet, solution: bool = False) -> str:
     """The worksheet as a page; with ``solution`` every number filled in."""
     name = {"bptt": "Backpropagation through time by hand", "lstm": "The LSTM by hand"}[made.kind]
-    weights = "".join(f"<th>{html.escape(n)}</th>" for n, _ in made.weights)
-    numbers = "".join(f"<td>{v:.2f}</td>" for _, v in made.weights)
+    blocks = []  # four weights side by side
+    for start in range(0, len(made.weights), 4):
+        names = "".join(f"<th>{html.escape(n)}</th>" for n, _ in made.weights[start : start + 4])
+        numbers = "".join(f"<td>{v:.2f}</td>" for _, v in made.weights[start : start + 4])
+        blocks.append(f'<table class="given fixed"><tr>{names}</tr><tr>{numbers}</tr></table>')
     head = "".join(f"<th>t = {t}</th>" for t in range(T))
     who = f"student {html.escape(made.student)}" + (" — solution" if solution else "")
     parts = [
         f'<div class="who"><h1>{name}</h1><span>{who}</span></div>',
         "<p>Work with four decimals. Fill the forward pass from left to right, the backward pass from right to left.</p>",
         f"<pre>{html.escape(chr(10).join(made.equations))}</pre>",
-        f'<table class="given"><tr>{weights}</tr><tr>{numbers}</tr></table>',
+        *blocks,
         f"<h2>Forward</h2><table><tr><th></th>{head}</tr>{_rows(made.given, True, 2)}{_rows(made.forward, solution)}</table>",
         f"<h2>Backward</h2><table><tr><th></th>{head}</tr>{_rows(made.backward, solution)}</table>",
         f"<h2>The weights' gradients</h2><table>{_rows(made.gradients, solution)}</table>",
