@@ -1,0 +1,240 @@
+"""What all estimators share: the parameters of training, fit and partial_fit, and when to stop.
+
+The network and its training are the library's own, ``scratchnet.models`` and ``train.fit``; here is only what scikit-learn
+expects of an estimator.  Trained in ``dtype``; answers are computed in float64, so that a sample's does not depend, in the
+last digits, on which others stand beside it in the batch.
+"""
+
+import copy
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+
+from scratchnet.arrays import Array
+from scratchnet.estimators.schedules import UNPLANNED, schedule_for
+from scratchnet.guard import Inputs, count, require_count, rows
+from scratchnet.layers import Layer
+from scratchnet.optim import OPTIMIZERS, SGD, Optimizer
+from scratchnet.penalty import L2
+from scratchnet.train import History, fit, predict
+
+
+class InOrder(np.random.Generator):
+    """Shuffles nothing: the batches of ``train.fit`` then come in the order of the samples."""
+
+    def permutation(self, x: Any, axis: int = 0) -> Any:
+        """0, 1, 2, ..."""
+        return np.arange(x)
+
+
+def generator(random_state: Any) -> np.random.Generator:
+    """Of a whole number or a RandomState, as scikit-learn has them; None is different every time, and not global state."""
+    if random_state is None:
+        return np.random.default_rng()
+    return np.random.default_rng(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Network(BaseEstimator):  # type: ignore[misc]
+    """The parameters of training, named as those of scikit-learn's MLP, and all there is to it.
+
+    ``solver``: one of ``optim.OPTIMIZERS``.  ``alpha``: the penalty on large weights, alpha/2 sum of W^2 / batch size, or with
+    "adamw" its decoupled decay.  ``learning_rate``: "constant", "invscaling", "adaptive" (a fifth of it where training would
+    stop, until 1e-6), or one that is planned for max_iter epochs, "step", "exponential", "cosine", "warmup", or "plateau",
+    which falls after half of n_iter_no_change; or a function that makes a ``schedule.Schedule`` for an optimiser.
+
+    Training stops after more than ``n_iter_no_change`` epochs in a row without a loss better by ``tol``: the training loss,
+    or with ``early_stopping`` that of a ``validation_fraction`` held back, and then the weights of the best epoch are kept.
+    It is a random share, of every class alike; with ``shuffle=False`` it is the *last* samples, as windows of a series need
+    it, and batches come in order.  Where max_iter comes first there is a ConvergenceWarning, as in scikit-learn, unless the
+    schedule was planned for just that many, or n_iter_no_change is None, which means: max_iter epochs.
+
+    Fitted: ``model_`` (a scratchnet model), ``history_``, ``loss_curve_``, ``loss_``, ``best_loss_``, ``n_iter_``,
+    ``n_features_in_``, ``validation_scores_`` (R2 or accuracy of each epoch) and ``best_validation_score_`` (that of the epoch
+    with the best validation loss), None without early stopping.  Losses are without the penalty.  There are no sample weights.
+
+    Raises ValueError or TypeError, when it is fitted, for parameters out of range and data that do not fit.
+    """
+
+    solver: str = "adam"
+    alpha: float = 0.0001
+    batch_size: int | str = "auto"  # min(200, samples)
+    learning_rate: Any = "constant"
+    learning_rate_init: float = 0.001
+    power_t: float = 0.5  # of "invscaling"
+    max_iter: int = 200  # epochs
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    verbose: bool = False  # a progress bar
+    momentum: float = 0.9  # of "sgd"
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: int | None = 10
+    clip: float | None = None  # the global norm of a gradient
+    dtype: str = "float32"
+
+    # ---- what the networks (networks.py) and the two kinds of targets (targets.py) know ----------------------------------
+
+    def _build(self, x: Inputs, outputs: int, rng: np.random.Generator) -> Layer:
+        """A model for such inputs."""
+        raise NotImplementedError
+
+    def _read(self, X: Any, dtype: Any, reset: bool, **options: Any) -> Any:
+        """X as the model takes it, checked; with ``y`` in the options (X, y)."""
+        return validate_data(self, X, dtype=dtype, reset=reset, **options)
+
+    def _encode(self, y: Array, classes: Any = None, first: bool = True) -> Array:
+        """y as the loss takes it; the first time, sets what is known of it."""
+        raise NotImplementedError
+
+    def _outputs(self) -> int:
+        raise NotImplementedError
+
+    def _loss(self, y: Array, target: Array) -> tuple[float, Array]:
+        raise NotImplementedError
+
+    def _score(self, y: Array, target: Array) -> float:
+        raise NotImplementedError
+
+    def _y_options(self) -> dict[str, Any]:
+        """How scikit-learn is to check y."""
+        raise NotImplementedError
+
+    def _check_held_back(self, target: Array, held: int) -> Array | None:
+        """ValueError where so many samples are too few; returns the classes of which each gives its share."""
+        raise NotImplementedError
+
+    # ---- training --------------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train from new weights on X (n, ...) and y (n,) or, for regression, (n, outputs)."""
+        x, y = self._read(X, self._dtype(), reset=True, y=y, **self._y_options())
+        target = self._encode(y)
+        self._begin(x)
+        held_back = None
+        if self.early_stopping:
+            x, target, held_back = self._hold_back(x, target)
+        stopped = self._train(x, target, self.max_iter, held_back)
+        planned = self.n_iter_no_change is None or callable(self.learning_rate) or self.learning_rate not in UNPLANNED
+        if not stopped and not planned:
+            said = f"max_iter={self.max_iter} epochs are over and the loss was still falling"
+            warnings.warn(f"{said} (see tol, n_iter_no_change, max_iter)", ConvergenceWarning, stacklevel=2)
+        return self
+
+    def _continue(self, X: Any, y: Any, classes: Any = None) -> Self:
+        """One epoch on X and y, from the weights there are: partial_fit."""
+        if self.early_stopping:
+            raise ValueError("early_stopping is True: partial_fit cannot know when to stop, you do")
+        first = not hasattr(self, "model_")
+        x, y = self._read(X, self._dtype(), reset=first, y=y, **self._y_options())
+        target = self._encode(y, classes, first)
+        if first:
+            self._begin(x)
+        self._train(x, target, 1, None)
+        return self
+
+    def _begin(self, x: Inputs) -> None:
+        require_count("max_iter", self.max_iter)
+        if self.n_iter_no_change is not None:
+            require_count("n_iter_no_change", self.n_iter_no_change)
+        self._rng = generator(self.random_state)
+        self.model_ = self._build(x, self._outputs(), self._rng).astype(self._dtype())
+        self._optimizer = self._solver()
+        self._schedule = schedule_for(
+            self.learning_rate, self._optimizer, epochs=self.max_iter, samples=count(x), patience=self.n_iter_no_change,
+            power=self.power_t,
+        )  # fmt: skip
+        self.history_ = History()
+        self.loss_curve_: list[float] = []
+        self.validation_scores_: list[float] | None = None
+        self.best_validation_score_: float | None = None
+
+    def _train(self, x: Inputs, target: Array, epochs: int, held_back: tuple[Inputs, Array] | None) -> bool:
+        """So many epochs, or fewer; True where the loss had stopped falling."""
+        scores: list[float] = []
+        best, waited, stopped = math.inf, 0, False
+
+        def after_epoch(history: History) -> bool:
+            nonlocal best, waited, stopped
+            loss = history.epochs[-1]["train_loss" if held_back is None else "val_loss"]
+            if held_back is not None:
+                scores.append(self._score(predict(self.model_, held_back[0]), held_back[1]))
+            waited = waited + 1 if loss > best - self.tol else 0
+            best = min(best, loss)
+            if self.n_iter_no_change is None or waited <= self.n_iter_no_change:
+                return False
+            if self.learning_rate == "adaptive" and self._optimizer.lr > 1e-6:
+                self._optimizer.lr, waited = self._optimizer.lr / 5, 0
+                return False
+            stopped = True
+            return True
+
+        batch_size = min(200, count(x)) if self.batch_size == "auto" else min(self._whole_batch(), count(x))
+        price = None if self.solver == "adamw" or self.alpha == 0 else L2(self.alpha / batch_size)
+        history = fit(
+            self.model_, x, target, self._optimizer, epochs=epochs, loss=self._loss, batch_size=batch_size, clip=self.clip,
+            rng=self._rng if self.shuffle else InOrder(self._rng.bit_generator), validation=held_back, penalty=price,
+            schedule=self._schedule, progress=self.verbose, after_epoch=after_epoch,
+        )  # fmt: skip
+        self.history_.steps += history.steps
+        self.history_.epochs += history.epochs
+        self.history_.best_epoch = history.best_epoch
+        self.loss_curve_ += history.column("train_loss")
+        self.loss_, self.best_loss_, self.n_iter_ = self.loss_curve_[-1], min(self.loss_curve_), len(self.loss_curve_)
+        if held_back is not None:
+            self.validation_scores_ = scores
+            self.best_validation_score_ = scores[history.best_epoch or 0]
+        return stopped
+
+    def _hold_back(self, x: Inputs, target: Array) -> tuple[Inputs, Array, tuple[Inputs, Array]]:
+        """What is left to train on, and the validation set."""
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction is {self.validation_fraction}: expected more than 0 and less than 1")
+        n = count(x)
+        held = math.ceil(n * self.validation_fraction)
+        if held >= n:
+            raise ValueError(f"early_stopping holds back {held} of {n} samples: none would be left to train on")
+        classes = self._check_held_back(target, held)
+        seed = int(self._rng.integers(2**31 - 1))
+        options: dict[str, Any] = {"stratify": classes, "random_state": seed} if self.shuffle else {"shuffle": False}
+        train, rest = train_test_split(np.arange(n), test_size=held, **options)
+        return rows(x, train), target[train], (rows(x, rest), target[rest])
+
+    def _answer(self, X: Any) -> Array:
+        """The model's outputs (n, outputs) in float64."""
+        check_is_fitted(self)
+        x = self._read(X, np.float64, reset=False)
+        return predict(copy.deepcopy(self.model_).astype(np.float64), x)
+
+    # ---- parameters ------------------------------------------------------------------------------------------------------
+
+    def _dtype(self) -> Any:
+        dtype = np.dtype(self.dtype)
+        if dtype not in (np.float32, np.float64):
+            raise ValueError(f"dtype is {self.dtype!r}: expected 'float32' or 'float64'")
+        return dtype
+
+    def _whole_batch(self) -> int:
+        require_count("batch_size", self.batch_size)  # type: ignore[arg-type]
+        return int(self.batch_size)
+
+    def _solver(self) -> Optimizer:
+        if self.solver not in OPTIMIZERS:
+            raise ValueError(f"solver is {self.solver!r}: expected one of {', '.join(OPTIMIZERS)}")
+        if not 0 <= self.alpha < math.inf:
+            raise ValueError(f"alpha is {self.alpha}: expected 0 or a positive number")
+        lr = float(self.learning_rate_init)
+        if self.solver == "sgd":
+            return SGD(lr, momentum=self.momentum, nesterov=self.nesterovs_momentum and self.momentum > 0)
+        if self.solver == "adamw":
+            return OPTIMIZERS["adamw"](lr=lr, weight_decay=self.alpha)  # type: ignore[call-arg]
+        return OPTIMIZERS[self.solver](lr=lr)  # type: ignore[call-arg]

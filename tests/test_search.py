@@ -1,0 +1,368 @@
+"""The search for hyperparameters: it optimises, prunes, goes on, is shared by processes, and says what is wrong."""
+
+import csv
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from scratchnet.losses import mse
+from scratchnet.models import mlp
+from scratchnet.search import Architecture, Choice, Real, Training, Whole, compare, search
+from scratchnet.search.study import THREADS, one_thread_each, sampler_seed
+from scratchnet.train import History
+
+ROOT = Path(__file__).parent.parent
+BOWL = {"a": Real(-2, 2), "n": Whole(0, 6), "kind": Choice("good", "bad")}
+
+
+def bowl(params, trial):
+    """Smallest, 0, at a = 0.5, n = 4, kind = good."""
+    return (params["a"] - 0.5) ** 2 + 0.1 * (params["n"] - 4) ** 2 + (params["kind"] == "bad")
+
+
+def hill(params, trial):
+    return -bowl(params, trial)
+
+
+def threads_of(params, trial):
+    """What a trial in a process may use: 1 everywhere, or the value is another."""
+    return float(trial.threads == 1 and all(os.environ[name] == "1" for name in THREADS))
+
+
+def slow_or_broken(params, trial):
+    if params["a"] > 1.5:
+        raise ArithmeticError("too large")
+    return bowl(params, trial)
+
+
+def line(n=60, seed=0):
+    x = np.random.default_rng(seed).standard_normal((n, 3)).astype(np.float32)
+    return x, x @ np.array([[1.0], [-2.0], [0.5]], np.float32)
+
+
+def build_mlp(params, rng):
+    return mlp(3, 1, rng=rng, units=params["units"])
+
+
+MLP = {"units": Choice((4,), (16,), (8, 8)), "lr": Real(1e-5, 0.1, log=True)}
+TRAINING = Training(build_mlp, line(), line(30, 1), epochs=6)
+
+
+# ---- it optimises --------------------------------------------------------------------------------------------------------
+
+
+def test_a_bowl_is_found_and_tpe_beats_random_at_it():
+    result = search(bowl, BOWL, trials=60, seed=1)
+    assert result.best["kind"] == "good"
+    assert abs(result.best["n"] - 4) <= 1
+    assert abs(result.best["a"] - 0.5) < 0.3
+    assert result.best_value < 0.15
+    assert result.counts == {"complete": 60}
+    assert result.best_value == bowl(result.best, None) == result.best_so_far[-1]
+    medians = {
+        sampler: np.median([search(bowl, BOWL, trials=40, seed=seed, sampler=sampler).best_value for seed in range(5)])
+        for sampler in ("random", "tpe")
+    }
+    assert medians["tpe"] < medians["random"]
+
+
+def test_the_same_seed_is_the_same_search_and_another_is_another():
+    first, again, other = (search(bowl, BOWL, trials=15, seed=seed) for seed in (3, 3, 4))
+    assert first.ranked == [{**row, "seconds": mine["seconds"]} for row, mine in zip(again.ranked, first.ranked)]
+    assert first.best_so_far != other.best_so_far
+
+
+def test_maximize_is_the_same_turned_around():
+    down, up = search(bowl, BOWL, trials=15), search(hill, BOWL, trials=15, direction="maximize")
+    assert up.best == down.best
+    assert up.best_so_far == [-value for value in down.best_so_far]
+
+
+def test_values_stay_in_their_ranges_and_choices_keep_their_type():
+    space = {"a": Real(1e-4, 1, log=True), "n": Whole(2, 64, log=True), "units": Choice((64, 32), 5, None, True)}
+    result = search(lambda params, trial: params["a"], space, trials=40, sampler="random")
+    a, n = ([row[name] for row in result.trials] for name in "an")
+    assert 1e-4 <= min(a) < max(a) <= 1
+    assert 0.2 < np.mean(np.array(a) < 1e-2) < 0.8  # half of them, on a log scale
+    assert 2 <= min(n) < max(n) <= 64
+    assert {type(v) for v in n} == {int}
+    assert {repr(row["units"]) for row in result.trials} == {"(64, 32)", "5", "None", "True"}
+
+
+def test_trials_have_random_numbers_of_their_own():
+    def drawn(params, trial):
+        return trial.rng.random()
+
+    values = [row["value"] for row in search(drawn, BOWL, trials=5, seed=2).trials]
+    assert values == [float(np.random.default_rng([2, number]).random()) for number in range(5)]
+
+
+# ---- pruning -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_hopeless_trials_end_early_and_are_counted(pruner):
+    steps = []
+
+    def objective(params, trial):
+        history = History()
+        for epoch in range(9):
+            history.epochs.append({"train_loss": 0.0, "val_loss": bowl(params, trial) + 1 / (epoch + 1)})
+            steps.append(trial.number)
+            trial.after_epoch(history)
+        return history.epochs[-1]["val_loss"]
+
+    result = search(objective, BOWL, trials=30, pruner=pruner, sampler="random")
+    assert result.counts["pruned"] >= 5
+    assert result.counts["complete"] >= 5
+    assert sum(result.counts.values()) == len(result.trials) == len(result.best_so_far) == 30
+    for row in result.trials:
+        assert row["steps"] == steps.count(row["number"])
+        assert (row["steps"] == 9) == (row["state"] == "complete")
+    steps.clear()
+    assert search(objective, BOWL, trials=10, pruner="none").counts == {"complete": 10}
+    assert len(steps) == 90
+
+
+def test_training_is_pruned_by_its_validation_curve():
+    result = search(TRAINING, MLP, trials=20, seed=0)
+    assert result.counts["pruned"] >= 3
+    assert result.best["units"] in {(4,), (16,), (8, 8)}
+    model, value = TRAINING.run(result.best, np.random.default_rng([0, result.ranked[0]["number"]]))
+    assert value == result.best_value
+    x, y = TRAINING.validation
+    assert mse(model.forward(x)[0], y)[0] == pytest.approx(value)
+    assert model.layers["head"].params["W"].dtype == np.float32
+
+
+def test_a_trial_that_diverges_is_pruned_and_the_search_goes_on():
+    wild = {**MLP, "lr": Real(1e18, 1e20)}
+    result = search(TRAINING, {**wild, "clip": Choice(None)}, trials=3)
+    assert result.counts == {"pruned": 3}
+    assert all(math.isnan(value) for value in result.best_so_far)
+    with pytest.raises(ValueError, match=r"no trial was completed: \{'pruned': 3\}"):
+        result.best  # noqa: B018
+    assert search(lambda params, trial: math.nan, BOWL, trials=2).counts == {"pruned": 2}
+
+
+def test_a_history_without_validation_cannot_prune():
+    with pytest.raises(ValueError, match="the history has no val_loss"):
+        search(lambda params, trial: trial.after_epoch(History(epochs=[{"train_loss": 1.0}])), BOWL, trials=1)
+
+
+def test_no_trial_begins_when_the_time_is_over():
+    def objective(params, trial):
+        time.sleep(0.05)
+        return 0.0
+
+    assert 1 <= len(search(objective, BOWL, trials=100, timeout=0.2).trials) < 20
+
+
+# ---- a file, and going on ------------------------------------------------------------------------------------------------
+
+
+def test_goes_on_where_it_was(tmp_path):
+    file = tmp_path / "study.log"
+    first = search(bowl, BOWL, trials=8, storage=file)
+    ran = []
+
+    def counted(params, trial):
+        ran.append(trial.number)
+        return bowl(params, trial)
+
+    second = search(counted, BOWL, trials=20, storage=file)
+    assert ran == list(range(8, 20))
+    assert second.trials[:8] == first.trials
+    assert len({row["a"] for row in second.trials}) == 20  # and not the same draws again
+    assert search(counted, BOWL, trials=20, storage=file).trials == second.trials
+    assert len(ran) == 12
+    assert len(search(bowl, BOWL, trials=3, storage=file, name="another").trials) == 3
+
+
+def test_goes_on_after_an_exception(tmp_path):
+    file = tmp_path / "study.log"
+
+    def objective(params, trial):
+        if trial.number == 3:
+            raise KeyboardInterrupt
+        return bowl(params, trial)
+
+    with pytest.raises(KeyboardInterrupt):
+        search(objective, BOWL, trials=6, storage=file)
+    result = search(bowl, BOWL, trials=6, storage=file)
+    assert [row["state"] for row in result.trials].count("complete") >= 5
+    with pytest.raises(ArithmeticError, match="too large"):
+        search(slow_or_broken, {**BOWL, "a": Real(1.6, 2)}, trials=1)
+
+
+def test_another_space_in_the_same_file_is_refused(tmp_path):
+    file = tmp_path / "study.log"
+    search(bowl, BOWL, trials=2, storage=file)
+    with pytest.raises(ValueError, match=r"study 'search' in .* has .*Real\(-2.0, 2.0\).* and not .*Real\(-1.0, 2.0\).*: take another name"):
+        search(bowl, {**BOWL, "a": Real(-1, 2)}, trials=4, storage=file)
+
+
+def test_the_sampler_of_each_process_and_each_time_is_another():
+    seeds = [sampler_seed(seed, done, worker) for seed in (0, 1) for done in (0, 5) for worker in (0, 1)]
+    assert len(set(seeds)) == 8
+    assert sampler_seed(1, 5, 0) == seeds[6]
+
+
+# ---- several processes ---------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_share_a_study(tmp_path):
+    file = tmp_path / "study.log"
+    assert len(search(bowl, BOWL, trials=2, storage=file).trials) == 2
+    result = search(bowl, BOWL, trials=9, storage=file, processes=2)
+    assert [row["number"] for row in result.trials] == list(range(9))
+    assert result.counts == {"complete": 9}
+    processes = [row["process"] for row in result.trials]
+    assert processes[:2] == [os.getpid()] * 2
+    assert len(set(processes[2:])) == 2
+    assert os.getpid() not in processes[2:]
+    assert sorted(processes.count(p) for p in set(processes[2:])) == [3, 4]
+    assert len({row["a"] for row in result.trials}) == 9
+
+
+def test_processes_have_one_thread_each_and_need_no_file():
+    before = {name: os.environ.get(name) for name in THREADS}
+    result = search(threads_of, {"a": Real(0, 1)}, trials=2, processes=2)
+    assert [row["value"] for row in result.trials] == [1.0, 1.0]
+    assert {name: os.environ.get(name) for name in THREADS} == before
+    with one_thread_each():
+        assert {os.environ[name] for name in THREADS} == {"1"}
+    assert {name: os.environ.get(name) for name in THREADS} == before
+
+
+def test_what_an_objective_raises_in_a_process_arrives():
+    with pytest.raises(ArithmeticError, match="too large"):
+        search(slow_or_broken, {**BOWL, "a": Real(1.6, 2)}, trials=2, processes=2)
+
+
+def test_an_objective_that_cannot_be_sent_is_refused():
+    with pytest.raises(ValueError, match=r"the objective cannot be sent to another process .* at the top of a module; or processes=1"):
+        search(lambda params, trial: 0.0, BOWL, trials=2, processes=2)
+
+
+# ---- the network itself --------------------------------------------------------------------------------------------------
+
+
+def sequences(n, seed):
+    x = np.random.default_rng(seed).standard_normal((n, 5, 1)).astype(np.float32)
+    return x, x[:, -1] - x[:, 0]
+
+
+def test_architecture_search_beside_random_search_with_the_same_budget(monkeypatch):
+    epochs, reported = [], []
+    objective = Training(Architecture(1, 1, engine="array"), sequences(40, 0), sequences(20, 1), epochs=4)
+    run = Training.run
+    monkeypatch.setattr(Training, "run", lambda self, params, *args: epochs.append(self.epochs) or reported.append(params) or run(self, params, *args))
+    found = compare(objective, Architecture.SPACE, trials=8, seeds=(0, 1), startup=2)
+    assert epochs == [4] * 32  # two samplers, two seeds, eight trials of four epochs
+    for sampler in ("random", "tpe"):
+        curves = found.curves(sampler)
+        assert curves.shape == (2, 8)
+        assert (np.diff(curves, axis=1) <= 0).all()
+        for result in found.results[sampler]:
+            assert result.counts == {"complete": 8}  # and none was ended early
+            assert {row["steps"] for row in result.trials} == {4}
+        assert curves[0].tolist() != curves[1].tolist()
+        alone = search(objective, Architecture.SPACE, trials=8, seed=1, sampler=sampler, pruner="none", startup=2)
+        assert alone.best_so_far == curves[1].tolist()
+    table = found.table().splitlines()
+    assert [line.split()[:2] for line in table[1:]] == [[s, n] for n in "248" for s in ("random", "tpe")]
+    assert float(table[-1].split()[2]) == pytest.approx(np.median(found.curves("tpe")[:, -1]), rel=1e-3)
+    assert len({params["cell"] for params in reported}) >= 2
+
+
+def test_the_architecture_is_the_one_asked_for(rng):
+    params = {"cell": "gru", "num_layers": 2, "units": 7, "bidirectional": True, "dropout": 0.25, "lr": 0.1, "batch_size": 8}
+    rec = Architecture(3, 2)(params, rng).layers["rec"]
+    assert (rec.cell_name, rec.num_layers, rec.hidden_size, rec.bidirectional, rec.dropout) == ("gru", 2, 7, True, 0.25)
+    assert rec.input_size == 3
+
+
+def test_the_threads_of_a_trial_reach_every_recurrent_layer():
+    objective = Training(Architecture(1, 1, engine="array"), sequences(8, 0), sequences(8, 1), epochs=1)
+    for threads in (1, None):
+        model, _ = objective.run({"units": 4}, np.random.default_rng(0), threads)
+        assert model.layers["rec"].threads == threads
+
+
+def test_training_options_in_the_space_are_used(monkeypatch):
+    seen = {}
+    fit = sys.modules["scratchnet.search.training"].fit
+
+    def watched(model, x, y, optimizer, **options):
+        seen.update(lr=optimizer.lr, weight_decay=optimizer.weight_decay, **options)
+        return fit(model, x, y, optimizer, **options)
+
+    monkeypatch.setattr("scratchnet.search.training.fit", watched)
+    TRAINING.run({"units": (4,)}, np.random.default_rng(0))
+    assert (seen["lr"], seen["weight_decay"], seen["batch_size"], seen["clip"]) == (0.005, 0.01, 32, 1.0)
+    TRAINING.run({"units": (4,), "lr": 0.1, "weight_decay": 0.5, "batch_size": 7, "clip": 2.0}, np.random.default_rng(0))
+    assert (seen["lr"], seen["weight_decay"], seen["batch_size"], seen["clip"]) == (0.1, 0.5, 7, 2.0)
+
+
+# ---- the result, and what is wrong ---------------------------------------------------------------------------------------
+
+
+def test_table_and_csv(tmp_path):
+    result = search(bowl, BOWL, trials=12)
+    lines = result.table(3).splitlines()
+    assert lines[0].split() == ["trial", "value", "a", "n", "kind"]
+    assert lines[1].split()[0] == str(result.ranked[0]["number"])
+    assert len(lines) == 5
+    assert lines[-1] == "12 complete"
+    result.to_csv(tmp_path / "trials.csv")
+    with open(tmp_path / "trials.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["value"]) for row in rows] == [row["value"] for row in result.trials]
+    assert rows[0]["kind"] == result.trials[0]["kind"]
+
+
+@pytest.mark.parametrize(("make", "kind", "words"), [
+    (lambda: Real(2, 1), ValueError, r"Real\(2.0, 1.0\) goes from 2.0 to 1.0: expected two numbers, the smaller one first"),
+    (lambda: Real(1, 1), ValueError, "the smaller one first"),
+    (lambda: Real(0, math.inf), ValueError, "expected two numbers"),
+    (lambda: Real(0, 1, log=True), ValueError, r"Real\(0.0, 1.0, log=True\) begins at 0.0, which has no logarithm"),
+    (lambda: Whole(0, 4, log=True), ValueError, "has no logarithm"),
+    (lambda: Whole(1.5, 4), TypeError, r"Whole\(1.5, 4\): expected whole numbers; Real takes fractions"),
+    (lambda: Choice(), ValueError, r"Choice\(\): expected at least one value"),
+    (lambda: Choice("a", "a"), ValueError, "each only once"),
+    (lambda: search(bowl, {}, trials=1), ValueError, r"space is \{\}: expected a dict such as"),
+    (lambda: search(bowl, {"a": (0, 1)}, trials=1), TypeError, r"space\['a'\] is \(0, 1\): expected Real\(low, high\), Whole"),
+    (lambda: search(bowl, BOWL, trials=0), ValueError, "trials is 0"),
+    (lambda: search(bowl, BOWL, trials=2, processes=0), ValueError, "processes is 0"),
+    (lambda: search(bowl, BOWL, trials=2, sampler="grid"), ValueError, "sampler is 'grid': expected one of tpe, random"),
+    (lambda: search(bowl, BOWL, trials=2, pruner="mean"), ValueError, "pruner is 'mean': expected one of none, median, hyperband"),
+    (lambda: search(bowl, BOWL, trials=2, direction="up"), ValueError, "direction is 'up': expected one of minimize, maximize"),
+])  # fmt: skip
+def test_bad_spaces_and_arguments_get_a_sentence(make, kind, words):
+    with pytest.raises(kind, match=words):
+        make()
+
+
+def test_imports_without_optuna_and_says_what_to_install():
+    program = (
+        "import sys; sys.modules['optuna'] = None\nfrom scratchnet.search import Real, search\n"
+        "print('imported')\nsearch(lambda params, trial: 0.0, {'a': Real(0, 1)}, trials=1)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout == "imported\n"
+    assert "ImportError: Optuna is not installed: pip install 'scratchnet[search]'" in done.stderr
+
+
+def test_optunas_own_log_is_as_it_was_before(capfd):
+    before = optuna.logging.get_verbosity()
+    search(bowl, BOWL, trials=2)
+    assert optuna.logging.get_verbosity() == before
+    assert capfd.readouterr().err == ""
