@@ -9,7 +9,7 @@ EXTRAS ?= test
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench gpu clean
+.PHONY: demo test lint bench recipes course gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -40,6 +40,14 @@ bench: $(VENV)/installed-test
 	env -u OPENBLAS_CORETYPE PYTHONPATH=.:kernels $(BIN)/python benchmarks/parts.py
 	$(BIN)/python benchmarks/cpu.py
 	$(BIN)/python benchmarks/cpu.py --table
+
+# Every recipe with three seeds, about twenty minutes, and the table in tutorials/recipes/README.md.
+recipes: $(VENV)/installed-test
+	PYTHONPATH=.:kernels $(BIN)/python tutorials/recipes/all.py
+
+# From the lessons in tutorials/: what students and instructors get, and, run once more, notebooks and the book in out/course.
+course: $(VENV)/installed-test
+	PYTHONPATH=.:kernels $(BIN)/python tutorials/build.py --book
 
 # On a machine with a GPU and its packages: nothing is installed, nothing is fetched.  The benchmark checks all that it times,
 # so it also runs after a test has failed; then make fails at the end.
