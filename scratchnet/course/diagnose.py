@@ -32,20 +32,18 @@ class Diagnosis(NamedTuple):
 def diagnose(exercise: Exercise, cases: Sequence[Arguments], given: Sequence[Any]) -> Diagnosis:
     """The student's answers, one for each case, as they were returned."""
     answers: list[Answer] = []
-    for arguments, answer in zip(cases, given):
+    for answer in given:
         try:
             answers.append({name: np.asarray(v) for name, v in exercise.named(answer).items()})
         except ValueError as error:
             return Diagnosis(False, (), (str(error),))
-        wrong_shape = _shapes(exercise, arguments, answers[-1])
-        if wrong_shape:
-            return Diagnosis(False, (), tuple(wrong_shape))
     rights = [exercise.answer(arguments) for arguments in cases]
+    shapes = [_shapes(arguments, right, answer) for arguments, right, answer in zip(cases, rights, answers)]
     wrong = [_wrong(exercise, right, answer) for right, answer in zip(rights, answers)]
     if not any(wrong):
         return Diagnosis(True, (), (f"right: {', '.join(exercise.outputs)}, on {len(cases)} cases",))
-    first = next(k for k, names in enumerate(wrong) if names)
-    lines = _where(exercise, cases, rights, answers, wrong, first)
+    bad_shapes = next((lines for lines in shapes if lines), None)
+    lines = bad_shapes or _where(exercise, cases, rights, answers, wrong)
     names = tuple(dict.fromkeys(name for part in wrong for name in part))
     found = _recognised(exercise, cases, answers)
     if found:
@@ -57,8 +55,7 @@ def diagnose(exercise: Exercise, cases: Sequence[Arguments], given: Sequence[Any
             lines.append(f"  lesson {exercise.lesson}: {w.paragraph or exercise.paragraph}")
         certain = tuple(w.name for w in found[0]) if len(found) == 1 else ()
         return Diagnosis(False, certain, tuple(lines), names)
-    guesses = _guesses(exercise, cases, rights, answers, wrong)
-    for name, w in guesses:
+    for name, w in [] if bad_shapes else _guesses(exercise, cases, rights, answers, wrong):
         lines.append(f"  {name} by itself looks as if: {w.name}. That does not explain the rest, so it is a guess.")
     lines.append(f"  not a mistake known by name; lesson {exercise.lesson}: {exercise.paragraph}")
     return Diagnosis(False, (), tuple(lines), names)
@@ -67,10 +64,11 @@ def diagnose(exercise: Exercise, cases: Sequence[Arguments], given: Sequence[Any
 # ---- comparing -----------------------------------------------------------------------------------------------------------
 
 
-def _shapes(exercise: Exercise, arguments: Arguments, answer: Answer) -> list[str]:
+def _shapes(arguments: Arguments, right: Answer, answer: Answer) -> list[str]:
+    """What to say of outputs that have another shape than the right ones."""
     lines = []
-    for name, right in exercise.answer(arguments).items():
-        shape, wanted = np.shape(answer[name]), np.shape(right)
+    for name, r in right.items():
+        shape, wanted = np.shape(answer[name]), np.shape(r)
         if shape != wanted:
             turned = ": it is transposed" if shape == wanted[::-1] else ""
             sizes = ", ".join(f"{key} {np.shape(v)}" for key, v in arguments.items() if isinstance(v, np.ndarray))
@@ -98,9 +96,10 @@ def _wrong(exercise: Exercise, right: Answer, answer: Answer) -> list[str]:
 
 def _where(
     exercise: Exercise, cases: Sequence[Arguments], rights: Sequence[Answer], answers: Sequence[Answer],
-    wrong: Sequence[Sequence[str]], first: int,
+    wrong: Sequence[Sequence[str]],
 ) -> list[str]:  # fmt: skip
-    """Which outputs of which case are wrong, where in them it begins, and by what pattern."""
+    """Which outputs of the first wrong case are wrong, where in them it begins, and by what pattern."""
+    first = next(k for k, names in enumerate(wrong) if names)
     right, answer, names = rights[first], answers[first], wrong[first]
     fine = [name for name in exercise.outputs if name not in names]
     lines = [f"wrong: {', '.join(names)}" + (f"; right: {', '.join(fine)}" if fine else "")]

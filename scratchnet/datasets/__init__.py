@@ -8,7 +8,7 @@ The files are CSVs with a header line; README.md beside them has the source and 
 """
 
 from dataclasses import replace
-from importlib.resources import as_file, files
+from importlib import resources
 from typing import NamedTuple
 
 from scratchnet.data import Series, load_csv
@@ -54,6 +54,6 @@ def load(name: str) -> Series:
     """
     if name not in _FACTS:
         raise ValueError(f"there is no dataset {name!r}: expected one of {', '.join(NAMES)}")
-    with as_file(files(__name__) / f"{name}.csv") as path:
+    with resources.as_file(resources.files(__name__) / f"{name}.csv") as path:
         series = load_csv(path, time="date", missing="interpolate")
     return replace(series, **_FACTS[name]._asdict())

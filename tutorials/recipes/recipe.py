@@ -32,7 +32,8 @@ class Outcome(NamedTuple):
 
 
 def recipe(
-    about: str | None, run: Callable[..., Outcome], arguments: Sequence[str] | None = None, option: tuple[str, str] | None = None
+    about: str | None, run: Callable[..., Outcome], arguments: Sequence[str] | None = None,
+    option: tuple[str, str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run for each seed, print the table, write NAME.png and NAME.json into the folder; returns what was written.
 
