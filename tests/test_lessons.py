@@ -1,0 +1,86 @@
+"""Every lesson runs: with its solutions as a script, and as students get it as a notebook; and the book is made of it."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scratchnet.course import lessons
+from scratchnet.course.exercises import EXERCISES
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "tutorials").glob("[0-9][0-9]_*.py"))
+STUDENT = ROOT / "scratchnet" / "course" / "student"
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")]), "MPLBACKEND": "Agg"}
+SECONDS = 60  # of a lesson, on two idle cores; other tests run at the same time
+
+
+@pytest.fixture(scope="module")
+def build():
+    """tutorials/build.py, imported."""
+    spec = importlib.util.spec_from_file_location("build", ROOT / "tutorials" / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def exercises_of(source):
+    return [name for name, exercise in EXERCISES.items() if exercise.lesson == source.stem[:2]]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def test_as_a_script_with_its_solutions(source, tmp_path):
+    """It ends well, in its time, and every exercise is right; -W error would also be raised by the libraries below."""
+    started = time.process_time()
+    before = os.times()
+    done = subprocess.run([sys.executable, source], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("  RIGHT  ") == len(exercises_of(source)), done.stdout
+    after = os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    assert used + time.process_time() - started < 2 * SECONDS  # seconds of two processors
+    assert not list(tmp_path.rglob("*.png"))  # pictures belong into the notebook
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def test_as_a_notebook_of_a_student(source, tmp_path, monkeypatch):
+    """Nothing is written yet, and still every cell runs; the answers say so."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MPLBACKEND")
+    made = nbformat.read(STUDENT / source.stem[:2] / f"{source.stem}.ipynb", as_version=4)
+    NotebookClient(made, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    text = "".join(part.get("text", "") for cell in made.cells if cell.cell_type == "code" for part in cell.outputs)
+    assert text.count("NOT YET") == len(exercises_of(source))
+    assert text.count("not written yet") == len(exercises_of(source))
+    pictures = [p for cell in made.cells if cell.cell_type == "code" for p in cell.outputs if "image/png" in p.get("data", {})]
+    assert pictures, "a lesson has a picture"
+
+
+def test_the_book_of_one_lesson(build, tmp_path, monkeypatch):
+    """The page has text, code and output, shows no solution, and fetches nothing."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MPLBACKEND")
+    build.book(tmp_path, ["06"])
+    page, index = (tmp_path / "06_lstm_backward.html").read_text(encoding="utf-8"), (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert '<a href="06_lstm_backward.html">06  The LSTM backward, term by term</a>' in index
+    plain = re.sub(r"<[^>]+>", "", page)
+    assert "Two sources meet in h" in plain
+    assert "NotImplementedError" in plain
+    for line in lessons.solution_lines(lessons.cells((ROOT / "tutorials" / "06_lstm_backward.py").read_text(encoding="utf-8"))):
+        assert line not in plain
+    assert page.count("data:image/png;base64,") >= 2
+    assert "it was: dc_next is not added" in plain
+    assert not re.search(r'(src|href)="(https?:)?//', page)
+    assert "compiling" not in plain
+    assert (tmp_path / "notebooks" / "06_lstm_backward.ipynb").exists()
