@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from scratchnet import trace
 from scratchnet.gradcheck import check_layer
 from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.models import (
@@ -171,6 +172,16 @@ def test_encoder_decoder_equals_torch(teacher, rng):
     np.testing.assert_allclose(dx, x_torch.grad.numpy(), rtol=0, atol=1e-12)
     for name, p in own.items():
         np.testing.assert_allclose(model.grads[name], p.grad.numpy(), rtol=0, atol=1e-11, err_msg=name)
+
+
+def test_what_is_traced_of_them_is_their_layers(rng):
+    model = Hybrid(2, 3, 1, rng=rng, units=4)
+    with pytest.raises(TypeError, match=r"Hybrid is not recurrent: .*; it has layers\['rec'\]"):
+        trace(model, (np.ones((2, 4, 2)), np.ones((2, 3))))
+    sequence = rng.standard_normal((3, 5, 2))
+    seen = trace(model.layers["rec"], sequence)
+    _, cache = model.forward((sequence, np.ones((3, 3))))
+    np.testing.assert_array_equal(seen.run.cache.h, cache.rec.runs[0].h)
 
 
 def test_a_forecast_sees_no_target_and_teaching_mixes(rng):

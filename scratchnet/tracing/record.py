@@ -40,6 +40,11 @@ def trace(
     shapes do not fit, ArithmeticError if the steps' weight gradients did not add up to the whole.
     """
     model = from_torch(model) if is_torch(model) else model
+    if not isinstance(model, Layer) or not model.recurrent:
+        what = f"{type(model).__module__}.{type(model).__name__}"
+        expected = "a recurrent layer, a Sequential with one in it, or a torch.nn.RNN, LSTM or GRU"
+        inside = [f"layers[{name!r}]" for name, layer in getattr(model, "layers", {}).items() if layer.recurrent]
+        raise TypeError(f"{what} is not recurrent: expected {expected}{'; it has ' if inside else ''}{', '.join(inside)}")
     # Copies: the trace must still be that of this pass when the caller's buffers hold the next.
     x, target, dy = (_kept(name, v) for name, v in (("x", x), ("target", target), ("dy", dy)))
     state, lengths = to_numpy(state), to_numpy(lengths)
@@ -47,10 +52,6 @@ def trace(
         state = type(state)(to_numpy(s) for s in state)
     elif state is not None and isinstance(model, Recurrent) and len(model.cell.STATES) == 1:
         state = (state,)  # as torch hands a GRU its state
-    if not isinstance(model, Layer) or not model.recurrent:
-        what = f"{type(model).__module__}.{type(model).__name__}"
-        expected = "a recurrent layer, a Sequential with one in it, or a torch.nn.RNN, LSTM or GRU"
-        raise TypeError(f"{what} is not recurrent: expected {expected}")
     if target is not None and dy is not None:
         raise ValueError("both a target and dy were given: dy is the gradient that a loss and its target would make")
     if target is None and loss is not None:
