@@ -203,7 +203,7 @@ def test_what_the_page_cannot_compute_it_says(rng):
     model = Sequential(rec=LSTM(2, 4, rng=rng), act=scratchnet_layer("gelu"), head=Linear(4, 1, rng=rng))
     x, target = rng.standard_normal((4, 1, 2)), rng.standard_normal((4, 1, 1))
     for trace, note in [
-        (scratchnet.trace(model, x, target), "cannot compute a gelu layer"),
+        (scratchnet.trace(model, x, target), "cannot compute layers of the kind gelu"),
         (scratchnet.trace(LSTM(2, 4, rng=rng), x), "made without a target and a loss: no editing and no numeric gradients"),
         (scratchnet.trace(LSTM(2, 1, rng=rng), x, target, lambda y, t: (0.0, y - t)), "does not know the loss <lambda>"),
     ]:

@@ -236,7 +236,7 @@ def _model(trace: Trace) -> tuple[dict[str, Any] | None, str | None]:
     """The whole model as data for the page to compute, or None and the reason."""
     unknown = [m["kind"] for m in trace.modules if m["kind"] not in ("recurrent", "linear", *POINTWISE)]
     if unknown:
-        return None, f"the page cannot compute a {unknown[0]} layer: no editing and no numeric gradients"
+        return None, f"the page cannot compute layers of the kind {unknown[0]}: no editing and no numeric gradients"
     if trace.target is None:
         return None, "made without a target and a loss: no editing and no numeric gradients"
     if trace.loss_name not in LOSSES:
