@@ -1,7 +1,9 @@
 """Whole models: gradients of every one, what each promises, and text that a character model writes."""
 
 import copy
+import inspect
 import pickle
+import types
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from scratchnet import trace
-from scratchnet.gradcheck import check_layer
+from scratchnet.gradcheck import GradientError, check_layer
 from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.models import (
     BUILDERS,
@@ -287,3 +289,36 @@ def test_models_are_what_they_say_in_both_precisions(rng):
     y = thin.forward(x.astype(np.float32))[0]
     assert y.dtype == np.float32
     np.testing.assert_allclose(y, model.forward(x)[0], atol=1e-5)
+
+
+# ---- planted bugs ------------------------------------------------------------------------------------------------------
+
+PLANTED = [
+    (seq2seq, "EncoderDecoder", "what was fed back has no gradient", ("step.shown * d_shown", "0 * d_shown")),
+    (seq2seq, "EncoderDecoder", "fed back also where the right answer was shown", ("step.shown * d_shown", "d_shown")),
+    (seq2seq, "EncoderDecoder", "the last row of x is read by the encoder alone", ("columns] += d_shown", "columns] += 0 * d_shown")),
+    (seq2seq, "EncoderDecoder", "the decoder's state carries no gradient", ("step.rec, dstate)", "step.rec, None)")),
+    (seq2seq, "EncoderDecoder", "nothing reaches the encoder", ("cache.encoder, dstate)", "cache.encoder, None)")),
+    (seq2seq, "EncoderDecoder", "the loss of one step only", ("d_out = dy[:, t] if", "d_out = dy[:, 0] if")),
+    (hybrid, "Hybrid", "h is a value and no key", ("dh = looked.dk + looked.dv", "dh = looked.dv")),
+    (hybrid, "Hybrid", "h is a key and no value", ("dh = looked.dk + looked.dv", "dh = looked.dk")),
+    (hybrid, "Hybrid", "s is not the query", ("ds = ds + part", "part")),
+    (hybrid, "Hybrid", "the joined halves are exchanged", ("dh, ds = dz[:, :wide], dz[:, wide:]", "dh, ds = dz[:, -wide:], dz[:, :-wide]")),
+    (hybrid, "Hybrid", "the tanh is passed over", ('part["tanh"].backward(ds, cache.tanh)', "ds")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "kind", "what", "edit"), PLANTED, ids=[row[2] for row in PLANTED])
+def test_planted_bugs_are_caught(module, kind, what, edit):
+    """The real file with one thing wrong: on one of the model's own examples the check says so."""
+    text = inspect.getsource(module)
+    assert text.count(edit[0]) == 1
+    planted = types.ModuleType(module.__name__)
+    exec(compile(text.replace(*edit), f"<{what}>", "exec"), planted.__dict__)
+    caught = []
+    for label, model, x, arguments in getattr(planted, kind).examples(np.random.default_rng(0)):
+        try:
+            check_layer(model, x, **arguments)
+        except (GradientError, ValueError) as error:
+            caught.append((label, str(error)))
+    assert caught, what
