@@ -19,9 +19,11 @@ from scratchnet.models import (
     Hybrid,
     Vocabulary,
     character_model,
+    hybrid,
     probabilities,
     sample,
     scheduled_sampling,
+    seq2seq,
     stacked,
     streams,
 )  # fmt: skip
