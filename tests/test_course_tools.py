@@ -301,6 +301,12 @@ def solution(exercise):
     return (SOLUTIONS / f"{exercise}.py").read_text(encoding="utf-8")
 
 
+def test_an_answer_may_use_the_library():
+    code = "import numpy as np\nfrom scratchnet.cells import lstm\n\ndef step_backward(**a):\n    return lstm.gates_backward(**a)\n"
+    result = check_code(find("06/ex1"), code.replace("lstm.gates_backward(**a)", "lstm.gates_backward(a['dh'], a['dc_next'], a['i'], a['f'], a['g'], a['o'], a['c_prev'], a['c'])"), 1)
+    assert result.right, str(result)
+
+
 def test_many_submissions_are_graded(tmp_path, monkeypatch):
     """Nothing 0, the solution 100, a mistake less and by its name, a loop for ever costs its own time only."""
     monkeypatch.setitem(EXERCISES, "06/ex1", replace(EXERCISES["06/ex1"], seconds=3.0))

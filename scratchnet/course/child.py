@@ -56,6 +56,7 @@ def main(folder: Path) -> None:
     """Run the function on every case."""
     code, task = folder / "code.py", json.loads((folder / "task.json").read_text(encoding="utf-8"))
     limit(task["seconds"], task["megabytes"])
+    sys.path += task["paths"]
     printed = io.StringIO()
     report: dict[str, Any] = {"status": "ran", "text": "", "changed": []}
     try:

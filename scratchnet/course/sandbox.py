@@ -37,7 +37,8 @@ def run(code: str, function: str, cases: Sequence[dict[str, Any]], seconds: floa
     with tempfile.TemporaryDirectory(prefix="course-") as name:
         folder = Path(name)
         (folder / "code.py").write_text(code, encoding="utf-8")
-        task = {"function": function, "cases": len(cases), "seconds": seconds, "megabytes": MEGABYTES}
+        paths = [str(Path(__file__).parents[2])]  # the library, for answers that use it
+        task = {"function": function, "cases": len(cases), "seconds": seconds, "megabytes": MEGABYTES, "paths": paths}
         (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
         for number, arguments in enumerate(cases):
             arrays: dict[str, Any] = {key: np.asarray(v) for key, v in arguments.items()}
