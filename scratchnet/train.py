@@ -155,15 +155,16 @@ class Trainer:
 
 def fit(
     model: Layer, x: Inputs, y: Array, optimizer: Any, *, epochs: int, rng: np.random.Generator, loss: Loss = mse,
-    batch_size: int = 32, clip: float | None = None, clip_by: str = "global",
+    batch_size: int = 32, shuffle: bool = True, clip: float | None = None, clip_by: str = "global",
     validation: tuple[Any, ...] | None = None, patience: int | None = None, min_delta: float = 0.0,
     lengths: Any = None, bucket: bool = False, schedule: Schedule | None = None, penalty: Penalty | None = None,
     augment: Augmentation | None = None, freeze: str | Sequence[str] = (), progress: bool = True,
     watch: Watcher | None = None, after_epoch: Callable[[History], bool | None] | None = None,
     trainer: Callable[..., Trainer] = Trainer,
 ) -> History:  # fmt: skip
-    """Train ``model`` on x (samples, ...) and y (samples, ...), samples first, in shuffled mini-batches; returns the history.
+    """Train ``model`` on x (samples, ...) and y (samples, ...), samples first, in mini-batches; returns the history.
 
+    Batches are drawn anew for each epoch by ``rng``; with ``shuffle=False`` they come in the order of the samples.
     x is a tuple of arrays where the model has several inputs, and of whole numbers where it reads tokens.
     ``clip``, ``clip_by``, ``penalty``, ``freeze``: see ``Trainer``; ``trainer`` makes it: ``mixed.HalfTrainer`` for float16.
     ``validation`` (x, y), or (x, y, lengths), is measured after each epoch, and the weights of the best epoch are put back at
@@ -200,7 +201,7 @@ def fit(
         with tqdm(total=epochs * batches, disable=None if progress else True, unit="step", leave=False) as bar:
             for epoch in range(epochs):
                 started, total = time.perf_counter(), 0.0
-                for chosen in _batches(samples, batch_size, rng, bucket):
+                for chosen in _batches(samples, batch_size, rng if shuffle else None, bucket):
                     batch = samples.batch(chosen)
                     if bucket:
                         batch = batch.trimmed()
@@ -233,7 +234,7 @@ def fit(
     return history
 
 
-def _batches(samples: Samples, batch_size: int, rng: np.random.Generator, bucket: bool) -> Iterator[Any]:
+def _batches(samples: Samples, batch_size: int, rng: np.random.Generator | None, bucket: bool) -> Iterator[Any]:
     if bucket:
         return buckets(samples.lengths, batch_size, rng)
     return minibatches(guard.count(samples.x), batch_size, rng)

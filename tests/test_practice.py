@@ -192,6 +192,14 @@ def test_fit_augments_batches_and_not_the_validation_set(rng):
         fit(model, x, y, SGD(0.0), epochs=1, batch_size=8, rng=rng, augment=lambda b, r, n: b[:, 1:], progress=False)
 
 
+def test_batches_come_in_order_where_asked(rng):
+    x = np.arange(20.0).reshape(10, 2)
+    seen = []
+    fit(Linear(2, 1, rng=rng), x, x[:, :1], SGD(0.0), epochs=2, batch_size=4, rng=rng, shuffle=False, progress=False,
+        augment=lambda batch, r, n: seen.append(batch.copy()) or batch)  # fmt: skip
+    np.testing.assert_array_equal(np.concatenate(seen), np.concatenate([x, x]))
+
+
 # ---- stopping and watching ---------------------------------------------------------------------------------------------
 
 

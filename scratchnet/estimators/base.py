@@ -26,14 +26,6 @@ from scratchnet.penalty import L2
 from scratchnet.train import History, fit, predict
 
 
-class InOrder(np.random.Generator):
-    """Shuffles nothing: the batches of ``train.fit`` then come in the order of the samples."""
-
-    def permutation(self, x: Any, axis: int = 0) -> Any:
-        """0, 1, 2, ..."""
-        return np.arange(x)
-
-
 def generator(random_state: Any) -> np.random.Generator:
     """Of a whole number or a RandomState, as scikit-learn has them; None is different every time, and not global state."""
     if random_state is None:
@@ -182,8 +174,8 @@ class Network(BaseEstimator):  # type: ignore[misc]
         price = None if self.solver == "adamw" or self.alpha == 0 else L2(self.alpha / batch_size)
         history = fit(
             self.model_, x, target, self._optimizer, epochs=epochs, loss=self._loss, batch_size=batch_size, clip=self.clip,
-            rng=self._rng if self.shuffle else InOrder(self._rng.bit_generator), validation=held_back, penalty=price,
-            schedule=self._schedule, progress=self.verbose, after_epoch=after_epoch,
+            rng=self._rng, shuffle=self.shuffle, validation=held_back, penalty=price, schedule=self._schedule,
+            progress=self.verbose, after_epoch=after_epoch,
         )  # fmt: skip
         self.history_.steps += history.steps
         self.history_.epochs += history.epochs
