@@ -103,7 +103,7 @@ def book(out: Path, only: list[str]) -> None:
         (out / f"{source.stem}.html").write_text(page(source.stem, titles, made, original), encoding="utf-8")
     links = "\n".join(f'<li><a href="{stem}.html">{html.escape(title)}</a></li>' for stem, title in titles.items())
     about = "<p>Lessons to step through, one for each derivation. Each was run when its page was made.</p>"
-    body = f'<h1>Recurrent networks by hand</h1>{about}<ol class="contents" start="0">{links}</ol>'
+    body = f'<h1>Recurrent networks by hand</h1>{about}<ul class="contents">{links}</ul>'
     (out / "index.html").write_text(frame("Recurrent networks by hand", body, ""), encoding="utf-8")
     print(out / "index.html")
 
