@@ -246,12 +246,12 @@ def test_built_files_are_those_of_the_lessons():
     made = build.files()
     for path, text in made.items():
         assert path.read_text(encoding="utf-8") == text, f"{path} is old: run python tutorials/build.py"
-    kept = {p for folder in (STUDENT, SOLUTIONS) for p in folder.rglob("*") if p.is_file()}
+    kept = {p for folder in (STUDENT, SOLUTIONS) for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"}
     assert kept == set(made)
 
 
 def test_student_material_holds_no_line_of_a_solution():
-    material = "\n".join(p.read_text(encoding="utf-8") for p in STUDENT.rglob("*") if p.is_file())
+    material = "\n".join(p.read_text(encoding="utf-8") for p in STUDENT.rglob("*") if p.is_file() and p.suffix != ".pyc")
     lines = set()
     for source in SOURCES:
         lines |= lessons.solution_lines(lessons.cells(source.read_text(encoding="utf-8")))

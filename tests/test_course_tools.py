@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 import time
 import types
@@ -14,13 +15,14 @@ import pytest
 
 from scratchnet.cells import lstm
 from scratchnet.cli import main
-from scratchnet.course import grading, hunt, lessons, mistakes, testing, worksheet
+from scratchnet.course import command, grading, hunt, lessons, mistakes, testing, worksheet
 from scratchnet.course.checking import check_code
 from scratchnet.course.exercises import EXERCISES, find
 from scratchnet.gradcheck import GradientError, check_cell
 
 ROOT = Path(__file__).parent.parent
 SOLUTIONS = ROOT / "instructor" / "scratchnet_instructor" / "solutions"
+STUDENT = ROOT / "scratchnet" / "course" / "student"
 
 
 @pytest.fixture
@@ -66,6 +68,19 @@ def test_a_new_user_starts_a_lesson_and_solves_it(tmp_path, monkeypatch, capsys,
     assert "into_c" in mine.read_text(encoding="utf-8")
     assert main(["course", "check", "06"]) == 1  # the others are not written
     assert capsys.readouterr().out.count("NOT YET") == 2
+
+
+def test_an_installed_package_has_more_in_its_folders(tmp_path, monkeypatch, capsys):
+    """Installing compiles every .py of a package, lessons too, into __pycache__: no part of a lesson."""
+    shutil.copytree(STUDENT, tmp_path / "student", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "student" / "06" / "__pycache__").mkdir()
+    (tmp_path / "student" / "__pycache__").mkdir()
+    monkeypatch.setattr(command, "material", lambda: tmp_path / "student")
+    assert main(["course", "start", "06", "--out", str(tmp_path)]) == 0
+    assert not (tmp_path / "06" / "__pycache__").exists()
+    assert main(["course", "list"]) == 0
+    assert "__pycache__" not in capsys.readouterr().out
+    assert "__pycache__" not in command.numbers()
 
 
 def test_hints_come_one_by_one_and_solutions_with_the_instructor(capsys, student):

@@ -62,7 +62,7 @@ def write() -> None:
     made = files()
     for folder in (STUDENT, SOLUTIONS):
         for old in folder.rglob("*"):
-            if old.is_file() and old not in made:
+            if old.is_file() and old not in made and old.suffix != ".pyc":
                 old.unlink()
     for path, text in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)

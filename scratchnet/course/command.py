@@ -64,7 +64,7 @@ def material() -> Any:
 
 def numbers() -> list[str]:
     """The lessons there are."""
-    return sorted(entry.name for entry in material().iterdir() if entry.is_dir())
+    return sorted(entry.name for entry in material().iterdir() if entry.is_dir() and entry.name.isdigit())
 
 
 def lesson_of(text: str) -> str:
@@ -93,6 +93,8 @@ def run_start(chosen: argparse.Namespace) -> int:
     folder = chosen.out / number
     folder.mkdir(parents=True, exist_ok=True)
     for entry in sorted(material().joinpath(number).iterdir(), key=lambda e: str(e.name)):
+        if not entry.is_file():
+            continue  # what Python itself puts beside the files of an installed package
         path = folder / entry.name
         if path.exists():
             print(f"{path} is there already and stays as it is")
