@@ -15,7 +15,8 @@ import pytest
 
 from scratchnet.cells import lstm
 from scratchnet.cli import main
-from scratchnet.course import command, grading, hunt, lessons, mistakes, testing, worksheet
+from scratchnet.course import command as commands
+from scratchnet.course import grading, hunt, lessons, mistakes, testing, worksheet
 from scratchnet.course.checking import check_code
 from scratchnet.course.exercises import EXERCISES, find
 from scratchnet.gradcheck import GradientError, check_cell
@@ -75,12 +76,12 @@ def test_an_installed_package_has_more_in_its_folders(tmp_path, monkeypatch, cap
     shutil.copytree(STUDENT, tmp_path / "student", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "student" / "06" / "__pycache__").mkdir()
     (tmp_path / "student" / "__pycache__").mkdir()
-    monkeypatch.setattr(command, "material", lambda: tmp_path / "student")
+    monkeypatch.setattr(commands, "material", lambda: tmp_path / "student")
     assert main(["course", "start", "06", "--out", str(tmp_path)]) == 0
     assert not (tmp_path / "06" / "__pycache__").exists()
     assert main(["course", "list"]) == 0
     assert "__pycache__" not in capsys.readouterr().out
-    assert "__pycache__" not in command.numbers()
+    assert "__pycache__" not in commands.numbers()
 
 
 def test_hints_come_one_by_one_and_solutions_with_the_instructor(capsys, student):
