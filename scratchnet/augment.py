@@ -55,7 +55,8 @@ def time_warp(strength: float, knots: int = 4) -> Augmentation:
             at[n, :length] = position / (position[-1] or 1.0) * (length - 1)
         before = np.minimum(at.astype(np.int64), np.maximum(ends - 2, 0)[:, None])
         before = np.where(np.arange(T) < ends[:, None], before, np.arange(T))  # padding is read where it stands
-        after = np.minimum(before + 1, T - 1)
+        # Behind a sequence's last step stands what is not its own: there both neighbours are the same.
+        after = np.where(np.arange(T) < ends[:, None], np.minimum(before + 1, ends[:, None] - 1), before)
         share = np.asarray(at - before, dtype=x.dtype, like=x)[:, :, None]
         rows = np.asarray(np.arange(N)[:, None], like=x)
         low, high = np.asarray(before, like=x), np.asarray(after, like=x)

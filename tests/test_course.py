@@ -146,7 +146,7 @@ RIGHT = """    t = np.tanh(c)
     ("    return dh, dh\n", "wrong", "returned 2 values: expected 5"),
     ("    return {'da_i': dh}\n", "wrong", "returned da_i but no da_f, da_g, da_o, dc_prev"),
     ("    return 'a', dh, dh, dh, dh\n", "type", "da_i is a str, not numbers"),
-    ("    return None\n", "type", "is a NoneType, not numbers"),
+    ("    return None\n", "type", "returned a NoneType, not numbers: is the return missing?"),
     ("    return dh, dh, dh, dh, dh[0]\n", "wrong", "dc_prev has shape"),
     ("    return dh * np.nan, dh, dh, dh, dh\n", "wrong", "are NaN or infinite"),
     ("    open('made.txt', 'w').write('x')\n" + RIGHT, "right", "right: da_i"),
@@ -224,7 +224,7 @@ def test_the_step_the_gate_and_the_pattern_are_named():
     def reordered(a):
         a["db"] = np.concatenate([np.split(a["db"], 4)[k] for k in (0, 1, 3, 2)])
 
-    assert "going backwards, wrong first at t=1, right after it up to t=3" in with_(from_step_one)
+    assert "going backwards, wrong first at t=1, right after it up to t=4" in with_(from_step_one)
     assert "in gate f only" in with_(one_gate)
     assert "it is 0.5 times the right one everywhere" in with_(halved) or "1/2" in with_(halved)
     assert "its 4 blocks stand in another order: 1 2 4 3" in with_(reordered)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import linecache
 import shutil
 import sys
 import time
@@ -15,9 +16,10 @@ import pytest
 
 from scratchnet.cells import lstm
 from scratchnet.cli import main
+from scratchnet.course import check, grading, hunt, lessons, mistakes, testing, worksheet
 from scratchnet.course import command as commands
-from scratchnet.course import grading, hunt, lessons, mistakes, testing, worksheet
 from scratchnet.course.checking import check_code
+from scratchnet.course.diagnose import diagnose
 from scratchnet.course.exercises import EXERCISES, find
 from scratchnet.gradcheck import GradientError, check_cell
 
@@ -323,6 +325,64 @@ def test_an_answer_may_use_the_library():
     assert result.right, str(result)
 
 
+@pytest.mark.parametrize("nasty", [
+    "print('\\ud800')\n", "import numpy\nnumpy.savez = lambda *a, **k: None\n", "import json\njson.dumps = lambda *a: '[]'\n",
+    "import os\nopen('report.json', 'w').write('{}')\nos._exit(0)\n", "\ufeffimport os\n",
+])  # fmt: skip
+def test_no_submission_costs_the_others_their_grades(nasty, tmp_path):
+    submit(tmp_path / "in", "alice", "06/ex1", solution("06/ex1"))
+    submit(tmp_path / "in", "mallory", "06/ex1", nasty + solution("06/ex1"))
+    grades = {g.student: g.result for g in grading.grade(tmp_path / "in", only=["06/ex1"])}
+    assert grades["alice"].points == 10
+    assert len(grading.write([grading.Grade(s, r) for s, r in grades.items()], tmp_path / "out")) == 7
+    assert "mallory" in (tmp_path / "out" / "report.csv").read_text(encoding="utf-8")
+
+
+def test_files_are_read_as_python_reads_them(tmp_path):
+    """With the byte order mark that Notepad writes; and what is no UTF-8 is named."""
+    path = tmp_path / "ex1.py"
+    path.write_bytes(b"\xef\xbb\xbf" + solution("06/ex1").encode())
+    assert check("06/ex1", path, 1).right
+    path.write_bytes("# \xe9\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"ex1\.py cannot be read as Python, which is UTF-8"):
+        check("06/ex1", path, 1)
+
+
+def test_lists_are_arrays_where_one_output_is_asked_for():
+    exercise = find("13/ex1")
+    cases = list(exercise.cases(np.random.default_rng(0)))
+    right = [exercise.answer(case)["forecast"] for case in cases]
+    for shaped in (list, tuple, lambda v: [float(one) for one in v]):
+        assert diagnose(exercise, cases, [shaped(v) for v in right]).right
+    assert not diagnose(exercise, cases, [[1, [2, 3]]] * 3).right
+
+
+def test_a_constant_answer_and_a_few_numbers_have_no_name_of_two_mistakes():
+    for name in ("06/ex3", "04/ex1"):
+        for constant in (0.0, 1.0):
+            exercise = find(name)
+            cases = list(exercise.cases(np.random.default_rng(0)))
+            found = diagnose(exercise, cases, [{output: np.full(np.shape(v), constant) for output, v in exercise.answer(case).items()} for case in cases])
+            assert found.names == (), str(found)
+
+
+def test_a_notebooks_function_brings_what_it_uses(monkeypatch):
+    space = {"__name__": "__main__"}
+    code = "import numpy as np\nimport math as m\nfrom scratchnet.elementwise import d_tanh\n\ndef slope(s):\n    return s * (1 - s) * m.cos(0)\n\n" \
+        "def step_backward(dh, dc_next, i, f, g, o, c_prev, c):\n    t = np.tanh(c)\n    dc = dh * o * d_tanh(t) + dc_next\n" \
+        "    return dc * g * slope(i), dc * c_prev * slope(f), dc * i * d_tanh(g), dh * t * slope(o), dc * f\n"
+    linecache.cache["<cell>"] = (len(code), None, code.splitlines(keepends=True), "<cell>")
+    exec(compile(code, "<cell>", "exec"), space)
+    assert check("06/ex1", space["step_backward"], 1).right
+
+
+def test_an_answer_is_not_to_be_had_by_import():
+    code = "from scratchnet.course.exercises import find\n\ndef step_backward(**a):\n    return find('06/ex1').right(**a)\n"
+    result = check_code(find("06/ex1"), code, 1)
+    assert result.status == "raised"
+    assert "import of scratchnet.course" in str(result)
+
+
 def test_many_submissions_are_graded(tmp_path, monkeypatch):
     """Nothing 0, the solution 100, a mistake less and by its name, a loop for ever costs its own time only."""
     monkeypatch.setitem(EXERCISES, "06/ex1", replace(EXERCISES["06/ex1"], seconds=3.0))
@@ -382,8 +442,9 @@ def test_a_submission_twice_or_none_is_said(tmp_path):
     folder = tmp_path / "twice"
     submit(folder, "alice", "06/ex1", "x")
     (folder / "alice_06_ex1.py").write_text("y", encoding="utf-8")
-    with pytest.raises(ValueError, match="alice has handed in 06/ex1 twice"):
-        grading.grade(folder)
+    submit(folder, "bob", "06/ex1", solution("06/ex1"))
+    points = {g.student: (g.result.status, g.result.points) for g in grading.grade(folder, only=["06/ex1"])}
+    assert points == {"alice": ("twice", 0.0), "bob": ("right", 10.0)}  # and nobody else pays for it
     with pytest.raises(ValueError, match="there is nothing to grade in 77"):
         grading.grade(folder, only=["77"])
 

@@ -27,6 +27,7 @@ from scratchnet.multistep import (
     dropout_interval,
     pinball,
 )  # fmt: skip
+from scratchnet.series import load_csv
 
 QUICK = Settings(window=8, units=8, epochs=8, patience=8)
 
@@ -133,6 +134,11 @@ def test_the_seed_is_all_the_chance_there_is():
 
 
 # ---- classical ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_short_series_still_has_an_origin_among_its_validation_rows():
+    for kind in STRATEGIES.values():
+        assert len(kind(QUICK._replace(epochs=1), 12).fit(waves(48)).errors) >= 1
 
 
 def test_classical_forecasters():
@@ -254,6 +260,9 @@ VALUES = waves(60)
     (lambda: Linear(2, 30).fit(VALUES), "order 30 with D = 2 has 61 unknowns"),
     (lambda: Smoothing(2, season=30).fit(VALUES), "values has 60 rows but Smoothing needs at least 65"),
     (lambda: Ensemble({}), "no members"),
+    (lambda: Ensemble({"a": LastValue(2, [0]), "b": LastValue(2, [1])}).fit(VALUES), r"the members' columns are {'a': \[0\], 'b': \[1\]}"),
+    (lambda: Ensemble({"a": LastValue(1)}, {"a": float("nan")}), "weights are {'a': nan}"),
+    (lambda: backtest({"a": lambda: LastValue(3, [0]), "b": lambda: LastValue(3, [1])}, VALUES, 30), "the forecasters' columns are"),
     (lambda: Ensemble({"a": LastValue(1), "b": LastValue(2)}), "the members forecast {'a': 1, 'b': 2} steps"),
     (lambda: Ensemble({"a": LastValue(1)}, {"b": 1.0}), "weights are {'b': 1.0} for the members a"),
     (lambda: Ensemble({"a": LastValue(5)}, held_back=3).fit(VALUES), "held_back is 3 but the horizon 5"),
@@ -261,7 +270,6 @@ VALUES = waves(60)
     (lambda: backtest({"a": lambda: LastValue(5)}, VALUES, 56), "no origin from row 56 on has 5 rows behind it"),
     (lambda: backtest({"a": lambda: LastValue(5)}, VALUES, 30, step=0), "step is 0"),
     (lambda: backtest({"a": lambda: LastValue(5), "b": lambda: LastValue(4)}, VALUES, 30), "horizons are {'a': 5, 'b': 4}"),
-    (lambda: backtest({"a": lambda: LastValue(5), "b": lambda: LastValue(5, [0])}, VALUES, 30), r"b forecasts \(5, 1\) but the truth is \(5, 2\)"),
     (lambda: coverage(VALUES, VALUES[:3], VALUES, 0.9), r"high is \(3, 2\) but truth is \(60, 2\)"),
     (lambda: coverage(VALUES + 1, VALUES, VALUES, 0.9), "low is above high"),
     (lambda: dropout_interval(Direct(QUICK, 2), VALUES, [30]), "the forecaster's dropout is 0"),
@@ -306,7 +314,13 @@ def test_the_command_writes_what_it_says(interval, tmp_path, capsys):
         ahead = list(csv.DictReader(file))
     assert [row["ahead"] for row in ahead] == ["1", "2", "3", "4"]
     if interval != "none":
-        assert all(float(row["low"]) < float(row["forecast"]) < float(row["high"]) for row in ahead)
+        assert all(float(row["low"]) < float(row["median"]) < float(row["high"]) for row in ahead)
+    (best,) = set(ahead[0]) - {"ahead", "low", "median", "high"}
+    assert f"The best network ({best})" in said
+    data = load_csv(tmp_path / "load.csv")
+    kind = STRATEGIES[best](Settings(window=8, units=6, epochs=3), 4)
+    again = kind.fit(data.values).predict(data.values, [150])[0, :, 0]
+    np.testing.assert_allclose([float(row[best]) for row in ahead], again, rtol=1e-4)
     for picture in ("errors.png", "forecast.png"):
         assert (tmp_path / "out" / picture).stat().st_size > 10_000
 

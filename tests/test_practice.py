@@ -175,6 +175,14 @@ def test_a_warp_stays_within_the_length(rng):
         assert y[n, :length].max() <= x[n, :length].max() + 1e-12
 
 
+def test_what_stands_in_the_padding_is_not_warped_in(rng):
+    x = rng.standard_normal((2, 5, 1))
+    x[0, 1:] = np.nan
+    y = time_warp(0.3)(x, rng, [1, 5])
+    assert y[0, 0, 0] == x[0, 0, 0]
+    assert np.isfinite(y[1]).all()
+
+
 def test_fit_augments_batches_and_not_the_validation_set(rng):
     x, y = task(rng)
     seen = []

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import secrets
+import tokenize
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,12 +50,39 @@ def check(name: str, answer: str | Path | Callable[..., Any] | None = None, seed
     exercise = find(name)
     if callable(answer):
         try:
-            code = "import numpy as np\n" + inspect.cleandoc("\n" + inspect.getsource(answer))
+            code = _with_names(answer)
         except (OSError, TypeError):
             raise TypeError(f"the source of {answer!r} cannot be found: save it in a file and check that") from None
         return check_code(exercise, code, seed)
     path = Path(answer) if answer is not None else Path(f"{exercise.id}.py")
-    return check_code(exercise, path.read_text(encoding="utf-8"), seed, str(path))
+    return check_code(exercise, source_of(path), seed, str(path))
+
+
+def source_of(path: Path) -> str:
+    """A file's text as Python reads it: by its coding line, with or without a byte order mark.  ValueError names the file."""
+    try:
+        with tokenize.open(path) as file:
+            return file.read()
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as Python, which is UTF-8 unless it says otherwise: {error}") from None
+
+
+def _with_names(function: Callable[..., Any]) -> str:
+    """A notebook's function as a file: before it, what it uses of the other cells, imports and functions."""
+    lines, todo, seen = [], [function], set()
+    while todo:
+        one = todo.pop()
+        seen.add(one)
+        lines.append(inspect.cleandoc("\n" + inspect.getsource(one)))
+        for name, value in inspect.getclosurevars(one).globals.items():
+            own = getattr(value, "__module__", None) in ("__main__", one.__module__)
+            if inspect.ismodule(value):
+                lines.append(f"import {value.__name__} as {name}")
+            elif inspect.isfunction(value) and own:
+                todo += [] if value in seen else [value]
+            elif callable(value) and getattr(value, "__name__", "") == name:
+                lines.append(f"from {value.__module__} import {name}")
+    return "\n\n".join(["import numpy as np", *reversed(lines)]) + "\n"
 
 
 def check_code(exercise: Exercise, code: str, seed: int | None = None, file: str = "") -> Result:
@@ -97,6 +125,9 @@ def _excuse(exercise: Exercise, ran: sandbox.Ran) -> list[str]:
         return [f"{name} took more memory than {ran.text}"]
     if ran.status == "type":
         number, _, kind = ran.text.partition("|")
+        if int(number) < 0:
+            missing = ": is the return missing?" if kind == "NoneType" else ""
+            return [f"{name} returned a {kind}, not numbers{missing}", f"  expected {', '.join(exercise.outputs)}"]
         output = exercise.outputs[min(int(number), len(exercise.outputs) - 1)]
         return [f"{output} is a {kind}, not numbers: expected an array or a number"]
     if ran.status == "died":

@@ -20,6 +20,20 @@ import numpy as np
 MOST_TEXT = 4000  # characters of what the code printed
 
 
+class Printed(io.TextIOBase):
+    """What is printed: the first of it is kept, all of it counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept, self.count = "", 0
+
+    def write(self, text: str) -> int:
+        """Keep what there is still room for."""
+        self.kept += text[: MOST_TEXT - len(self.kept)].encode("utf-8", "backslashreplace").decode("utf-8")
+        self.count += len(text)
+        return len(text)
+
+
 def limit(seconds: float, megabytes: int) -> None:
     """Processor time, memory and size of files, where the system can limit them (not on Windows)."""
     try:
@@ -57,7 +71,8 @@ def main(folder: Path) -> None:
     code, task = folder / "code.py", json.loads((folder / "task.json").read_text(encoding="utf-8"))
     limit(task["seconds"], task["megabytes"])
     sys.path += task["paths"]
-    printed = io.StringIO()
+    sys.modules["scratchnet.course"] = None  # type: ignore[assignment]  # the answers lie there: an import of it fails
+    printed = Printed()
     report: dict[str, Any] = {"status": "ran", "text": "", "changed": []}
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
@@ -78,8 +93,11 @@ def main(folder: Path) -> None:
                 arrays: dict[str, Any] = {}
                 for k, part in enumerate(parts):
                     array = np.asarray(part)
+                    if array.dtype.kind not in "fiub" and report["status"] == "ran":
+                        of = f" of {array.dtype}" if isinstance(part, np.ndarray) else ""
+                        kind = f"{type(part).__name__}{of}"
+                        report |= {"status": "type", "text": f"{k if len(parts) > 1 else -1}|{kind}"}
                     if array.dtype.kind not in "fiub":
-                        report |= {"status": "type", "text": f"{k}|{type(part).__name__}"}
                         array = np.zeros(0)
                     arrays[f"part{k:03d}"] = array
                 np.savez(folder / f"case{number}.out.npz", how=np.array(how), **arrays)
@@ -89,10 +107,9 @@ def main(folder: Path) -> None:
         report |= {"status": "memory", "text": f"{task['megabytes']} MB"}
     except BaseException as error:  # SystemExit and KeyboardInterrupt, too: nothing of a student's may end the checker
         report |= {"status": "raised", "text": of_student(error, code)}
-    text = printed.getvalue()
-    more = len(text) - MOST_TEXT
-    report["printed"] = text if more <= 0 else text[:MOST_TEXT] + f"... and {more} characters more"
-    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    more = printed.count - len(printed.kept)
+    report["printed"] = printed.kept + (f"... and {more} characters more" if more > 0 else "")
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8", errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 from scratchnet.course.exercise import Arguments, Exercise, Wrong
 
 SAME = 1e-8  # relative: two codes that compute the same agree to about 1e-14, and a random match is out of the question
+FEW = 20  # numbers in all cases together
 Answer = dict[str, Any]
 
 
@@ -98,13 +99,14 @@ def _where(
     exercise: Exercise, cases: Sequence[Arguments], rights: Sequence[Answer], answers: Sequence[Answer],
     wrong: Sequence[Sequence[str]],
 ) -> list[str]:  # fmt: skip
-    """Which outputs of the first wrong case are wrong, where in them it begins, and by what pattern."""
-    first = next(k for k, names in enumerate(wrong) if names)
+    """Which outputs are wrong, where in them it begins, and by what pattern: of the case that shows most."""
+    simplest = next(k for k, names in enumerate(wrong) if names)
+    first = max(range(len(cases)), key=lambda k: (len(wrong[k]), k))
     right, answer, names = rights[first], answers[first], wrong[first]
     fine = [name for name in exercise.outputs if name not in names]
     lines = [f"wrong: {', '.join(names)}" + (f"; right: {', '.join(fine)}" if fine else "")]
     if len(cases) > 1:
-        passed = f"; the {first} simpler before it are right" if first else ""
+        passed = f"; the first {simplest}, simpler, {'are' if simplest > 1 else 'is'} right" if simplest else ""
         lines.append(f"  in case {first + 1} of {len(cases)}, {_sizes(cases[first])}{passed}")
     for name in names:
         a, r = np.asarray(answer[name], dtype=np.float64), np.asarray(right[name], dtype=np.float64)
@@ -175,10 +177,11 @@ def _pattern(arguments: Arguments, a: Any, r: Any) -> str:
 def _factor(arguments: Arguments, factor: float) -> str:
     """A number, and what it may be: N, T, 1/N, ..."""
     sizes = {s for v in arguments.values() if isinstance(v, np.ndarray) for s in v.shape if s > 1}
-    for size in sorted(sizes):
-        for text, value in ((f"1/{size}", 1 / size), (f"{size}", float(size)), (f"1/{size}^2", 1 / size**2)):
-            if abs(factor - value) < 1e-9:
-                return f"{text} (a size of the arguments)"
+    plain = [(f"{one}{size}", value) for size in sorted(sizes) for one, value in (("1/", 1 / size), ("", float(size)))]
+    squares = [(f"1/{size}^2", 1 / size**2) for size in sorted(sizes)]
+    for text, value in (*plain, *squares):
+        if abs(factor - value) < 1e-9:
+            return f"{text} (a size of the arguments)"
     return f"{factor:.6g}"
 
 
@@ -186,11 +189,18 @@ def _factor(arguments: Arguments, factor: float) -> str:
 
 
 def _recognised(exercise: Exercise, cases: Sequence[Arguments], answers: Sequence[Answer]) -> list[tuple[Wrong, ...]]:
-    """The mistakes, or pairs of them, that give these answers in every output of every case."""
+    """The mistakes, or pairs of them, that give these answers in every output of every case.
+
+    A function that always answers the same is not recognised, and of a few numbers no pair: that could be by chance.
+    """
     catalogue = exercise.catalogue
+    if len(answers) > 1 and all(same(a[name], answers[0][name]) for a in answers for name in exercise.outputs):
+        return []
     found: list[tuple[Wrong, ...]] = [(w,) for w in catalogue if _gives(exercise, (w,), cases, answers)]
     if found:
         return found
+    if sum(a[name].size for a in answers for name in exercise.outputs) < FEW:
+        return []
     pairs: list[tuple[Wrong, ...]] = list(combinations(catalogue, 2))
     return [pair for pair in pairs if _gives(exercise, pair, cases, answers)][:3]
 

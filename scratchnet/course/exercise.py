@@ -105,8 +105,14 @@ class Exercise:
             if missing:
                 raise ValueError(f"{self.function} returned {', '.join(map(str, answer))} but no {', '.join(missing)}")
             return {name: answer[name] for name in self.outputs}
-        if len(self.outputs) == 1 and not isinstance(answer, (tuple, list)):
-            return {self.outputs[0]: answer}
+        if len(self.outputs) == 1 and not (isinstance(answer, (tuple, list)) and len(answer) == 1 and np.ndim(answer[0])):
+            try:
+                return {self.outputs[0]: np.asarray(answer, dtype=None if np.ndim(answer) else np.float64)}
+            except ValueError:
+                given = type(answer).__name__
+                raise ValueError(f"{self.function} returned a {given} of unlike parts: expected one array") from None
+        if isinstance(answer, np.ndarray) and answer.ndim and len(answer) == len(self.outputs) > 1:
+            answer = list(answer)
         if not isinstance(answer, (tuple, list)) or len(answer) != len(self.outputs):
             given = f"{len(answer)} values" if isinstance(answer, (tuple, list)) else f"a {type(answer).__name__}"
             wanted = f"{len(self.outputs)}: {', '.join(self.outputs)}"

@@ -17,11 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from scratchnet.course.checking import Result, check_code
+from scratchnet.course.checking import Result, check_code, source_of
 from scratchnet.course.exercise import Exercise
 from scratchnet.course.exercises import EXERCISES
 
 FLAT = re.compile(r"(?P<student>.+?)[_-](?P<lesson>\d\d)[_-]?ex(?P<number>\d+)\.py")
+TWICE = "twice"  # stands for an exercise that is there more than once
 FILE = re.compile(r"ex\d+\.py")
 
 
@@ -33,12 +34,11 @@ class Grade(NamedTuple):
 
 
 def submissions(folder: Path) -> dict[str, dict[str, Path]]:
-    """student -> exercise -> file.  Raises FileNotFoundError where the folder is not there, ValueError where it is empty,
-    or where a student has handed in an exercise twice.
-    """
+    """student -> exercise -> file.  Raises FileNotFoundError where the folder is not there, ValueError where it is empty."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder of submissions")
     found: dict[str, dict[str, Path]] = {}
+    twice: list[tuple[str, str, Path]] = []
     for path in sorted(folder.rglob("*.py")):
         flat = FLAT.fullmatch(path.name)
         parts = path.relative_to(folder).parts
@@ -51,13 +51,15 @@ def submissions(folder: Path) -> dict[str, dict[str, Path]]:
         if key not in EXERCISES:
             continue
         if key in found.setdefault(student, {}):
-            raise ValueError(f"{student} has handed in {key} twice: {found[student][key]} and {path}")
-        found[student][key] = path
+            twice.append((student, key, path))
+        found[student].setdefault(key, path)
     for path in folder.iterdir():  # who handed in nothing is there, too, with no points
         if path.is_dir():
             found.setdefault(path.name, {})
     if not found:
         raise ValueError(f"{folder} holds no submissions: expected STUDENT/06/ex1.py or STUDENT_06_ex1.py")
+    for student, key, _ in twice:  # which one counts is for a person to say
+        found[student][key] = folder / TWICE
     return found
 
 
@@ -76,15 +78,17 @@ def grade(folder: Path, *, seed: int = 0, only: Sequence[str] = (), workers: int
 
 
 def _one(student: str, exercise: Exercise, path: Path | None, seed: int) -> Grade:
+    if path is not None and path.name == TWICE:
+        said = (f"{exercise.id} was handed in twice: only one file may be there",)
+        return Grade(student, Result(exercise.id, "twice", 0.0, exercise.points, seed, said))
     if path is None:
         nothing = Result(exercise.id, "absent", 0.0, exercise.points, seed, ("nothing was handed in",))
         return Grade(student, nothing)
     try:
-        code = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        said = (f"{path.name} cannot be read: {error}",)
-        return Grade(student, Result(exercise.id, "unreadable", 0.0, exercise.points, seed, said, (), str(path)))
-    return Grade(student, check_code(exercise, code, seed, str(path)))
+        return Grade(student, check_code(exercise, source_of(path), seed, str(path)))
+    except Exception as error:  # one submission must never cost the others their grades
+        said = (f"{path.name} could not be graded, look at it by hand: {type(error).__name__}: {error}",)
+        return Grade(student, Result(exercise.id, "error", 0.0, exercise.points, seed, said, (), str(path)))
 
 
 def write(grades: Sequence[Grade], out: Path) -> list[Path]:
@@ -92,20 +96,21 @@ def write(grades: Sequence[Grade], out: Path) -> list[Path]:
     for name in ("gradescope", "feedback"):
         (out / name).mkdir(parents=True, exist_ok=True)
     made = [out / "report.csv", out / "report.json", out / "junit.xml"]
-    with made[0].open("w", newline="", encoding="utf-8") as file:
+    with made[0].open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(["student", "exercise", "points", "most", "status", "mistakes", "file", "sha256"])
         for student, r in grades:
             writer.writerow([student, r.exercise, f"{r.points:g}", r.most, r.status, "; ".join(r.names), r.file, r.sha256])
     whole = [{"student": student, **r._asdict()} for student, r in grades]
-    made[1].write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    made[2].write_text(_junit(grades), encoding="utf-8")
+    made[1].write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8", errors="backslashreplace")
+    made[2].write_text(_junit(grades), encoding="utf-8", errors="backslashreplace")
     for student in dict.fromkeys(g.student for g in grades):
         own = [g.result for g in grades if g.student == student]
         scope, said = out / "gradescope" / f"{student}.json", out / "feedback" / f"{student}.txt"
         scope.write_text(json.dumps(_gradescope(own), indent=1) + "\n", encoding="utf-8")
         total = f"{sum(r.points for r in own):g} of {sum(r.most for r in own)} points"
-        said.write_text("\n\n".join([f"{student}: {total}", *map(str, own)]) + "\n", encoding="utf-8")
+        text = "\n\n".join([f"{student}: {total}", *map(str, own)]) + "\n"
+        said.write_text(text, encoding="utf-8", errors="backslashreplace")
         made += [scope, said]
     return made
 

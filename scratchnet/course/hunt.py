@@ -29,8 +29,9 @@ class Hunt(NamedTuple):
 def hunt(cell: str, student: str) -> Hunt:
     """The hunt of a student in a cell; the same every time.  Raises ValueError for a cell without catalogued mistakes."""
     known = [row for row in mistakes.load() if row.cell == cell and not row.options and row.first_wrong]
-    if cell not in CELLS or len(known) < CHOICES:
-        able = sorted({row.cell for row in mistakes.load() if row.cell})
+    if cell not in CELLS or len({row.name for row in known}) < CHOICES:
+        rows = [row for row in mistakes.load() if row.cell and not row.options and row.first_wrong]
+        able = [name for name in CELLS if len({row.name for row in rows if row.cell == name}) >= CHOICES]
         raise ValueError(f"there is no hunt in {cell!r}: expected one of {', '.join(able)}")
     order = sorted(known, key=lambda row: _number(cell, student, row.id))
     chosen = order[0]

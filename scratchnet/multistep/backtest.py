@@ -71,6 +71,9 @@ def backtest(
     horizon = next(iter(horizons.values()))
     if len(set(horizons.values())) > 1:
         raise ValueError(f"the forecasters' horizons are {horizons}: expected the same of all")
+    columns = {name: forecaster.columns(values.shape[1]) for name, forecaster in made.items()}
+    if any(chosen != next(iter(columns.values())) for chosen in columns.values()):
+        raise ValueError(f"the forecasters' columns are {columns}: expected the same of all, or they cannot be compared")
     at = np.arange(first, len(values) - horizon + 1, step)
     if first < 2 or not len(at):
         raise ValueError(f"values has {len(values)} rows: no origin from row {first} on has {horizon} rows behind it")

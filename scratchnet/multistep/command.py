@@ -56,8 +56,8 @@ class Result(NamedTuple):
 
     backtest: Backtest
     best: str
-    ahead: Array  # (horizon,) behind the last row
-    interval: tuple[Array, Array] | None  # (horizon,) each
+    ahead: Array  # (horizon,) behind the last row, by the best network
+    interval: tuple[Array, Array, Array] | None  # low, median, high (horizon,), by the interval's own network
     coverage: Coverage | None  # measured in the backtest
 
 
@@ -106,9 +106,8 @@ def forecast(series: Series, task: Task, settings: Settings) -> Result:
     ahead = STRATEGIES[best](settings, task.horizon).fit(values).predict(values, [len(values)])[0, :, 0]
     interval = None
     if task.interval != "none":
-        low, middle, high = _interval(task, settings, best, values, values, [len(values)])
-        interval = low[0, :, 0], high[0, :, 0]
-        ahead = middle[0, :, 0]
+        low, median, high = _interval(task, settings, best, values, values, [len(values)])
+        interval = low[0, :, 0], median[0, :, 0], high[0, :, 0]
     return Result(tested, best, ahead, interval, measured)
 
 
@@ -149,11 +148,10 @@ def run(series: Series, task: Task, settings: Settings, out: Path) -> Result:
     print(f"The best network ({result.best}) is {verdict} than the best baseline ({baseline}): RMSE ratio {ratio:.2f}.")
     print("Both were chosen by these same origins, which flatters them a little.\n")
     _write(out / "backtest.csv", ["origin", "ahead", "truth", *tested.forecasts], _backtest_rows(series, tested))
-    low, high = result.interval or (None, None)
-    bounds = [] if low is None or high is None else [low, high]
+    bounds = dict(zip(("low", "median", "high"), result.interval or ()))
     _write(
-        out / "forecast.csv", ["ahead", "forecast", *(["low", "high"] if bounds else [])],
-        [[k + 1, y, *(b[k] for b in bounds)] for k, y in enumerate(result.ahead)],
+        out / "forecast.csv", ["ahead", result.best, *bounds],
+        [[k + 1, y, *(b[k] for b in bounds.values())] for k, y in enumerate(result.ahead)],
     )  # fmt: skip
     label = f"{column} [{unit}]" if unit else column
     plots.errors_ahead(
@@ -162,8 +160,9 @@ def run(series: Series, task: Task, settings: Settings, out: Path) -> Result:
     ).savefig(out / "errors.png")  # fmt: skip
     shown = min(len(series.values), max(4 * task.horizon, 2 * settings.window))
     plots.fan(
-        series.values[-shown:, 0], result.ahead, low, high, times=[str(t) for t in series.times[-shown:]], asked=task.asked,
-        label=result.best if task.interval == "none" else f"{task.interval}, median", ylabel=label,
+        series.values[-shown:, 0], result.ahead, bounds.get("low"), bounds.get("high"), asked=task.asked,
+        times=[str(t) for t in series.times[-shown:]],
+        label=result.best, ylabel=label,
         title=f"{series.name}: {task.horizon} steps behind the last row",
     ).savefig(out / "forecast.png")  # fmt: skip
     for file in ("backtest.csv", "forecast.csv", *PICTURES):

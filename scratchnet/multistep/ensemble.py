@@ -26,9 +26,10 @@ class Ensemble(Forecaster):
         if len(set(horizons.values())) > 1:
             raise ValueError(f"the members forecast {horizons} steps: expected the same of all")
         shares = list((weights or {"": 1.0}).values())
-        if weights is not None and (weights.keys() != members.keys() or min(shares) < 0 or not sum(shares)):
+        shares_fit = bool(np.isfinite(shares).all()) and min(shares) >= 0 and sum(shares) > 0
+        if weights is not None and (weights.keys() != members.keys() or not shares_fit):
             raise ValueError(f"weights are {dict(weights)} for the members {', '.join(members)}: expected a share of each")
-        super().__init__(next(iter(horizons.values())))
+        super().__init__(next(iter(horizons.values())), next(iter(members.values())).targets)
         self.members, self.held_back = dict(members), held_back
         self.weights = dict.fromkeys(members, 1.0) if weights is None else dict(weights)
 
@@ -37,6 +38,9 @@ class Ensemble(Forecaster):
         return max(member.needs for member in self.members.values())
 
     def fit(self, values: Array) -> Self:
+        columns = {name: member.columns(values.shape[1]) for name, member in self.members.items()}
+        if any(chosen != next(iter(columns.values())) for chosen in columns.values()):
+            raise ValueError(f"the members' columns are {columns}: expected the same of all, or unlike things are averaged")
         check_values(values, self.needs + self.horizon + self.held_back, "the ensemble")
         if self.held_back:
             cut = len(values) - self.held_back

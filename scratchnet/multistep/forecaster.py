@@ -50,6 +50,10 @@ class Forecaster:
         """The rows x (n, needs, D) before each origin to (n, horizon, K); ``values`` and ``at`` for those that need all."""
         raise NotImplementedError(f"{type(self).__name__} has no forecast")
 
+    def columns(self, D: int) -> list[int]:
+        """The target columns of D, by index."""
+        return list(range(D)) if self.targets is None else self.targets
+
     def chosen(self, x: Array) -> Array:
         """The target columns of x (..., D)."""
         return x if self.targets is None else x[..., self.targets]

@@ -79,7 +79,7 @@ class Network(Forecaster):
     def fit(self, values: Array) -> Self:
         """Train on values (T, D): the first 85% of the rows, by default, and stop by the rest."""
         chosen = self.settings
-        held = max(self.steps, round(len(values) * chosen.validation))
+        held = max(self.horizon, round(len(values) * chosen.validation))  # what is held back has an origin at least
         least = chosen.window + self.steps + held
         check_values(values, max(least, chosen.window + 2 * self.steps), f"{type(self).__name__} with window {chosen.window}")
         cut = len(values) - held

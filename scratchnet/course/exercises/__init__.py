@@ -28,6 +28,8 @@ def find(name: str) -> Exercise:
     Raises ValueError, listing those of the lesson or all lessons, where there is none.
     """
     parts = name.replace("\\", "/").removesuffix(".py").split("/")
+    if len(parts) > 1:
+        parts[-2] = parts[-2].zfill(2)
     key = "/".join(parts[-2:])
     if key not in EXERCISES:
         same = [known for known in EXERCISES if known.startswith(f"{parts[-2] if len(parts) > 1 else parts[-1]}/")]

@@ -82,6 +82,8 @@ MLP = (
     Wrong("the mean is forgotten", "L is a mean: its gradient is divided by the count, once.", (("(y - target) / y.size", "(y - target)"),), "The loss's own gradient"),
     Wrong("divided by the count twice", "The division belongs to the loss, and only once.", (("x.T @ da", "x.T @ da / y.size"),), "The loss's own gradient"),
     Wrong("the slope is taken before the tanh", "1 - h^2 is in terms of the output h.", (("d_tanh(h)", "d_tanh(x @ W1 + b1)"),), "Two layers: the same, in reverse"),
+    Wrong("the sign of the error is turned", "L rises with y where y is above the target.", (("(y - target)", "(target - y)"),), "The loss's own gradient"),
+    Wrong("the 2 of the square is missing", "(y - target)^2 has the slope 2 (y - target).", (("2 * (y - target)", "(y - target)"),), "The loss's own gradient"),
     Wrong("dW2 is made with the pre-activation", "W2 met h, behind the tanh.", (("h.T @ dy", "(x @ W1 + b1).T @ dy"),), "A layer: three gradients"),
 )  # fmt: skip
 
@@ -89,10 +91,9 @@ MLP = (
 def softmax_cases(rng: np.random.Generator) -> list[Arguments]:
     """Two classes, several, and outputs so large that a bare exponential overflows."""
     found: list[Arguments] = []
-    for N, K, size in ((1, 2, 1.0), (4, 3, 1.0), (3, 5, 400.0)):
-        y = size * rng.standard_normal((N, K))
-        labels = np.argmax(y, axis=1) if size > 1 else rng.integers(0, K, N)
-        found.append({"y": y, "labels": labels.astype(np.int64)})
+    for N, K, shift in ((1, 2, 0.0), (4, 3, 0.0), (3, 5, 1000.0)):
+        y = 2 * rng.standard_normal((N, K)) + shift * np.resize([1, -1], (N, 1))  # exp(1000) is infinite, exp(-1000) is zero
+        found.append({"y": y, "labels": rng.integers(0, K, N).astype(np.int64)})
     return found
 
 
@@ -113,6 +114,7 @@ SOFTMAX = (
     Wrong("divided by the number of classes", "The mean runs over rows.", (("d / len(y)", "d / y.size"),)),
     Wrong("the sign is turned", "The loss falls as the right output rises: there the gradient is p - 1, negative.", (("return loss, d", "return loss, -d"),)),
     Wrong("the loss is a sum", "L is the mean over the rows.", (("-np.mean(", "-np.sum("),)),
+    Wrong("loss and gradient are sums", "L is the mean over the rows, and so is its gradient.", (("-np.mean(", "-np.sum("), ("d / len(y)", "d"))),
 )  # fmt: skip
 
 EXERCISES = [

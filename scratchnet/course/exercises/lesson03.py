@@ -79,6 +79,7 @@ FORWARD = (
     Wrong("the pre-activation is carried on", "The next step reads h, behind the tanh.", (("h = y[t]", "h = a"),)),
     Wrong("the tanh is missing", "h = tanh(a); without it the network is linear.", (("np.tanh(a)", "a"),)),
     Wrong("the bias is added twice", "One bias is enough; a second is the same number once more.", (("+ b\n", "+ b + b\n"),)),
+    Wrong("h' W_h is left out", "Without it no step knows of another: a = x W_x + h' W_h + b.", ((" + h @ W_h", ""),)),
     Wrong("the bias is left out", "a = x W_x + h' W_h + b.", (("h @ W_h + b", "h @ W_h"),)),
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ FACTOR = (
     Wrong("one step too many", "Where it has just been reached, no further step is needed: round up, and add nothing.", (("np.abs(np.log(g))))", "np.abs(np.log(g)))) + 1"),)),
     Wrong("the sign of log g is kept", "log g is negative for g under 1; a number of steps is not.", (("np.abs(np.log(g))", "np.log(g)"),)),
     Wrong("a line in place of an exponential", "Each step takes its share of what is left, not of the beginning.", (("np.log(factor) / np.abs(np.log(g))", "factor / np.abs(1 - g)"),)),
-    Wrong("the quotient is upside down", "n |log g| >= log factor: divide by |log g|.", (("np.log(factor) / np.abs(np.log(g))", "np.abs(np.log(g)) / np.log(factor)"),)),
+    Wrong("logarithms of two bases", "Above and below the line the same logarithm.", (("np.log(factor)", "np.log10(factor)"),)),
 )  # fmt: skip
 
 

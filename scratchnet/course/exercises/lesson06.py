@@ -49,6 +49,13 @@ STEP_WRONGS = (
         (("dc * g * d_sigmoid(i)", "dc * g"),),
     ),
     Wrong(
+        "the sigmoid's derivative is missing on the forget gate", "f = sigmoid(a_f): from f to a_f goes f (1 - f).",
+        (("dc * c_prev * d_sigmoid(f)", "dc * c_prev"),),
+    ),
+    Wrong("tanh' is missing on the candidate", "g = tanh(a_g): from g to a_g goes 1 - g^2.", (("dc * i * d_tanh(g)", "dc * i"),)),
+    Wrong("tanh'(c) is written as 1 - c^2", "In terms of its output: 1 - tanh(c)^2.", (("d_tanh(tanh_c)", "d_tanh(c)"),)),
+    Wrong("da_o takes c in place of tanh(c)", "h = o tanh(c): o met tanh(c).", (("dh * tanh_c * d", "dh * c * d"),)),
+    Wrong(
         "the sigmoid's derivative is missing on the output gate", "o = sigmoid(a_o): from o to a_o goes o (1 - o).",
         (("tanh_c * d_sigmoid(o)", "tanh_c"),),
     ),
@@ -100,8 +107,9 @@ def carry(f: float, left: float) -> float:
 
 CARRY_WRONGS = (
     Wrong("one step too few", "After floor(log left / log f) steps the share is still there.", ((" + 1", ""),)),
-    Wrong("the wrong way round", "f^n < left  means  n > log left / log f, since log f is negative.",
-          (("np.log(left) / np.log(f)", "np.log(f) / np.log(left)"),)),
+    Wrong("rounded to the nearest", "The smallest whole n *above* the quotient.",
+          (("np.floor(np.log(left) / np.log(f)) + 1", "np.rint(np.log(left) / np.log(f))"),)),
+    Wrong("logarithms of two bases", "Above and below the line the same logarithm.", (("np.log(left)", "np.log10(left)"),)),
     Wrong("a line in place of an exponential", "Each step takes a share f of what is left, not of the beginning.",
           (("np.log(left) / np.log(f)", "(1 - left) / (1 - f)"),)),
 )  # fmt: skip
