@@ -73,6 +73,24 @@ def test_a_new_user_starts_a_lesson_and_solves_it(tmp_path, monkeypatch, capsys,
     assert capsys.readouterr().out.count("NOT YET") == 2
 
 
+def test_a_file_is_checked_from_inside_its_folder(tmp_path, monkeypatch, capsys):
+    (tmp_path / "06").mkdir()
+    (tmp_path / "06" / "ex1.py").write_text((SOLUTIONS / "06" / "ex1.py").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "06")
+    assert main(["course", "check", "ex1.py"]) == 0
+    assert "06/ex1  RIGHT" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_unshifted_softmax_is_wrong_and_a_log_sum_exp_right(seed):
+    head = "import numpy as np\ndef softmax_loss(y, labels):\n    n = np.arange(len(y))\n"
+    unshifted = "    p = np.exp(y)\n    p /= p.sum(1, keepdims=True)\n    L = -np.mean(np.log(p[n, labels]))\n"
+    rest = "    p[n, labels] -= 1\n    return L, p / len(y)\n"
+    shifted = "    m = y.max(1, keepdims=True)\n    lse = m + np.log(np.exp(y - m).sum(1, keepdims=True))\n    p = np.exp(y - lse)\n    L = np.mean(lse[:, 0] - y[n, labels])\n"
+    assert not check_code(find("01/ex4"), head + unshifted + rest, seed).right
+    assert check_code(find("01/ex4"), head + shifted + rest, seed).right
+
+
 def test_an_installed_package_has_more_in_its_folders(tmp_path, monkeypatch, capsys):
     """Installing compiles every .py of a package, lessons too, into __pycache__: no part of a lesson."""
     shutil.copytree(STUDENT, tmp_path / "student", ignore=shutil.ignore_patterns("__pycache__"))

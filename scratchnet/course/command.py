@@ -108,9 +108,15 @@ def run_start(chosen: argparse.Namespace) -> int:
 def run_check(chosen: argparse.Namespace) -> int:
     """``course check``: 1 unless all are right."""
     files = [path for name in chosen.file for path in _files(name)]
-    results = [check(file, file, chosen.seed) for file in files]
+    results = [check(_exercise_of(file), file, chosen.seed) for file in files]
     print("\n\n".join(map(str, results)))
     return 0 if all(result.right for result in results) else 1
+
+
+def _exercise_of(file: str) -> str:
+    """The exercise that a file is for, by its name and its folder's; of a bare ex1.py the folder is where we are."""
+    path = Path(file)
+    return file if len(path.parts) > 1 else str(Path.cwd().name + "/" + path.name)
 
 
 def _files(name: str) -> list[str]:
