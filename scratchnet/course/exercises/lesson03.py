@@ -101,6 +101,14 @@ def backward(cell: ModuleType, dy: Array, dh_last: Array, x: Array, h: Array, W_
     return cell.backward(dy, cell.Cache(x, h, W_x, W_h, "tanh", None), dh_last)
 
 
+# Beside those of mistakes.toml: what only shows in a whole pass of one's own writing.
+WHOLE = (
+    Wrong("all weights' gradients are divided by N", "The loss is a sum over sequences, and so is its gradient; a mean belongs into the loss, once.", (("dW_x=x.reshape(T * N, D).T @ flat", "dW_x=x.reshape(T * N, D).T @ flat / N"), ("dW_h=h[:-1].reshape(T * N, -1).T @ flat", "dW_h=h[:-1].reshape(T * N, -1).T @ flat / N"), ("db=flat.sum(axis=0)", "db=flat.sum(axis=0) / N"))),
+    Wrong("all weights' gradients are assigned, not summed, over time", "With = for += only the step visited last is left, t=0.", (("dW_x=x.reshape(T * N, D).T @ flat", "dW_x=x[0].T @ da[0]"), ("dW_h=h[:-1].reshape(T * N, -1).T @ flat", "dW_h=h[0].T @ da[0]"), ("db=flat.sum(axis=0)", "db=da[0].sum(axis=0)"))),
+    Wrong("dh is carried along and added to", "dh_next is what left step t through W_h, alone: dh itself stays at its step.", (("dh_next = dh_prev  #", "dh_next = dh + dh_prev  #"),)),
+)  # fmt: skip
+
+
 def itemised_cases(rng: np.random.Generator) -> list[Arguments]:
     """One step, two, and more; positive and negative weights."""
     return [
@@ -146,7 +154,7 @@ EXERCISES = [
     ),
     Exercise(
         id="03/ex3", title="All steps back", function="rnn_backward", outputs=("dx", "dh0", "dW_x", "dW_h", "db"),
-        right=backward, cases=backward_cases, cell="rnn", timed=("dx",), paragraph="Backwards through the vector cell",
+        right=backward, cases=backward_cases, cell="rnn", wrongs=WHOLE, timed=("dx",), paragraph="Backwards through the vector cell",
         hints=(
             "Begin with what arrives at the final state, dh_last, and walk back from t = T-1.",
             "h[t + 1] is the state that step t made, h[t] the one it met.",

@@ -114,6 +114,14 @@ CARRY_WRONGS = (
           (("np.log(left) / np.log(f)", "(1 - left) / (1 - f)"),)),
 )  # fmt: skip
 
+# Beside those of mistakes.toml: what only shows in a whole pass of one's own writing.
+WHOLE = (
+    Wrong("all weights' gradients are divided by N", "The loss is a sum over sequences, and so is its gradient; a mean belongs into the loss, once.", (("dW_x=x.reshape(T * N, D).T @ flat", "dW_x=x.reshape(T * N, D).T @ flat / N"), ("dW_h=h[:-1].reshape(T * N, -1).T @ flat", "dW_h=h[:-1].reshape(T * N, -1).T @ flat / N"), ("db=flat.sum(axis=0)", "db=flat.sum(axis=0) / N"))),
+    Wrong("all weights' gradients are assigned, not summed, over time", "With = for += only the step visited last is left, t=0.", (("dW_x=x.reshape(T * N, D).T @ flat", "dW_x=x[0].T @ da[0]"), ("dW_h=h[:-1].reshape(T * N, -1).T @ flat", "dW_h=h[0].T @ da[0]"), ("db=flat.sum(axis=0)", "db=da[0].sum(axis=0)"))),
+    Wrong("dh is carried along and added to", "dh_next is what left step t through W_h, alone: dh itself stays at its step.", (("dh_next, dc_next = dh_prev, dc_prev", "dh_next, dc_next = dh + dh_prev, dc_prev"),)),
+)  # fmt: skip
+
+
 OUTPUTS = ("dx", "dh0", "dc0", "dW_x", "dW_h", "db")
 EXERCISES = [
     Exercise(
@@ -127,7 +135,7 @@ EXERCISES = [
     ),
     Exercise(
         id="06/ex2", title="All steps back", function="lstm_backward", outputs=OUTPUTS, right=sequence, cases=sequence_cases,
-        cell="lstm", timed=("dx",), gates={"dW_x": "ifgo", "dW_h": "ifgo", "db": "ifgo"}, paragraph="Two sources meet in h",
+        cell="lstm", wrongs=WHOLE, timed=("dx",), gates={"dW_x": "ifgo", "dW_h": "ifgo", "db": "ifgo"}, paragraph="Two sources meet in h",
         hints=(
             "Walk backwards from t = T-1 and carry two things: dh_next and dc_next.",
             "dh at step t is dy[t] plus what came from step t+1.",
