@@ -1,4 +1,4 @@
-"""Every lesson runs: with its solutions as a script, and as students get it as a notebook; and the book is made of it."""
+"""Every lesson runs with its solutions as a script, and the book is made of it.  (test_lesson_notebooks.py: as a notebook.)"""
 
 import importlib.util
 import os
@@ -46,24 +46,6 @@ def test_as_a_script_with_its_solutions(source, tmp_path):
     assert used + time.process_time() - started < 2 * SECONDS  # seconds of two processors
     assert not list(tmp_path.rglob("*.png"))  # pictures belong into the notebook
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
-def test_as_a_notebook_of_a_student(source, tmp_path, monkeypatch):
-    """Nothing is written yet, and still every cell runs; the answers say so."""
-    import nbformat
-    from nbclient import NotebookClient
-
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("MPLBACKEND")
-    made = nbformat.read(STUDENT / source.stem[:2] / f"{source.stem}.ipynb", as_version=4)
-    NotebookClient(made, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
-    text = "".join(part.get("text", "") for cell in made.cells if cell.cell_type == "code" for part in cell.outputs)
-    assert text.count("NOT YET") == len(exercises_of(source))
-    assert text.count("not written yet") == len(exercises_of(source))
-    pictures = [p for cell in made.cells if cell.cell_type == "code" for p in cell.outputs if "image/png" in p.get("data", {})]
-    assert pictures, "a lesson has a picture"
 
 
 def test_the_book_of_one_lesson(build, tmp_path, monkeypatch):
