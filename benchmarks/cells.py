@@ -103,11 +103,11 @@ def passes(
     """Forward and training step of one cell with one engine: they return output and gradients.  None without the engine."""
     import numpy as np
 
-    from scratchnet import fused
+    from scratchnet import engines
     from scratchnet.cells import CELLS
     from scratchnet.init import xavier_uniform
     from scratchnet.losses import mse
-    from scratchnet.optim import Adam
+    from scratchnet.training.optim import Adam
 
     T, N, D, H = size
     cell, rng = CELLS[cell_name], np.random.default_rng(seed)
@@ -121,7 +121,7 @@ def passes(
         for name, shape in cell.param_shapes(D, H).items()
     }
     try:
-        chosen = fused.choose(cell, x, H, engine)
+        chosen = engines.choose(cell, x, H, engine)
     except RuntimeError:
         return None
     optimizer = Adam(1e-3)

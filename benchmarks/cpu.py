@@ -51,11 +51,10 @@ from cpu_report import (
     write_readme,
 )
 
-from scratchnet import datasets
 from scratchnet.arrays import Array
 from scratchnet.cells import CELLS
-from scratchnet.data import Standardizer, split_at, windows
-from scratchnet.demo import UNITS, WIDTH
+from scratchnet.commands.demo import UNITS, WIDTH
+from scratchnet.data import Standardizer, datasets, split_at, windows
 
 Size = tuple[int, int, int, int]  # (T, B, I, H): time steps, sequences, inputs, units
 Row = dict[str, Any]

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import fused
+from scratchnet import engines
 from scratchnet.arrays import Array
 from scratchnet.cells import CELLS
-from scratchnet.clip import clip_global_norm
 from scratchnet.data import minibatches
 from scratchnet.layers import LSTM, Linear, Sequential
 from scratchnet.losses import mse
-from scratchnet.optim import Adam
+from scratchnet.training.clip import clip_global_norm
+from scratchnet.training.optim import Adam
 
 Named = dict[str, Array]
 WARM = 0.01
@@ -50,7 +50,7 @@ class Ours:
         H = dy.shape[2]
         params = {name: data[name] for name in cell.param_shapes(x.shape[2], H)}
         states = [np.zeros_like(dy[0]) for _ in cell.STATES]
-        chosen = fused.choose(cell, x, H, self.engine, self.threads)
+        chosen = engines.choose(cell, x, H, self.engine, self.threads)
 
         def forward() -> Named:
             y, _ = chosen.forward(x, *states, *params.values())

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gpu_report import POLICIES, Row, Size
 
-from scratchnet import fused
+from scratchnet import engines
 from scratchnet.arrays import Array, is_array
 from scratchnet.cells import CELLS
 
@@ -245,7 +245,7 @@ def scratchnet(device: Host, cell_name: str, data: Data, engine: str) -> Contend
     The library may run another engine in the place of one that does not fit: that would be a row with a wrong name.
     """
     try:
-        chosen = fused.choose(CELLS[cell_name], device.place(data.x), data.dy.shape[2], engine)
+        chosen = engines.choose(CELLS[cell_name], device.place(data.x), data.dy.shape[2], engine)
     except RuntimeError as error:
         raise DoesNotFitError(str(error)) from None
     if chosen.engine != engine:

@@ -40,7 +40,7 @@ from gpu import BOUNDS, GRACE, check, look, size_of, time_alternating
 from gpu_contenders import Cuda, NoGpuError, ended_after, first_line, make_data, of_pair, reference
 from gpu_report import H200, Row, Size, predict
 
-from scratchnet import fused
+from scratchnet import engines
 from scratchnet.arrays import Array
 from scratchnet.cells import lstm
 
@@ -277,7 +277,7 @@ def measure(size: Size, seconds: float) -> dict[str, Any]:
 
 def chosen(device: Cuda, data: Any, engine: str) -> Pair:
     """The engine as a layer would get it.  Raises RuntimeError where another would run in its place."""
-    choice = fused.choose(lstm, device.place(data.x), data.dy.shape[2], engine)
+    choice = engines.choose(lstm, device.place(data.x), data.dy.shape[2], engine)
     if choice.engine != engine:
         raise RuntimeError(choice.why)
     return choice.forward, choice.backward

@@ -25,9 +25,9 @@ from scratchnet_kernels import sequence, sequence_cpu
 from scratchnet_kernels.sequence_cpu import memory, slices, split
 from scratchnet_kernels.sequence_cpu.blocks import in_blocks, multiply
 
-from scratchnet import clip
 from scratchnet.cells import lstm
-from scratchnet.optim import Adam
+from scratchnet.training import clip
+from scratchnet.training.optim import Adam
 
 F = np.float32
 

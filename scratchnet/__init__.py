@@ -1,19 +1,22 @@
 """Recurrent networks written out by hand: every gate, every state and every gradient term can be looked at.
 
-Start reading at ``scratchnet/cells/lstm.py``.  Importing this package loads none of its parts: each comes when it is
-asked for.  The parts that compute load NumPy and nothing else of weight.
+Start reading at ``scratchnet/cells/lstm.py``.  Importing this package loads none of its parts: each is imported on first use.
+The parts that compute load NumPy and nothing else of weight.
 """
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_trace", "trace"]
+__all__ = ["__version__", "load_trace", "to_html", "trace"]
+
+LAZY = {"trace": ("view", "tracing", "trace"), "load_trace": ("view", "tracing", "load"), "to_html": ("view", "view", "to_html")}
 
 
 def __getattr__(name: str) -> Any:
-    """``scratchnet.trace`` and ``scratchnet.load_trace``, imported when they are first asked for."""
-    if name in ("trace", "load_trace"):
-        from scratchnet import tracing
-
-        return tracing.trace if name == "trace" else tracing.load
+    """``scratchnet.trace``, ``load_trace`` and ``to_html``, imported on first use; notebooks then show traces as pages."""
+    if name in LAZY:
+        viewer, module, function = LAZY[name]
+        import_module(f"scratchnet.{viewer}")
+        return getattr(import_module(f"scratchnet.{module}"), function)
     raise AttributeError(f"module 'scratchnet' has no attribute {name!r}")

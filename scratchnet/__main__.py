@@ -2,7 +2,7 @@
 
 import sys
 
-from scratchnet.cli import main
+from scratchnet.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,7 +17,7 @@ Array: TypeAlias = Any
 
 
 # float16 loses small gradients and turns into float32 halfway; it needs a loss scale, and master weights beside it: it is let
-# in by ``half_precision`` only, which ``scratchnet.mixed`` opens where it has seen to both.
+# in by ``half_precision`` only, which ``scratchnet.training.mixed`` opens where it has seen to both.
 FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
 HALF = np.dtype(np.float16)
 _half_is_allowed = ContextVar("half precision", default=False)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scratchnet import baselines, datasets
-from scratchnet.baselines import Autoregression, last_value, mae, mse, relative_variance
-from scratchnet.data import split_at, windows
+from scratchnet.data import datasets, split_at, windows
+from scratchnet.forecasting import baselines
+from scratchnet.forecasting.baselines import Autoregression, last_value, mae, mse, relative_variance
 
 
 def column(*numbers, dtype=np.float64):

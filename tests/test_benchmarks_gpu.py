@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from scratchnet import fused
+from scratchnet import engines
 from scratchnet.cells import CELLS
 
 ROOT = Path(__file__).parent.parent
@@ -49,9 +49,9 @@ def by_name(rows):
 
 
 def choosing(change):
-    """fused.choose, with something done to what it answers for "step"."""
+    """engines.choose, with something done to what it answers for "step"."""
     def choose(cell, x, H, engine):
-        choice = fused.Choice(engine, cell.forward, cell.backward, "")
+        choice = engines.Choice(engine, cell.forward, cell.backward, "")
         return change(choice) if engine == "step" else choice
 
     return choose
@@ -71,7 +71,7 @@ def test_without_a_gpu_it_says_so_and_writes_nothing(tmp_path):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--sizes", "100,64,64"], "'100,64,64' is not four whole numbers T,B,I,H, as in 100,64,64,128"),
     (["--sizes", "100,64,64,0"], "each of T,B,I,H is at least 1"),
-    (["--cells", "gru_before"], "invalid choice: 'gru_before'"),
+    (["--cells", "gru_reset_before"], "invalid choice: 'gru_reset_before'"),
     (["--rehearse"], "a rehearsal's numbers do not belong among the results"),
 ])  # fmt: skip
 def test_a_wrong_command_line_is_answered(arguments, message, capsys):
@@ -107,7 +107,7 @@ def test_make_gpu_tests_and_measures():
 
 @needs_torch
 def test_a_rehearsal_checks_times_writes_and_prints(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(fused, "choose", choosing(lambda choice: choice))
+    monkeypatch.setattr(engines, "choose", choosing(lambda choice: choice))
     code, found = rehearse(tmp_path, "--seed", "3", "--commit", "abc")
     assert code == 0
     assert found["complete"]
@@ -208,7 +208,7 @@ def missing(choice):
     (missing, "does not fit", "engine 'step' has no kernel", 0),
 ])  # fmt: skip
 def test_what_is_not_right_is_not_timed(change, status, reason, code, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(fused, "choose", choosing(change))
+    monkeypatch.setattr(engines, "choose", choosing(change))
     monkeypatch.setattr(gpu, "contenders", lambda T: [("step", "fp32"), ("array", "fp32")])
     returned, found = rehearse(tmp_path)
     rows = by_name(found["rows"])
@@ -223,7 +223,7 @@ def test_what_is_not_right_is_not_timed(change, status, reason, code, tmp_path, 
 
 @needs_torch
 def test_two_runs_that_differ_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(fused, "choose", choosing(never_the_same))
+    monkeypatch.setattr(engines, "choose", choosing(never_the_same))
     monkeypatch.setattr(gpu, "contenders", lambda T: [("step", "fp32"), ("array", "fp32")])
     rows = by_name(rehearse(tmp_path)[1]["rows"])
     assert (rows["step", "fp32"]["status"], rows["step", "fp32"]["repeatable"]) == ("measured", False)

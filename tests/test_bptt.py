@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_parity import torch_twin, twin_grads
 
-from scratchnet import bptt
 from scratchnet.cells import gru
 from scratchnet.layers import GRU, LSTM, RNN, Linear, Sequential
 from scratchnet.losses import mse
+from scratchnet.training import bptt
 
 
 @given(T=st.integers(1, 30), k1=st.integers(1, 12), extra=st.integers(0, 12))

@@ -6,7 +6,7 @@ from conftest import VARIANTS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchnet.cells import CELLS, gru, gru_before, lstm, lstm_norm, rnn
+from scratchnet.cells import CELLS, gru, gru_reset_before, lstm, lstm_norm, rnn
 from scratchnet.cells.padding import reverse
 from scratchnet.gradcheck import check_cell
 
@@ -136,13 +136,13 @@ def test_reverse_is_its_own_inverse(rng):
 
 def test_reset_before_and_after_are_different_functions(rng):
     """A gradient check cannot see a wrong convention, so the two GRU forms are held against each other."""
-    x, h0, W_x, W_h, b = random_call(gru_before, rng)
+    x, h0, W_x, W_h, b = random_call(gru_reset_before, rng)
     after, _ = gru.forward(x, h0, W_x, W_h, b, np.zeros(4))
-    before, _ = gru_before.forward(x, h0, W_x, W_h, b)
+    before, _ = gru_reset_before.forward(x, h0, W_x, W_h, b)
     assert np.max(np.abs(after - before)) > 1e-3
     opened = b.copy(); opened[:4] = 50.0  # r = 1 everywhere: nothing is reset, and the two agree
     np.testing.assert_allclose(
-        gru.forward(x, h0, W_x, W_h, opened, np.zeros(4))[0], gru_before.forward(x, h0, W_x, W_h, opened)[0], rtol=1e-12
+        gru.forward(x, h0, W_x, W_h, opened, np.zeros(4))[0], gru_reset_before.forward(x, h0, W_x, W_h, opened)[0], rtol=1e-12
     )
 
 

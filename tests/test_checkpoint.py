@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from scratchnet import checkpoint
 from scratchnet.layers import LSTM, Linear, Sequential
+from scratchnet.training import checkpoint
 
 
 def small_model(rng, dtype=np.float64):

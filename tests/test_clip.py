@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from device_array import TRANSFERS, on_device
 
-from scratchnet.clip import CLIPS, clip_each_norm, clip_global_norm, clip_value, global_norm, norms_of
+from scratchnet.training.clip import CLIPS, clip_each_norm, clip_global_norm, clip_value, global_norm, norms_of
 
 SHAPES = {"W_x": (3, 8), "W_h": (2, 8), "b": (8,)}
 

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from scratchnet.course import check, lessons
-from scratchnet.course.checking import check_code
-from scratchnet.course.diagnose import diagnose
-from scratchnet.course.exercises import EXERCISES, find
+from scratchnet_course import check, lessons
+from scratchnet_course.checking import check_code
+from scratchnet_course.diagnose import diagnose
+from scratchnet_course.exercises import EXERCISES, find
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "tutorials").glob("[0-9][0-9]_*.py"))
-SOLUTIONS = ROOT / "instructor" / "scratchnet_instructor" / "solutions"
-STUDENT = ROOT / "scratchnet" / "course" / "student"
+SOLUTIONS = ROOT / "course" / "instructor" / "scratchnet_instructor" / "solutions"
+STUDENT = ROOT / "course" / "student" / "scratchnet_course" / "material"
 
 
 def solution(exercise):

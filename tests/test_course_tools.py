@@ -13,25 +13,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scratchnet_course import check, grading, hunt, lessons, mistakes, testing, worksheet
+from scratchnet_course import command as commands
+from scratchnet_course.checking import check_code
+from scratchnet_course.diagnose import diagnose
+from scratchnet_course.exercises import EXERCISES, find
 
 from scratchnet.cells import lstm
-from scratchnet.cli import main
-from scratchnet.course import check, grading, hunt, lessons, mistakes, testing, worksheet
-from scratchnet.course import command as commands
-from scratchnet.course.checking import check_code
-from scratchnet.course.diagnose import diagnose
-from scratchnet.course.exercises import EXERCISES, find
+from scratchnet.commands.cli import main
 from scratchnet.gradcheck import GradientError, check_cell
 
 ROOT = Path(__file__).parent.parent
-SOLUTIONS = ROOT / "instructor" / "scratchnet_instructor" / "solutions"
-STUDENT = ROOT / "scratchnet" / "course" / "student"
+SOLUTIONS = ROOT / "course" / "instructor" / "scratchnet_instructor" / "solutions"
+STUDENT = ROOT / "course" / "student" / "scratchnet_course" / "material"
 
 
 @pytest.fixture
 def instructor(monkeypatch):
     """The instructor's package, as if it were installed."""
-    monkeypatch.syspath_prepend(str(ROOT / "instructor"))
+    monkeypatch.syspath_prepend(str(ROOT / "course" / "instructor"))
     yield
     for name in [name for name in sys.modules if name.startswith("scratchnet_instructor")]:
         del sys.modules[name]
@@ -395,10 +395,10 @@ def test_a_notebooks_function_brings_what_it_uses(monkeypatch):
 
 
 def test_an_answer_is_not_to_be_had_by_import():
-    code = "from scratchnet.course.exercises import find\n\ndef step_backward(**a):\n    return find('06/ex1').right(**a)\n"
+    code = "from scratchnet_course.exercises import find\n\ndef step_backward(**a):\n    return find('06/ex1').right(**a)\n"
     result = check_code(find("06/ex1"), code, 1)
     assert result.status == "raised"
-    assert "'scratchnet.course' is not a package" in str(result)
+    assert "'scratchnet_course' is not a package" in str(result)
 
 
 def test_many_submissions_are_graded(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import pytest
 from conftest import VARIANTS
 from scratchnet_kernels import HOLES
 
-from scratchnet.cells import gru_before, lstm_masked
+from scratchnet.cells import gru_reset_before, lstm_masked
 
 ROOT = Path(__file__).parent.parent
 needs_numba_cuda = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs numba-cuda: pip install numba-cuda")
@@ -172,7 +172,7 @@ else:
 def test_engines_on_the_gpu(cell, options, engine, T, N, H, dtype, rng):
     """The real kernels on CuPy arrays against the array engine on the host, ragged, and bit for bit the same again."""
     cupy = pytest.importorskip("cupy")
-    from scratchnet import fused
+    from scratchnet import engines
 
     D, lengths = 3, rng.integers(1, T + 1, N)
     shapes = [(T, N, D)] + [(N, H)] * len(cell.STATES) + list(cell.param_shapes(D, H).values())
@@ -182,8 +182,8 @@ def test_engines_on_the_gpu(cell, options, engine, T, N, H, dtype, rng):
     y, cache = cell.forward(*call, lengths=lengths, **options)
     grads = cell.backward(dy, cache, *last)
     device = [cupy.asarray(a) for a in call]
-    chosen = fused.choose(cell, device[0], H, engine)
-    assert chosen.engine == ("step" if dtype == np.float64 or cell in (gru_before, lstm_masked) else engine), chosen.why
+    chosen = engines.choose(cell, device[0], H, engine)
+    assert chosen.engine == ("step" if dtype == np.float64 or cell in (gru_reset_before, lstm_masked) else engine), chosen.why
     runs = []
     for _ in range(2):
         device_y, device_cache = chosen.forward(*device, lengths=lengths, **options)
@@ -197,10 +197,10 @@ def test_engines_on_the_gpu(cell, options, engine, T, N, H, dtype, rng):
 @pytest.mark.gpu
 def test_a_matrix_too_large_falls_back_to_step():
     cupy = pytest.importorskip("cupy")
-    from scratchnet import fused
+    from scratchnet import engines
     from scratchnet.layers import LSTM
 
     layer = LSTM(2, 512, rng=np.random.default_rng(0), engine="sequence", dtype=np.float32).to("cupy")
-    lines = fused.explain(layer, cupy.zeros((3, 2, 2), np.float32)).splitlines()
+    lines = engines.explain(layer, cupy.zeros((3, 2, 2), np.float32)).splitlines()
     assert lines[0].startswith("step: runs the lstm cell here")
     assert "in place of 'sequence', which does not fit" in lines[0]

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scratchnet import datasets
 from scratchnet.data import (
     MinMaxScaler,
     Standardizer,
     chronological_split,
+    datasets,
     load_csv,
     minibatches,
     split_at,

@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scratchnet import datasets, demo, doctor, forecasting, fused, plots
-from scratchnet.cli import main
-from scratchnet.forecasting import Settings, load, load_forecaster, train
-from scratchnet.train import History
+from scratchnet import engines, plots
+from scratchnet.commands import demo, doctor
+from scratchnet.commands.cli import main
+from scratchnet.data import datasets
+from scratchnet.forecasting import one_step as forecasting
+from scratchnet.forecasting.one_step import Settings, load, load_forecaster, train
+from scratchnet.training.loop import History
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,7 +43,7 @@ def demo_run(tmp_path_factory):
 
 def test_demo_checks_gradients(demo_run):
     text, _, _ = demo_run
-    for label in ("rnn tanh", "rnn relu", "lstm", "gru", "gru_before"):
+    for label in ("rnn tanh", "rnn relu", "lstm", "gru", "gru_reset_before"):
         assert 0 < float(re.search(rf"^ +{label} +(\S+)$", text, re.M)[1]) <= 1e-6
 
 
@@ -197,7 +200,7 @@ def test_gradcheck_command(capsys):
     for row in ("dx ", "dh0", "dW_x     r", "dW_h     n", "db_hn"):
         assert row in text
     assert all(float(e) <= 1e-6 for e in re.findall(r"\d\.\de-\d+", text))
-    assert "gru_before" not in text
+    assert "gru_reset_before" not in text
     assert re.search(r"\nright: the largest is \d\.\de-\d+, the tolerance 1e-06\n", text)
     assert main(["gradcheck"]) == 0
     text = capsys.readouterr().out
@@ -216,7 +219,8 @@ def test_gradcheck_command_of_a_layer(capsys):
 
 
 def test_a_wrong_layer_fails_the_command(capsys, monkeypatch):
-    from scratchnet.course import mistakes
+    from scratchnet_course import mistakes
+
     from scratchnet.layers import LAYERS
 
     planted = mistakes.plant_layer(next(m for m in mistakes.load() if m.id == "embedding-padding-trained"))
@@ -228,8 +232,9 @@ def test_a_wrong_layer_fails_the_command(capsys, monkeypatch):
 
 
 def test_a_wrong_gradient_fails_the_command(capsys, monkeypatch):
+    from scratchnet_course import mistakes
+
     from scratchnet.cells import lstm
-    from scratchnet.course import mistakes
 
     planted = mistakes.plant(next(m for m in mistakes.load() if m.id == "lstm-sigmoid-missing-on-i"))
     monkeypatch.setattr(lstm, "backward", planted.backward)
@@ -449,10 +454,10 @@ def test_doctor(capsys, monkeypatch):
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"yes +numpy +\d", text)
-    assert re.search(r"yes +NumPy +forward and backward of rnn, lstm, gru, gru_before", text)
+    assert re.search(r"yes +NumPy +forward and backward of rnn, lstm, gru, gru_reset_before", text)
     assert re.search(r"yes +array +lstm", text)
-    assert re.search(r"yes +sequence +gru_before", text)
-    monkeypatch.setattr(fused, "kernels", lambda: None)
+    assert re.search(r"yes +sequence +gru_reset_before", text)
+    monkeypatch.setattr(engines, "kernels", lambda: None)
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out

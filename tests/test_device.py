@@ -9,25 +9,27 @@ from device_array import TRANSFERS, DeviceArray, ImplicitTransfer, on_device
 from test_layers import RECURRENT
 
 import scratchnet
-from scratchnet import bptt, checkpoint, clip, fused, losses
-from scratchnet.augment import both, gaussian_noise, time_warp
-from scratchnet.distil import Distillation, distillation_target
+from scratchnet import engines, losses
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import GRU, LAYERS, LSTM, Linear, Sequential
 from scratchnet.layers.attend import attend, attend_backward
-from scratchnet.mixed import HalfTrainer
 from scratchnet.models import EncoderDecoder, Hybrid, Vocabulary, character_model, sample, streams
-from scratchnet.monitor import GradientMonitor
-from scratchnet.optim import OPTIMIZERS, Adam
-from scratchnet.penalty import L1
-from scratchnet.schedule import Cosine
-from scratchnet.train import fit, fit_stream, predict
+from scratchnet.tracing import jacobians, per_loss_gradients
+from scratchnet.training import bptt, checkpoint, clip
+from scratchnet.training.augment import both, gaussian_noise, time_warp
+from scratchnet.training.callbacks import GradientMonitor
+from scratchnet.training.distil import Distillation, distillation_target
+from scratchnet.training.loop import fit, fit_stream, predict
+from scratchnet.training.mixed import HalfTrainer
+from scratchnet.training.optim import OPTIMIZERS, Adam
+from scratchnet.training.penalty import L1
+from scratchnet.training.schedule import Cosine
 
 
 @pytest.fixture(autouse=True)
 def only_arrays(monkeypatch):
     """The engine of the plain arrays too is ``array``: both sides must agree to the last bit."""
-    monkeypatch.setattr(fused, "kernels", lambda: None)
+    monkeypatch.setattr(engines, "kernels", lambda: None)
 
 
 @pytest.fixture(autouse=True)
@@ -254,8 +256,8 @@ def test_traces(kind, rng, transfers):
     for name, run in plain.runs.items():
         for array in run:
             assert_same(device[name][array], run[array], array)
-        np.testing.assert_array_equal(host(device[name].jacobians(1)), run.jacobians(1))
-        np.testing.assert_array_equal(host(device[name].itemised(0).size), run.itemised(0).size)
+        np.testing.assert_array_equal(host(jacobians(device[name], 1)), jacobians(run, 1))
+        np.testing.assert_array_equal(host(per_loss_gradients(device[name], 0).size), per_loss_gradients(run, 0).size)
     assert str(device) == str(plain)
 
 
@@ -266,7 +268,7 @@ def test_a_trace_from_the_device_is_saved_viewed_and_drawn(rng, tmp_path):
     trace = scratchnet.trace(model, on_device(rng.standard_normal((5, 1, 2))), on_device(rng.standard_normal((5, 1, 1))))
     trace.save(tmp_path / "t.npz")
     assert scratchnet.load_trace(tmp_path / "t.npz").loss == trace.loss
-    trace.to_html(tmp_path / "t.html")
+    scratchnet.to_html(trace, tmp_path / "t.html")
     plots.gates(trace)
     plots.gradient_norms({"LSTM": trace})
     checkpoint.save(model, tmp_path / "m.npz")

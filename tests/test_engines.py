@@ -17,7 +17,7 @@ from numba.extending import register_jitable
 from scratchnet_kernels import HOLES, KERNELS, find, step_cpu
 from scratchnet_kernels.compiled import compiled
 
-from scratchnet import fused
+from scratchnet import engines
 from scratchnet.cells import CELLS, lstm, variants
 from scratchnet.elementwise import HALF
 from scratchnet.gradcheck import check_cell
@@ -37,7 +37,7 @@ needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMB
 
 
 def test_every_engine_and_cell_stand_in_one_table():
-    pairs = {(engine, cell) for engine in fused.ENGINES if engine not in ("auto", "array") for cell in CELLS}
+    pairs = {(engine, cell) for engine in engines.ENGINES if engine not in ("auto", "array") for cell in CELLS}
     assert KERNELS.keys() | HOLES.keys() == pairs
     assert not KERNELS.keys() & HOLES.keys()
     assert all(HOLES.values()), "a hole without a reason"
@@ -173,7 +173,7 @@ def test_double_precision_would_be_found():
 @needs_compiler
 def test_there_is_a_loop_for_each_cell():
     names = [param.id.split()[0] for param in compiled_loops()]
-    assert {name: names.count(name) for name in names} == {"rnn": 4, "lstm": 2, "gru": 2, "gru_before": 4, "lstm_masked": 2}
+    assert {name: names.count(name) for name in names} == {"rnn": 4, "lstm": 2, "gru": 2, "gru_reset_before": 4, "lstm_masked": 2}
     assert set(names) == {cell for engine, cell in KERNELS if engine == "step"}
 
 
@@ -196,10 +196,10 @@ def test_a_layer_takes_it_by_name(layer, options, dtype):
 
 
 def test_choose_says_which_engine_it_took():
-    chosen = fused.choose(lstm, np.zeros((1, 1, 1)), 1, "step")
+    chosen = engines.choose(lstm, np.zeros((1, 1, 1)), 1, "step")
     assert (chosen.engine, chosen.forward) == ("step", KERNELS["step", "lstm"][0])
     assert chosen.forward.keywords["step"] is step_cpu.lstm.step_forward
-    assert fused.choose(lstm, np.zeros((1, 1, 1)), 1, "auto").engine == "sequence"
+    assert engines.choose(lstm, np.zeros((1, 1, 1)), 1, "auto").engine == "sequence"
 
 
 class NotNumPy:
@@ -214,37 +214,37 @@ def test_other_types_have_no_kernel(dtype):
     x = np.zeros((1, 1, 1), dtype)
     assert find("step", "lstm", x, 1) is None
     with pytest.raises(RuntimeError, match=rf"'step' computes in float32 or float64, not in {x.dtype}; use 'auto' or 'array'"):
-        fused.choose(lstm, x, 1, "step")
+        engines.choose(lstm, x, 1, "step")
 
 
 def test_other_arrays_have_no_kernel():
     assert find("step", "lstm", NotNumPy(), 1) is None
     with pytest.raises(RuntimeError, match=r"'step' has kernels for NumPy and CuPy arrays, not for test_engines\.NotNumPy"):
-        fused.choose(lstm, NotNumPy(), 1, "step")
+        engines.choose(lstm, NotNumPy(), 1, "step")
 
 
 def test_no_kernel_for_a_cell_of_your_own():
     with pytest.raises(RuntimeError, match="'step' has no kernel for the 'mine' cell: not one of the library"):
-        fused.choose("mine", np.zeros((1, 1, 1)), 1, "step")
+        engines.choose("mine", np.zeros((1, 1, 1)), 1, "step")
 
 
 def test_no_numba(monkeypatch, rng):
-    monkeypatch.setattr(fused, "kernels", lambda: None)
+    monkeypatch.setattr(engines, "kernels", lambda: None)
     with pytest.raises(RuntimeError, match=r"engine 'step' needs Numba.*pip install 'scratchnet\[numba\]'"):
         LSTM(2, 3, rng=rng, engine="step").forward(np.zeros((2, 1, 2)))
     LSTM(2, 3, rng=rng).forward(np.zeros((2, 1, 2)))
 
 
 def test_kernels_is_none_without_numba_and_only_then(monkeypatch):
-    assert fused.kernels() is scratchnet_kernels
+    assert engines.kernels() is scratchnet_kernels
     monkeypatch.setitem(sys.modules, "numba", None)  # as Python answers where it is not installed
     for name in [name for name in sys.modules if name.startswith("scratchnet_kernels")]:
         monkeypatch.delitem(sys.modules, name)
-    fused.kernels.cache_clear()
+    engines.kernels.cache_clear()
     try:
-        assert fused.kernels() is None
+        assert engines.kernels() is None
     finally:
-        fused.kernels.cache_clear()
+        engines.kernels.cache_clear()
 
 
 def python(code, **environment):
@@ -311,16 +311,16 @@ def test_the_readme_runs():
 def test_explain_says_which_engine_and_why_no_other(monkeypatch):
     layer = LSTM(2, 3, rng=np.random.default_rng(0))
     x = np.zeros((4, 1, 2))
-    lines = fused.explain(layer, x).splitlines()
+    lines = engines.explain(layer, x).splitlines()
     assert lines[0] == "sequence: runs the lstm cell here, with fused kernels of scratchnet_kernels for the lstm cell"
     assert lines[1] == "array: could, but auto does not take it: it is slower than 'sequence'"
     assert lines[2] == "step: could, but auto does not take it: it is slower than 'array' from 16 sequences on"
     asked = LSTM(2, 3, rng=np.random.default_rng(0), engine="step")
-    assert fused.explain(asked, x).startswith("step: runs the lstm cell here, with fused kernels")
-    assert "array: could, but the layer was made with engine='step'" in fused.explain(asked, x)
-    monkeypatch.setattr(fused, "kernels", lambda: None)
-    lines = fused.explain(layer, x).splitlines()
+    assert engines.explain(asked, x).startswith("step: runs the lstm cell here, with fused kernels")
+    assert "array: could, but the layer was made with engine='step'" in engines.explain(asked, x)
+    monkeypatch.setattr(engines, "kernels", lambda: None)
+    lines = engines.explain(layer, x).splitlines()
     assert lines[0] == "array: runs the lstm cell here, with NumPy and BLAS"
     assert [line.partition(" needs")[0] for line in lines[1:]] == [f"{e}: not here: engine '{e}'" for e in ("step", "sequence")]
     with pytest.raises(RuntimeError, match="needs Numba"):
-        fused.explain(asked, x)
+        engines.explain(asked, x)

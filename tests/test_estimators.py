@@ -30,7 +30,7 @@ from scratchnet.estimators import (
     MLPRegressor,
     RNNRegressor,
 )  # fmt: skip
-from scratchnet.schedule import Cosine
+from scratchnet.training.schedule import Cosine
 
 ROOT = Path(__file__).parent.parent
 ids = {"ids": lambda kind: kind.__name__}
@@ -406,9 +406,9 @@ def test_early_stopping_of_a_classifier_holds_back_some_of_each_class(monkeypatc
 
 def test_without_shuffling_the_order_is_that_of_the_samples(monkeypatch):
     batches = []
-    step = sys.modules["scratchnet.train"].Trainer.step
+    step = sys.modules["scratchnet.training.loop"].Trainer.step
     monkeypatch.setattr(
-        "scratchnet.train.Trainer.step", lambda self, x, *args, **options: batches.append(x[:, 0]) or step(self, x, *args, **options)
+        "scratchnet.training.loop.Trainer.step", lambda self, x, *args, **options: batches.append(x[:, 0]) or step(self, x, *args, **options)
     )
     X, y = np.arange(20.0)[:, None], np.zeros(20)
     small(MLPRegressor, shuffle=False, batch_size=8, max_iter=1).fit(X, y)
@@ -495,7 +495,7 @@ def test_wrong_parameters_get_a_sentence(options, words):
 
 def test_other_wrong_parameters():
     for model, kind, words in (
-        (small(MLPRegressor, learning_rate=lambda optimizer: 0.1), TypeError, "learning_rate made a float: expected a scratchnet.schedule"),
+        (small(MLPRegressor, learning_rate=lambda optimizer: 0.1), TypeError, "learning_rate made a float: expected a scratchnet.training.schedule"),
         (small(RNNRegressor, activation="gelu"), ValueError, "activation is 'gelu': expected 'tanh' or 'relu'"),
         (small(LSTMRegressor, features=0), ValueError, "features is 0"),
         (small(LSTMRegressor, batch_size="big"), TypeError, "batch_size is 'big'"),

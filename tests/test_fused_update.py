@@ -14,9 +14,9 @@ from scratchnet_kernels.update_cpu import LANES
 from test_cuda import run
 from test_engines import needs_compiler, python
 
-from scratchnet import fused
-from scratchnet.clip import CLIPS, each_norm, global_norm, norms_of
-from scratchnet.optim import Adam, AdamW
+from scratchnet import engines
+from scratchnet.training.clip import CLIPS, each_norm, global_norm, norms_of
+from scratchnet.training.optim import Adam, AdamW
 
 SHAPES = {"W": (17, 40), "b": (5,), "s": (), "none": (0, 4)}
 STEPS = 300
@@ -251,10 +251,10 @@ def test_engines_by_name(monkeypatch):
     for clip in (global_norm, norms_of, *(lambda g, engine, c=clip: c(g, 1.0, engine) for clip in CLIPS.values())):
         with pytest.raises(ValueError, match="engine is 'fast': expected one of auto, array, step"):
             clip(one, "fast")
-    assert fused.updates(one, "auto") is fused.updates(one, "array") is fused.updates({}, "step") is None
-    assert fused.updates(one, "step") is update_cpu
+    assert engines.updates(one, "auto") is engines.updates(one, "array") is engines.updates({}, "step") is None
+    assert engines.updates(one, "step") is update_cpu
     Adam(engine="step").step({}, {})
-    monkeypatch.setattr(fused, "kernels", lambda: None)
+    monkeypatch.setattr(engines, "kernels", lambda: None)
     for call in (lambda: Adam(engine="step").step(one, copies(one)), lambda: global_norm(one, "step")):
         with pytest.raises(RuntimeError, match=r"engine 'step' needs Numba.*pip install 'scratchnet\[numba\]'"):
             call()
@@ -266,8 +266,8 @@ def test_numba_is_imported_only_when_asked_for():
     code = """
 import sys
 import numpy as np
-from scratchnet.clip import global_norm
-from scratchnet.optim import Adam
+from scratchnet.training.clip import global_norm
+from scratchnet.training.optim import Adam
 for engine in ("auto", "array", "step"):
     Adam(engine=engine).step({"W": np.ones(3)}, {"W": np.ones(3)})
     global_norm({"W": np.ones(3)}, engine)
@@ -281,8 +281,8 @@ for engine in ("auto", "array", "step"):
 def test_a_debugger_can_enter_the_loops():
     code = """
 import numpy as np
-from scratchnet.clip import global_norm
-from scratchnet.optim import Adam
+from scratchnet.training.clip import global_norm
+from scratchnet.training.optim import Adam
 runs = []
 for engine in ("array", "step"):
     p = {"W": np.linspace(-1, 1, 7, dtype=np.float32)}

@@ -10,10 +10,10 @@ from test_layers import RECURRENT
 import scratchnet
 from scratchnet import losses
 from scratchnet.layers import LAYERS, LSTM, Linear, Sequential
-from scratchnet.mixed import HalfTrainer
 from scratchnet.models import EncoderDecoder, Hybrid
-from scratchnet.optim import OPTIMIZERS
-from scratchnet.train import Trainer, fit, predict
+from scratchnet.training.loop import Trainer, fit, predict
+from scratchnet.training.mixed import HalfTrainer
+from scratchnet.training.optim import OPTIMIZERS
 
 pytestmark = pytest.mark.gpu
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from conftest import VARIANTS
+from scratchnet_course import mistakes
 
 from scratchnet.cells import CELLS, gru, lstm, rnn
-from scratchnet.course import mistakes
 from scratchnet.gradcheck import (
     GradientError,
     check,

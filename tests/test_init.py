@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from scratchnet.data import minibatches
+from scratchnet.data.tasks import adding
 from scratchnet.init import INITIALIZERS, orthogonal, per_gate, set_forget_bias, xavier_uniform
-from scratchnet.tasks import adding
 
 FAN_IN, FAN_OUT = 300, 500  # different, so that an exchange of the two would show
 VARIANCE = {"xavier": 2 / (FAN_IN + FAN_OUT), "he": 2 / FAN_IN, "lecun": 1 / FAN_IN}

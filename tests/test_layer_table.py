@@ -9,9 +9,9 @@ import pickle
 import numpy as np
 import pytest
 
-from scratchnet import checkpoint
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import LAYERS
+from scratchnet.training import checkpoint
 
 
 def named_examples():

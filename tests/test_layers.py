@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchnet.cells import gru_before
+from scratchnet.cells import gru_reset_before
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import ACTIVATIONS, GRU, LSTM, RNN, Dropout, Linear, Recurrent, ReLU, Sequential, Tanh
 
@@ -187,7 +187,7 @@ def test_the_options_of_the_classes_reach_the_cells(rng):
     x = rng.standard_normal((4, 2, 2))
     gru, rnn = GRU(2, 3, reset_after=False, rng=rng), RNN(2, 3, nonlinearity="relu", rng=rng)
     params = {name.removesuffix("_l0"): p for name, p in gru.params.items()}
-    np.testing.assert_allclose(gru.forward(x)[0], gru_before.forward(x, np.zeros((2, 3)), **params)[0], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(gru.forward(x)[0], gru_reset_before.forward(x, np.zeros((2, 3)), **params)[0], rtol=0, atol=1e-15)
     assert (rnn.forward(x)[0] >= 0).all()
 
 

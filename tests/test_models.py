@@ -27,8 +27,8 @@ from scratchnet.models import (
     stacked,
     streams,
 )  # fmt: skip
-from scratchnet.optim import Adam
-from scratchnet.train import fit, fit_stream, predict
+from scratchnet.training.loop import fit, fit_stream, predict
+from scratchnet.training.optim import Adam
 
 SMALL = {
     "mlp": {"units": (4, 3), "activation": "tanh"},

@@ -7,11 +7,10 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from scratchnet import baselines, plots
-from scratchnet.cli import main
-from scratchnet.gradcheck import check
-from scratchnet.losses import quantile
-from scratchnet.multistep import (
+from scratchnet import plots
+from scratchnet.commands.cli import main
+from scratchnet.data.series import load_csv
+from scratchnet.forecasting import (
     STRATEGIES,
     Direct,
     EncodeDecode,
@@ -23,11 +22,13 @@ from scratchnet.multistep import (
     Settings,
     Smoothing,
     backtest,
+    baselines,
     coverage,
     dropout_interval,
     pinball,
 )  # fmt: skip
-from scratchnet.series import load_csv
+from scratchnet.gradcheck import check
+from scratchnet.losses import quantile
 
 QUICK = Settings(window=8, units=8, epochs=8, patience=8)
 

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 import torch
+from scratchnet_course import mistakes
 
 import scratchnet
-from scratchnet import bptt, checkpoint
 from scratchnet.arrays import to_host
 from scratchnet.cells import (
     CELLS,
@@ -22,11 +22,11 @@ from scratchnet.cells import (
     normalise,
     sru,
 )
-from scratchnet.course import mistakes
 from scratchnet.gradcheck import check_cell
 from scratchnet.layers import LSTM, Linear, MaskedLSTM, Recurrent, Sequential
 from scratchnet.plots import gates, kinds
-from scratchnet.tracing import terms
+from scratchnet.tracing import jacobians, terms
+from scratchnet.training import bptt, checkpoint
 
 NEW = ("lstm_peephole", "lstm_coupled", "lstm_no_forget", "lstm_norm", "lstm_masked", "sru", "mingru")
 sigmoid, tanh = torch.sigmoid, torch.tanh
@@ -432,7 +432,7 @@ def test_everything_that_looks_at_a_run_takes_it(name, rng, tmp_path):
         whole = bptt.truncated(run.cell, to_host(run.dy), run.cache, 6, 6)
         plain = run.cell.backward(run.dy, run.cache)
         np.testing.assert_array_equal(whole.dx, plain.dx)
-        assert np.isfinite(run.jacobians(0)).all()
+        assert np.isfinite(jacobians(run, 0)).all()
     trace.save(tmp_path / "t.npz")
     again = scratchnet.load_trace(tmp_path / "t.npz")
     for key in trace.run:
@@ -441,7 +441,7 @@ def test_everything_that_looks_at_a_run_takes_it(name, rng, tmp_path):
     assert len(list((tmp_path / "figures").glob("*.png"))) >= 6, written
     checkpoint.save(model, tmp_path / "m.npz")
     checkpoint.load(model, tmp_path / "m.npz")
-    page = data_of(trace.to_html(tmp_path / "t.html").read_text(encoding="utf-8"))["traces"][0]
+    page = data_of(scratchnet.to_html(trace, tmp_path / "t.html").read_text(encoding="utf-8"))["traces"][0]
     assert page["model"] is None
     assert f"the page cannot compute the {name} cell: no editing and no numeric gradients" in page["notes"]
     assert page["runs"][0]["letters"] == CELLS[name].GATES
@@ -480,7 +480,7 @@ def test_jacobians_are_the_numeric_ones(name, rng):
     masks = random_masks(rng, T, 2, H) if name == "lstm_masked" else {}
     _, cache = CELLS[name].forward(x, *states.values(), *params.values(), **masks)
     run = scratchnet.tracing.run.RunTrace("l0", name, params, cache)
-    J = run.jacobians(1)
+    J = jacobians(run, 1)
     for t in range(T):
         at_t = {k: (v if k == "drop" else v[t : t + 1]) for k, v in masks.items()}
         for k, unit in [(k, unit) for k in range(2) for unit in range(H)]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from device_array import on_device
 
-from scratchnet.optim import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RMSprop
+from scratchnet.training.optim import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RMSprop
 
 SHAPES = {"W": (3, 4), "b": (4,), "s": ()}
 STEPS = 20

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from scratchnet.clip import clip_global_norm
 from scratchnet.layers import ACTIVATIONS, GRU, LSTM, RNN, Dropout, Linear, Sequential
 from scratchnet.losses import mse, softmax_cross_entropy
-from scratchnet.optim import Adam, AdamW
+from scratchnet.training.clip import clip_global_norm
+from scratchnet.training.optim import Adam, AdamW
 
 TOLERANCE = {np.float64: 1e-10, np.float32: 1e-5}
 KINDS = {"rnn tanh": (RNN, {}), "rnn relu": (RNN, {"nonlinearity": "relu"}), "lstm": (LSTM, {}), "gru": (GRU, {})}

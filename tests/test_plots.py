@@ -14,17 +14,17 @@ from matplotlib.text import Text
 import scratchnet
 from scratchnet import plots
 from scratchnet.cells import CELLS, lstm
-from scratchnet.cli import main
+from scratchnet.commands.cli import main
 from scratchnet.layers import GRU, LSTM, RNN, Linear, Sequential
 from scratchnet.losses import mse
-from scratchnet.optim import SGD, Adam
 from scratchnet.plots import cliff
 from scratchnet.plots.kinds import KINDS, Wanted
 from scratchnet.plots.source import sequence
 from scratchnet.plots.text import layout, letter_colour
 from scratchnet.tracing import jacobian
 from scratchnet.tracing.watch import Histogram, Watch
-from scratchnet.train import History, Trainer, fit, fit_stream
+from scratchnet.training.loop import History, Trainer, fit, fit_stream
+from scratchnet.training.optim import SGD, Adam
 
 LAYERS = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 TEXT = 'it is "so"\nyes'
@@ -230,7 +230,7 @@ def test_gradient_norms_of_several_traces():
     )
 
 
-@pytest.mark.parametrize("draw", [plots.gradient_norms, plots.itemised, plots.weight_gradients])
+@pytest.mark.parametrize("draw", [plots.gradient_norms, plots.per_loss_gradients, plots.weight_gradients])
 def test_a_trace_without_gradients_says_how_to_get_them(draw):
     with pytest.raises(ValueError, match=r"made without a target: make it with a target, scratchnet\.trace\(model, x, target\)"):
         draw(traced(backward=False))
@@ -238,10 +238,10 @@ def test_a_trace_without_gradients_says_how_to_get_them(draw):
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("whole", [True, False], ids=["losses", "last loss only"])
-def test_itemised_draws_the_gradient_of_each_loss(name, whole):
+def test_per_loss_draws_the_gradient_of_each_loss(name, whole):
     """Against one backward pass for each loss."""
     run = traced(name, lengths=[11, 14, 6], return_sequences=whole).run
-    image = plots.itemised(run, sample=0).axes[0].images[0]
+    image = plots.per_loss_gradients(run, sample=0).axes[0].images[0]
     cell, T = run.cell, 11
     taus = range(T) if whole else [T - 1]
     one = sequence(run, 0)
@@ -256,13 +256,13 @@ def test_itemised_draws_the_gradient_of_each_loss(name, whole):
     assert (image.norm.vmin, image.norm.vmax) == (1e-8, 1)
 
 
-def test_itemised_says_how_many_losses_it_shows():
+def test_per_loss_says_how_many_losses_it_shows():
     run = traced("GRU", T=60).run
-    figure = plots.itemised(run, most=7)
+    figure = plots.per_loss_gradients(run, most=7)
     assert figure.axes[0].get_xlabel() == "step τ of the loss, 7 of 60 shown"
     image = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
     assert image.shape == (60, 60)
-    whole = np.ma.filled(plots.itemised(run).axes[0].images[0].get_array(), np.nan)
+    whole = np.ma.filled(plots.per_loss_gradients(run).axes[0].images[0].get_array(), np.nan)
     last = (whole[:, -1] > 1e-7) & (image[:, -1] > 1e-7)  # the last loss is among the seven; the largest entry may not be
     assert last.sum() > 20
     np.testing.assert_allclose(image[last, -1] / image[-1, -1], whole[last, -1] / whole[-1, -1])
@@ -296,21 +296,21 @@ def test_the_share_thrown_away(name, k1, k2, whole):
     assert (share > 1e-6) == (k2 < 11)
 
 
-def test_itemised_draws_the_windows_and_says_the_share():
+def test_per_loss_draws_the_windows_and_says_the_share():
     trace = traced("LSTM", T=20)
     share = plots.thrown_away(trace, 5, 8)
-    ax = plots.itemised(trace, k1=5, k2=8).axes[0]
+    ax = plots.per_loss_gradients(trace, k1=5, k2=8).axes[0]
     assert ax.get_title() == f"LSTM\nBPTT(5, 8) throws away |dW lost| / |dW| = {100 * share:.2g}%"
     stairs = ax.patches[0].get_data()
     np.testing.assert_array_equal(stairs.values, np.array([0, 2, 7, 12]) - 0.5)
     np.testing.assert_array_equal(stairs.edges, np.array([0, 5, 10, 15, 20]) - 0.5)
     assert plots.thrown_away(trace, 20, 20) == 0
     with pytest.raises(ValueError, match="k2 is 4 but k1 is missing"):
-        plots.itemised(trace, k2=4)
+        plots.per_loss_gradients(trace, k2=4)
     with pytest.raises(ValueError, match="k2 is 2 but k1 is 5"):
-        plots.itemised(trace, k1=5, k2=2)
+        plots.per_loss_gradients(trace, k1=5, k2=2)
     with pytest.raises(ValueError, match="no gradient arrives"):
-        plots.itemised(scratchnet.trace(LSTM(2, 3, rng=np.random.default_rng(0)), np.ones((4, 1, 2)), dy=np.zeros((4, 1, 3))))
+        plots.per_loss_gradients(scratchnet.trace(LSTM(2, 3, rng=np.random.default_rng(0)), np.ones((4, 1, 2)), dy=np.zeros((4, 1, 3))))
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -615,7 +615,7 @@ ON_AXES = {
     "training_curves": lambda ax, watched: plots.training_curves(watched[0], ax=ax),
     "gradient_norms": lambda ax, _: plots.gradient_norms({"a": np.ones(3)}, ax=ax),
     "saturation": lambda ax, _: plots.saturation(TRACE, ax=ax),
-    "itemised": lambda ax, _: plots.itemised(TRACE, k1=4, ax=ax),
+    "per-loss": lambda ax, _: plots.per_loss_gradients(TRACE, k1=4, ax=ax),
     "weight_gradients": lambda ax, _: plots.weight_gradients(TRACE, ax=ax),
     "text": lambda ax, _: plots.text(TRACE, ax=ax),
     "clipping": lambda ax, watched: plots.clipping(watched[1], ax=ax),
@@ -690,7 +690,7 @@ def saved(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_plot_command_draws_each_kind(saved, tmp_path, capsys, kind):
     out = tmp_path / "pictures" / "one.png"
-    extra = {"itemised": ["--k1", "4", "--k2", "6"], "text": ["--unit", "1"]}.get(kind, [])
+    extra = {"per-loss": ["--k1", "4", "--k2", "6"], "text": ["--unit", "1"]}.get(kind, [])
     assert main(["plot", str(saved), "--kind", kind, "--out", str(out), *extra]) == 0
     assert capsys.readouterr().out == f"{out}\n"
     assert out.read_bytes().startswith(b"\x89PNG")
@@ -715,8 +715,8 @@ def test_plot_command_answers_what_does_not_fit(saved, tmp_path, capsys):
         (["--kind", "violin"], "there is no kind 'violin': expected all or one of gates, saturation"),
         (["--run", "l7"], "the trace has no run 'l7': it has rec.l0"),
         (["--sample", "3"], "sample is 3 but the trace has 3 sequences"),
-        (["--kind", "gates", "--k1", "3"], "k1 is 3, but only itemised has a use for it, not gates"),
-        (["--kind", "itemised", "--k1", "5", "--k2", "2"], "k2 is 2 but k1 is 5"),
+        (["--kind", "gates", "--k1", "3"], "k1 is 3, but only per-loss has a use for it, not gates"),
+        (["--kind", "per-loss", "--k1", "5", "--k2", "2"], "k2 is 2 but k1 is 5"),
     ):
         assert main(["plot", str(saved), "--out", str(tmp_path / "x.png"), *arguments]) == 1
         assert message in capsys.readouterr().err

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from scratchnet import checkpoint
-from scratchnet.augment import both, gaussian_noise, time_warp
 from scratchnet.data import buckets
-from scratchnet.distil import Distillation, distillation_target, soft_cross_entropy
 from scratchnet.gradcheck import check
 from scratchnet.layers import GRU, LSTM, Dropout, Linear, ReLU, Sequential, Tanh
 from scratchnet.losses import mse, softmax_cross_entropy
-from scratchnet.mixed import HalfTrainer, half
-from scratchnet.monitor import GradientMonitor
-from scratchnet.optim import SGD, Adam
-from scratchnet.penalty import L1, L2
-from scratchnet.train import Trainer, fit, predict
+from scratchnet.training import checkpoint
+from scratchnet.training.augment import both, gaussian_noise, time_warp
+from scratchnet.training.callbacks import GradientMonitor
+from scratchnet.training.distil import Distillation, distillation_target, soft_cross_entropy
+from scratchnet.training.loop import Trainer, fit, predict
+from scratchnet.training.mixed import HalfTrainer, half
+from scratchnet.training.optim import SGD, Adam
+from scratchnet.training.penalty import L1, L2
 
 
 def small_model(rng, dtype=np.float64, **options):

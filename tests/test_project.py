@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from scratchnet import fused, trace
+from scratchnet import engines, trace
 from scratchnet.layers import LSTM, Linear, Sequential
 
 ROOT = Path(__file__).parent.parent
@@ -24,60 +24,95 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])}
 
-# What the course hands to students lies inside the package, and is no part of its code.
-MODULES = sorted(p for p in (ROOT / "scratchnet").rglob("*.py") if ROOT / "scratchnet" / "course" / "student" not in p.parents)
+LIBRARY = ROOT / "scratchnet"
+MODULES = sorted(LIBRARY.rglob("*.py"))
+KERNELS = sorted((ROOT / "kernels").rglob("*.py"))
+COURSE = sorted(p for p in (ROOT / "course").rglob("*.py") if not {"material", "solutions", "build"} & {*p.parts})
 
-# From the ground up: a module imports from its own level or below.  What is not named here fails the test.
-LEVELS = [
+# From the ground up: a room imports rooms of a lower floor only.  What is not named here fails the test.
+FLOORS = [
     {"__init__", "arrays", "elementwise"},
-    {"cells"},
-    {"init", "fused"},
-    {"layers", "losses", "optim", "clip", "series", "schedule", "select"},
-    {"data", "bptt", "gradcheck", "checkpoint", "tasks", "guard", "augment", "penalty", "monitor", "distil", "models"},
-    {"train", "mixed", "datasets", "baselines", "course", "convert"},
-    {"tracing", "view"},  # a trace writes its own page: to_html
-    {"plots"},
-    {"demo", "forecasting", "multistep", "doctor", "estimators", "search"},
-    {"cli"},
+    {"cells", "init", "losses"},
+    {"engines"},
+    {"layers"},
+    {"models", "gradcheck", "data", "convert"},
+    {"training"},
+    {"tracing", "search"},
+    {"plots", "view"},
+    {"forecasting", "estimators"},
+    {"commands"},
     {"__main__"},
 ]
 
 
-def level_of(module):
-    part = module.split(".")[1] if "." in module else "__init__"
-    for level, names in enumerate(LEVELS):
-        if part in names:
-            return level
-    raise AssertionError(f"{module} has no place in LEVELS")
+def room_of(module):
+    """The room of scratchnet that a dotted name lies in: "scratchnet.cells.lstm" is in cells."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def floor_of(module):
+    for floor, rooms in enumerate(FLOORS):
+        if room_of(module) in rooms:
+            return floor
+    raise AssertionError(f"{module} has no place in FLOORS")
 
 
 def imported(tree, inside_functions):
-    """The modules that a file imports, at its top or anywhere."""
+    """The names that a file imports, at its top or anywhere: modules, and what is taken from them."""
     nodes = ast.walk(tree) if inside_functions else tree.body
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module_of(name):
+    """The library's module in which an imported name lies: "scratchnet.cells.CELLS" is of scratchnet.cells."""
+    while "." in name and not ((ROOT / name.replace(".", "/")).with_suffix(".py").exists() or (ROOT / name.replace(".", "/")).is_dir()):
+        name = name.rpartition(".")[0]
+    return name
+
+
+def library_imports(path, inside_functions=True):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [module_of(name) for name in imported(tree, inside_functions) if name.split(".")[0] == "scratchnet"]
+
+
+def name_of(path):
+    return "scratchnet." + ".".join(path.relative_to(LIBRARY).with_suffix("").parts).removesuffix(".__init__")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_down(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    own = "scratchnet." + str(path.relative_to(ROOT / "scratchnet").with_suffix("")).replace(os.sep, ".")
-    for name in imported(tree, inside_functions=True):
-        if name.split(".")[0] == "scratchnet" and (ROOT / name.replace(".", "/")).with_suffix(".py").exists() | (ROOT / name.replace(".", "/")).is_dir():
-            lazy = own == "scratchnet.__init__"  # its __getattr__ imports on demand, for scratchnet.trace
-            assert lazy or level_of(name) <= level_of(own), f"{own} imports {name}"
-        assert name.split(".")[0] != "scratchnet_kernels" or own == "scratchnet.fused", f"{own} imports the kernels"
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "kernels").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
-def test_kernels_import_the_ground_only(path):
+    own = "scratchnet" if path == LIBRARY / "__init__.py" else name_of(path)
+    for name in library_imports(path):
+        lower = room_of(name) == room_of(own) or floor_of(name) < floor_of(own)
+        assert lower or name == "scratchnet", f"{own} imports {name}"
     for name in imported(ast.parse(path.read_text(encoding="utf-8")), inside_functions=True):
-        if name.split(".")[0] == "scratchnet":
-            assert level_of(name) <= level_of("scratchnet.cells"), f"{path.name} imports {name}"
+        assert name.split(".")[0] not in ("scratchnet_course", "scratchnet_instructor"), f"{own} imports the course"
+        assert name.split(".")[0] != "scratchnet_kernels" or own == "scratchnet.engines", f"{own} imports the kernels"
+
+
+def circles(edges):
+    """Groups of modules that import each other in a circle."""
+    graph = {a: set(b) for a, b in edges.items()}
+    while leaves := {a for a, after in graph.items() if not after & graph.keys()}:
+        graph = {a: after - leaves for a, after in graph.items() if a not in leaves}
+    return {a: after & graph.keys() for a, after in graph.items()}
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    edges = {name_of(path): {name for name in library_imports(path) if name not in (name_of(path), "scratchnet")} for path in MODULES}
+    assert len(edges) > 100
+    assert circles(edges) == {}
+    assert circles(edges | {"scratchnet.arrays": {"scratchnet.training.loop"}}), "a planted circle is found"
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_kernels_import_the_ground_only(path):
+    for name in library_imports(path):
+        assert floor_of(name) <= floor_of("scratchnet.cells"), f"{path.name} imports {name}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -91,8 +126,8 @@ def test_heavy_packages_are_imported_where_they_are_used(path):
 @pytest.mark.parametrize(("modules", "loads"), [
     ("scratchnet", set()),
     ("scratchnet.layers", {"numpy"}),
-    ("scratchnet.optim, scratchnet.checkpoint, scratchnet.gradcheck", {"numpy"}),
-    ("scratchnet.train", {"numpy", "tqdm"}),
+    ("scratchnet.training.optim, scratchnet.training.checkpoint, scratchnet.gradcheck", {"numpy"}),
+    ("scratchnet.training.loop", {"numpy", "tqdm"}),
 ])  # fmt: skip
 def test_import_is_quick_and_light(modules, loads):
     """Each in a fresh process, NumPy's own import included: under 0.3 s, once the files are in memory.
@@ -235,7 +270,7 @@ def test_nothing_of_one_machine_is_committed():
 
 
 def test_every_public_function_has_a_docstring():
-    for path in [*MODULES, *(ROOT / "kernels").rglob("*.py")]:
+    for path in [*MODULES, *KERNELS, *COURSE]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         assert ast.get_docstring(tree), path
         for node in tree.body:
@@ -274,16 +309,16 @@ def test_the_benchmark_measures_every_engine(tmp_path, bench):
     for old in kept:
         assert old.keys() == report.keys()
         assert old["openblas_coretype_unset"], "measured with another processor's BLAS routines"
-        assert {row["cell"] for row in old["results"]} == {"rnn", "lstm", "gru", "gru_before"}
+        assert {row["cell"] for row in old["results"]} == {"rnn", "lstm", "gru", "gru_reset_before"}
 
 
 def test_the_benchmark_times_no_wrong_engine(bench, monkeypatch):
     def choose(cell, x, H, engine):
-        right = fused.Choice("array", cell.forward, cell.backward, "")
+        right = engines.Choice("array", cell.forward, cell.backward, "")
         return right if engine == "array" else right._replace(backward=lambda dy, cache: cell.backward(dy * np.float32(1.01), cache))
 
     assert len(list(bench.measure("gru", (3, 2, 2, 4), 0, 0))) == 2
-    monkeypatch.setattr(fused, "choose", choose)
+    monkeypatch.setattr(engines, "choose", choose)
     with pytest.raises(SystemExit, match=r"engine 'step' is 1\.0e-02 away from array; nothing was timed"):
         list(bench.measure("gru", (3, 2, 2, 4), 0, 0))
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from scratchnet import schedule
 from scratchnet.layers import Linear
-from scratchnet.optim import SGD
-from scratchnet.schedule import SCHEDULES, Constant, Cosine, Exponential, Plateau, Step, Warmup
-from scratchnet.train import fit
+from scratchnet.training import schedule
+from scratchnet.training.loop import fit
+from scratchnet.training.optim import SGD
+from scratchnet.training.schedule import SCHEDULES, Constant, Cosine, Exponential, Plateau, Step, Warmup
 
 
 def theirs():

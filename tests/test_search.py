@@ -16,7 +16,7 @@ from scratchnet.losses import mse
 from scratchnet.models import mlp
 from scratchnet.search import Architecture, Choice, Real, Training, Whole, compare, search
 from scratchnet.search.study import THREADS, one_thread_each, sampler_seed
-from scratchnet.train import History
+from scratchnet.training.loop import History
 
 ROOT = Path(__file__).parent.parent
 BOWL = {"a": Real(-2, 2), "n": Whole(0, 6), "kind": Choice("good", "bad")}

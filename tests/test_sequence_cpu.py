@@ -23,13 +23,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit, types
 from scratchnet_kernels import HOLES, KERNELS, compiled, find, find_together, sequence_cpu
-from scratchnet_kernels.sequence_cpu import blocks, gru, gru_before, lstm, memory, rnn, slices, split, vector
+from scratchnet_kernels.sequence_cpu import blocks, gru, gru_reset_before, lstm, memory, rnn, slices, split, vector
 
 import scratchnet
-from scratchnet import bptt, fused
+from scratchnet import engines
 from scratchnet.cells import CELLS, variants
 from scratchnet.layers import GRU, LSTM, RNN, Linear, Sequential
 from scratchnet.losses import mse
+from scratchnet.training import bptt
 
 ROOT = Path(__file__).parents[1]
 TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
@@ -44,7 +45,7 @@ LAYERS = {
     "rnn relu": partial(RNN, nonlinearity="relu"),
     "lstm": LSTM,
     "gru": GRU,
-    "gru_before": partial(GRU, reset_after=False),
+    "gru_reset_before": partial(GRU, reset_after=False),
 }
 cells = pytest.mark.parametrize(("name", "options"), CASES)
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
@@ -464,7 +465,7 @@ def test_no_threads_is_refused_wherever_it_is_given(threads):
     _, cache = find("sequence", "gru", call[0], 4)[0](*call)
     forward, backward = find("sequence", "gru", call[0], 4, threads)
     both = find_together("sequence", "gru", call[0], threads)
-    chosen = fused.choose(CELLS["gru"], call[0], 4, "sequence", threads)
+    chosen = engines.choose(CELLS["gru"], call[0], 4, "sequence", threads)
     for attempt in (
         lambda: forward(*call), lambda: backward(arriving[0], cache),
         lambda: both[0]([call]), lambda: both[1]([(arriving[0], cache)]), lambda: chosen.forwards([call]),
@@ -771,7 +772,7 @@ def test_only_what_a_vector_loop_has_is_in_a_cells_math():
 
 def vector_loops():
     """Every vector loop, also those that stand inside a function, by name."""
-    for module in (blocks, lstm, gru, gru_before, rnn):
+    for module in (blocks, lstm, gru, gru_reset_before, rnn):
         found = {name: value for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
         for kind, both in getattr(module, "SLICES", {}).items():
             for loop in both:
@@ -790,7 +791,7 @@ def inspect_closure(loop):
 def machine_code(loop, dtype, monkeypatch):
     """LLVM's optimised code of a vector loop, compiled now: what comes from disk cannot be looked at."""
     function = loop.py_func
-    strided = ("z", "n") if loop is gru_before.update_step else ()
+    strided = ("z", "n") if loop is gru_reset_before.update_step else ()
 
     def type_of(name):
         if name == "t":
@@ -810,7 +811,7 @@ def machine_code(loop, dtype, monkeypatch):
 @needs_compiler
 def test_there_is_a_vector_loop_for_each_cell_and_direction():
     found = [param.id.split()[0] for param in vector_loops()]
-    assert {name: found.count(name) for name in set(found)} == {"blocks": 1, "lstm": 2, "gru": 2, "gru_before": 4, "rnn": 4}
+    assert {name: found.count(name) for name in set(found)} == {"blocks": 1, "lstm": 2, "gru": 2, "gru_reset_before": 4, "rnn": 4}
 
 
 @needs_compiler

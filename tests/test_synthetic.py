@@ -6,10 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from scratchnet.datasets import ecg, load, synthetic
+from scratchnet.data import tasks
+from scratchnet.data.datasets import ecg, load
 
 own_warnings = pytest.mark.filterwarnings("ignore:The inplace keyword")  # wfdb's, about pandas
-files = importlib.import_module("scratchnet.datasets.files")
+files = importlib.import_module("scratchnet.data.datasets.files")
 
 
 def correlation(x, lag):
@@ -100,7 +101,7 @@ def test_bad_heartbeats(rng, call, message):
 
 
 def test_load_has_a_day_and_a_week(rng):
-    series = synthetic.load_like(rng, days=364)
+    series = tasks.load_like(rng, days=364)
     load, temperature, holiday = series.values.T
     assert series.columns == ("load", "temperature", "holiday")
     # The day: a day back is more alike than half a day back.  The week: seven days back more than six or eight.
@@ -116,7 +117,7 @@ def test_load_has_a_day_and_a_week(rng):
 
 
 def test_a_weekend_begins_where_it_is_told(rng):
-    load = synthetic.load_like(rng, days=364, start_weekday=3).values[:, 0].reshape(-1, 24)[:, 8:11].mean(axis=1)
+    load = tasks.load_like(rng, days=364, start_weekday=3).values[:, 0].reshape(-1, 24)[:, 8:11].mean(axis=1)
     of = [load[day::7].mean() for day in range(7)]
     assert max(of[2], of[3]) < min(of[day] for day in (0, 1, 4, 5, 6)) - 5  # day 0 is a Thursday
 
@@ -125,7 +126,7 @@ def test_price_changes_cannot_be_forecast_but_their_size_can():
     """Over ten series: lag-1 correlation of changes about zero, that of their squares clearly positive."""
     plain, squared = [], []
     for seed in range(10):
-        price, volume = synthetic.price_like(np.random.default_rng(seed), days=4000).values.T
+        price, volume = tasks.price_like(np.random.default_rng(seed), days=4000).values.T
         change = np.diff(np.log(price))
         plain.append(correlation(change, 1))
         squared.append(correlation(change**2, 1))
@@ -137,7 +138,7 @@ def test_price_changes_cannot_be_forecast_but_their_size_can():
 
 def test_sensors_of_machines_follow_their_wear(rng):
     """With the setting's share taken out, each sensor moves towards the end of life, in the direction of its curve."""
-    machines = synthetic.engines(rng, 40)
+    machines = tasks.engines(rng, 40)
     assert len(machines.sensors) == 40
     assert machines.lives.min() > 30
     assert machines.lives.std() > 10
@@ -155,21 +156,21 @@ def test_sensors_of_machines_follow_their_wear(rng):
 def test_windows_of_machines_are_labelled_by_what_is_left():
     """Counted by hand: lives of 5 and 4 cycles, windows of 3, failure within 2."""
     rows = [np.arange(10.0).reshape(5, 2), np.arange(8.0).reshape(4, 2)]
-    x, y, of = synthetic.Engines(rows, ("a", "b")).windows(3, within=2)
+    x, y, of = tasks.Engines(rows, ("a", "b")).windows(3, within=2)
     assert x.shape == (5, 3, 2)
     assert of.tolist() == [0, 0, 0, 1, 1]
     assert y.tolist() == [0, 1, 1, 1, 1]  # left after the window: 2, 1, 0 and 1, 0
     np.testing.assert_array_equal(x[1], rows[0][1:4])
-    every_other = synthetic.Engines(rows, ("a", "b")).windows(3, within=2, stride=2)
+    every_other = tasks.Engines(rows, ("a", "b")).windows(3, within=2, stride=2)
     assert every_other[2].tolist() == [0, 0, 1]
     assert every_other[1].tolist() == [0, 1, 1]
     with pytest.raises(ValueError, match="the longest life is 5 cycles but a window has 6"):
-        synthetic.Engines(rows, ("a", "b")).windows(6, within=2)
+        tasks.Engines(rows, ("a", "b")).windows(6, within=2)
 
 
 @pytest.mark.parametrize("make", [
-    lambda rng: synthetic.load_like(rng, 10).values, lambda rng: synthetic.price_like(rng, 60).values,
-    lambda rng: np.concatenate(synthetic.engines(rng, 3).sensors), lambda rng: synthetic.persistent(rng, 30, 0.9, 1.0),
+    lambda rng: tasks.load_like(rng, 10).values, lambda rng: tasks.price_like(rng, 60).values,
+    lambda rng: np.concatenate(tasks.engines(rng, 3).sensors), lambda rng: tasks.persistent(rng, 30, 0.9, 1.0),
 ])  # fmt: skip
 def test_a_seed_makes_the_same_again(make):
     one, same, other = (make(np.random.default_rng(seed)) for seed in (5, 5, 6))
@@ -178,9 +179,9 @@ def test_a_seed_makes_the_same_again(make):
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda rng: synthetic.load_like(rng, 6), "days is 6: expected at least a week"),
-    (lambda rng: synthetic.price_like(rng, 49), "days is 49: expected at least 50"),
-    (lambda rng: synthetic.engines(rng, 1), "machines is 1: expected at least 2"),
+    (lambda rng: tasks.load_like(rng, 6), "days is 6: expected at least a week"),
+    (lambda rng: tasks.price_like(rng, 49), "days is 49: expected at least 50"),
+    (lambda rng: tasks.engines(rng, 1), "machines is 1: expected at least 2"),
 ])  # fmt: skip
 def test_too_little_of_made_up_series(rng, call, message):
     with pytest.raises(ValueError, match=message):

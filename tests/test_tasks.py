@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchnet.tasks import ADDING_BASELINE_MSE, adding
+from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
 
 
 @settings(deadline=None)

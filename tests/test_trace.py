@@ -15,7 +15,7 @@ from scratchnet.gradcheck import numeric_gradient
 from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Sequential, Tanh
 from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.tracing import Trace
-from scratchnet.tracing.jacobian import itemised, jacobians, singular_values
+from scratchnet.tracing.jacobian import jacobians, per_loss_gradients, singular_values
 
 
 def random_model(kind, rng, **options):
@@ -189,7 +189,7 @@ def test_without_a_target_the_forward_side_is_there(rng):
     with pytest.raises(ValueError, match="no weight gradients: the trace was made without a target"):
         trace.run.weight_gradients(0)
     with pytest.raises(ValueError, match="no gradients to itemise"):
-        itemised(trace.run)
+        per_loss_gradients(trace.run)
     with pytest.raises(KeyError, match="has no 'q': it has x, h, c"):
         trace.run["q"]
     with pytest.raises(KeyError, match=r"the trace has no run 'l7': it has rec\.l0"):
@@ -270,19 +270,19 @@ def test_dy_in_the_padding_is_not_looked_at(rng):
 
 
 def test_many_chunks_are_one_answer(rng, monkeypatch):
-    """Jacobians and itemised gradients are computed in chunks of the made-up batch: any size gives the same."""
+    """Jacobians and per-loss gradients are computed in chunks of the made-up batch: any size gives the same."""
     from scratchnet.tracing import jacobian
 
     run = random_trace("lstm", rng, T=7)[1].run
-    whole = run.jacobians(1), run.itemised(1).size
+    whole = jacobians(run, 1), per_loss_gradients(run, 1).size
     monkeypatch.setattr(jacobian, "CHUNK", 8 * 4 * 4 * 2)
-    np.testing.assert_allclose(run.jacobians(1), whole[0], rtol=1e-13)
-    np.testing.assert_allclose(run.itemised(1).size, whole[1], rtol=1e-13)
+    np.testing.assert_allclose(jacobians(run, 1), whole[0], rtol=1e-13)
+    np.testing.assert_allclose(per_loss_gradients(run, 1).size, whole[1], rtol=1e-13)
 
 
 def test_what_arrives_at_the_final_state_counts_as_the_last_steps_loss(rng):
     run = scratchnet.trace(GRU(2, 3, return_sequences=False, rng=rng), rng.standard_normal((5, 1, 2)), dy=rng.standard_normal((1, 3))).run
-    matrix = run.itemised()
+    matrix = per_loss_gradients(run)
     assert list(matrix.losses) == [4]
     np.testing.assert_allclose(matrix.size[:, 0], np.linalg.norm(run["da"][:, 0], axis=1), rtol=1e-12)
 
@@ -381,9 +381,9 @@ def test_what_cannot_be_traced(rng):
     with pytest.raises(ValueError, match="a backward was given but no target"):
         scratchnet.trace(layer, x, backward=layer.cell.backward)
     with pytest.raises(IndexError, match="sample is 1 but l0 has 1 sequences: expected 0 to 0"):
-        scratchnet.trace(layer, x, target).run.jacobians(1)
+        jacobians(scratchnet.trace(layer, x, target).run, 1)
     with pytest.raises(IndexError, match="sample is -1"):
-        scratchnet.trace(layer, x, target).run.itemised(-1)
+        per_loss_gradients(scratchnet.trace(layer, x, target).run, -1)
     with pytest.raises(ValueError, match="both a target and dy were given"):
         scratchnet.trace(layer, x, target, dy=target)
     with pytest.raises(ValueError, match="a loss was given but no target"):
@@ -411,7 +411,7 @@ def test_a_large_trace_is_quick(rng):
 def test_jacobians_are_the_numeric_ones(kind, rng):
     model, trace = random_trace(kind, rng, T=4, N=2)
     layer, run = model.layers["rec"], trace.run
-    J = run.jacobians(sample=1)
+    J = jacobians(run, sample=1)
     states = run.cell.STATES
     for t in range(4):
         for k in range(len(states)):
@@ -441,11 +441,11 @@ def test_the_product_of_jacobians_is_how_the_gradient_travels(rng):
 
 
 @pytest.mark.parametrize("kind", RECURRENT)
-def test_itemised_gradients_are_those_of_each_loss_alone(kind, rng):
+def test_per_loss_gradients_are_those_of_each_loss_alone(kind, rng):
     _, trace = random_trace(kind, rng, [6, 3, 5])
     run = trace.run
     for sample, length in enumerate([6, 3, 5]):
-        matrix = run.itemised(sample)
+        matrix = per_loss_gradients(run, sample)
         assert list(matrix.losses) == list(range(length))
         for k, tau in enumerate(matrix.losses):
             alone = np.zeros_like(run.dy)

@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from scratchnet import bptt, checkpoint
-from scratchnet.clip import global_norm
 from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Sequential, Tanh
 from scratchnet.losses import mse, softmax_cross_entropy
-from scratchnet.optim import SGD, Adam
-from scratchnet.train import Trainer, TrainingDiverged, fit, fit_stream, predict
+from scratchnet.training import bptt, checkpoint
+from scratchnet.training.clip import global_norm
+from scratchnet.training.loop import Trainer, TrainingDiverged, fit, fit_stream, predict
+from scratchnet.training.optim import SGD, Adam
 
 
 def sine(n=80, T=12):
@@ -230,11 +230,11 @@ def test_of_equal_epochs_the_first_is_the_best(rng):
 
 def test_the_bar_shows_loss_and_gradient(rng, monkeypatch, capsys):
     """Where standard error is a terminal, and nowhere else."""
-    from scratchnet import train
+    from scratchnet.training import loop
 
     x, y = sine(8)
     stream = Sequential(rec=GRU(1, 4, rng=rng), head=Linear(4, 1, rng=rng))
-    real = train.tqdm
+    real = loop.tqdm
     for terminal in (True, False):
         kinds = []
 
@@ -242,7 +242,7 @@ def test_the_bar_shows_loss_and_gradient(rng, monkeypatch, capsys):
             kinds.append(disable)
             return real(disable=False if terminal and disable is None else disable, mininterval=0, **options)
 
-        monkeypatch.setattr(train, "tqdm", bar)
+        monkeypatch.setattr(loop, "tqdm", bar)
         fit(small_model(rng), x, y, SGD(1e-3), epochs=2, rng=rng)
         fit_stream(stream, x[:, :2], x[:, :2], SGD(1e-3), epochs=2, k1=4)
         fit(small_model(rng), x, y, SGD(1e-3), epochs=1, rng=rng, progress=False)

@@ -16,7 +16,8 @@ from test_layers import RECURRENT as LAYERS
 import scratchnet
 from scratchnet.cells import CELLS, variants
 from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Recurrent, ReLU, Sequential, Tanh
-from scratchnet.view import inline, page, steps
+from scratchnet.tracing import per_loss_gradients
+from scratchnet.view import notebook_html, page, steps
 from scratchnet.view.page import COMPUTED
 
 RECURRENT = LAYERS | {name: partial(Recurrent, name) for name in steps.FORWARD if name not in COMPUTED}
@@ -159,13 +160,13 @@ def test_labels_are_those_of_the_first_sequence(rng):
     assert data_of(page(trace, sequence=1))["traces"][0]["labels"] == []
 
 
-def test_itemised_gradients_are_those_of_the_sequence_shown(rng):
+def test_per_loss_gradients_are_those_of_the_sequence_shown(rng):
     trace = small_trace(rng, N=3, H=3)
     for n in range(3):
         (run,) = data_of(page(trace, sequence=n))["traces"][0]["runs"]
-        assert run["itemised"]["losses"] == list(range(6))
-        assert run["itemised"]["of"] == 6
-        np.testing.assert_allclose(unpack(run["itemised"]["size"]), trace.run.itemised(n).size, rtol=1e-6)
+        assert run["perLoss"]["losses"] == list(range(6))
+        assert run["perLoss"]["of"] == 6
+        np.testing.assert_allclose(unpack(run["perLoss"]["size"]), per_loss_gradients(trace.run, n).size, rtol=1e-6)
 
 
 def test_outputs_of_batch_first_models(rng):
@@ -221,7 +222,7 @@ def scratchnet_layer(name):
 def test_in_a_notebook_it_is_an_iframe_of_its_own(rng):
     trace = small_trace(rng)
     text = trace._repr_html_()
-    assert text == inline(trace)
+    assert text == notebook_html(trace)
     assert text.startswith('<iframe srcdoc="&lt;!DOCTYPE html&gt;')
     assert 'sandbox="allow-scripts"' in text
 
@@ -253,7 +254,7 @@ def opened(browser, tmp_path):
     """Writes a trace's page, opens it from disk, and checks afterwards that nothing was complained of or fetched."""
 
     def open_page(trace, fragment="", **options):
-        path = trace.to_html(tmp_path / "page.html", **options)
+        path = scratchnet.to_html(trace, tmp_path / "page.html", **options)
         browser.get("about:blank")
         browser.get(path.as_uri() + fragment)
         return browser
@@ -455,7 +456,7 @@ def test_editing_another_sequence_of_the_batch_and_taking_it_back(opened, rng):
 
 def test_a_page_with_a_planted_bug_cannot_be_edited(opened, rng):
     """Computing it anew would show the right cell's gradients under the wrong one's name."""
-    from scratchnet.course import mistakes
+    from scratchnet_course import mistakes
 
     planted = mistakes.plant(next(m for m in mistakes.load() if m.id == "lstm-dc-next-forgotten"))
     model = Sequential(rec=LSTM(2, 4, rng=rng), head=Linear(4, 1, rng=rng))
@@ -512,7 +513,7 @@ def test_traces_of_different_length_and_depth(opened, rng):
     assert "rec.l1_reverse" in driver.find_elements("css selector", ".name")[1].text
 
 
-def test_a_click_on_the_itemised_map_moves_in_time_only(opened, rng):
+def test_a_click_on_the_per_loss_map_moves_in_time_only(opened, rng):
     driver = opened(small_trace(rng), "#t=5&unit=1")
     driver.find_element("css selector", 'canvas[data-map="share"]').click()
     assert driver.execute_script("return scratchnet.view.j") == 1
@@ -587,7 +588,7 @@ def test_two_traces_side_by_side(opened, rng):
 
 def test_a_planted_bug_beside_the_right_cell(opened, rng):
     """What the comparison is for: where dc_next is forgotten the numbers part, and the numeric gradient is with the right one."""
-    from scratchnet.course import mistakes
+    from scratchnet_course import mistakes
 
     model = Sequential(rec=LSTM(2, 4, rng=rng), head=Linear(4, 1, rng=rng))
     x, target = rng.standard_normal((5, 1, 2)), rng.standard_normal((5, 1, 1))

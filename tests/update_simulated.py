@@ -21,7 +21,7 @@ launch.BLOCK = (4, 2)  # before the kernels are imported, which take their size 
 from scratchnet_kernels import update_cuda  # noqa: E402
 from scratchnet_kernels.update_cuda import norm, table, update  # noqa: E402
 
-from scratchnet import clip, optim  # noqa: E402
+from scratchnet.training import clip, optim  # noqa: E402
 
 table.CHUNK = 12
 SHAPES = {"W": (7, 5), "b": (5,), "s": (), "none": (0, 4), "chunk": (12,), "one more": (13,)}

@@ -13,11 +13,11 @@ import numpy as np
 
 import scratchnet
 from scratchnet import plots
-from scratchnet.course import check
+from scratchnet_course import check
 from scratchnet.layers import LSTM, Linear, Sequential
 from scratchnet.losses import mse
-from scratchnet.optim import Adam
-from scratchnet.train import fit
+from scratchnet.training.optim import Adam
+from scratchnet.training.loop import fit
 
 print(f"scratchnet {scratchnet.__version__}, NumPy {np.__version__}")
 

@@ -10,11 +10,11 @@
 import numpy as np
 
 from scratchnet import plots
-from scratchnet.course import check
+from scratchnet_course import check
 from scratchnet.gradcheck import check_layer, numeric_gradient
 from scratchnet.layers import Linear, Sequential, Tanh
 from scratchnet.losses import mse
-from scratchnet.optim import SGD
+from scratchnet.training.optim import SGD
 
 rng = np.random.default_rng(1)
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from scratchnet import plots
 from scratchnet.cells import lstm
-from scratchnet.course import check
-from scratchnet.course.mistakes import load, plant
+from scratchnet_course import check
+from scratchnet_course.mistakes import load, plant
 from scratchnet.gradcheck import GradientError, check_cell, check_directional
 
 rng = np.random.default_rng(2)

@@ -11,10 +11,11 @@
 import numpy as np
 
 import scratchnet
+from scratchnet.tracing import per_loss_gradients
 from scratchnet import plots
 from scratchnet.cells import rnn
-from scratchnet.course import check
-from scratchnet.course.worksheet import sheet
+from scratchnet_course import check
+from scratchnet_course.worksheet import sheet
 from scratchnet.gradcheck import check_cell, numeric_gradient
 from scratchnet.layers import RNN, Linear, Sequential
 
@@ -188,13 +189,13 @@ T, H = 30, 16
 model = Sequential(rnn=RNN(2, H, rng=rng), head=Linear(H, 1, rng=rng))
 x, target = rng.standard_normal((T, 1, 2)), rng.standard_normal((T, 1, 1))
 trace = scratchnet.trace(model, x, target)
-size = trace.run.itemised().size
+size = per_loss_gradients(trace.run).size
 own, late = np.median(np.diag(size)), np.median(np.diag(size, 20))
 assert size.shape == (T, T)
 assert np.all(np.tril(size, -1) == 0)
 assert late < own / 5
 print(f"|da| from a step's own loss {own:.1e}, from the loss 20 steps later {late:.1e} (medians)")
-plots.itemised(trace, title="An untrained RNN, a loss at every step")
+plots.per_loss_gradients(trace, title="An untrained RNN, a loss at every step")
 
 # %% [markdown]
 # The columns fade on their way down. Why they do, and when they grow instead, is lesson 04.
@@ -303,7 +304,7 @@ print(check("03/ex3", rnn_backward))
 import numpy as np
 
 
-def itemised(u, h, dy):
+def per_loss_gradients(u, h, dy):
     """u a number, h and dy (T,), to G (T, T): the part of da[t] that came from the loss at step tau."""
     # BEGIN SOLUTION
     column, flat = np.diag(dy), 1 - h * h
@@ -314,10 +315,10 @@ def itemised(u, h, dy):
 
 
 # %%
-print(check("03/ex4", itemised))
+print(check("03/ex4", per_loss_gradients))
 
 # %% [markdown]
 # ## Sources
 #
 # Elman 1990, Finding structure in time. Werbos 1990, Backpropagation through time: what it does and how to do it. Cashman,
-# Patterson, Mosca and Chang 2018, RNNbow, for the itemised picture.
+# Patterson, Mosca and Chang 2018, RNNbow, for the per-loss gradients.

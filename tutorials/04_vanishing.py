@@ -11,9 +11,10 @@
 import numpy as np
 
 import scratchnet
+from scratchnet.tracing import jacobians
 from scratchnet import plots
-from scratchnet.clip import CLIPS, global_norm
-from scratchnet.course import check
+from scratchnet.training.clip import CLIPS, global_norm
+from scratchnet_course import check
 from scratchnet.layers import RNN, Linear, Sequential
 from scratchnet.plots.cliff import descend
 
@@ -55,7 +56,7 @@ last[-1] = rng.standard_normal((1, H))
 run = scratchnet.trace(layer, x, dy=last).run
 h = run["h"][:, 0]  # (T + 1, H), the initial state first
 J = [np.diag(1 - h[t + 1] ** 2) @ W_h.T for t in range(T)]
-np.testing.assert_allclose(J, run.jacobians(), rtol=1e-10, atol=1e-14)
+np.testing.assert_allclose(J, jacobians(run), rtol=1e-10, atol=1e-14)
 print("the Jacobians of all", T, "steps are the library's")
 
 # %% [markdown]
@@ -152,7 +153,7 @@ plots.gradient_norms(traces)
 
 # %%
 product = np.eye(H)
-for Jt in traces["radius 1"].run.jacobians()[-20:]:
+for Jt in jacobians(traces["radius 1"].run)[-20:]:
     product = Jt @ product
 values = np.linalg.svd(product, compute_uv=False)
 assert values[0] > 10 * values[H // 2]

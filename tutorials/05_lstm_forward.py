@@ -13,11 +13,11 @@ import numpy as np
 import scratchnet
 from scratchnet import plots
 from scratchnet.cells import lstm
-from scratchnet.course import check
+from scratchnet_course import check
 from scratchnet.elementwise import sigmoid
 from scratchnet.layers import LSTM, Linear, Sequential
-from scratchnet.optim import Adam
-from scratchnet.train import fit, predict
+from scratchnet.training.optim import Adam
+from scratchnet.training.loop import fit, predict
 
 rng = np.random.default_rng(5)
 

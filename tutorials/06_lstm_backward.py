@@ -13,8 +13,8 @@ import numpy as np
 import scratchnet
 from scratchnet import plots
 from scratchnet.cells import lstm
-from scratchnet.course import check
-from scratchnet.course.mistakes import load, plant
+from scratchnet_course import check
+from scratchnet_course.mistakes import load, plant
 from scratchnet.gradcheck import GradientError, check_cell
 from scratchnet.layers import LSTM, Linear, Sequential
 
@@ -119,7 +119,7 @@ plots.gradient_norms({"LSTM": scratchnet.trace(model, x, target)})
 # into dh and into dc.
 
 # %%
-page = scratchnet.trace(model, x[:6], target[:6]).to_html("lesson06.html")
+page = scratchnet.to_html(scratchnet.trace(model, x[:6], target[:6]), "lesson06.html")
 print(f"open {page} in a browser")
 
 # %% [markdown]

@@ -12,8 +12,8 @@ import numpy as np
 
 import scratchnet
 from scratchnet import plots
-from scratchnet.cells import gru, gru_before
-from scratchnet.course import check
+from scratchnet.cells import gru, gru_reset_before
+from scratchnet_course import check
 from scratchnet.elementwise import sigmoid
 from scratchnet.gradcheck import check_cell
 from scratchnet.layers import GRU
@@ -64,14 +64,14 @@ T, N, D, H = 4, 2, 3, 5
 x, h0 = rng.standard_normal((T, N, D)), rng.standard_normal((N, H))
 W_x, W_h, b, b_hn = (rng.standard_normal(shape) / 2 for shape in gru.param_shapes(D, H).values())
 after, _ = gru.forward(x, h0, W_x, W_h, b, np.zeros(H))
-before, _ = gru_before.forward(x, h0, W_x, W_h, b)
+before, _ = gru_reset_before.forward(x, h0, W_x, W_h, b)
 apart = np.abs(after - before).max()
 assert apart > 0.05
 print(f"the same weights and no b_hn: the two forms differ by up to {apart:.2f}")
 
-one = [v[..., :1] for v in (x, h0)], [rng.standard_normal(shape) for shape in gru_before.param_shapes(1, 1).values()]
+one = [v[..., :1] for v in (x, h0)], [rng.standard_normal(shape) for shape in gru_reset_before.param_shapes(1, 1).values()]
 after_one, _ = gru.forward(*one[0], *one[1], np.zeros(1))
-before_one, _ = gru_before.forward(*one[0], *one[1])
+before_one, _ = gru_reset_before.forward(*one[0], *one[1])
 np.testing.assert_allclose(after_one, before_one, rtol=1e-12)
 print("with one unit they are equal: (r h') W is r (h' W) when W is a number")
 
@@ -149,7 +149,7 @@ da_n = dh * (1 - z) * (1 - n**2)
 da_z = dh * (h_prev - n) * z * (1 - z)
 da_r = da_n * m_n * r * (1 - r)
 np.testing.assert_allclose(gru.gates_backward(dh, r, z, n, m_n, h_prev), (da_r, da_z, da_n, da_n * r, dh * z), rtol=1e-12)
-for cell in (gru, gru_before):
+for cell in (gru, gru_reset_before):
     report = check_cell(cell)
     assert report.error < 1e-6
 print(f"da_r = {da_r:.4f}   da_z = {da_z:.4f}   da_n = {da_n:.4f}   dm_n = {da_n * r:.4f}   straight to h' {dh * z:.4f}")

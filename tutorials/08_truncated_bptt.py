@@ -4,21 +4,22 @@
 # **Goal.** You can train on sequences of any length in windows, carry the state between them, and say which terms of the
 # gradient that throws away and how large they are.
 #
-# You need: BPTT and the itemised picture (03), vanishing gradients (04).
+# You need: BPTT and the per-loss gradients (03), vanishing gradients (04).
 
 # %%
 # %matplotlib inline
 import numpy as np
 
 import scratchnet
-from scratchnet import bptt, plots
+from scratchnet import plots
+from scratchnet.training import bptt
 from scratchnet.cells import rnn
-from scratchnet.clip import clip_global_norm
-from scratchnet.course import check
+from scratchnet.training.clip import clip_global_norm
+from scratchnet_course import check
 from scratchnet.layers import LSTM, RNN, Linear, Sequential
 from scratchnet.losses import mse
-from scratchnet.optim import Adam
-from scratchnet.train import fit_stream
+from scratchnet.training.optim import Adam
+from scratchnet.training.loop import fit_stream
 
 rng = np.random.default_rng(8)
 
@@ -103,7 +104,7 @@ T, H = 60, 12
 walk = 0.2 * np.cumsum(rng.standard_normal((T + 1, 1, 1)), axis=0)
 model = Sequential(lstm=LSTM(1, H, forget_bias=3.0, rng=rng), head=Linear(H, 1, rng=rng))
 trace = scratchnet.trace(model, walk[:-1], walk[1:])
-plots.itemised(trace, k1=10, k2=20)
+plots.per_loss_gradients(trace, k1=10, k2=20)
 
 # %%
 vanilla = Sequential(rnn=RNN(1, H, rng=rng), head=Linear(H, 1, rng=rng))
@@ -345,4 +346,4 @@ print(check("08/ex4", truncated))
 #
 # Williams and Peng 1990, An efficient gradient-based algorithm for on-line training of recurrent network trajectories.
 # Sutskever 2013, Training recurrent neural networks, section 2.8.6, for the names k1 and k2. Cashman, Patterson, Mosca and
-# Chang 2018, RNNbow, for the itemised picture.
+# Chang 2018, RNNbow, for the per-loss gradients.

@@ -14,12 +14,12 @@ import numpy as np
 
 import scratchnet
 from scratchnet import plots
-from scratchnet.course import check
+from scratchnet_course import check
 from scratchnet.layers import LSTM, Linear, Recurrent, Sequential
 from scratchnet.losses import mse, softmax_cross_entropy
-from scratchnet.optim import Adam
-from scratchnet.tasks import ADDING_BASELINE_MSE, adding
-from scratchnet.train import fit, predict
+from scratchnet.training.optim import Adam
+from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
+from scratchnet.training.loop import fit, predict
 
 rng = np.random.default_rng(9)
 

@@ -12,16 +12,16 @@ import numpy as np
 
 import scratchnet
 from scratchnet import init, plots
-from scratchnet.clip import CLIPS
-from scratchnet.course import check
+from scratchnet.training.clip import CLIPS
+from scratchnet_course import check
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import LSTM, RNN, BatchNorm1d, Dropout, LayerNorm, Linear, Recurrent, Sequential, VariationalDropout
 from scratchnet.losses import binary_cross_entropy, mse
-from scratchnet.optim import SGD, Adam
+from scratchnet.training.optim import SGD, Adam
 from scratchnet.plots.style import new_figure
-from scratchnet.schedule import Cosine, Warmup
-from scratchnet.tasks import ADDING_BASELINE_MSE, adding
-from scratchnet.train import TrainingDiverged, fit, predict
+from scratchnet.training.schedule import Cosine, Warmup
+from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
+from scratchnet.training.loop import TrainingDiverged, fit, predict
 
 SEEDS = (1, 2, 3)
 

@@ -14,12 +14,12 @@ from pydoc_data.topics import topics
 import numpy as np
 
 from scratchnet import plots
-from scratchnet.course import check
+from scratchnet_course import check
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import Vocabulary, character_model, sample, streams
-from scratchnet.optim import Adam
-from scratchnet.schedule import Cosine
-from scratchnet.train import fit_stream
+from scratchnet.training.optim import Adam
+from scratchnet.training.schedule import Cosine
+from scratchnet.training.loop import fit_stream
 
 rng = np.random.default_rng(11)
 

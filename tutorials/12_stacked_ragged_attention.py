@@ -12,14 +12,14 @@ import numpy as np
 
 from scratchnet import plots
 from scratchnet.cells.padding import reverse
-from scratchnet.course import check
+from scratchnet_course import check
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import GRU, LSTM, AttentionPooling, Linear, SelfAttention, Sequential
 from scratchnet.layers.attend import attend, softmax
 from scratchnet.losses import mse
-from scratchnet.optim import Adam
+from scratchnet.training.optim import Adam
 from scratchnet.plots.style import heatmap, new_figure
-from scratchnet.train import fit, predict
+from scratchnet.training.loop import fit, predict
 
 rng = np.random.default_rng(12)
 

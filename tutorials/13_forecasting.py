@@ -10,11 +10,12 @@
 # %matplotlib inline
 import numpy as np
 
-from scratchnet import datasets, plots
-from scratchnet.course import check
+from scratchnet import plots
+from scratchnet.data import datasets
+from scratchnet_course import check
 from scratchnet.data import Standardizer, chronological_split, windows
-from scratchnet.datasets.synthetic import price_like
-from scratchnet.multistep import (
+from scratchnet.data.tasks import price_like
+from scratchnet.forecasting import (
     Direct, EncodeDecode, LastValue, Linear, Recursive, SeasonalLastValue, Settings, backtest, coverage, dropout_interval,
 )
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from scratchnet import plots
 from scratchnet.cells import lstm
-from scratchnet.course import check
-from scratchnet.fused import explain
+from scratchnet_course import check
+from scratchnet.engines import explain
 from scratchnet.layers import LSTM
 from scratchnet.plots.style import heatmap
 

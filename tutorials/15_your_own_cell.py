@@ -17,13 +17,13 @@ import numpy as np
 import scratchnet
 from scratchnet import plots
 from scratchnet.cells import CELLS
-from scratchnet.course import check
-from scratchnet.fused import explain
+from scratchnet_course import check
+from scratchnet.engines import explain
 from scratchnet.gradcheck import GradientError, check_cell, check_layer
 from scratchnet.layers import Linear, Recurrent, Sequential
-from scratchnet.optim import Adam
-from scratchnet.tasks import ADDING_BASELINE_MSE, adding
-from scratchnet.train import fit, predict
+from scratchnet.training.optim import Adam
+from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
+from scratchnet.training.loop import fit, predict
 
 rng = np.random.default_rng(15)
 

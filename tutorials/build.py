@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scratchnet.course import lessons
+from scratchnet_course import lessons
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-STUDENT = ROOT / "scratchnet" / "course" / "student"
-SOLUTIONS = ROOT / "instructor" / "scratchnet_instructor" / "solutions"
+STUDENT = ROOT / "course" / "student" / "scratchnet_course" / "material"
+SOLUTIONS = ROOT / "course" / "instructor" / "scratchnet_instructor" / "solutions"
 
 
 def sources() -> list[Path]:

@@ -42,7 +42,7 @@ HOLES: dict[tuple[str, str], str] = {
     (engine, cell): why for engine, holes in {"step": NO_STEP, "sequence": NO_SEQUENCE}.items() for cell, why in holes.items()
 }
 CUDA_HOLES: dict[tuple[str, str], str] = HOLES | {
-    ("sequence", "gru_before"): "its step has two products, one waiting for the other, and W_h would have to be read in both"
+    ("sequence", "gru_reset_before"): "its step has two products, one waiting for the other, and W_h would have to be read in both"
 }
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))

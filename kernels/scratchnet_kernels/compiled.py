@@ -12,7 +12,7 @@ from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler import Compiler
 
-import scratchnet
+from scratchnet import elementwise
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,6 +105,6 @@ def _kept(loop: Any) -> Any:
 @cache
 def sources() -> str:
     """A number for the text of every file that compiled code is made of, as they were when the first loop was loaded."""
-    library, package = Path(scratchnet.__file__).parent, Path(__file__).parent
+    library, package = Path(elementwise.__file__).parent, Path(__file__).parent
     files = [library / "elementwise.py", *sorted((library / "cells").glob("*.py")), *sorted(package.rglob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -1,6 +1,6 @@
 """Adam's rule and the sum of squares behind a norm, on the CPU: each array is passed over once.
 
-The array rule of ``scratchnet.optim.Adam`` writes about ten arrays to memory for the next operation to read.  Here p, g, m
+The array rule of ``scratchnet.training.optim.Adam`` writes about ten arrays to memory for the next operation to read.  Here p, g, m
 and v are read once, and p, m and v written once.  Every operation is the array rule's, in its order, so on a CPU the numbers
 are the same to the last bit.
 """

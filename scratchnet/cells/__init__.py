@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from scratchnet.cells import (
     gru,
-    gru_before,
+    gru_reset_before,
     lstm,
     lstm_coupled,
     lstm_masked,
@@ -63,7 +63,7 @@ CELLS: dict[str, Cell] = {
     "rnn": rnn,
     "lstm": lstm,
     "gru": gru,
-    "gru_before": gru_before,
+    "gru_reset_before": gru_reset_before,
     "lstm_peephole": lstm_peephole,
     "lstm_coupled": lstm_coupled,
     "lstm_no_forget": lstm_no_forget,

@@ -14,7 +14,7 @@ Shapes.  T time steps, N sequences in the batch, D inputs, H hidden units.  W_x 
 gates in the order r z n (PyTorch's; Keras has z r h, and Chung et al. 2014 swap the roles of z and 1 - z).
 
 Source: Cho et al. 2014 (arXiv:1406.1078), in the variant of its first version.  The form that resets h' *before* the
-product is ``gru_before.py``.
+product is ``gru_reset_before.py``.
 """
 
 from typing import Any, NamedTuple

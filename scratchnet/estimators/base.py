@@ -19,11 +19,11 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 
 from scratchnet.arrays import Array
 from scratchnet.estimators.schedules import UNPLANNED, schedule_for
-from scratchnet.guard import Inputs, count, require_count, rows
 from scratchnet.layers import Layer
-from scratchnet.optim import OPTIMIZERS, SGD, Optimizer
-from scratchnet.penalty import L2
-from scratchnet.train import History, fit, predict
+from scratchnet.training.checks import Inputs, count, require_count, rows
+from scratchnet.training.loop import History, fit, predict
+from scratchnet.training.optim import OPTIMIZERS, SGD, Optimizer
+from scratchnet.training.penalty import L2
 
 
 def generator(random_state: Any) -> np.random.Generator:

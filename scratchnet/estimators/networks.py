@@ -10,8 +10,8 @@ from scratchnet import models
 from scratchnet.arrays import Array
 from scratchnet.estimators.base import Network
 from scratchnet.estimators.targets import Classifier, Regressor
-from scratchnet.guard import Inputs
 from scratchnet.layers import Layer, Recurrent
+from scratchnet.training.checks import Inputs
 
 Rng = np.random.Generator
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from scratchnet.schedule import Cosine, Exponential, Plateau, Schedule, Step, Warmup
+from scratchnet.training.schedule import Cosine, Exponential, Plateau, Schedule, Step, Warmup
 
 # Those that follow the loss or go on for ever.  The others are planned: they end with the last epoch, as they are meant to.
 UNPLANNED = ("constant", "invscaling", "adaptive", "plateau")
@@ -49,7 +49,7 @@ def schedule_for(
     if callable(name):
         made = name(optimizer)
         if not isinstance(made, Schedule):
-            raise TypeError(f"learning_rate made a {type(made).__name__}: expected a scratchnet.schedule.Schedule")
+            raise TypeError(f"learning_rate made a {type(made).__name__}: expected a scratchnet.training.schedule.Schedule")
         return made
     if name not in NAMED:
         raise ValueError(f"learning_rate is {name!r}: expected one of {', '.join(NAMED)}, or a function of the optimiser")

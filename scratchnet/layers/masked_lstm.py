@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array, Lengths
-from scratchnet.fused import Choice
+from scratchnet.engines import Choice
 from scratchnet.layers.dropout import check_probability, keep_mask
 from scratchnet.layers.layer import Example
 from scratchnet.layers.recurrent import Recurrent, RecurrentCache, State

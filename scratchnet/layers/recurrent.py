@@ -15,7 +15,7 @@ from scratchnet import init
 from scratchnet.arrays import Array, Lengths, as_lengths, require_floating, require_rng, require_same_dtype, require_shape
 from scratchnet.cells import CELLS, Cell, variants
 from scratchnet.cells.padding import reverse, without_padding
-from scratchnet.fused import Choice, check_engine, choose
+from scratchnet.engines import Choice, check_engine, choose
 from scratchnet.layers.dropout import check_probability, keep_mask
 from scratchnet.layers.layer import Example, Layer
 
@@ -49,7 +49,7 @@ class Recurrent(Layer):
     ``dropout`` acts between layers, while training, and draws from ``rng``, as the initial weights do.  With
     ``return_sequences=False`` the output is the last layer's final h only, (N, directions * H), of a reversed run that at the
     first step, as a many-to-one model needs it.  ``batch_first`` turns x and y around and never the state, as in PyTorch.
-    ``engine``: what runs the cell, see ``scratchnet.fused``; ``threads``: the most that engine ``sequence`` may use of the
+    ``engine``: what runs the cell, see ``scratchnet.engines``; ``threads``: the most that engine ``sequence`` may use of the
     processor's, all that the process may if None.  ``dtype``: float64 or float32.  ``options``: the cell's own.
 
     Raises ValueError for a size below 1, a probability outside [0, 1), an unknown cell, engine or option.
@@ -310,4 +310,4 @@ class GRU(Recurrent):
     """
 
     def __init__(self, input_size: int, hidden_size: int, reset_after: bool = True, **kwargs: Any) -> None:
-        super().__init__("gru" if reset_after else "gru_before", input_size, hidden_size, **kwargs)
+        super().__init__("gru" if reset_after else "gru_reset_before", input_size, hidden_size, **kwargs)

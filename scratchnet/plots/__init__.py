@@ -2,7 +2,7 @@
 
     gates(trace)  saturation(trace)  text(trace)             what the gates and cells did
     gradient_norms({"LSTM": trace, "RNN": another})          how far gradients reach
-    itemised(trace, k1=20)  jacobians(trace)                 which loss made which gradient; why it vanishes
+    per_loss_gradients(trace, k1=20)  jacobians(trace)                 which loss made which gradient; why it vanishes
     weight_gradients(trace)                                  what each step adds to dW
     training_curves(history)  clip_factor(history, limit=1)  training as it went
     clipping(watch)  histograms(watch)                       of the tracing.watch.Watch that fit was given
@@ -18,14 +18,14 @@ from scratchnet.plots.cliff import loss_cliff
 from scratchnet.plots.forecast import forecast
 from scratchnet.plots.gates import gates, saturation
 from scratchnet.plots.gradients import gradient_norms, weight_gradients
-from scratchnet.plots.itemised import itemised, thrown_away
 from scratchnet.plots.jacobians import jacobians
+from scratchnet.plots.per_loss import per_loss_gradients, thrown_away
 from scratchnet.plots.style import PALETTE, axes, colour, model_colour
 from scratchnet.plots.text import text
 from scratchnet.plots.training import clip_factor, clipping, histograms, learning_curves, training_curves
 
 __all__ = [
     "PALETTE", "axes", "clip_factor", "clipping", "colour", "errors_ahead", "fan", "forecast", "gates", "gradient_norms",
-    "histograms", "itemised", "jacobians", "learning_curves", "loss_cliff", "model_colour", "saturation", "text",
+    "histograms", "jacobians", "learning_curves", "loss_cliff", "model_colour", "per_loss_gradients", "saturation", "text",
     "thrown_away", "training_curves", "weight_gradients",
 ]  # fmt: skip

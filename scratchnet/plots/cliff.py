@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 
 from scratchnet.arrays import Array
 from scratchnet.cells import rnn
-from scratchnet.clip import clip_global_norm
 from scratchnet.elementwise import sigmoid
 from scratchnet.plots.style import MAPS, axes, colour, figure_of
+from scratchnet.training.clip import clip_global_norm
 
 STEPS, TARGET = 50, 0.7
 FIRST = float(2 * sigmoid(np.float64(0.5)) - 1)  # h_0, of x_0 = 0.5

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from scratchnet.plots.gates import gates, saturation
 from scratchnet.plots.gradients import gradient_norms, weight_gradients
-from scratchnet.plots.itemised import itemised
 from scratchnet.plots.jacobians import jacobians
+from scratchnet.plots.per_loss import per_loss_gradients
 from scratchnet.plots.text import text
 from scratchnet.tracing import RunTrace, Trace
 
@@ -34,7 +34,7 @@ KINDS: dict[str, Callable[[RunTrace, Wanted], Figure]] = {
     "gates": lambda run, want: gates(run, sample=want.one, labels=want.labels, title=want.title),
     "saturation": lambda run, want: saturation(run, sample=want.sample, title=want.title),
     "gradients": lambda run, want: gradient_norms({run.cell_name.upper(): run}, sample=want.sample, title=want.title),
-    "itemised": lambda run, want: itemised(
+    "per-loss": lambda run, want: per_loss_gradients(
         run, sample=want.one, k1=want.k1, k2=want.k2, labels=want.labels, title=want.title
     ),
     "jacobians": lambda run, want: jacobians(run, sample=want.one, title=want.title),
@@ -49,7 +49,7 @@ def _whole_batch(run: RunTrace, want: Wanted) -> RunTrace:
     return run
 
 
-TAKES = {"k1": ("itemised",), "k2": ("itemised",), "unit": ("text",)}  # options that only some kinds have a use for
+TAKES = {"k1": ("per-loss",), "k2": ("per-loss",), "unit": ("text",)}  # options that only some kinds have a use for
 
 
 def _default(trace: Trace, kind: str) -> RunTrace:

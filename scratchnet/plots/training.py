@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from scratchnet.plots.gates import GATE_RANGE
 from scratchnet.plots.style import EDGE, MAPS, STYLES, axes, colour, figure_of, host, model_colour, name_of, new_figure
 from scratchnet.tracing.watch import Watch
-from scratchnet.train import History
+from scratchnet.training.loop import History
 
 SHARES = (1e-3, 1.0)  # of the histograms' colours, the same in all
 

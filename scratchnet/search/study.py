@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.guard import require_count
 from scratchnet.search.result import Result
 from scratchnet.search.space import Space, check_space
-from scratchnet.train import History
+from scratchnet.training.checks import require_count
+from scratchnet.training.loop import History
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("none", "median", "hyperband")

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet.guard import Inputs, TrainingDiverged, parts, recurrent_layers
 from scratchnet.layers import Layer
 from scratchnet.losses import mse
-from scratchnet.optim import AdamW
 from scratchnet.search.study import Trial
-from scratchnet.train import Loss, fit
+from scratchnet.training.checks import Inputs, TrainingDiverged, parts, recurrent_layers
+from scratchnet.training.loop import Loss, fit
+from scratchnet.training.optim import AdamW
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@
     t                                  a summary
     t.run["f"]                         the forget gate, (T, N, H)
     t.run["dh_next"]                   the part of dh that came from the future, (T, N, H)
-    t.save("t.npz"); t.to_html("t.html")
+    jacobians(t.run)                   how each state depends on the one before it, (T, S, S)
+    t.save("t.npz"); scratchnet.to_html(t, "t.html")
 """
 
+from scratchnet.tracing.jacobian import jacobians, per_loss_gradients
 from scratchnet.tracing.record import trace
 from scratchnet.tracing.run import RunTrace
 from scratchnet.tracing.trace import Trace, load
 from scratchnet.tracing.watch import Watch
 
-__all__ = ["RunTrace", "Trace", "Watch", "load", "trace"]
+__all__ = ["RunTrace", "Trace", "Watch", "jacobians", "load", "per_loss_gradients", "trace"]

@@ -18,6 +18,7 @@ def jacobians(run: RunTrace, sample: int = 0) -> Array:
     S is H times the number of states: the LSTM's blocks are [[dh/dh', dh/dc'], [dc/dh', dc/dc']].  Entry [t, j, k] is the
     derivative of unit j of state t by unit k of state t-1.
     """
+    run.require_sample(sample)
     cell, H, steps = run.cell, run.H, int(run.lengths[sample])
     S = H * len(cell.STATES)
     out = np.empty_like(run.cache.h, shape=(steps, S, S))
@@ -73,21 +74,22 @@ def singular_values(jacobian: Array) -> SingularValues:
     return SingularValues(np.linalg.svd(jacobian, compute_uv=False), products)
 
 
-class Itemised(NamedTuple):
+class PerLossGradients(NamedTuple):
     """Which loss made which gradient: ``size[t, k]`` is |da| at step t that came from the loss at step ``losses[k]``."""
 
     losses: Array  # (K,) steps tau
     size: Array  # (T, K); zero above the diagonal: a loss moves no later step
 
 
-def itemised(run: RunTrace, sample: int = 0, most: int = 100) -> Itemised:
+def per_loss_gradients(run: RunTrace, sample: int = 0, most: int = 100) -> PerLossGradients:
     """One batched backward pass of one sequence in which entry k of the batch is given the loss at step tau_k alone.
 
     BPTT is linear in dy, so these gradients add up to the whole.  Steps without a loss of their own are left out; of more than
     ``most`` the K shown are spread evenly.  A gradient that arrived at the final state counts as the last step's.
     """
+    run.require_sample(sample)
     if run.dy is None:
-        raise ValueError(f"{run.name} has no gradients to itemise: the trace was made without a target")
+        raise ValueError(f"{run.name} has no per-loss gradients: the trace was made without a target")
     T, H, states = int(run.lengths[sample]), run.H, run.cell.STATES
     dy = run.dy[:T, sample]
     last = [run.d_last[f"d{name}_last"][sample] for name in states]
@@ -107,7 +109,7 @@ def itemised(run: RunTrace, sample: int = 0, most: int = 100) -> Itemised:
         ending = (at == T - 1)[:, None]
         grads = run.cell.backward(each, cache, *(ending * d for d in last))
         size[:, start : start + len(taus)] = np.sqrt(np.sum(grads.da * grads.da, axis=2))
-    return Itemised(lossy, size)
+    return PerLossGradients(lossy, size)
 
 
 def _repeated(run: RunTrace, sample: int, T: int, copies: int) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from scratchnet.arrays import Array, is_array
 from scratchnet.cells.padding import without_padding
 from scratchnet.convert.torch import from_torch, is_torch, to_numpy
-from scratchnet.fused import Choice
+from scratchnet.engines import Choice
 from scratchnet.layers import Layer, Recurrent, Sequential
 from scratchnet.losses import LOSSES
 from scratchnet.tracing.run import RunTrace, arriving_gradients

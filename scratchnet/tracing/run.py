@@ -143,20 +143,6 @@ class RunTrace:
         if not 0 <= sample < self.N:
             raise IndexError(f"sample is {sample} but {self.name} has {self.N} sequences: expected 0 to {self.N - 1}")
 
-    def jacobians(self, sample: int = 0) -> Array:
-        """How each state moves with the one before it, (T, S, S), of one sequence; see ``tracing.jacobian``."""
-        from scratchnet.tracing.jacobian import jacobians
-
-        self.require_sample(sample)
-        return jacobians(self, sample)
-
-    def itemised(self, sample: int = 0, most: int = 100) -> Any:
-        """Which loss made which gradient, of one sequence; see ``tracing.jacobian``."""
-        from scratchnet.tracing.jacobian import itemised
-
-        self.require_sample(sample)
-        return itemised(self, sample, most)
-
     def _require_backward(self, what: str) -> None:
         if self.dy is None:
             raise ValueError(f"{self.name} has no {what}: the trace was made without a target, so there is no backward pass")

@@ -83,7 +83,7 @@ def gru_backward(c: Any, d: Terms) -> Terms:
     return {"dh": dh, **gates, "dh_direct": direct, "dh_through": through, "dh_prev": direct + through}
 
 
-def gru_before_forward(c: Any, p: Terms) -> Terms:
+def gru_reset_before_forward(c: Any, p: Terms) -> Terms:
     """Pre-activations, gates, s = r h', and the two parts of h."""
     H = c.h.shape[-1]
     gates = blocks(c.gates, "rzn")
@@ -94,7 +94,7 @@ def gru_before_forward(c: Any, p: Terms) -> Terms:
     return {**blocks(a, "rzn", "a_"), **gates, **parts}
 
 
-def gru_before_backward(c: Any, d: Terms) -> Terms:
+def gru_reset_before_backward(c: Any, d: Terms) -> Terms:
     """From dh, by way of each gate, to dh_prev, which has three roads: direct, through s = r h', through r and z."""
     H = c.h.shape[-1]
     g, W_h, h_prev = blocks(c.gates, "rzn"), c.W_h, c.h[:-1]
@@ -210,12 +210,12 @@ def mingru_backward(c: Any, d: Terms) -> Terms:
 
 
 FORWARD: dict[str, Callable[[Any, Terms], Terms]] = {
-    "rnn": rnn_forward, "lstm": lstm_forward, "gru": gru_forward, "gru_before": gru_before_forward,
+    "rnn": rnn_forward, "lstm": lstm_forward, "gru": gru_forward, "gru_reset_before": gru_reset_before_forward,
     "lstm_peephole": peephole_forward, "lstm_coupled": coupled_forward, "lstm_no_forget": no_forget_forward,
     "sru": sru_forward, "mingru": mingru_forward,
 }  # fmt: skip
 BACKWARD: dict[str, Callable[[Any, Terms], Terms]] = {
-    "rnn": rnn_backward, "lstm": lstm_backward, "gru": gru_backward, "gru_before": gru_before_backward,
+    "rnn": rnn_backward, "lstm": lstm_backward, "gru": gru_backward, "gru_reset_before": gru_reset_before_backward,
     "lstm_peephole": peephole_backward, "lstm_coupled": coupled_backward, "lstm_no_forget": no_forget_backward,
     "sru": sru_backward, "mingru": mingru_backward,
 }  # fmt: skip

@@ -3,10 +3,10 @@
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Trace:
     labels: tuple[str, ...] = ()  # a name for each step of the first sequence: characters, dates
     modules: tuple[dict[str, Any], ...] = ()  # the model's layers as data: kind, options, parameters by name
     title: str = ""
+    show_in_notebook: ClassVar[Callable[["Trace"], str] | None] = None  # ``scratchnet.view`` puts its page here
 
     @property
     def run(self) -> RunTrace:
@@ -116,16 +117,10 @@ class Trace:
         }  # fmt: skip
         np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)
 
-    def to_html(self, path: str | Path, **options: Any) -> Path:
-        """Write the stepper, one self-contained page, to ``path``; see ``scratchnet.view.write``."""
-        from scratchnet.view import write
-
-        return write(self, path, **options)
-
-    def _repr_html_(self) -> str:
-        from scratchnet.view import inline
-
-        return inline(self)
+    def _repr_html_(self) -> str | None:
+        """In a notebook a trace is shown as its page, where ``scratchnet.view`` is loaded."""
+        show = type(self).show_in_notebook
+        return None if show is None else show(self)
 
 
 def load(path: str | Path) -> Trace:

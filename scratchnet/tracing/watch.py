@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet.clip import norm_of
 from scratchnet.layers import Layer, Recurrent, Sequential
 from scratchnet.tracing.record import trace
 from scratchnet.tracing.terms import blocks
+from scratchnet.training.clip import norm_of
 
 Block = tuple[str, str]  # ("lstm.W_h_l0", "f") or ("head.W", ""): a parameter and a gate's part of it; of a run and its gate
 

@@ -1,5 +1,14 @@
-"""The stepper: one self-contained page that walks a trace forwards and backwards through time."""
+"""The stepper: one self-contained page that walks a trace forwards and backwards through time.
 
-from scratchnet.view.page import inline, page, write
+    from scratchnet.view import to_html
+    to_html(trace, "wave.html")            open it in a browser; nothing is fetched, no server is needed
 
-__all__ = ["inline", "page", "write"]
+In a notebook a trace is shown as this page once ``scratchnet.view`` is imported, which ``scratchnet.trace`` does.
+"""
+
+from scratchnet.tracing.trace import Trace
+from scratchnet.view.page import notebook_html, page, to_html
+
+__all__ = ["notebook_html", "page", "to_html"]
+
+Trace.show_in_notebook = notebook_html

@@ -9,19 +9,19 @@ const Cells = (() => {
   "use strict";
 
   const sigmoid = a => 0.5 * Math.tanh(0.5 * a) + 0.5;
-  const GATES = { rnn: "h", lstm: "ifgo", gru: "rzn", gru_before: "rzn" };
-  const STATES = { rnn: ["h"], lstm: ["h", "c"], gru: ["h"], gru_before: ["h"] };
+  const GATES = { rnn: "h", lstm: "ifgo", gru: "rzn", gru_reset_before: "rzn" };
+  const STATES = { rnn: ["h"], lstm: ["h", "c"], gru: ["h"], gru_reset_before: ["h"] };
   const FORWARD = {
     rnn: ["a_h"],
     lstm: ["a_i", "a_f", "a_g", "a_o", "i", "f", "g", "o", "kept", "written", "tanh_c"],
     gru: ["a_r", "a_z", "a_n", "r", "z", "n", "m_n", "new", "kept"],
-    gru_before: ["a_r", "a_z", "a_n", "r", "z", "n", "s", "new", "kept"],
+    gru_reset_before: ["a_r", "a_z", "a_n", "r", "z", "n", "s", "new", "kept"],
   };
   const BACKWARD = {
     rnn: ["dh", "da_h", "dh_prev"],
     lstm: ["dh", "do", "dc_from_h", "dc", "di", "df", "dg", "da_i", "da_f", "da_g", "da_o", "dc_prev", "dh_prev"],
     gru: ["dh", "dn", "dz", "da_n", "dr", "dm_n", "da_r", "da_z", "dh_direct", "dh_through", "dh_prev"],
-    gru_before: [
+    gru_reset_before: [
       "dh",
       "dn",
       "dz",
@@ -185,7 +185,7 @@ const Cells = (() => {
           d.da_z[k] = da[H + j] = dm[H + j] = d.dz[k] * z * (1 - z);
           d.dh_direct[k] = dh * z;
         }
-        if (cell === "gru_before") {
+        if (cell === "gru_reset_before") {
           vecMatT(da.subarray(2 * H), H, p.W_h, G, 2 * H, H, ds);
           d.ds.set(ds, at);
         }
@@ -206,13 +206,13 @@ const Cells = (() => {
         for (let j = 0; j < H; j++) {
           const k = at + j;
           d.dh_through[k] = back[j];
-          d.dh_prev[k] = d.dh_direct[k] + back[j] + (cell === "gru_before" ? d.dh_reset[k] : 0);
+          d.dh_prev[k] = d.dh_direct[k] + back[j] + (cell === "gru_reset_before" ? d.dh_reset[k] : 0);
         }
       }
       for (let k = 0; k < D; k++) for (let j = 0; j < G; j++) d.dW_x[k * G + j] += q.x[t * D + k] * da[j];
       for (let k = 0; k < H; k++) {
         for (let j = 0; j < G; j++) d.dW_h[k * G + j] += q.h[at + k] * dm[j];
-        if (cell === "gru_before") for (let j = 2 * H; j < G; j++) d.dW_h[k * G + j] += q.s[at + k] * da[j];
+        if (cell === "gru_reset_before") for (let j = 2 * H; j < G; j++) d.dW_h[k * G + j] += q.s[at + k] * da[j];
       }
       for (let j = 0; j < G; j++) d.db[j] += da[j];
       if (d.db_hn) for (let j = 0; j < H; j++) d.db_hn[j] += dm[2 * H + j];

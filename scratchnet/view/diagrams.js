@@ -75,7 +75,7 @@ const DIAGRAMS = {
     notes: [[16, 420, "h' W_h, x W_x, b"], [545, 240, "1 - z"], [650, 105, "step t+1"], [628, 165, "loss"], [310, 385, "x W_xn + b_n"]],
   },
 };
-DIAGRAMS.gru_before = {
+DIAGRAMS.gru_reset_before = {
   ...DIAGRAMS.gru,
   nodes: DIAGRAMS.gru.nodes.map(n => (n[2] === "m" ? [n[0], n[1], "h'", "h_prev"] : n[3] === "rm" ? [n[0], n[1], "×", "s"] : n)),
   wires: DIAGRAMS.gru.wires.map(w => (w[0] === "m_n" ? [null, "dh_reset", w[2], w[3]] : w[0] === null && w[2][0][0] === 165 ? ["s", "ds", w[2], [196, 232]] : w)),

@@ -13,7 +13,7 @@ function buildMaps(pane) {
   pane.cursors = [];
   for (const name of mapNames(run))
     maps.append(heatmap(pane, name, run.T, run.H, (t, j) => run.get(name, t, j), scaleOf(run, name)));
-  if (view.mode === "backward" && run.itemised && !run.changed) maps.append(itemisedMap(pane));
+  if (view.mode === "backward" && run.perLoss && !run.changed) maps.append(perLossMap(pane));
 }
 
 function heatmap(pane, name, T, H, value, scale) {
@@ -66,8 +66,8 @@ function heatmap(pane, name, T, H, value, scale) {
 }
 
 // Which loss made which gradient: columns are steps t, rows the losses tau.
-function itemisedMap(pane) {
-  const { losses, size } = pane.run.itemised,
+function perLossMap(pane) {
+  const { losses, size } = pane.run.perLoss,
     K = losses.length,
     T = pane.run.T;
   let most = 0;
@@ -78,7 +78,7 @@ function itemisedMap(pane) {
   };
   const map = heatmap(pane, "share", T, K, value, { low: 0, high: 1 });
   map.querySelector("b").textContent = "|da|";
-  const of = pane.run.itemised.of > K ? `, ${K} of ${pane.run.itemised.of} losses` : "";
+  const of = pane.run.perLoss.of > K ? `, ${K} of ${pane.run.perLoss.of} losses` : "";
   map.querySelector("b").after(` at step t (across) from the loss at step τ (down${of})`);
   map.querySelector(".range").textContent = `log, ${fmt(most * 1e-6, 2)} … ${fmt(most, 2)}`;
   map.querySelector(".row").remove();
@@ -88,7 +88,7 @@ function itemisedMap(pane) {
 function explain(pane, name, { t, j }) {
   const { run } = pane;
   if (name === "share") {
-    const { losses, size } = run.itemised,
+    const { losses, size } = run.perLoss,
       K = losses.length;
     let total = 0;
     for (let k = 0; k < K; k++) total += size[t * K + k];

@@ -138,7 +138,7 @@ function outerProducts(run) {
   const first = ["dW_x", "x", das];
   if (!("W_h" in run.params)) return [first];
   if (run.cell === "gru") return [first, ["dW_h", "h_prev", ["da_r", "da_z", "dm_n"]]];
-  if (run.cell === "gru_before") return [first, ["dW_h (r, z)", "h_prev", ["da_r", "da_z"]], ["dW_hn", "s", ["da_n"]]];
+  if (run.cell === "gru_reset_before") return [first, ["dW_h (r, z)", "h_prev", ["da_r", "da_z"]], ["dW_hn", "s", ["da_n"]]];
   return [first, ["dW_h", "h_prev", das]];
 }
 

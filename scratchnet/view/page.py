@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet.tracing.jacobian import itemised
+from scratchnet.tracing.jacobian import per_loss_gradients
 from scratchnet.tracing.run import RunTrace
 from scratchnet.tracing.trace import Trace
 from scratchnet.view import steps
@@ -27,11 +27,11 @@ SCRIPTS = ("cells", "model", "tools", "run", "diagrams", "cellview", "microview"
 EDITABLE_UNITS = 16  # up to here a weight or input can be changed by hand
 RECOMPUTED = 4_000_000  # multiply-adds of one forward pass, up to which the page computes numeric gradients
 LOSSES = ("mse", "mae", "huber", "binary_cross_entropy", "softmax_cross_entropy")  # that the page knows
-COMPUTED = ("rnn", "lstm", "gru", "gru_before")  # cells that cells.js computes again; of others all numbers come from here
+COMPUTED = ("rnn", "lstm", "gru", "gru_reset_before")  # cells that cells.js computes again; of others all numbers come from here
 POINTWISE = ("tanh", "sigmoid", "relu", "softplus", "dropout")  # layers that the page knows, besides recurrent and linear
 
 
-def write(
+def to_html(
     trace: Trace, path: str | Path, *, compare: Trace | None = None, names: Sequence[str] = (), sequence: int = 0,
     runs: Sequence[str] | None = None,
 ) -> Path:  # fmt: skip
@@ -41,7 +41,7 @@ def write(
     return path
 
 
-def inline(trace: Trace, **options: Any) -> str:
+def notebook_html(trace: Trace, **options: Any) -> str:
     """The same page inside a notebook's cell: an iframe that may run its own script and nothing else."""
     text = html.escape(page(trace, **options), quote=True)
     return f'<iframe srcdoc="{text}" sandbox="allow-scripts" style="width:100%;height:1000px;border:0"></iframe>'
@@ -122,7 +122,7 @@ def _size(shown: list[RunTrace], *, model: Any, double: bool, units: int | None 
         numbers += T * (arrays * U + 2 * run.cache.x.shape[2] + 6)
         if U == run.H:
             numbers += sum(p.size for p in run.params.values())
-    # The matrix of itemised gradients, in single precision; it is left out where early steps are.
+    # The matrix of per-loss gradients, in single precision; it is left out where early steps are.
     losses = sum(run.T * min(run.T, _most_losses(run)) for run in shown if run.has_backward and (steps or run.T) >= run.T)
     bytes_each = (8 if double else 4) * 4 / 3  # as base64
     return int(bytes_each * numbers + 4 * 4 / 3 * losses) + (0 if model is None else len(json.dumps(model)))
@@ -136,7 +136,7 @@ def _losses(run: RunTrace, n: int) -> int:
 
 
 def _most_losses(run: RunTrace) -> int:
-    """How many losses are itemised: each is a backward pass of its own."""
+    """How many losses are shown: each is a backward pass of its own."""
     return max(20, min(100, 2_000_000 // (run.T * run.H)))
 
 
@@ -201,10 +201,10 @@ def _run_as_data(
         data["params"] = {name: _pack(p, double) for name, p in run.params.items()}
         data["d_last"] = {name: _pack(d[n], double) for name, d in run.d_last.items()}
     if run.has_backward and not start:
-        matrix = itemised(run, n, most=_most_losses(run))
+        matrix = per_loss_gradients(run, n, most=_most_losses(run))
         if len(matrix.losses) > 1:
             losses = [int(t) for t in matrix.losses]
-            data["itemised"] = {"losses": losses, "of": _losses(run, n), "size": _pack(matrix.size, False)}
+            data["perLoss"] = {"losses": losses, "of": _losses(run, n), "size": _pack(matrix.size, False)}
     return data
 
 

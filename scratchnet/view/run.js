@@ -16,7 +16,7 @@ class Run {
       this.params = Object.fromEntries(Object.entries(data.params).map(([n, p]) => [n, unpack(p)]));
       this.dLast = Object.fromEntries(Object.entries(data.d_last).map(([n, p]) => [n.slice(1, -5), unpack(p)]));
     }
-    if (data.itemised) this.itemised = { ...data.itemised, size: unpack(data.itemised.size) };
+    if (data.perLoss) this.perLoss = { ...data.perLoss, size: unpack(data.perLoss.size) };
     this.backwardThere = "dy" in this.python;
     this.derive();
   }
@@ -48,7 +48,7 @@ class Run {
 
   use(result) {
     this.scales = {};
-    this.changed = true; // the itemised gradients are still those of before, and not shown
+    this.changed = true; // the per-loss gradients are still those of before, and not shown
     this.q = { ...result.q, ...result.d };
   }
 

@@ -71,7 +71,7 @@ FORWARD: dict[str, tuple[Step, ...]] = {
             (Term("h", "(1 - {z}) * {n} + {z} * {h_prev}"),),
         ),
     ),
-    "gru_before": (
+    "gru_reset_before": (
         Step("gates", "r, z = sigmoid(a)", ("r, z = sigmoid(a_r), sigmoid(a_z)",), (_sigmoid("r"), _sigmoid("z"))),
         Step("the past, reset", "s = r h'", ("return r, z, r * h_prev",), (Term("s", "{r} * {h_prev}"),)),
         Step(
@@ -227,7 +227,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
             (Term("dh_through", "sum over dm and row {j} of W_h"), Term("dh_prev", "{dh_through} + {dh_direct}")),
         ),
     ),
-    "gru_before": (
+    "gru_reset_before": (
         ARRIVE,
         *TO_CANDIDATE,
         Step(

@@ -20,9 +20,9 @@ from scratchnet import plots
 from scratchnet.arrays import Array
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import Vocabulary, character_model, sample, streams
-from scratchnet.optim import AdamW
-from scratchnet.schedule import Cosine
-from scratchnet.train import fit_stream
+from scratchnet.training.loop import fit_stream
+from scratchnet.training.optim import AdamW
+from scratchnet.training.schedule import Cosine
 
 LENGTH, HELD, BEFORE = 160_000, 16_000, 200  # characters: to learn from, to be asked about, to warm up the state
 SHOWN = 1100

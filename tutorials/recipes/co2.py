@@ -7,12 +7,13 @@ All is relative to the last month measured, because the values of the future are
 import numpy as np
 from recipe import Outcome, recipe
 
-from scratchnet import baselines, datasets, plots
+from scratchnet import plots
 from scratchnet.arrays import Array
+from scratchnet.data import datasets
+from scratchnet.forecasting import Linear, baselines
 from scratchnet.models import Hybrid
-from scratchnet.multistep import Linear
-from scratchnet.optim import AdamW
-from scratchnet.train import fit, predict
+from scratchnet.training.loop import fit, predict
+from scratchnet.training.optim import AdamW
 
 WIDTH, AHEAD, TEST = 24, 36, 120  # months
 

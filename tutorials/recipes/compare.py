@@ -13,13 +13,13 @@ from pictures import bars
 from recipe import Outcome, recipe
 
 from scratchnet.arrays import Array
+from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
 from scratchnet.layers import Sequential
 from scratchnet.models import mlp, recurrent
-from scratchnet.optim import Adam
 from scratchnet.plots.style import new_figure
-from scratchnet.schedule import Cosine
-from scratchnet.tasks import ADDING_BASELINE_MSE, adding
-from scratchnet.train import fit, predict
+from scratchnet.training.loop import fit, predict
+from scratchnet.training.optim import Adam
+from scratchnet.training.schedule import Cosine
 
 T = 50
 CELLS, UNITS = ("RNN", "LSTM", "GRU", "SRU", "minGRU"), 32

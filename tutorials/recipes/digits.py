@@ -17,10 +17,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from scratchnet.arrays import Array
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import recurrent, self_attentive
-from scratchnet.optim import AdamW
 from scratchnet.plots.style import MAPS, new_figure
-from scratchnet.schedule import Cosine
-from scratchnet.train import fit, predict
+from scratchnet.training.loop import fit, predict
+from scratchnet.training.optim import AdamW
+from scratchnet.training.schedule import Cosine
 
 
 def run(seed: int, toy: bool) -> Outcome:

@@ -12,14 +12,14 @@ from recipe import Outcome, recipe
 from sklearn.linear_model import LogisticRegression
 
 from scratchnet.arrays import Array
-from scratchnet.datasets import ecg
-from scratchnet.distil import Distillation, distillation_target
+from scratchnet.data.datasets import ecg
 from scratchnet.layers import Layer
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import recurrent
-from scratchnet.optim import AdamW
-from scratchnet.schedule import Cosine
-from scratchnet.train import Loss, fit, predict
+from scratchnet.training.distil import Distillation, distillation_target
+from scratchnet.training.loop import Loss, fit, predict
+from scratchnet.training.optim import AdamW
+from scratchnet.training.schedule import Cosine
 
 LABELLED, UNLABELLED, TEST = 80, 1200, 600
 

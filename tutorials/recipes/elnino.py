@@ -7,9 +7,10 @@ the month stands (sine and cosine).  Origins roll through the last twelve years,
 import numpy as np
 from recipe import Outcome, recipe
 
-from scratchnet import datasets, plots
+from scratchnet import plots
 from scratchnet.arrays import Array
-from scratchnet.multistep import (
+from scratchnet.data import datasets
+from scratchnet.forecasting import (
     STRATEGIES,
     LastValue,
     Linear,

@@ -10,7 +10,7 @@ from elnino import FIRST, HORIZON, columns
 from pictures import bars
 from recipe import Outcome, recipe
 
-from scratchnet.multistep import (
+from scratchnet.forecasting import (
     STRATEGIES,
     Backtest,
     Ensemble,

@@ -17,14 +17,14 @@ from sklearn.preprocessing import StandardScaler
 
 from scratchnet import plots
 from scratchnet.arrays import Array
-from scratchnet.datasets.synthetic import engines
+from scratchnet.data.tasks import engines
 from scratchnet.elementwise import sigmoid
 from scratchnet.losses import binary_cross_entropy
 from scratchnet.models import attention_pooled
-from scratchnet.optim import AdamW
 from scratchnet.plots.style import new_figure
-from scratchnet.schedule import Cosine
-from scratchnet.train import fit, predict
+from scratchnet.training.loop import fit, predict
+from scratchnet.training.optim import AdamW
+from scratchnet.training.schedule import Cosine
 
 WIDTH, WITHIN = 30, 30  # cycles
 
@@ -33,7 +33,7 @@ def run(seed: int, toy: bool, data: str | None = None) -> Outcome:
     """60% of the machines to learn from, 15% to stop by, 25% to be asked about."""
     rng = np.random.default_rng(seed)
     if data:
-        from scratchnet.datasets.files import turbofan
+        from scratchnet.data.datasets.files import turbofan
 
         machines = turbofan(data)
     else:

@@ -13,12 +13,12 @@ from recipe import Outcome, recipe
 
 from scratchnet import plots
 from scratchnet.arrays import Array
+from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
 from scratchnet.layers import Layer
-from scratchnet.mixed import HalfTrainer
 from scratchnet.models import recurrent
-from scratchnet.optim import Adam
-from scratchnet.tasks import ADDING_BASELINE_MSE, adding
-from scratchnet.train import Trainer, fit, predict
+from scratchnet.training.loop import Trainer, fit, predict
+from scratchnet.training.mixed import HalfTrainer
+from scratchnet.training.optim import Adam
 
 T, SMALL = 20, 1e-6  # the loss is that small, as in a sum of many terms where one is of little weight
 

@@ -17,13 +17,13 @@ from sklearn.neighbors import NearestCentroid
 
 from scratchnet import plots
 from scratchnet.arrays import Array
-from scratchnet.datasets import ecg
+from scratchnet.data.datasets import ecg
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import recurrent
-from scratchnet.optim import AdamW
 from scratchnet.plots.style import new_figure
-from scratchnet.schedule import Cosine
-from scratchnet.train import fit, predict
+from scratchnet.training.loop import fit, predict
+from scratchnet.training.optim import AdamW
+from scratchnet.training.schedule import Cosine
 
 NOISE = 0.25  # mV; an R wave has a little more than 1
 
@@ -40,7 +40,7 @@ def run(seed: int, toy: bool, record: str | None = None) -> Outcome:
     """Trained on half of the beats, stopped by an eighth, tested on the rest; each beat is from a heart of its own."""
     rng = np.random.default_rng(seed)
     if record:
-        from scratchnet.datasets.files import CLASSES, arrhythmia
+        from scratchnet.data.datasets.files import CLASSES, arrhythmia
 
         found = arrhythmia(record, T=240)  # beats of one patient: what it says of another is another question
         order, names = rng.permutation(len(found.x)), CLASSES

@@ -9,9 +9,10 @@ import numpy as np
 from elnino import FIRST, HORIZON, columns
 from recipe import Outcome, recipe
 
-from scratchnet import datasets, plots
+from scratchnet import plots
 from scratchnet.arrays import Array
-from scratchnet.multistep import Direct, Linear, SeasonalLastValue, Settings, coverage, dropout_interval, pinball
+from scratchnet.data import datasets
+from scratchnet.forecasting import Direct, Linear, SeasonalLastValue, Settings, coverage, dropout_interval, pinball
 from scratchnet.plots.style import new_figure
 
 ASKED, YEARS = 0.9, 10

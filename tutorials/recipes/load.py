@@ -7,14 +7,14 @@ is told what is known of the 72 hours to come: a forecast of the temperature (th
 import numpy as np
 from recipe import Outcome, recipe
 
-from scratchnet import baselines, plots
+from scratchnet import plots
 from scratchnet.arrays import Array
 from scratchnet.data import Standardizer
-from scratchnet.datasets.synthetic import load_like
+from scratchnet.data.tasks import load_like
+from scratchnet.forecasting import LastValue, Linear, SeasonalLastValue, baselines
 from scratchnet.models import Hybrid
-from scratchnet.multistep import LastValue, Linear, SeasonalLastValue
-from scratchnet.optim import AdamW
-from scratchnet.train import fit, predict
+from scratchnet.training.loop import fit, predict
+from scratchnet.training.optim import AdamW
 
 WIDTH = AHEAD = 72
 WEEK = 24 * 7

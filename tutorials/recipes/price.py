@@ -8,13 +8,14 @@ is how *large* the next change will be.
 import numpy as np
 from recipe import Outcome, recipe
 
-from scratchnet import baselines, plots
+from scratchnet import plots
 from scratchnet.arrays import Array
 from scratchnet.data import Standardizer, chronological_split, windows
-from scratchnet.datasets.synthetic import price_like
+from scratchnet.data.tasks import price_like
+from scratchnet.forecasting import baselines
 from scratchnet.models import recurrent
-from scratchnet.optim import AdamW
-from scratchnet.train import fit, predict
+from scratchnet.training.loop import fit, predict
+from scratchnet.training.optim import AdamW
 
 WIDTH = 20
 

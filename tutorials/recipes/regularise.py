@@ -11,13 +11,13 @@ from pictures import bars
 from recipe import Outcome, recipe
 from sklearn.linear_model import LogisticRegression
 
-from scratchnet.augment import gaussian_noise, time_warp
-from scratchnet.datasets import ecg
+from scratchnet.data.datasets import ecg
 from scratchnet.layers import Dropout, Linear, MaskedLSTM, Sequential
 from scratchnet.losses import softmax_cross_entropy
-from scratchnet.optim import Adam
-from scratchnet.penalty import L1, L2
-from scratchnet.train import fit, predict
+from scratchnet.training.augment import gaussian_noise, time_warp
+from scratchnet.training.loop import fit, predict
+from scratchnet.training.optim import Adam
+from scratchnet.training.penalty import L1, L2
 
 FEW, TEST = 120, 800
 

@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from recipe import Outcome, recipe
 
-from scratchnet import baselines, datasets
-from scratchnet.data import Standardizer, split_at, windows
+from scratchnet.data import Standardizer, datasets, split_at, windows
+from scratchnet.forecasting import baselines
 from scratchnet.plots.style import axes, model_colour, new_figure
 from scratchnet.search import Architecture, Training, compare
-from scratchnet.train import predict
+from scratchnet.training.loop import predict
 
 WIDTH = 12
 PLAIN = {"cell": "lstm", "num_layers": 1, "units": 16, "bidirectional": False, "dropout": 0.0, "lr": 0.005}

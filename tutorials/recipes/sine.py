@@ -7,11 +7,12 @@ step, and then runs freely for twenty.
 import numpy as np
 from recipe import Outcome, recipe
 
-from scratchnet import baselines, plots
+from scratchnet import plots
 from scratchnet.data import windows
+from scratchnet.forecasting import baselines
 from scratchnet.models import mlp, recurrent
-from scratchnet.optim import Adam
-from scratchnet.train import fit, predict
+from scratchnet.training.loop import fit, predict
+from scratchnet.training.optim import Adam
 
 WIDTH, AHEAD, TRAIN = 16, 20, 600
 

@@ -14,9 +14,9 @@ from recipe import Outcome, recipe
 from scratchnet import plots
 from scratchnet.arrays import Array
 from scratchnet.layers import Linear, Recurrent, Sequential
-from scratchnet.optim import Adam
 from scratchnet.plots.style import new_figure
-from scratchnet.train import fit, fit_stream, predict
+from scratchnet.training.loop import fit, fit_stream, predict
+from scratchnet.training.optim import Adam
 
 STREAMS, STEPS = 8, 1600
 HOLD = 80  # steps between two marks, in the mean

@@ -7,11 +7,12 @@ experiments: the mean squared error over the variance of the years 1700 to 1979.
 import numpy as np
 from recipe import Outcome, recipe
 
-from scratchnet import baselines, datasets, plots
-from scratchnet.data import Standardizer, split_at, windows
+from scratchnet import plots
+from scratchnet.data import Standardizer, datasets, split_at, windows
+from scratchnet.forecasting import baselines
 from scratchnet.models import mlp, recurrent
-from scratchnet.optim import AdamW
-from scratchnet.train import fit, predict
+from scratchnet.training.loop import fit, predict
+from scratchnet.training.optim import AdamW
 
 WIDTH = 9
 

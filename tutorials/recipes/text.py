@@ -22,8 +22,8 @@ from sklearn.metrics import f1_score
 from scratchnet.arrays import Array
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import text_classifier
-from scratchnet.optim import AdamW
-from scratchnet.train import fit, predict
+from scratchnet.training.loop import fit, predict
+from scratchnet.training.optim import AdamW
 
 PACKAGES = ("asyncio", "email", "http", "importlib", "logging", "tkinter", "unittest", "xml")
 EACH, MOST = 380, 30  # sentences of a package at most, words of a sentence

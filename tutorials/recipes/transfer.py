@@ -14,15 +14,16 @@ from heartbeat import cut
 from recipe import Outcome, recipe
 from sklearn.linear_model import LogisticRegression
 
-from scratchnet import checkpoint, plots
+from scratchnet import plots
 from scratchnet.arrays import Array
-from scratchnet.datasets import ecg
+from scratchnet.data.datasets import ecg
 from scratchnet.layers import Sequential
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import recurrent
-from scratchnet.optim import AdamW
 from scratchnet.plots.style import new_figure
-from scratchnet.train import fit, predict
+from scratchnet.training import checkpoint
+from scratchnet.training.loop import fit, predict
+from scratchnet.training.optim import AdamW
 
 SIZES = (4, 16, 64)
 JOBS = {"ischaemic or blocked": ((0, 1), (2, 3)), "blocked or normal": ((1, 3), (0, 2))}  # the kinds known, the new ones

@@ -6,6 +6,6 @@ and one loop over time.  ``slices.py`` cuts the batch and owns the threads, ``bl
 BLAS, ``vector.py`` has the tanh, ``split.py`` the products that do not recur.
 """
 
-from scratchnet_kernels.sequence_cpu import gru, gru_before, lstm, rnn
+from scratchnet_kernels.sequence_cpu import gru, gru_reset_before, lstm, rnn
 
-LOOPS = {"rnn": rnn.LOOPS, "lstm": lstm.LOOPS, "gru": gru.LOOPS, "gru_before": gru_before.LOOPS}
+LOOPS = {"rnn": rnn.LOOPS, "lstm": lstm.LOOPS, "gru": gru.LOOPS, "gru_reset_before": gru_reset_before.LOOPS}

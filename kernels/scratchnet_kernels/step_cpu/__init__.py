@@ -7,10 +7,10 @@ the functions of that name in ``scratchnet/cells/``.
 from functools import partial
 
 from scratchnet.cells import CELLS
-from scratchnet_kernels.step_cpu import gru, gru_before, lstm, rnn
+from scratchnet_kernels.step_cpu import gru, gru_reset_before, lstm, rnn
 
 # lstm_masked has the LSTM's own pointwise step; its masks act around it.
-STEPS = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_before": gru_before, "lstm_masked": lstm}
+STEPS = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_reset_before": gru_reset_before, "lstm_masked": lstm}
 
 # cell -> (forward, backward), with the cell's own signatures
 PAIRS = {

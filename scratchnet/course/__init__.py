@@ -1,5 +1,0 @@
-"""The course: exercises with a checker that names the mistake, bug hunts, worksheets, a grader.  ``check("06/ex2", f)``."""
-
-from scratchnet.course.checking import Result, check
-
-__all__ = ["Result", "check"]

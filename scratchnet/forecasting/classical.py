@@ -1,0 +1,116 @@
+"""What a network must beat: the last value, the last season, an autoregression; and exponential smoothing by statsmodels."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from scratchnet.arrays import Array
+from scratchnet.forecasting import baselines
+from scratchnet.forecasting.forecaster import Forecaster, check_values
+
+
+class LastValue(Forecaster):
+    """Nothing changes."""
+
+    def forecast(self, x: Array, values: Array, at: Any) -> Array:
+        return baselines.last_value(self.chosen(x), self.horizon).reshape(len(x), self.horizon, -1)
+
+
+class SeasonalLastValue(Forecaster):
+    """Each step is as it was one ``season`` of rows ago."""
+
+    def __init__(self, horizon: int, season: int, targets: Sequence[int] | None = None) -> None:
+        super().__init__(horizon, targets)
+        if season < 1:
+            raise ValueError(f"season is {season}: expected at least 1 step")
+        self.season = season
+
+    @property
+    def needs(self) -> int:
+        return self.season
+
+    def forecast(self, x: Array, values: Array, at: Any) -> Array:
+        y = baselines.seasonal_last_value(self.chosen(x), self.horizon, self.season)
+        return y.reshape(len(x), self.horizon, -1)
+
+
+class Linear(Forecaster):
+    """An autoregression of all columns on their last ``order`` rows, by least squares, step after step.
+
+    With ``season`` on the changes from the row one season before, which takes a yearly or daily shape out.
+    """
+
+    def __init__(self, horizon: int, order: int, targets: Sequence[int] | None = None, season: int | None = None) -> None:
+        super().__init__(horizon, targets)
+        self.order, self.season = order, season
+        self.model = baselines.Autoregression(order)
+
+    @property
+    def needs(self) -> int:
+        return self.order + (self.season or 0)
+
+    def fit(self, values: Array) -> Self:
+        check_values(values, self.needs + self.horizon, f"Linear of order {self.order}")
+        s = self.season
+        self.model.fit(values if s is None else values[s:] - values[:-s])
+        return self
+
+    def forecast(self, x: Array, values: Array, at: Any) -> Array:
+        n, width, D = x.shape
+        if self.season is None:
+            return self.chosen(self.model.predict(x, self.horizon).reshape(n, self.horizon, D))
+        s = self.season
+        changes = self.model.predict(x[:, s:] - x[:, :-s], self.horizon).reshape(n, self.horizon, D)
+        rows = np.concatenate([x, changes], axis=1)
+        for t in range(width, width + self.horizon):  # undoes the difference
+            rows[:, t] += rows[:, t - s]
+        return self.chosen(rows[:, width:])
+
+
+class Smoothing(Forecaster):
+    """Exponential smoothing of one column (Holt and Winters): level, trend and season, by statsmodels.
+
+    Its parameters are fitted once; for each origin the states are run over all rows before it.
+    Raises ImportError where statsmodels is not installed, ValueError for several columns or fewer than two seasons.
+    """
+
+    def __init__(self, horizon: int, season: int | None = None, trend: str | None = "add", column: int = 0) -> None:
+        super().__init__(horizon, [column])
+        self.season, self.trend, self.column = season, trend, column
+        self.params: dict[str, Any] | None = None
+
+    @property
+    def needs(self) -> int:
+        return max(10, 2 * (self.season or 1) + 3)  # what statsmodels begins from
+
+    def fit(self, values: Array) -> Self:
+        check_values(values, self.needs + self.horizon, "Smoothing")
+        found = self._model(values).fit().params
+        self.params = {name: found[name] for name in ("smoothing_level", "smoothing_trend", "smoothing_seasonal")}
+        return self
+
+    def forecast(self, x: Array, values: Array, at: Any) -> Array:
+        if self.params is None:
+            raise RuntimeError("this Smoothing has not been fitted: call fit(values[train]) first")
+        given = {name: value for name, value in self.params.items() if np.isfinite(value)}
+        rows = []
+        for origin in at:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # statsmodels warns where it is told the parameters
+                rows.append(self._model(values[:origin]).fit(optimized=False, **given).forecast(self.horizon))
+        return np.stack(rows)[:, :, None]
+
+    def _model(self, values: Array) -> Any:
+        try:
+            from statsmodels.tsa.holtwinters import ExponentialSmoothing
+        except ImportError:
+            raise ImportError("statsmodels is not installed: pip install 'scratchnet[forecast]'") from None
+        seasonal = None if self.season is None else "add"
+        column = np.asarray(values[:, self.column], dtype=np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ExponentialSmoothing(
+                column, trend=self.trend, seasonal=seasonal, seasonal_periods=self.season, initialization_method="heuristic"
+            )

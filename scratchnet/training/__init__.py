@@ -1,0 +1,1 @@
+"""Training: the loop, optimisers, schedules, clipping, penalties, BPTT, checkpoints, mixed precision, distillation."""

@@ -1,0 +1,151 @@
+"""Mixed precision: products and what is kept of a pass in float16, weights and their updates in float32.
+
+    fit(model, x, y, optimizer, ..., trainer=HalfTrainer)           model and x are float32
+
+float16 has 11 digits of a binary number and reaches from 6e-8 to 65504.  Three things follow:
+
+ - An update  p - lr g  is often smaller than the last digit of p and would be lost: the *master weights* stay float32, and
+   each step works on a float16 copy of them.
+ - Many gradients are smaller than 6e-8 and would be zero: the loss is multiplied by a *scale* before the backward pass, and
+   the gradients are divided by it, in float32, behind it.
+ - A gradient larger than 65504 becomes infinite: such a step is *skipped* and the scale halved; after ``patience`` good steps
+   it is doubled.  So the scale finds the largest value that fits by itself.
+
+What has weights and products (Linear, Recurrent) runs in float16; all else, losses among it, stays in float32, with a cast on
+the way in and out.  On a GPU this is half the memory and the tensor cores' speed; NumPy has no fast product for float16, so
+on a CPU it is for seeing how it works.
+
+Source: Micikevicius et al. 2018, Mixed precision training.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from scratchnet.arrays import HALF, Array, half_precision
+from scratchnet.layers import Composite, Layer, Linear, Recurrent
+from scratchnet.training.checks import Inputs
+from scratchnet.training.loop import Loss, Trainer
+
+IN_HALF = (Linear, Recurrent)
+
+
+def cast(value: Any, dtype: Any) -> Any:
+    """Arrays of a floating type as ``dtype``, also in tuples and lists; anything else as it is."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(cast(part, dtype) for part in value)
+    floating = np.issubdtype(getattr(value, "dtype", np.dtype(int)), np.floating)
+    return value.astype(dtype) if floating else value
+
+
+class Half(Layer):
+    """A layer that computes in float16, between neighbours in float32: x is cast on the way in, y on the way out."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.inner: Any = layer.astype(HALF)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "inner":  # not yet there while a copy is made
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    @property
+    def recurrent(self) -> bool:
+        return bool(self.inner.recurrent)
+
+    @property
+    def params(self) -> dict[str, Array]:
+        return dict(self.inner.params)
+
+    @property
+    def grads(self) -> dict[str, Array]:
+        return dict(self.inner.grads)
+
+    def forward(self, x: Array, training: bool = False, **arguments: Any) -> tuple[Array, Any]:
+        """x float32 to y float32; the cache, and the state in it, are float16."""
+        with half_precision():
+            y, cache = self.inner.forward(cast(x, HALF), training=training, **{k: cast(v, HALF) for k, v in arguments.items()})
+        return y.astype(np.float32), cache
+
+    def backward(self, dy: Array, cache: Any) -> Array:
+        """dy float32 to dx float32; the weights' gradients are float16."""
+        with half_precision():
+            return self.inner.backward(dy.astype(HALF), cache).astype(np.float32)
+
+    def backward_state(self, dy: Array, cache: Any, dstate_last: Sequence[Array] | None = None) -> tuple[Array, Any]:
+        """As ``backward``, with the gradients of the states."""
+        with half_precision():
+            dx, dstate = self.inner.backward_state(dy.astype(HALF), cache, cast(dstate_last, HALF))
+        return dx.astype(np.float32), cast(dstate, np.float32)
+
+
+def half(model: Layer) -> Layer:
+    """A copy of the model whose Linear and recurrent layers compute in float16.
+
+    Raises TypeError where it has no such layer, or is not float32.
+    """
+    for name, p in model.params.items():
+        if p.dtype != np.float32:
+            raise TypeError(f"{name} is {p.dtype} but master weights are float32: model.astype(np.float32)")
+    twin = _halved(copy.deepcopy(model))
+    if not any(p.dtype == HALF for p in twin.params.values()):
+        kinds = ", ".join(kind.__name__ for kind in IN_HALF)
+        raise TypeError(f"{type(model).__name__} has nothing that computes in float16: expected a layer of {kinds}")
+    return twin
+
+
+def _halved(layer: Layer) -> Layer:
+    if isinstance(layer, IN_HALF):
+        return Half(layer)
+    if isinstance(layer, Composite):
+        layer.layers = {name: _halved(part) for name, part in layer.layers.items()}
+    return layer
+
+
+class HalfTrainer(Trainer):
+    """A Trainer whose passes run in float16.  ``scale`` is what the loss is multiplied by now, ``skipped`` counts the steps
+    that were not made; both stand in the history's steps, too.
+
+    ``patience``: the good steps after which the scale is doubled, at most to ``most``.
+    """
+
+    def __init__(self, model: Layer, *arguments: Any, scale: float = 2.0**16, patience: int = 2000, most: float = 2.0**24,
+                 **named: Any) -> None:  # fmt: skip
+        super().__init__(model, *arguments, **named)
+        if not 0 < scale <= most < float("inf") or patience < 1:
+            given = f"scale is {scale}, most {most} and patience {patience}"
+            raise ValueError(f"{given}: expected 0 < scale <= most and patience of at least 1")
+        self.twin = half(model)
+        self.scale, self.patience, self.most = float(scale), patience, float(most)
+        self.good, self.skipped = 0, 0
+
+    def step(self, x: Inputs, target: Array, loss: Loss, mask: Array | None = None, **arguments: Any) -> float:
+        """As ``Trainer.step``, by way of the float16 copy.  A step whose gradients are not finite is skipped."""
+        model, twin, scale = self.model, self.twin, self.scale
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name, p in twin.params.items():
+                p[...] = model.params[name]  # float32 to float16: the master weights, rounded
+            twin.zero_grad()
+            value = self.gradients(twin, x, target, loss, mask, scale, **arguments)
+            for name, grad in model.grads.items():
+                grad[...] = twin.grads[name]  # float16 to float32, and only then divided: small ones must not be lost again
+                grad /= grad.dtype.type(scale)
+            for name, buffer in model.buffers.items():
+                buffer[...] = twin.buffers[name]
+        finite = all(bool(np.isfinite(model.grads[name]).all()) for name in self.trained)
+        if finite:
+            self.update(value)
+            self.good += 1
+            if self.good == self.patience:
+                self.scale, self.good = min(2 * self.scale, self.most), 0
+        else:
+            lr = float(getattr(self.optimizer, "lr", np.nan))
+            self.history.steps.append({"loss": value, "grad_norm": float("inf"), "clip_factor": 0.0, "lr": lr})
+            self.scale, self.good, self.skipped = self.scale / 2, 0, self.skipped + 1
+            if self.scale < 2.0**-24:
+                self._diverged("no scale is small enough for float16", next(iter(model.grads)), model.grads, "gradient")
+        self.history.steps[-1] |= {"scale": scale, "skipped": float(not finite)}
+        return value
