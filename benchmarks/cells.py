@@ -1,11 +1,13 @@
-"""How long a cell takes, for every engine that runs here: forward alone, and a whole training step, in float32.
+"""How long a cell takes, for every engine that runs here: forward alone, and a whole training step,
+in float32.
 
     python benchmarks/cells.py                          every cell, about 40 s; writes results/cells_<date>.json
     python benchmarks/cells.py --cells lstm --seconds 5 --out .
 
-A training step is forward, mean squared error at every step, backward and Adam.  An engine is timed only after its numbers
-have been compared with ``array``'s.  Runs of all engines alternate, so that a busy moment of the machine meets all of them
-alike, and the median of each is kept.  Times are wall clock, in milliseconds.
+A training step is forward, mean squared error at every step, backward and Adam. An engine is timed
+only after its numbers have been compared with ``array``'s. Runs of all engines alternate, so that a
+busy moment of the machine meets all of them alike, and the median of each is kept. Times are wall
+clock, in milliseconds.
 """
 
 import argparse
@@ -21,42 +23,68 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-SIZES = ((100, 1, 1, 32), (100, 16, 8, 64), (100, 32, 64, 128))  # (T, N, D, H): a lesson, a small and a larger model
+# (T, N, D, H): a lesson, a small and a larger model
+SIZES = ((100, 1, 1, 32), (100, 16, 8, 64), (100, 32, 64, 128))
 ENGINES = ("array", "step")
 RESULTS = Path(__file__).parent / "results"
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+THREAD_VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 LEAST_ROUNDS = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Time, print a table, write the JSON; 1 where an engine's numbers are wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cells", nargs="+", help="default: all")
-    parser.add_argument("--seconds", type=float, default=40.0, help="for all timed runs together, default 40")
+    parser.add_argument(
+        "--seconds", type=float, default=40.0, help="for all timed runs together, default 40"
+    )
     parser.add_argument("--threads", type=int, default=1, help="BLAS threads, default 1")
     parser.add_argument("--seed", type=int, default=0, help="of data and weights, default 0")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder, default benchmarks/results")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, help="folder, default benchmarks/results"
+    )
     options = parser.parse_args(arguments)
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(options.threads)))  # BLAS reads them when NumPy loads it
+    # BLAS reads them when NumPy loads it
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(options.threads)))
 
     from scratchnet.cells import CELLS
 
     cells = options.cells or list(CELLS)
     if unknown := set(cells) - set(CELLS):
-        parser.error(f"there is no cell {', '.join(sorted(unknown))}: expected some of {', '.join(CELLS)}")
+        parser.error(
+            f"there is no cell {', '.join(sorted(unknown))}: expected some of {', '.join(CELLS)}"
+        )
     if os.environ.get("OPENBLAS_CORETYPE"):
-        print("OPENBLAS_CORETYPE is set: BLAS uses that processor's routines, not this one's", file=sys.stderr)
+        print(
+            "OPENBLAS_CORETYPE is set: BLAS uses that processor's routines, not this one's",
+            file=sys.stderr,
+        )
     about = machine(options.threads)
     share = options.seconds / (len(cells) * len(SIZES))
-    print(f"{'cell':14s}   {'T':>3s} {'N':>3s} {'D':>3s} {'H':>3s}  {'engine':8s}{'forward':>10s}{'step':>10s}   ms, median")
+    print(
+        f"{'cell':14s}   {'T':>3s} {'N':>3s} {'D':>3s} {'H':>3s} "
+        f" {'engine':8s}{'forward':>10s}{'step':>10s}   ms, median"
+    )
     results = []
     for cell in cells:
         for size in SIZES:
             for row in measure(cell, size, share, options.seed):
                 results.append(row)
                 T, N, D, H = size
-                times = f"{row['forward_ms']:10.3f}{row['training_step_ms']:10.3f}   of {row['rounds']}"
-                print(f"{cell:14s}   {T:3d} {N:3d} {D:3d} {H:3d}  {row['engine']:8s}{times}", flush=True)
+                times = (
+                    f"{row['forward_ms']:10.3f}{row['training_step_ms']:10.3f}   of {row['rounds']}"
+                )
+                print(
+                    f"{cell:14s}   {T:3d} {N:3d} {D:3d} {H:3d}  {row['engine']:8s}{times}",
+                    flush=True,
+                )
     day = datetime.now(UTC).date().isoformat()
     report = {"date": day, **about, "dtype": "float32", "seed": options.seed, "results": results}
     options.out.mkdir(parents=True, exist_ok=True)
@@ -66,8 +94,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def measure(cell_name: str, size: tuple[int, int, int, int], seconds: float, seed: int) -> Iterator[dict[str, Any]]:
-    """The rows of one cell at one size (T, N, D, H), an engine each, timed for about so many seconds together."""
+def measure(
+    cell_name: str, size: tuple[int, int, int, int], seconds: float, seed: int
+) -> Iterator[dict[str, Any]]:
+    """The rows of one cell at one size (T, N, D, H), an engine each, timed for about so many
+    seconds together."""
     runs: dict[tuple[str, str], Callable[[], Any]] = {}
     first: dict[str, list[Any]] = {}
     for engine in ENGINES:
@@ -75,11 +106,15 @@ def measure(cell_name: str, size: tuple[int, int, int, int], seconds: float, see
         if pair is None:
             continue
         runs[engine, "forward"], runs[engine, "training_step"] = pair
-        first[engine] = [array for call in pair for array in call()]  # the first call compiles, where there is something to
+        # the first call compiles, where there is something to
+        first[engine] = [array for call in pair for array in call()]
         for ours, reference in zip(first[engine], first["array"], strict=True):
             off = float(abs(ours - reference).max() / abs(reference).max())
             if not off <= 1e-4:
-                raise SystemExit(f"{cell_name} {size}: engine {engine!r} is {off:.1e} away from array; nothing was timed")
+                raise SystemExit(
+                    f"{cell_name} {size}: engine {engine!r} is {off:.1e} away from array; nothing"
+                    " was timed"
+                )
     times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     end = time.perf_counter() + seconds
     rounds = 0
@@ -100,7 +135,8 @@ def measure(cell_name: str, size: tuple[int, int, int, int], seconds: float, see
 def passes(
     cell_name: str, engine: str, size: tuple[int, int, int, int], seed: int
 ) -> tuple[Callable[[], list[Any]], Callable[[], list[Any]]] | None:
-    """Forward and training step of one cell with one engine: they return output and gradients.  None without the engine."""
+    """Forward and training step of one cell with one engine: they return output and gradients. None
+    without the engine."""
     import numpy as np
 
     from scratchnet import engines
@@ -115,9 +151,11 @@ def passes(
     target = rng.standard_normal((T, N, H)).astype(np.float32)
     states = [np.zeros((N, H), np.float32) for _ in cell.STATES]
     params = {
-        name: xavier_uniform(rng, shape, np.float32)
-        if len(shape) == 2
-        else np.full(shape, name.startswith("gain"), np.float32)
+        name: (
+            xavier_uniform(rng, shape, np.float32)
+            if len(shape) == 2
+            else np.full(shape, name.startswith("gain"), np.float32)
+        )
         for name, shape in cell.param_shapes(D, H).items()
     }
     try:
@@ -151,7 +189,8 @@ def machine(threads: int) -> dict[str, Any]:
     system = {"system": platform.system(), "arch": platform.machine()}
     return {
         "machine": {"processor": processor(), "cores": os.cpu_count(), **system},
-        "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # above 0.5 others had their share
+        # above 0.5 others had their share
+        "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "numba": installed("numba"),

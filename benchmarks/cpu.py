@@ -1,20 +1,24 @@
-"""scratchnet's engines on a CPU beside PyTorch: training step, forward alone, epoch; checked, timed, held to targets.
+"""scratchnet's engines on a CPU beside PyTorch: training step, forward alone, epoch; checked,
+timed, held to targets.
 
     python benchmarks/cpu.py                                            everything, about six minutes
     python benchmarks/cpu.py --quick                                    a subset, about a minute
     python benchmarks/cpu.py --cells lstm --sizes 100,64,64,128 --seconds 20 --out .
     python benchmarks/cpu.py --table benchmarks/results/cpu_2026-01-31.json     the README's table, from a file
 
-A training step is forward and backward: the gradients of the input and all weights, on both sides from the same float32
-numbers.  Forward alone keeps what backward would need in ours, and nothing in PyTorch (``inference_mode``).
+A training step is forward and backward: the gradients of the input and all weights, on both sides
+from the same float32 numbers. Forward alone keeps what backward would need in ours, and nothing in
+PyTorch (``inference_mode``).
 
-Each peer is a process of its own (``cpu_worker.py``): two thread pools in one fight.  They work in turns, a few runs each,
-round after round, and only one at a time, so that a busy moment of the machine meets all of them alike.  What is kept of a
-turn is its median; what is kept of the rounds is the median of their ratios, and the quartiles.  Before that, output and
-gradients of each engine are compared with PyTorch's, and one that is wrong is not timed.
+Each peer is a process of its own (``cpu_worker.py``): two thread pools in one fight. They work in
+turns, a few runs each, round after round, and only one at a time, so that a busy moment of the
+machine meets all of them alike. What is kept of a turn is its median; what is kept of the rounds is
+the median of their ratios, and the quartiles. Before that, output and gradients of each engine are
+compared with PyTorch's, and one that is wrong is not timed.
 
-Workers do not see what the environment says to BLAS and OpenMP: ``OPENBLAS_CORETYPE`` chooses the routines of another
-processor, often at half the speed.  The results say what was taken away.  The file is a new one every time.
+Workers do not see what the environment says to BLAS and OpenMP: ``OPENBLAS_CORETYPE`` chooses the
+routines of another processor, often at half the speed. The results say what was taken away. The
+file is a new one every time.
 """
 
 import argparse
@@ -60,26 +64,38 @@ Size = tuple[int, int, int, int]  # (T, B, I, H): time steps, sequences, inputs,
 Row = dict[str, Any]
 
 SIZES: tuple[Size, ...] = (
-    (50, 16, 8, 32), (100, 32, 1, 64), (100, 64, 64, 128), (100, 64, 64, 256), (200, 64, 128, 512), (1000, 32, 8, 128),
+    (50, 16, 8, 32),
+    (100, 32, 1, 64),
+    (100, 64, 64, 128),
+    (100, 64, 64, 256),
+    (200, 64, 128, 512),
+    (1000, 32, 8, 128),
     (1000, 1, 8, 64),
-)  # fmt: skip
+)
 QUICK_SIZES = SIZES[:3]
 BENCHED = ("lstm", "gru", "rnn")
 OURS = "sequence"  # the engine that targets and ratios are about
 BESIDE = ("array", "step")  # others of scratchnet
 SWEEP_FROM: Size = (100, 32, 32, 128)
-SWEEPS = {"T": (0, (50, 100, 200, 400)), "B": (1, (8, 16, 32, 64, 128)), "H": (3, (32, 64, 128, 256))}
+SWEEPS = {
+    "T": (0, (50, 100, 200, 400)),
+    "B": (1, (8, 16, 32, 64, 128)),
+    "H": (3, (32, 64, 128, 256)),
+}
 QUICK_SWEEPS = {"T": (0, (25, 50, 100)), "B": (1, (4, 8, 16)), "H": (3, (32, 64, 128))}
 BOUND = 1e-4  # largest difference to PyTorch over the largest number, that is still right
 EPOCH_BOUND = 1e-3  # after an epoch of Adam, which divides by small gradients
-# Seconds, about, that a peer works before another does, and untimed before that: after a rest, all threads of a process wake
-# up on one core, and it takes the system a while to give each its own.
+# Seconds, about, that a peer works before another does, and untimed before that: after a rest, all
+# threads of a process wake up on one core, and it takes the system a while to give each its own.
 TURN, WARM = 0.1, 0.05
-MOST_RUNS, LEAST_ROUNDS, MOST_ROUNDS, BESIDE_ROUNDS = 200, 4, 9, 3  # the last for peers that no target is about
-PAUSE = {"array": 0.04}  # seconds after a turn: OpenBLAS's threads wait for more with their eyes open, PyTorch's not as long
+# the last for peers that no target is about
+MOST_RUNS, LEAST_ROUNDS, MOST_ROUNDS, BESIDE_ROUNDS = 200, 4, 9, 3
+# seconds after a turn: OpenBLAS's threads wait for more with their eyes open, PyTorch's not as long
+PAUSE = {"array": 0.04}
 SHORT_PAUSE = 0.01
 PARTS = {"rows": 0.75, "sweeps": 0.15, "epoch": 0.1}  # of the seconds left for timing
-GEMM, QUICK_GEMM = 2048, 512  # rows and columns of the matrices whose product stands for the machine's peak
+# rows and columns of the matrices whose product stands for the machine's peak
+GEMM, QUICK_GEMM = 2048, 512
 LIBRARIES = {OURS: "numpy", "torch": "torch"}  # whose product it is
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -97,18 +113,27 @@ class Peer:
         self.name, self.threads = name, threads
         command = [sys.executable, str(FOLDER / "cpu_worker.py"), name, str(threads)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment(threads)
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=environment(threads),
         )
 
     def ask(self, do: str, **request: Any) -> Any:
-        """What it answers.  Raises RuntimeError where the process has ended; what it had to say stands on stderr."""
+        """What it answers. Raises RuntimeError where the process has ended; what it had to say
+        stands on stderr."""
         try:
             print(json.dumps({"do": do} | request), file=self.process.stdin, flush=True)
             answer = self.process.stdout.readline() if self.process.stdout else ""
         except BrokenPipeError:
             answer = ""
         if not answer:
-            raise RuntimeError(f"the worker {self.name} on {self.threads} threads ended when asked to {do} {request}")
+            raise RuntimeError(
+                f"the worker {self.name} on {self.threads} threads ended when asked to {do}"
+                f" {request}"
+            )
         return json.loads(answer)
 
     def close(self) -> None:
@@ -132,15 +157,24 @@ def peers(names: Iterable[str], threads: int) -> Iterator[list[Peer]]:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment of a worker: this one's, without what steers BLAS and OpenMP but their number of threads."""
+    """The environment of a worker: this one's, without what steers BLAS and OpenMP but their number
+    of threads."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(TAKEN_AWAY)}
-    path = os.pathsep.join([str(FOLDER.parent), str(FOLDER.parent / "kernels"), *filter(None, [kept.get("PYTHONPATH")])])
+    path = os.pathsep.join(
+        [
+            str(FOLDER.parent),
+            str(FOLDER.parent / "kernels"),
+            *filter(None, [kept.get("PYTHONPATH")]),
+        ]
+    )
     return kept | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"PYTHONPATH": path}
 
 
 def taken_away() -> dict[str, str]:
     """What workers do not see of this process's environment."""
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(TAKEN_AWAY)}
+    return {
+        name: value for name, value in sorted(os.environ.items()) if name.startswith(TAKEN_AWAY)
+    }
 
 
 # ---- data --------------------------------------------------------------------------------------------------------------
@@ -172,7 +206,8 @@ def make_epoch_data(seed: int) -> dict[str, Array]:
 
 
 def difference(ours: dict[str, Array], theirs: dict[str, Array]) -> float:
-    """The largest over all arrays: largest difference over the largest number.  Infinite where ours lacks one or has NaN."""
+    """The largest over all arrays: largest difference over the largest number. Infinite where ours
+    lacks one or has NaN."""
     worst = 0.0
     for name, right in theirs.items():
         mine = ours.get(name)
@@ -212,29 +247,42 @@ def check(workers: Sequence[Peer], what: str, folder: Path, bound: float) -> Che
         if off <= bound:
             right.append(peer)
         else:
-            print(f"WRONG: {peer.name} is {off:.1e} away from torch and is not timed", file=sys.stderr)
+            print(
+                f"WRONG: {peer.name} is {off:.1e} away from torch and is not timed", file=sys.stderr
+            )
     return Checked(right, errors, seconds)
 
 
 # ---- time --------------------------------------------------------------------------------------------------------------
 
 
-def rounds(workers: Sequence[Peer], what: dict[str, str], once: dict[str, float], seconds: float) -> dict[str, list[float]]:
-    """Seconds of a run, by peer, a number a round: for about so many seconds, but not less than LEAST_ROUNDS.
+def rounds(
+    workers: Sequence[Peer], what: dict[str, str], once: dict[str, float], seconds: float
+) -> dict[str, list[float]]:
+    """Seconds of a run, by peer, a number a round: for about so many seconds, but not less than
+    LEAST_ROUNDS.
 
-    ``what``: the job of each peer; ``once``: what a run takes, roughly.  The order turns round every time.
+    ``what``: the job of each peer; ``once``: what a run takes, roughly. The order turns round every
+    time.
     """
     turn = min(TURN, seconds / LEAST_ROUNDS)
-    runs = {peer.name: max(1, min(MOST_RUNS, round(turn / max(once[peer.name], 1e-6)))) for peer in workers}
+    runs = {
+        peer.name: max(1, min(MOST_RUNS, round(turn / max(once[peer.name], 1e-6))))
+        for peer in workers
+    }
     times: dict[str, list[float]] = {peer.name: [] for peer in workers}
     end = time.perf_counter() + seconds
     for number in range(MOST_ROUNDS):
         if number >= LEAST_ROUNDS and time.perf_counter() > end:
             break
-        taking_part = [peer for peer in workers if number < BESIDE_ROUNDS or peer.name in (OURS, "torch")]
+        taking_part = [
+            peer for peer in workers if number < BESIDE_ROUNDS or peer.name in (OURS, "torch")
+        ]
         for peer in taking_part if number % 2 else taking_part[::-1]:
             count = runs[peer.name]
-            taken = peer.ask("time", what=what[peer.name], runs=count, warm=WARM if count > 1 else 0)
+            taken = peer.ask(
+                "time", what=what[peer.name], runs=count, warm=WARM if count > 1 else 0
+            )
             times[peer.name].append(statistics.median(taken))
             time.sleep(PAUSE.get(peer.name, SHORT_PAUSE))
     return times
@@ -244,17 +292,29 @@ def compared(times: dict[str, list[float]]) -> Row:
     """Milliseconds of each peer, and how often ours fits into each other's time."""
     found: Row = {"ms": {name: spread([1000 * s for s in taken]) for name, taken in times.items()}}
     if OURS in times:
-        found["ratio"] = {name: ratio(taken, times[OURS]) for name, taken in times.items() if name != OURS}
+        found["ratio"] = {
+            name: ratio(taken, times[OURS]) for name, taken in times.items() if name != OURS
+        }
     return found
 
 
-def measure(workers: Sequence[Peer], cell: str, size: Size, seconds: float, seed: int, folder: Path) -> Iterator[Row]:
-    """The rows of one cell at one size on one number of threads: training step, and forward alone."""
+def measure(
+    workers: Sequence[Peer], cell: str, size: Size, seconds: float, seed: int, folder: Path
+) -> Iterator[Row]:
+    """The rows of one cell at one size on one number of threads: training step, and forward
+    alone."""
     load(workers, cell, size, seed, folder)
     for what in ("training", "forward"):
         checked = check(workers, what, folder, BOUND)
-        row: Row = {"cell": cell, **dict(zip("TBIH", size)), "threads": workers[0].threads, "what": what} | checked.fields()
-        times = rounds(checked.right, dict.fromkeys(checked.seconds, what), checked.seconds, seconds / 2)
+        row: Row = {
+            "cell": cell,
+            **dict(zip("TBIH", size)),
+            "threads": workers[0].threads,
+            "what": what,
+        } | checked.fields()
+        times = rounds(
+            checked.right, dict.fromkeys(checked.seconds, what), checked.seconds, seconds / 2
+        )
         yield row | compared(times)
 
 
@@ -275,36 +335,62 @@ def measure_epoch(workers: Sequence[Peer], seconds: float, seed: int, folder: Pa
     checked = check(workers, "epoch", folder, EPOCH_BOUND)
     row: Row = {"threads": workers[0].threads} | checked.fields()
     (torch,) = (peer for peer in workers if peer.name == "torch")
-    adams = {job: statistics.median(torch.ask("time", what=job, runs=3, warm=WARM)) for job in ("epoch", "epoch_fused")}
+    adams = {
+        job: statistics.median(torch.ask("time", what=job, runs=3, warm=WARM))
+        for job in ("epoch", "epoch_fused")
+    }
     faster = min(adams, key=lambda job: adams[job])
-    once = {peer.name: statistics.median(peer.ask("time", what="epoch", runs=2, warm=WARM)) for peer in checked.right}
+    once = {
+        peer.name: statistics.median(peer.ask("time", what="epoch", runs=2, warm=WARM))
+        for peer in checked.right
+    }
     times = rounds(checked.right, dict.fromkeys(once, "epoch") | {"torch": faster}, once, seconds)
-    return row | {"torch_adam": {"epoch": "default", "epoch_fused": "fused=True"}[faster]} | compared(times)
+    return (
+        row
+        | {"torch_adam": {"epoch": "default", "epoch_fused": "fused=True"}[faster]}
+        | compared(times)
+    )
 
 
-def sweep(workers: Sequence[Peer], axis: int, values: Sequence[int], seconds: float, seed: int, folder: Path) -> Row:
-    """Training steps of the LSTM with one of (T, B, I, H) at several values, and the exponents of growth."""
+def sweep(
+    workers: Sequence[Peer],
+    axis: int,
+    values: Sequence[int],
+    seconds: float,
+    seed: int,
+    folder: Path,
+) -> Row:
+    """Training steps of the LSTM with one of (T, B, I, H) at several values, and the exponents of
+    growth."""
     found: dict[str, list[float]] = {peer.name: [] for peer in workers}
     for value in values:
         T, B, I, H = (value if place == axis else given for place, given in enumerate(SWEEP_FROM))
         load(workers, "lstm", (T, B, I, H), seed, folder)
-        once = {peer.name: peer.ask("time", what="training", runs=1, warm=WARM)[0] for peer in workers}
+        once = {
+            peer.name: peer.ask("time", what="training", runs=1, warm=WARM)[0] for peer in workers
+        }
         times = rounds(workers, dict.fromkeys(once, "training"), once, seconds / len(values))
         for name, taken in times.items():
             found[name].append(float(f"{1000 * statistics.median(taken):.4g}"))
     return {
-        "from": dict(zip("TBIH", SWEEP_FROM)), "values": list(values), "ms": found,
+        "from": dict(zip("TBIH", SWEEP_FROM)),
+        "values": list(values),
+        "ms": found,
         "exponent": {name: exponent(values, taken) for name, taken in found.items()},
-    }  # fmt: skip
+    }
 
 
 # ---- the machine -------------------------------------------------------------------------------------------------------
 
 
-def gemm_peaks(workers: dict[int, list[Peer]], n: int, before: dict[str, Row] | None = None) -> dict[str, Row]:
-    """For each number of threads: billions of floating-point operations a second in a float32 product of (n, n) matrices.
+def gemm_peaks(
+    workers: dict[int, list[Peer]], n: int, before: dict[str, Row] | None = None
+) -> dict[str, Row]:
+    """For each number of threads: billions of floating-point operations a second in a float32
+    product of (n, n) matrices.
 
-    By NumPy's BLAS, by PyTorch's, and the most: of both, of fewer threads, and of what was measured ``before``.
+    By NumPy's BLAS, by PyTorch's, and the most: of both, of fewer threads, and of what was measured
+    ``before``.
     """
     found: dict[str, Row] = {}
     peak = 0.0
@@ -321,20 +407,27 @@ def gemm_peaks(workers: dict[int, list[Peer]], n: int, before: dict[str, Row] | 
 
 
 def share_of_peak(row: Row, peaks: dict[str, Row]) -> float | None:
-    """Part of the GEMM peak, on as many threads, that our time for a row amounts to; None where there is none."""
+    """Part of the GEMM peak, on as many threads, that our time for a row amounts to; None where
+    there is none."""
     if OURS not in row["ms"]:
         return None
-    flops = (training_flops if row["what"] == "training" else forward_flops)(row["cell"], *(row[axis] for axis in "TBIH"))
-    return float(f"{flops / (row['ms'][OURS]['median'] * 1e6 * peaks[str(row['threads'])]['peak']):.3g}")
+    flops = (training_flops if row["what"] == "training" else forward_flops)(
+        row["cell"], *(row[axis] for axis in "TBIH")
+    )
+    return float(
+        f"{flops / (row['ms'][OURS]['median'] * 1e6 * peaks[str(row['threads'])]['peak']):.3g}"
+    )
 
 
 def peak_memory(cell: str, size: Size, threads: int, seed: int) -> Row:
-    """Bytes of a training step at its peak, above data, weights and libraries, ours and PyTorch's; a new process each."""
+    """Bytes of a training step at its peak, above data, weights and libraries, ours and PyTorch's;
+    a new process each."""
     row: Row = {"cell": cell, **dict(zip("TBIH", size))}
     with tempfile.TemporaryDirectory() as name:
         for peer in (OURS, "torch"):
             with peers([peer], threads) as workers:
-                load(workers, cell, (2, 2, 2, size[3]), seed, Path(name))  # compiles, and wakes the threads
+                # compiles, and wakes the threads
+                load(workers, cell, (2, 2, 2, size[3]), seed, Path(name))
                 workers[0].ask("time", what="training", runs=2)
                 load(workers, cell, size, seed, Path(name))
                 found = workers[0].ask("memory", what="training")
@@ -344,7 +437,11 @@ def peak_memory(cell: str, size: Size, threads: int, seed: int) -> Row:
 
 def machine(threads: int) -> Row:
     """What the times depend on besides the code."""
-    system = {"system": platform.system(), "arch": platform.machine(), "python": platform.python_version()}
+    system = {
+        "system": platform.system(),
+        "arch": platform.machine(),
+        "python": platform.python_version(),
+    }
     return {"processor": processor(), "cores": os.cpu_count(), "threads": threads, **system}
 
 
@@ -354,7 +451,8 @@ def usable_cores() -> int:
 
 
 def seconds_of_processors() -> tuple[float, float]:
-    """Seconds that all processors worked since the system started, and those for this process and its ended children.
+    """Seconds that all processors worked since the system started, and those for this process and
+    its ended children.
 
     The first is 0 where the system does not tell.
     """
@@ -362,7 +460,9 @@ def seconds_of_processors() -> tuple[float, float]:
     stat = Path("/proc/stat")
     if not stat.exists():
         return 0.0, own
-    user, nice, system, _, _, *interrupts = (int(ticks) for ticks in stat.read_text(encoding="ascii").split()[1:9])
+    user, nice, system, _, _, *interrupts = (
+        int(ticks) for ticks in stat.read_text(encoding="ascii").split()[1:9]
+    )
     return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK"), own
 
 
@@ -382,18 +482,30 @@ def run(options: argparse.Namespace) -> Row:
     sizes: tuple[Size, ...] = options.sizes or (QUICK_SIZES if options.quick else SIZES)
     names = [*dict.fromkeys(options.engines), "torch", OURS]
     report: Row = {
-        "date": datetime.now(UTC).date().isoformat(), "machine": machine(threads), "versions": {},
-        "load_before": load_of_machine(), "dtype": "float32", "seed": options.seed,
-        "environment": {"taken_away": taken_away(), "openblas_coretype_unset": True,
-                        "set": {str(n): {name: str(n) for name in THREAD_VARIABLES} for n in {1, threads}}},
-        "rows": [], "epoch": [], "sweeps": {}, "memory": [],
-    }  # fmt: skip
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(threads),
+        "versions": {},
+        "load_before": load_of_machine(),
+        "dtype": "float32",
+        "seed": options.seed,
+        "environment": {
+            "taken_away": taken_away(),
+            "openblas_coretype_unset": True,
+            "set": {str(n): {name: str(n) for name in THREAD_VARIABLES} for n in {1, threads}},
+        },
+        "rows": [],
+        "epoch": [],
+        "sweeps": {},
+        "memory": [],
+    }
     jobs = [(cell, size, threads, options.seed) for cell in options.cells for size in sizes]
     with ThreadPoolExecutor(usable_cores()) as pool:  # bytes are the same with others at work
         report["memory"] = list(pool.map(lambda job: peak_memory(*job), jobs))
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        by_threads = {n: stack.enter_context(peers(names, n)) for n in sorted({threads, 1}, reverse=True)}
+        by_threads = {
+            n: stack.enter_context(peers(names, n)) for n in sorted({threads, 1}, reverse=True)
+        }
         for peer in by_threads[threads]:
             report["versions"] |= peer.ask("about")
         n = QUICK_GEMM if options.quick else GEMM
@@ -409,30 +521,54 @@ def run(options: argparse.Namespace) -> Row:
             share = timed * PARTS["sweeps"] / len(SWEEPS)
             report["sweeps"][axis] = sweep(pair, place, values, share, options.seed, folder)
             print(f"time ~ {axis}^p: {report['sweeps'][axis]['exponent']}", flush=True)
-        small_first = sorted(sizes, key=lambda size: training_flops("lstm", *size))  # what they leave is for the large ones
-        todo = [(size, cell, workers) for size in small_first for cell in options.cells for workers in by_threads.values()]
+        # what they leave is for the large ones
+        small_first = sorted(sizes, key=lambda size: training_flops("lstm", *size))
+        todo = [
+            (size, cell, workers)
+            for size in small_first
+            for cell in options.cells
+            for workers in by_threads.values()
+        ]
         for done, (size, cell, workers) in enumerate(todo):
             share = max(0.0, end - time.perf_counter()) / (len(todo) - done)
             for row in measure(workers, cell, size, share, options.seed, folder):
                 report["rows"].append(row)
-                print(f"{cell:5s}{size!s:22s}{row['threads']} threads  {row['what']:9s}{line(row)}", flush=True)
-        report["gemm_gflops"] = gemm_peaks(by_threads, n, report["gemm_gflops"])  # again: a busy moment must not lower it
+                print(
+                    f"{cell:5s}{size!s:22s}{row['threads']} threads  {row['what']:9s}{line(row)}",
+                    flush=True,
+                )
+        # again: a busy moment must not lower it
+        report["gemm_gflops"] = gemm_peaks(by_threads, n, report["gemm_gflops"])
     for row in report["rows"]:
         row["of_gemm_peak"] = share_of_peak(row, report["gemm_gflops"])
     order = {size: place for place, size in enumerate(sizes)}
-    report["rows"].sort(key=lambda r: (options.cells.index(r["cell"]), order[r["T"], r["B"], r["I"], r["H"]], -r["threads"]))
+    report["rows"].sort(
+        key=lambda r: (
+            options.cells.index(r["cell"]),
+            order[r["T"], r["B"], r["I"], r["H"]],
+            -r["threads"],
+        )
+    )
     took = time.perf_counter() - started
     everyone, ours = (after - before for after, before in zip(seconds_of_processors(), worked))
     others = max(0.0, round((everyone - ours) / took, 2)) if everyone else None
-    ended: Row = {"seconds": round(took), "load_after": load_of_machine(), "processors_used_by_others": others}
+    ended: Row = {
+        "seconds": round(took),
+        "load_after": load_of_machine(),
+        "processors_used_by_others": others,
+    }
     return report | ended | {"targets": targets(report)}
 
 
 def line(row: Row) -> str:
     """A row for people."""
     took = "  ".join(f"{name} {found['median']:.4g}" for name, found in row["ms"].items())
-    ratios = "  ".join(f"{name}/{OURS} {bracketed(found)}" for name, found in row.get("ratio", {}).items())
-    return f"ms: {took}   {ratios}" + (f"   WRONG: {', '.join(row['wrong'])}" if row.get("wrong") else "")
+    ratios = "  ".join(
+        f"{name}/{OURS} {bracketed(found)}" for name, found in row.get("ratio", {}).items()
+    )
+    return f"ms: {took}   {ratios}" + (
+        f"   WRONG: {', '.join(row['wrong'])}" if row.get("wrong") else ""
+    )
 
 
 def new_file(folder: Path, day: str) -> Path:
@@ -454,17 +590,40 @@ def parse_size(text: str) -> Size:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, write the JSON, print the targets; or rewrite the README's table.  1 where an engine's numbers are wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", nargs="+", choices=BENCHED, default=list(BENCHED), help="default: all three")
+    """Measure, write the JSON, print the targets; or rewrite the README's table. 1 where an
+    engine's numbers are wrong."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cells", nargs="+", choices=BENCHED, default=list(BENCHED), help="default: all three"
+    )
     parser.add_argument("--sizes", nargs="+", type=parse_size, help="each T,B,I,H; default: seven")
-    parser.add_argument("--engines", nargs="+", choices=BESIDE, default=["array"], help=f"beside {OURS}; default: array")
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        choices=BESIDE,
+        default=["array"],
+        help=f"beside {OURS}; default: array",
+    )
     parser.add_argument("--quick", action="store_true", help="fewer and smaller sizes, in a minute")
-    parser.add_argument("--seconds", type=float, help="in all, roughly: 340, or 50 with --quick; some rounds are run anyway")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help="in all, roughly: 340, or 50 with --quick; some rounds are run anyway",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of data and weights, default 0")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder, default benchmarks/results")
-    parser.add_argument("--table", type=Path, nargs="?", const=latest(RESULTS), default=False,
-                        help="measure nothing: write the README's table from this file, default the last one")  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, help="folder, default benchmarks/results"
+    )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        nargs="?",
+        const=latest(RESULTS),
+        default=False,
+        help="measure nothing: write the README's table from this file, default the last one",
+    )
     options = parser.parse_args(arguments)
     if options.table is not False:
         write_readme(options.table)
@@ -478,10 +637,17 @@ def main(arguments: list[str] | None = None) -> int:
         megabytes = ", ".join(f"{name} {row[name] / MEGABYTE:.2f} MB" for name in (OURS, "torch"))
         print(f"memory, {row['cell']} {size_of(row)}: {megabytes}")
     if (report["processors_used_by_others"] or 0) > BUSY:
-        print(f"others used {report['processors_used_by_others']} processors meanwhile: measure again", file=sys.stderr)
+        print(
+            f"others used {report['processors_used_by_others']} processors meanwhile: measure"
+            " again",
+            file=sys.stderr,
+        )
     for target in report["targets"]:
         verdict = {True: "met", False: "MISSED", None: "not measured"}[target["met"]]
-        print(f"{target['target']}: wanted {target['wanted']}, measured {target['measured']}: {verdict}")
+        print(
+            f"{target['target']}: wanted {target['wanted']}, measured {target['measured']}:"
+            f" {verdict}"
+        )
     print(path)
     return int(any(row.get("wrong") for row in [*report["rows"], *report["epoch"]]))
 

@@ -1,4 +1,5 @@
-"""What the CPU benchmark's numbers amount to: ratios and their spread, growth, targets, and the README's table."""
+"""What the CPU benchmark's numbers amount to: ratios and their spread, growth, targets, and the
+README's table."""
 
 import json
 import math
@@ -13,26 +14,35 @@ README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- benchmark: cpu -->", "<!-- end -->"
 NOTHING_YET = "Nothing is measured yet: `make bench` does, and writes this table.\n"
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-# Geometric means over the sizes of PyTorch's time for a training step over ours, on all threads; and at every size.
+# Geometric means over the sizes of PyTorch's time for a training step over ours, on all threads;
+# and at every size.
 GEOMETRIC_MEANS = {"lstm": 1.5, "gru": 2.5, "rnn": 1.2}
 EVERY_SIZE = {"lstm": 1.05, "gru": 1.05}
 EPOCH = 1.5
 MEGABYTE = 1 << 20
 BUSY = 0.1  # processors used by others, mean of all the time, from which on the times say little
 COLUMNS = (
-    "cell", "T, B, I, H", "training step, ms", "torch / ours", "on one thread", "forward alone", "array / ours",
-    "of GEMM peak", "MB, ours : torch",
-)  # fmt: skip
+    "cell",
+    "T, B, I, H",
+    "training step, ms",
+    "torch / ours",
+    "on one thread",
+    "forward alone",
+    "array / ours",
+    "of GEMM peak",
+    "MB, ours : torch",
+)
 
 
 # ---- numbers -----------------------------------------------------------------------------------------------------------
 
 
 def training_flops(cell: str, T: int, B: int, I: int, H: int) -> int:
-    """Floating-point operations of a training step's products, a multiply-add counted as two; elementwise math is left out.
+    """Floating-point operations of a training step's products, a multiply-add counted as two;
+    elementwise math is left out.
 
-    Forward, x W_x and h' W_h: 2 T B G H (I + H) for G gates.  Backward has two products for each: one for the gradient of
-    the weights, one for that of x or h'.
+    Forward, x W_x and h' W_h: 2 T B G H (I + H) for G gates. Backward has two products for each:
+    one for the gradient of the weights, one for that of x or h'.
     """
     return 3 * forward_flops(cell, T, B, I, H)
 
@@ -45,7 +55,12 @@ def forward_flops(cell: str, T: int, B: int, I: int, H: int) -> int:
 def spread(values: Sequence[float]) -> Row:
     """Median and quartiles, and of how many."""
     if len(values) == 1:
-        return {"median": _short(values[0]), "q1": _short(values[0]), "q3": _short(values[0]), "n": 1}
+        return {
+            "median": _short(values[0]),
+            "q1": _short(values[0]),
+            "q3": _short(values[0]),
+            "n": 1,
+        }
     q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
     return {"median": _short(median), "q1": _short(q1), "q3": _short(q3), "n": len(values)}
 
@@ -72,37 +87,75 @@ def _short(value: float) -> float:
 
 
 def targets(report: Row) -> list[Row]:
-    """Each target: what was wanted, what was measured, whether it is met (None where nothing was measured), and why not.
+    """Each target: what was wanted, what was measured, whether it is met (None where nothing was
+    measured), and why not.
 
-    A cell that is wrong somewhere was not timed there, and misses its targets.  ``why`` is for people to fill in where a
-    target is missed.
+    A cell that is wrong somewhere was not timed there, and misses its targets. ``why`` is for
+    people to fill in where a target is missed.
     """
     found = []
     threads = report["machine"]["threads"]
-    wrong = {row["cell"] for row in report["rows"] if row["threads"] == threads and "sequence" in row.get("wrong", ())}
+    wrong = {
+        row["cell"]
+        for row in report["rows"]
+        if row["threads"] == threads and "sequence" in row.get("wrong", ())
+    }
     for cell, wanted in GEOMETRIC_MEANS.items():
         faster = [row["ratio"]["torch"]["median"] for row in measured(report, cell, "training")]
         mean = statistics.geometric_mean(faster) if faster else None
-        found.append(_target(f"{cell.upper()} training step, geometric mean of {len(faster)} sizes", ">=", wanted, mean))
+        found.append(
+            _target(
+                f"{cell.upper()} training step, geometric mean of {len(faster)} sizes",
+                ">=",
+                wanted,
+                mean,
+            )
+        )
     for cell, wanted in EVERY_SIZE.items():
-        worst = min(measured(report, cell, "training"), key=lambda row: row["ratio"]["torch"]["median"], default=None)
+        worst = min(
+            measured(report, cell, "training"),
+            key=lambda row: row["ratio"]["torch"]["median"],
+            default=None,
+        )
         where = f"; the least at {size_of(worst)}" if worst else ""
         least = worst["ratio"]["torch"]["median"] if worst else None
-        found.append(_target(f"{cell.upper()} training step, every size{where}", ">=", wanted, least))
-    epochs = [row["ratio"] for row in report["epoch"] if row["threads"] == threads and "ratio" in row]
-    found.append(_target("one epoch of the demo's LSTM", ">=", EPOCH, epochs[0]["torch"]["median"] if epochs else None))
+        found.append(
+            _target(f"{cell.upper()} training step, every size{where}", ">=", wanted, least)
+        )
+    epochs = [
+        row["ratio"] for row in report["epoch"] if row["threads"] == threads and "ratio" in row
+    ]
+    found.append(
+        _target(
+            "one epoch of the demo's LSTM",
+            ">=",
+            EPOCH,
+            epochs[0]["torch"]["median"] if epochs else None,
+        )
+    )
     memory = [row for row in report["memory"] if row["torch"]]
     most = max(memory, key=lambda row: row["sequence"] / row["torch"], default=None)
     where = f"; the most for {most['cell'].upper()} at {size_of(most)}" if most else ""
     share = most["sequence"] / most["torch"] if most else None
-    found.append(_target(f"peak memory of a training step, part of PyTorch's{where}", "<=", 1.0, share))
-    return [target | ({"met": False} if target["target"].split()[0].lower() in wrong else {}) for target in found]
+    found.append(
+        _target(f"peak memory of a training step, part of PyTorch's{where}", "<=", 1.0, share)
+    )
+    return [
+        target | ({"met": False} if target["target"].split()[0].lower() in wrong else {})
+        for target in found
+    ]
 
 
 def _target(what: str, sign: str, wanted: float, found: float | None) -> Row:
     met = None if found is None else (found >= wanted if sign == ">=" else found <= wanted)
     value = None if found is None else round(found, 3)
-    return {"target": what, "wanted": f"{sign} {wanted:g}", "measured": value, "met": met, "why": ""}
+    return {
+        "target": what,
+        "wanted": f"{sign} {wanted:g}",
+        "measured": value,
+        "met": met,
+        "why": "",
+    }
 
 
 def measured(report: Row, cell: str, what: str, threads: int | None = None) -> list[Row]:
@@ -110,7 +163,11 @@ def measured(report: Row, cell: str, what: str, threads: int | None = None) -> l
     threads = report["machine"]["threads"] if threads is None else threads
     rows: Iterable[Row] = report["rows"]
     wanted = (cell, what, threads)
-    return [row for row in rows if (row["cell"], row["what"], row["threads"]) == wanted and "torch" in row.get("ratio", {})]
+    return [
+        row
+        for row in rows
+        if (row["cell"], row["what"], row["threads"]) == wanted and "torch" in row.get("ratio", {})
+    ]
 
 
 def bracketed(found: Row) -> str:
@@ -137,8 +194,13 @@ def latest(folder: Path) -> Path | None:
 
 
 def block(path: Path | None) -> str:
-    """What stands between the README's markers for a file of results; for none, that there is none."""
-    return NOTHING_YET if path is None else table(json.loads(path.read_text(encoding="utf-8")), path.name)
+    """What stands between the README's markers for a file of results; for none, that there is
+    none."""
+    return (
+        NOTHING_YET
+        if path is None
+        else table(json.loads(path.read_text(encoding="utf-8")), path.name)
+    )
 
 
 def table(report: Row, name: str) -> str:
@@ -151,10 +213,22 @@ def table(report: Row, name: str) -> str:
     meanwhile = f", while others used {others:g} of its processors" if others > BUSY else ""
     lines = [
         f"Measured {report['date']} on {where}{meanwhile}, with {peers}",
-        f"(`benchmarks/results/{name}`); float32. Ratios say how often a run of `engine=\"sequence\"` fits into one of",
-        "`torch.nn`: above 1, ours is faster. They are medians, with quartiles in brackets, of training steps (forward, and",
-        "backward to input and weights) on all threads, but for the column that says one thread; and of forward alone, where",
-        "PyTorch is in `inference_mode` and ours keeps what backward would need. GEMM is a large float32 matrix product.",
+        (
+            f"(`benchmarks/results/{name}`); float32. Ratios say how often a run of"
+            ' `engine="sequence"` fits into one of'
+        ),
+        (
+            "`torch.nn`: above 1, ours is faster. They are medians, with quartiles in brackets, of"
+            " training steps (forward, and"
+        ),
+        (
+            "backward to input and weights) on all threads, but for the column that says one"
+            " thread; and of forward alone, where"
+        ),
+        (
+            "PyTorch is in `inference_mode` and ours keeps what backward would need. GEMM is a"
+            " large float32 matrix product."
+        ),
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|---|---|{'--:|' * (len(COLUMNS) - 2)}",
@@ -164,10 +238,15 @@ def table(report: Row, name: str) -> str:
     for row in report["epoch"]:
         if "ratio" in row:
             on = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
-            took = f"{row['ms']['sequence']['median']:.3g} ms, torch / ours {bracketed(row['ratio']['torch'])}"
+            took = (
+                f"{row['ms']['sequence']['median']:.3g} ms, torch / ours"
+                f" {bracketed(row['ratio']['torch'])}"
+            )
             lines.append(f"One epoch of the demo's LSTM with Adam, {on}: {took}.")
     fits = {axis: fit["exponent"] for axis, fit in report["sweeps"].items()}
-    grows = ", ".join(f"{axis}^{fit['sequence']:g} (torch {axis}^{fit['torch']:g})" for axis, fit in fits.items())
+    grows = ", ".join(
+        f"{axis}^{fit['sequence']:g} (torch {axis}^{fit['torch']:g})" for axis, fit in fits.items()
+    )
     lines.append(f"The time of an LSTM's training step grows as {grows}.")
     lines += ["", "| target | wanted | measured | |", "|---|--:|--:|---|"]
     for target in report["targets"]:
@@ -181,26 +260,44 @@ def table(report: Row, name: str) -> str:
 def _line(report: Row, row: Row) -> str:
     def beside(what: str, threads: int) -> str:
         size = size_of(row)
-        found = [bracketed(r["ratio"]["torch"]) for r in measured(report, row["cell"], what, threads) if size_of(r) == size]
+        found = [
+            bracketed(r["ratio"]["torch"])
+            for r in measured(report, row["cell"], what, threads)
+            if size_of(r) == size
+        ]
         return found[0] if found else "-"
 
     memory = [m for m in report["memory"] if (m["cell"], size_of(m)) == (row["cell"], size_of(row))]
-    megabytes = " : ".join(f"{memory[0][peer] / MEGABYTE:.3g}" for peer in ("sequence", "torch")) if memory else "-"
+    megabytes = (
+        " : ".join(f"{memory[0][peer] / MEGABYTE:.3g}" for peer in ("sequence", "torch"))
+        if memory
+        else "-"
+    )
     array = f"{row['ratio']['array']['median']:.2f}" if "array" in row["ratio"] else "-"
     threads = report["machine"]["threads"]
     cells = [
-        row["cell"].upper(), size_of(row)[1:-1], f"{row['ms']['sequence']['median']:.3g}", bracketed(row["ratio"]["torch"]),
-        beside("training", 1), beside("forward", threads), array, f"{row['of_gemm_peak']:.0%}", megabytes,
-    ]  # fmt: skip
+        row["cell"].upper(),
+        size_of(row)[1:-1],
+        f"{row['ms']['sequence']['median']:.3g}",
+        bracketed(row["ratio"]["torch"]),
+        beside("training", 1),
+        beside("forward", threads),
+        array,
+        f"{row['of_gemm_peak']:.0%}",
+        megabytes,
+    ]
     return f"| {' | '.join(cells)} |"
 
 
 def write_readme(path: Path | None, readme: Path = README) -> None:
-    """Put the block of a results file into the README.  Raises ValueError where the README has no place for it."""
+    """Put the block of a results file into the README. Raises ValueError where the README has no
+    place for it."""
     before, begin, rest = readme.read_text(encoding="utf-8").partition(f"{BEGIN}\n")
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{readme.name} has no lines {BEGIN} and {END}: the table would have no place")
+        raise ValueError(
+            f"{readme.name} has no lines {BEGIN} and {END}: the table would have no place"
+        )
     readme.write_text(f"{before}{begin}{block(path)}{end}{after}", encoding="utf-8")
 
 

@@ -1,10 +1,12 @@
-"""A peer of the CPU benchmark in a process of its own: it reads a request a line, does it, and answers with a line of JSON.
+"""A peer of the CPU benchmark in a process of its own: it reads a request a line, does it, and
+answers with a line of JSON.
 
     python benchmarks/cpu_worker.py sequence 2      an engine of scratchnet, on at most two threads
     python benchmarks/cpu_worker.py torch 2
 
-``cpu.py`` starts these, so that each has its own thread pools, and asks one at a time.  Data and weights come in .npz files,
-ours on both sides: (D, G*H) matrices and one bias.  Results go back in our layout too.
+``cpu.py`` starts these, so that each has its own thread pools, and asks one at a time. Data and
+weights come in .npz files, ours on both sides: (D, G*H) matrices and one bias. Results go back in
+our layout too.
 """
 
 import json
@@ -41,8 +43,12 @@ class Ours:
     def versions(self) -> dict[str, str]:
         """What its times depend on."""
         blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-        return {"numpy": np.__version__, "blas": f"{blas['name']} {blas['version']}", "scratchnet": version_of("scratchnet"),
-                "numba": version_of("numba")}  # fmt: skip
+        return {
+            "numpy": np.__version__,
+            "blas": f"{blas['name']} {blas['version']}",
+            "scratchnet": version_of("scratchnet"),
+            "numba": version_of("numba"),
+        }
 
     def load(self, cell_name: str, data: Named) -> dict[str, Callable[[], Any]]:
         """Forward alone, and a training step: what to call for each."""
@@ -59,7 +65,9 @@ class Ours:
         def training() -> Named:
             y, cache = chosen.forward(x, *states, *params.values())
             found = chosen.backward(dy, cache)
-            return {"y": y, "dx": found.dx} | {f"d{name}": getattr(found, f"d{name}") for name in params}
+            return {"y": y, "dx": found.dx} | {
+                f"d{name}": getattr(found, f"d{name}") for name in params
+            }
 
         return {"forward": forward, "training": training}
 
@@ -67,7 +75,15 @@ class Ours:
         """The demo's LSTM on its sunspots: one epoch of Adam, each call the next one."""
         options: Any = {"rng": np.random.default_rng(0), "dtype": np.float32}
         units = data["rec.W_h_l0"].shape[0]
-        rec = LSTM(1, units, batch_first=True, return_sequences=False, engine=self.engine, threads=self.threads, **options)
+        rec = LSTM(
+            1,
+            units,
+            batch_first=True,
+            return_sequences=False,
+            engine=self.engine,
+            threads=self.threads,
+            **options,
+        )
         model = Sequential(rec=rec, head=Linear(units, 1, **options))
         for name, value in model.params.items():
             value[...] = data[name]
@@ -111,7 +127,8 @@ class Torch:
         return {"torch": self.torch.__version__, "torch_libraries": "; ".join(libraries)}
 
     def load(self, cell_name: str, data: Named) -> dict[str, Callable[[], Any]]:
-        """As ``Ours.load``.  Forward alone is ``inference_mode``, where PyTorch keeps nothing for a backward pass."""
+        """As ``Ours.load``. Forward alone is ``inference_mode``, where PyTorch keeps nothing for a
+        backward pass."""
         torch = self.torch
         x, dy = (torch.from_numpy(data[name]) for name in ("x", "dy"))
         x.requires_grad_()
@@ -134,10 +151,16 @@ class Torch:
         return {"forward": forward, "training": training}
 
     def put(self, module: Any, end: str, data: Named, before: str = "") -> list[Any]:
-        """Our weights into a recurrent module, the other way round than ``scratchnet/convert/torch.py``: its weights."""
+        """Our weights into a recurrent module, the other way round than
+        ``scratchnet/convert/torch.py``: its weights."""
         torch = self.torch
-        weights = [getattr(module, f"{name}{end}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        W_x, W_h, b = (data[f"{before}{name}{end if before else ''}"] for name in ("W_x", "W_h", "b"))
+        weights = [
+            getattr(module, f"{name}{end}")
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
+        W_x, W_h, b = (
+            data[f"{before}{name}{end if before else ''}"] for name in ("W_x", "W_h", "b")
+        )
         second = np.zeros_like(b)
         if "b_hn" in data:
             second[-len(data["b_hn"]) :] = data["b_hn"]
@@ -147,7 +170,8 @@ class Torch:
         return weights
 
     def load_epoch(self, data: Named, seed: int) -> dict[str, Callable[[], Any]]:
-        """As ``Ours.load_epoch``, with the faster of its two Adams: "epoch" has the default one, "epoch_fused" the other."""
+        """As ``Ours.load_epoch``, with the faster of its two Adams: "epoch" has the default one,
+        "epoch_fused" the other."""
         return {"epoch": self.epoch(data, seed), "epoch_fused": self.epoch(data, seed, fused=True)}
 
     def epoch(self, data: Named, seed: int, **options: Any) -> Callable[[], Named]:
@@ -157,12 +181,16 @@ class Torch:
         units = data["rec.W_h_l0"].shape[0]
         rec, head = nn.LSTM(1, units, batch_first=True), nn.Linear(units, 1)
         self.put(rec, "_l0", data, "rec.")
-        rec.bias_hh_l0.requires_grad_(False)  # one bias, as ours: with two that move alike it would be another model
+        # one bias, as ours: with two that move alike it would be another model
+        rec.bias_hh_l0.requires_grad_(False)
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(data["head.W"].T.copy()))
             head.bias.copy_(torch.from_numpy(data["head.b"]))
         weights = [p for p in (*rec.parameters(), *head.parameters()) if p.requires_grad]
-        optimizer, rng = torch.optim.Adam(weights, LEARNING_RATE, **options), np.random.default_rng(seed)
+        optimizer, rng = (
+            torch.optim.Adam(weights, LEARNING_RATE, **options),
+            np.random.default_rng(seed),
+        )
         x, target, loss_of = torch.from_numpy(data["x"]), torch.from_numpy(data["y"]), nn.MSELoss()
 
         def epoch() -> Named:
@@ -176,9 +204,16 @@ class Torch:
                 nn.utils.clip_grad_norm_(weights, CLIP)
                 optimizer.step()
                 losses.append(loss.item())
-            found = {"rec.W_x_l0": rec.weight_ih_l0.T, "rec.W_h_l0": rec.weight_hh_l0.T, "rec.b_l0": rec.bias_ih_l0,
-                     "head.W": head.weight.T, "head.b": head.bias}  # fmt: skip
-            return {"losses": np.asarray(losses)} | {name: value.detach().numpy() for name, value in found.items()}
+            found = {
+                "rec.W_x_l0": rec.weight_ih_l0.T,
+                "rec.W_h_l0": rec.weight_hh_l0.T,
+                "rec.b_l0": rec.bias_ih_l0,
+                "head.W": head.weight.T,
+                "head.b": head.bias,
+            }
+            return {"losses": np.asarray(losses)} | {
+                name: value.detach().numpy() for name, value in found.items()
+            }
 
         return epoch
 
@@ -189,7 +224,8 @@ class Torch:
 
 
 class Worker:
-    """Requests by name: each takes what the line has besides "do", and returns what JSON can hold."""
+    """Requests by name: each takes what the line has besides "do", and returns what JSON can
+    hold."""
 
     def __init__(self, peer: Any) -> None:
         self.peer = peer
@@ -204,17 +240,21 @@ class Worker:
         self.jobs.clear()
         with np.load(data) as file:
             arrays = {name: file[name] for name in file.files}
-        self.jobs = self.peer.load_epoch(arrays, seed) if cell is None else self.peer.load(cell, arrays)
+        self.jobs = (
+            self.peer.load_epoch(arrays, seed) if cell is None else self.peer.load(cell, arrays)
+        )
 
     def check(self, what: str, out: str) -> float:
-        """Write what a job returns to a file; seconds of a second run, the first one compiled what there was to compile."""
+        """Write what a job returns to a file; seconds of a second run, the first one compiled what
+        there was to compile."""
         np.savez(out, **self.jobs[what]())
         if what.startswith("epoch"):  # a second one begins elsewhere
             return 0.0
         return self.time(what, 1)[0]
 
     def time(self, what: str, runs: int, warm: float = 0.0) -> list[float]:
-        """Seconds of each of so many runs, after untimed ones for ``warm`` seconds, at least one unless that is 0."""
+        """Seconds of each of so many runs, after untimed ones for ``warm`` seconds, at least one
+        unless that is 0."""
         job = self.jobs[what]
         end = time.perf_counter() + warm
         while time.perf_counter() < end:
@@ -227,14 +267,16 @@ class Worker:
         return taken
 
     def memory(self, what: str, runs: int = 3) -> dict[str, Any]:
-        """Bytes that so many runs need at their peak, over what the process has before; and how that was found out."""
+        """Bytes that so many runs need at their peak, over what the process has before; and how
+        that was found out."""
         before, how = reset_peak()
         for _ in range(runs):
             self.jobs[what]()
         return {"bytes": peak() - before, "how": how}
 
     def gemm(self, n: int, runs: int = 6) -> float:
-        """The most floating-point operations a second that a product of two float32 matrices reached."""
+        """The most floating-point operations a second that a product of two float32 matrices
+        reached."""
         self.jobs = {"product": self.peer.product(n)}
         return 2 * n**3 / min(self.time("product", runs, warm=WARM))
 
@@ -242,9 +284,11 @@ class Worker:
 def reset_peak() -> tuple[int, str]:
     """Bytes of this process that are in memory now, from which ``peak`` counts on."""
     try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is now what there is
+        # the peak is now what there is
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
-        return peak(), "getrusage"  # a peak of before, which the runs may well stay below: then it says 0
+        # a peak of before, which the runs may well stay below: then it says 0
+        return peak(), "getrusage"
     return peak(), "VmHWM"
 
 
@@ -257,7 +301,9 @@ def peak() -> int:
                 return 1024 * int(line.split()[1])
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def version_of(package: str) -> str:

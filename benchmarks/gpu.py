@@ -1,20 +1,24 @@
-"""The engines on an NVIDIA GPU beside PyTorch: forward alone and a training step, checked, timed, and held against targets.
+"""The engines on an NVIDIA GPU beside PyTorch: forward alone and a training step, checked, timed,
+and held against targets.
 
     PYTHONPATH=.:kernels python benchmarks/gpu.py                       everything, about 5 1/2 minutes
     PYTHONPATH=.:kernels python benchmarks/gpu.py --quick               a subset, under 90 s
     PYTHONPATH=.:kernels python benchmarks/gpu.py --cells lstm --sizes 100,64,64,128 --seconds 30 --out .
     PYTHONPATH=.:kernels python benchmarks/gpu.py --rehearse --out .    on the CPU: no numbers of use, but every step
 
-A training step is forward and backward: the gradients of the input, the initial states and all weights, on both sides from
-the same float32 numbers.  ``forward`` keeps what backward needs, on both sides.  CuPy's products are exact float32;
-PyTorch is run twice, with TF32 forbidden and allowed (``policy``).
+A training step is forward and backward: the gradients of the input, the initial states and all
+weights, on both sides from the same float32 numbers. ``forward`` keeps what backward needs, on both
+sides. CuPy's products are exact float32; PyTorch is run twice, with TF32 forbidden and allowed
+(``policy``).
 
-Each contender is first compared with the array engine in float64, its buffers full of NaN from the run before; what is too
-far off is marked and not timed.  CuPy and PyTorch share the GPU's default stream, so nothing of one runs beside the other;
-their runs alternate in groups, with the GPU idle between.  GPU time is that between two events, and a short kernel in front
-of them keeps the GPU waiting until the host is done, so that Python's time is not in it.  Contenders with hundreds of
-launches fill the queue, the GPU waits for the host, and the gaps count: ``host_ahead`` says false.  Wall time is of a group
-of runs and one synchronisation.  Results are written after every size, to a file that none before it had.
+Each contender is first compared with the array engine in float64, its buffers full of NaN from the
+run before; what is too far off is marked and not timed. CuPy and PyTorch share the GPU's default
+stream, so nothing of one runs beside the other; their runs alternate in groups, with the GPU idle
+between. GPU time is that between two events, and a short kernel in front of them keeps the GPU
+waiting until the host is done, so that Python's time is not in it. Contenders with hundreds of
+launches fill the queue, the GPU waits for the host, and the gaps count: ``host_ahead`` says false.
+Wall time is of a group of runs and one synchronisation. Results are written after every size, to a
+file that none before it had.
 """
 
 import argparse
@@ -54,12 +58,28 @@ from gpu_report import H200, HEADER, Machine, Row, Size, line, predict, table, t
 from scratchnet import __version__
 from scratchnet.arrays import Array
 
-# (T, B, I, H).  The two sizes that have a target of their own come first: a run that is cut short has them.
+# (T, B, I, H). The two sizes that have a target of their own come first: a run that is cut short
+# has them.
 SIZES: tuple[Size, ...] = (
-    (100, 64, 64, 128), (1000, 32, 8, 128), (100, 64, 64, 64), (100, 64, 64, 256), (50, 16, 1, 32), (1000, 32, 8, 64),
-    (100, 64, 64, 32), (100, 64, 64, 96), (100, 64, 64, 160), (100, 64, 64, 192), (100, 64, 64, 512), (200, 64, 128, 512),
-    (100, 16, 64, 64), (100, 128, 64, 64), (100, 256, 64, 64), (100, 16, 64, 128), (100, 128, 64, 128), (100, 256, 64, 128),
-)  # fmt: skip
+    (100, 64, 64, 128),
+    (1000, 32, 8, 128),
+    (100, 64, 64, 64),
+    (100, 64, 64, 256),
+    (50, 16, 1, 32),
+    (1000, 32, 8, 64),
+    (100, 64, 64, 32),
+    (100, 64, 64, 96),
+    (100, 64, 64, 160),
+    (100, 64, 64, 192),
+    (100, 64, 64, 512),
+    (200, 64, 128, 512),
+    (100, 16, 64, 64),
+    (100, 128, 64, 64),
+    (100, 256, 64, 64),
+    (100, 16, 64, 128),
+    (100, 128, 64, 128),
+    (100, 256, 64, 128),
+)
 QUICK_SIZES = SIZES[:5]
 REHEARSED_SIZES: tuple[Size, ...] = ((4, 2, 3, 8), (6, 3, 2, 5))
 BENCHED = ("lstm", "gru", "rnn")
@@ -70,9 +90,14 @@ GRACE = 90.0  # seconds beyond those allowed, after which a program that hangs i
 RESULTS = Path(__file__).parent / "results"
 POLICY_VARIABLES = ("CUPY_TF32", "NVIDIA_TF32_OVERRIDE")  # each would make a lie of a row's policy
 OTHER_VARIABLES = (
-    "CUDA_VISIBLE_DEVICES", "CUPY_ACCELERATORS", "CUPY_CUDA_PER_THREAD_DEFAULT_STREAM", "CUBLAS_WORKSPACE_CONFIG",
-    "NUMBA_CUDA_ARRAY_INTERFACE_SYNC", "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "PYTORCH_CUDA_ALLOC_CONF",
-)  # fmt: skip
+    "CUDA_VISIBLE_DEVICES",
+    "CUPY_ACCELERATORS",
+    "CUPY_CUDA_PER_THREAD_DEFAULT_STREAM",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "NUMBA_CUDA_ARRAY_INTERFACE_SYNC",
+    "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS",
+    "PYTORCH_CUDA_ALLOC_CONF",
+)
 NO_GPU = 3  # exit code
 
 
@@ -92,14 +117,16 @@ def same_bits(a: Array, b: Array) -> bool:
 
 
 def poison(arrays: list[Array]) -> int:
-    """NaN into every buffer, so that an element nobody writes next time is seen; how many there were."""
+    """NaN into every buffer, so that an element nobody writes next time is seen; how many there
+    were."""
     for array in arrays:
         array.fill(np.nan)
     return len(arrays)
 
 
 def check(device: Host, contender: Contender, right: dict[str, Array], bound: float) -> Row:
-    """The row's fields on errors and repeatability; with a ``reason`` in them where the contender is wrong."""
+    """The row's fields on errors and repeatability; with a ``reason`` in them where the contender
+    is wrong."""
     contender.prepare()
     started = time.perf_counter()
     result = contender.training()
@@ -116,12 +143,19 @@ def check(device: Host, contender: Contender, right: dict[str, Array], bound: fl
     again = contender.named(contender.training())
     found["repeatable"] = all(same_bits(kept[name], again[name]) for name in kept)
     worst = max(errors, key=lambda name: errors[name])
-    found["errors"] = {name: float(f"{e:.3g}") if np.isfinite(e) else None for name, e in errors.items()}
+    found["errors"] = {
+        name: float(f"{e:.3g}") if np.isfinite(e) else None for name, e in errors.items()
+    }
     found["max_error"] = found["errors"][worst]
     if found["max_error"] is None:
-        found["reason"] = f"{worst} is not finite, or has another shape: an element that was never written, or NaN"
+        found["reason"] = (
+            f"{worst} is not finite, or has another shape: an element that was never written,"
+            " or NaN"
+        )
     elif not errors[worst] <= bound:
-        found["reason"] = f"{worst} is {errors[worst]:.1e} away from float64, the bound is {bound:.0e}"
+        found["reason"] = (
+            f"{worst} is {errors[worst]:.1e} away from float64, the bound is {bound:.0e}"
+        )
     return found
 
 
@@ -138,7 +172,8 @@ class Run(NamedTuple):
 
     @property
     def hold_ms(self) -> float:
-        """How long the GPU must wait so that the host is ahead of it; 0 where the queue would be full before."""
+        """How long the GPU must wait so that the host is ahead of it; 0 where the queue would be
+        full before."""
         hold = 1.5 * self.host_ms + 0.02
         return hold if hold <= LONGEST_HOLD_MS else 0.0
 
@@ -159,7 +194,8 @@ def look(device: Host, prepare: Callable[[], None], call: Callable[[], Any]) -> 
 
 
 def time_alternating(device: Host, runs: list[Run], seconds: float) -> list[Row]:
-    """Medians of each run, in rounds: a busy moment of the machine meets all alike.  Takes about so many seconds."""
+    """Medians of each run, in rounds: a busy moment of the machine meets all alike. Takes about so
+    many seconds."""
     if not runs:
         return []
     end = time.perf_counter() + seconds
@@ -197,17 +233,29 @@ def time_alternating(device: Host, runs: list[Run], seconds: float) -> list[Row]
 
 def blanks(cell_name: str, size: Size, machine: Machine) -> list[Row]:
     """The rows of one cell at one size, with nothing in them yet but the prediction."""
-    unknown = dict.fromkeys(("max_error", "repeatable", "poisoned", "first_call_s", "forward", "training"))
+    unknown = dict.fromkeys(
+        ("max_error", "repeatable", "poisoned", "first_call_s", "forward", "training")
+    )
     rows = []
     for name, policy in contenders(size[0]):
-        row: Row = {"cell": cell_name, **dict(zip("TBIH", size)), "contender": name, "policy": policy}
+        row: Row = {
+            "cell": cell_name,
+            **dict(zip("TBIH", size)),
+            "contender": name,
+            "policy": policy,
+        }
         row |= {"status": "not measured", "reason": "", "errors": {}, **unknown}
-        rows.append(row | {"predicted": predict(cell_name, size, machine) if name == "sequence" else None})
+        rows.append(
+            row | {"predicted": predict(cell_name, size, machine) if name == "sequence" else None}
+        )
     return rows
 
 
-def measure(device: Host, cell_name: str, size: Size, end: float, seed: int, machine: Machine) -> list[Row]:
-    """The rows of one cell at one size: each contender checked, then all that are right timed until ``end``."""
+def measure(
+    device: Host, cell_name: str, size: Size, end: float, seed: int, machine: Machine
+) -> list[Row]:
+    """The rows of one cell at one size: each contender checked, then all that are right timed until
+    ``end``."""
     rows = blanks(cell_name, size, machine)
     data = make_data(cell_name, size, seed)
     right: dict[str, Array] = {}
@@ -240,7 +288,8 @@ def measure(device: Host, cell_name: str, size: Size, end: float, seed: int, mac
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, write the JSON, print table and targets.  1 where a row is wrong or failed, 3 without a GPU."""
+    """Measure, write the JSON, print table and targets. 1 where a row is wrong or failed, 3 without
+    a GPU."""
     options = parse(arguments)
     unset = [name for name in POLICY_VARIABLES if os.environ.pop(name, None) is not None]
     try:
@@ -255,7 +304,9 @@ def main(arguments: list[str] | None = None) -> int:
         "complete": False,  # until the last row: a run that was stopped says so
         "rehearsal": options.rehearse,
         "commit": options.commit or attempt(lambda: output("git", "rev-parse", "HEAD")),
-        "changed": attempt(lambda: bool(output("git", "status", "--porcelain", "--untracked-files=no"))),
+        "changed": attempt(
+            lambda: bool(output("git", "status", "--porcelain", "--untracked-files=no"))
+        ),
         "device": about,
         "versions": versions(device),
         "variables": {name: os.environ[name] for name in OTHER_VARIABLES if name in os.environ},
@@ -276,7 +327,9 @@ def main(arguments: list[str] | None = None) -> int:
             print("\n".join(line(row, rows) for row in more), flush=True)
             save(path, {**report, "seconds": round(time.perf_counter() - started, 1), "rows": rows})
     judged = {"complete": True, "targets": targets(rows)}
-    save(path, {**report, **judged, "seconds": round(time.perf_counter() - started, 1), "rows": rows})
+    save(
+        path, {**report, **judged, "seconds": round(time.perf_counter() - started, 1), "rows": rows}
+    )
     print(f"\n{path}\n\n{table(rows)}")
     return int(any(row["status"] in ("wrong", "failed") for row in rows))
 
@@ -289,7 +342,10 @@ def measure_all(device: Host, options: argparse.Namespace, machine: Machine) -> 
     for k, (cell, size) in enumerate(jobs):
         left = end - time.perf_counter()
         if left <= 0:
-            yield [row | {"reason": f"the {options.seconds:g} s were over"} for row in blanks(cell, size, machine)]
+            yield [
+                row | {"reason": f"the {options.seconds:g} s were over"}
+                for row in blanks(cell, size, machine)
+            ]
             continue
         share = left * weights[k] / sum(weights[k:])
         yield measure(device, cell, size, time.perf_counter() + share, options.seed, machine)
@@ -308,7 +364,9 @@ def machine_of(about: Row) -> Machine:
 
 def versions(device: Host) -> dict[str, str | None]:
     """Packages that the times depend on."""
-    found = {name: installed(name) for name in ("numba", "numba-cuda", "cuda-core", "cuda-bindings")}
+    found = {
+        name: installed(name) for name in ("numba", "numba-cuda", "cuda-core", "cuda-bindings")
+    }
     cupy = None if device.xp is np else device.xp.__version__
     ours = {"python": platform.python_version(), "scratchnet": __version__, "numpy": np.__version__}
     return {**ours, "torch": str(device.torch.__version__), "cupy": cupy, **found}
@@ -342,21 +400,49 @@ def save(path: Path, report: Row) -> None:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="five sizes of lstm and gru, 80 s")
-    parser.add_argument("--cells", nargs="+", choices=BENCHED, metavar="CELL", help=f"of {', '.join(BENCHED)}; default all")
-    parser.add_argument("--sizes", nargs="+", type=size_of, metavar="T,B,I,H", help="default: all that have a target")
-    parser.add_argument("--seconds", type=float, help="for everything together, default 330, with --quick 80")
+    parser.add_argument(
+        "--cells",
+        nargs="+",
+        choices=BENCHED,
+        metavar="CELL",
+        help=f"of {', '.join(BENCHED)}; default all",
+    )
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        type=size_of,
+        metavar="T,B,I,H",
+        help="default: all that have a target",
+    )
+    parser.add_argument(
+        "--seconds", type=float, help="for everything together, default 330, with --quick 80"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of data and weights, default 0")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder, default benchmarks/results")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, help="folder, default benchmarks/results"
+    )
     parser.add_argument("--commit", help="what the results are of, where git cannot be asked")
-    parser.add_argument("--rehearse", action="store_true", help="on the CPU, with NumPy: every step, no numbers of use")
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="on the CPU, with NumPy: every step, no numbers of use",
+    )
     options = parser.parse_args(arguments)
-    options.seconds = options.seconds if options.seconds is not None else 80.0 if options.quick else 330.0
+    options.seconds = (
+        options.seconds if options.seconds is not None else 80.0 if options.quick else 330.0
+    )
     options.cells = options.cells or (BENCHED[:2] if options.quick else BENCHED)
-    options.sizes = options.sizes or (REHEARSED_SIZES if options.rehearse else QUICK_SIZES if options.quick else SIZES)
+    options.sizes = options.sizes or (
+        REHEARSED_SIZES if options.rehearse else QUICK_SIZES if options.quick else SIZES
+    )
     if options.rehearse and options.out == RESULTS:
-        parser.error("a rehearsal's numbers do not belong among the results: give --out another folder")
+        parser.error(
+            "a rehearsal's numbers do not belong among the results: give --out another folder"
+        )
     return options
 
 
@@ -365,7 +451,9 @@ def size_of(text: str) -> Size:
     try:
         T, B, I, H = (int(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not four whole numbers T,B,I,H, as in 100,64,64,128") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not four whole numbers T,B,I,H, as in 100,64,64,128"
+        ) from None
     if min(T, B, I, H) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: each of T,B,I,H is at least 1")
     return T, B, I, H

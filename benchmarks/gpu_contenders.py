@@ -1,4 +1,5 @@
-"""Where ``gpu.py`` and ``ladder.py`` run, on a GPU or to rehearse on the CPU, and what runs there: engines and PyTorch."""
+"""Where ``gpu.py`` and ``ladder.py`` run, on a GPU or to rehearse on the CPU, and what runs there:
+engines and PyTorch."""
 
 import faulthandler
 import gc
@@ -36,7 +37,8 @@ class DoesNotFitError(RuntimeError):
 
 
 class Host:
-    """The CPU, for a rehearsal: the same calls as ``Cuda``, with NumPy for CuPy and a clock for the events."""
+    """The CPU, for a rehearsal: the same calls as ``Cuda``, with NumPy for CuPy and a clock for the
+    events."""
 
     name = "cpu"
 
@@ -79,7 +81,8 @@ class Host:
 
 
 class Cuda(Host):
-    """One NVIDIA GPU, with CuPy and PyTorch on its default stream.  Raises NoGpuError where one of the three is missing."""
+    """One NVIDIA GPU, with CuPy and PyTorch on its default stream. Raises NoGpuError where one of
+    the three is missing."""
 
     name = "cuda"
 
@@ -96,11 +99,17 @@ class Cuda(Host):
             raise NoGpuError("CuPy finds no NVIDIA GPU")
         super().__init__()
         if not self.torch.cuda.is_available():
-            raise NoGpuError(f"CuPy finds a GPU but PyTorch {self.torch.__version__} finds none; it may be the build for CPUs")
+            raise NoGpuError(
+                f"CuPy finds a GPU but PyTorch {self.torch.__version__} finds none; it may be the"
+                " build for CPUs"
+            )
         self.xp = cupy
         streams = cupy.cuda.get_current_stream().ptr, self.torch.cuda.current_stream().cuda_stream
         if streams[0] != streams[1]:
-            raise NoGpuError(f"CuPy's stream is {streams[0]} and PyTorch's {streams[1]}: they must be one and the same")
+            raise NoGpuError(
+                f"CuPy's stream is {streams[0]} and PyTorch's {streams[1]}: they must be one and"
+                " the same"
+            )
         self.clock_khz = self._attribute("ClockRate") or 1_980_000
         self.wait = cupy.RawKernel(
             'extern "C" __global__ void wait(long long clocks) {'
@@ -115,7 +124,8 @@ class Cuda(Host):
         self.xp.cuda.runtime.deviceSynchronize()
 
     def hold(self, ms: float) -> None:
-        """Keep the GPU, not the host, waiting for about so long, and never longer than LONGEST_HOLD_MS."""
+        """Keep the GPU, not the host, waiting for about so long, and never longer than
+        LONGEST_HOLD_MS."""
         clocks = int(min(ms, LONGEST_HOLD_MS) * self.clock_khz)
         self.wait((1,), (1,), (np.int64(clocks),))
 
@@ -139,13 +149,19 @@ class Cuda(Host):
     def about(self) -> Row:
         runtime, torch = self.xp.cuda.runtime, self.torch
         properties = attempt(lambda: torch.cuda.get_device_properties(0))
-        smi = attempt(lambda: output("nvidia-smi", "--query-gpu=driver_version,clocks.max.sm", "--format=csv,noheader"))
+        smi = attempt(
+            lambda: output(
+                "nvidia-smi", "--query-gpu=driver_version,clocks.max.sm", "--format=csv,noheader"
+            )
+        )
         return {
             "name": attempt(lambda: str(torch.cuda.get_device_name(0))),
             "compute_capability": attempt(lambda: f"{properties.major}.{properties.minor}"),
             "multiprocessors": attempt(lambda: int(properties.multi_processor_count)),
             "memory_gib": attempt(lambda: round(properties.total_memory / 2**30, 1)),
-            "shared_kb_per_block": attempt(lambda: self._attribute("MaxSharedMemoryPerBlockOptin") / 1024),
+            "shared_kb_per_block": attempt(
+                lambda: self._attribute("MaxSharedMemoryPerBlockOptin") / 1024
+            ),
             "clock_ghz": self.clock_khz / 1e6,
             "nvidia_smi": smi.splitlines()[0] if smi else None,  # driver, highest clock
             "driver_cuda": attempt(runtime.driverGetVersion),
@@ -157,7 +173,8 @@ class Cuda(Host):
 
 @contextmanager
 def ended_after(seconds: float) -> Iterator[None]:
-    """The program ends if what is inside takes longer: a kernel that never returns would hold it for ever."""
+    """The program ends if what is inside takes longer: a kernel that never returns would hold it
+    for ever."""
     faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
     try:
         yield
@@ -166,7 +183,8 @@ def ended_after(seconds: float) -> Iterator[None]:
 
 
 def attempt(read: Callable[[], Any]) -> Any:
-    """What ``read`` gives, None where it fails: no missing detail of a machine may cost its measurements."""
+    """What ``read`` gives, None where it fails: no missing detail of a machine may cost its
+    measurements."""
     try:
         return read()
     except Exception:
@@ -175,7 +193,9 @@ def attempt(read: Callable[[], Any]) -> Any:
 
 def output(*command: str) -> str:
     """What a short command prints; raises where it fails or takes longer than ten seconds."""
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, cwd=Path(__file__).parent)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=10, cwd=Path(__file__).parent
+    )
     return done.stdout.strip()
 
 
@@ -203,12 +223,14 @@ class Contender(NamedTuple):
     prepare: Callable[[], None]  # before each group of runs: the policy
     forward: Callable[[], Any]
     training: Callable[[], Any]
-    named: Callable[[Any], dict[str, Array]]  # what training returned, under the names of the cell's gradients
+    # what training returned, under the names of the cell's gradients
+    named: Callable[[Any], dict[str, Array]]
     written: Callable[[Any], list[Array]]  # all buffers that it wrote: they may be poisoned
 
 
 def make_data(cell_name: str, size: Size, seed: int) -> Data:
-    """Standard normal input, states and gradient; weights uniform in +-1/sqrt(H), as PyTorch begins."""
+    """Standard normal input, states and gradient; weights uniform in +-1/sqrt(H), as PyTorch
+    begins."""
     T, B, I, H = size
     cell, rng = CELLS[cell_name], np.random.default_rng((seed, *size))
 
@@ -220,7 +242,10 @@ def make_data(cell_name: str, size: Size, seed: int) -> Data:
         normal(T, B, I),
         normal(T, B, H),
         {f"{name}0": normal(B, H) for name in cell.STATES},
-        {name: rng.uniform(-bound, bound, shape).astype(np.float32) for name, shape in cell.param_shapes(I, H).items()},
+        {
+            name: rng.uniform(-bound, bound, shape).astype(np.float32)
+            for name, shape in cell.param_shapes(I, H).items()
+        },
     )
 
 
@@ -228,7 +253,8 @@ def reference(device: Host, cell_name: str, data: Data) -> dict[str, Array]:
     """Output and gradients of the array engine in float64."""
     cell = CELLS[cell_name]
     x, dy, *rest = (
-        device.place(a.astype(np.float64)) for a in (data.x, data.dy, *data.states.values(), *data.params.values())
+        device.place(a.astype(np.float64))
+        for a in (data.x, data.dy, *data.states.values(), *data.params.values())
     )
     y, cache = cell.forward(x, *rest)
     return without_da(y, cell.backward(dy, cache))
@@ -240,9 +266,11 @@ def without_da(y: Array, grads: Any) -> dict[str, Array]:
 
 
 def scratchnet(device: Host, cell_name: str, data: Data, engine: str) -> Contender:
-    """An engine of this library.  Raises DoesNotFitError, with the library's own sentence, where it does not run.
+    """An engine of this library. Raises DoesNotFitError, with the library's own sentence, where it
+    does not run.
 
-    The library may run another engine in the place of one that does not fit: that would be a row with a wrong name.
+    The library may run another engine in the place of one that does not fit: that would be a row
+    with a wrong name.
     """
     try:
         chosen = engines.choose(CELLS[cell_name], device.place(data.x), data.dy.shape[2], engine)
@@ -253,7 +281,9 @@ def scratchnet(device: Host, cell_name: str, data: Data, engine: str) -> Contend
     return of_pair(device, data, chosen.forward, chosen.backward)
 
 
-def of_pair(device: Host, data: Data, cell_forward: Callable[..., Any], cell_backward: Callable[..., Any]) -> Contender:
+def of_pair(
+    device: Host, data: Data, cell_forward: Callable[..., Any], cell_backward: Callable[..., Any]
+) -> Contender:
     """A forward and a backward with a cell's signatures."""
     inputs = [device.place(a) for a in (data.x, *data.states.values(), *data.params.values())]
     dy = device.place(data.dy)
@@ -283,13 +313,16 @@ def address(array: Array) -> int:
 
 
 def torch_contender(device: Host, cell_name: str, data: Data, policy: str, loop: bool) -> Contender:
-    """PyTorch's layer (cuDNN on a GPU), or the loop over its cell that a beginner writes.  The same numbers in both."""
+    """PyTorch's layer (cuDNN on a GPU), or the loop over its cell that a beginner writes. The same
+    numbers in both."""
     torch, H = device.torch, data.dy.shape[2]
     kind = cell_name.upper()
     module = getattr(torch.nn, f"{kind}Cell" if loop else kind)(data.x.shape[2], H).to(device.name)
     weights = load(torch, module, device, data, "" if loop else "_l0")
     x, dy = device.tensor(data.x).requires_grad_(True), device.tensor(data.dy)
-    states = [device.tensor(s if loop else s[None]).requires_grad_(True) for s in data.states.values()]
+    states = [
+        device.tensor(s if loop else s[None]).requires_grad_(True) for s in data.states.values()
+    ]
 
     def prepare() -> None:
         torch.backends.cuda.matmul.allow_tf32 = policy == "tf32"
@@ -309,12 +342,17 @@ def torch_contender(device: Host, cell_name: str, data: Data, policy: str, loop:
         return (y, *torch.autograd.grad(y, (x, *states, *weights), dy))
 
     def written(result: Any) -> list[Array]:
-        return [device.xp.asarray(tensor.detach()) for tensor in result]  # the same memory, not a copy
+        # the same memory, not a copy
+        return [device.xp.asarray(tensor.detach()) for tensor in result]
 
     def named(result: Any) -> dict[str, Array]:
         y, dx, *rest = written(result)
         d_states, (dW_x, dW_h, db, db_h) = rest[: len(states)], rest[len(states) :]
-        found = {"y": y, "dx": dx, **{f"d{name}": d.reshape(-1, H) for name, d in zip(data.states, d_states)}}
+        found = {
+            "y": y,
+            "dx": dx,
+            **{f"d{name}": d.reshape(-1, H) for name, d in zip(data.states, d_states)},
+        }
         found |= {"dW_x": dW_x.T, "dW_h": dW_h.T, "db": db}
         return found | ({"db_hn": db_h[2 * H :]} if "b_hn" in data.params else {})
 
@@ -322,9 +360,14 @@ def torch_contender(device: Host, cell_name: str, data: Data, policy: str, loop:
 
 
 def load(torch: Any, module: Any, device: Host, data: Data, end: str) -> list[Any]:
-    """Our weights into a torch module: transposed, and one bias for two, as ``scratchnet/convert/torch.py`` says."""
+    """Our weights into a torch module: transposed, and one bias for two, as
+    ``scratchnet/convert/torch.py`` says."""
     params, H = {name: device.tensor(a) for name, a in data.params.items()}, data.dy.shape[2]
-    weights = [getattr(module, f"{kind}_{which}{end}") for kind in ("weight", "bias") for which in ("ih", "hh")]
+    weights = [
+        getattr(module, f"{kind}_{which}{end}")
+        for kind in ("weight", "bias")
+        for which in ("ih", "hh")
+    ]
     with torch.no_grad():
         for weight, value in zip(weights, (params["W_x"].T, params["W_h"].T, params["b"])):
             weight.copy_(value)
@@ -337,11 +380,16 @@ def load(torch: Any, module: Any, device: Host, data: Data, end: str) -> list[An
 def contenders(T: int) -> list[tuple[str, str]]:
     """(contender, policy) of every row for a sequence of T steps."""
     ours = [(engine, "fp32") for engine in ENGINES]
-    return ours + [(name, policy) for name in ("torch.nn", "torch loop")[: 1 + (T <= LONGEST_LOOP)] for policy in POLICIES]
+    return ours + [
+        (name, policy)
+        for name in ("torch.nn", "torch loop")[: 1 + (T <= LONGEST_LOOP)]
+        for policy in POLICIES
+    ]
 
 
 def build(device: Host, cell_name: str, data: Data, name: str, policy: str) -> Contender:
-    """The contender of that name.  Raises DoesNotFitError where it does not take this cell or size."""
+    """The contender of that name. Raises DoesNotFitError where it does not take this cell or
+    size."""
     if name in ENGINES:
         return scratchnet(device, cell_name, data, name)
     return torch_contender(device, cell_name, data, policy, loop=name == "torch loop")

@@ -1,21 +1,25 @@
-"""What was expected of the GPU engines, and how the rows of ``gpu.py`` are judged and printed.  Plain Python, no arrays.
+"""What was expected of the GPU engines, and how the rows of ``gpu.py`` are judged and printed.
+Plain Python, no arrays.
 
-The prediction for ``sequence``.  A block of threads owns NB = ceil(B / multiprocessors) sequences for all T steps and keeps
-the recurrent weights on its multiprocessor: 64 of a thread's H weights in registers, the rest in shared memory.  For G gate
-blocks (LSTM 4, GRU 3, RNN 1) a step of one direction needs, in clocks of that multiprocessor,
+The prediction for ``sequence``. A block of threads owns NB = ceil(B / multiprocessors) sequences
+for all T steps and keeps the recurrent weights on its multiprocessor: 64 of a thread's H weights in
+registers, the rest in shared memory. For G gate blocks (LSTM 4, GRU 3, RNN 1) a step of one
+direction needs, in clocks of that multiprocessor,
 
     multiply   NB G H^2 / 128               128 multiply-adds a clock
     states     NB G H^2 / 128               each warp reads the whole state for each gate, four floats a clock
     weights    4 G H max(0, H - 64) / 128   bytes of weights in shared memory, 128 a clock, once for all NB sequences
     latency    700, or 350 when tuned       two barriers and the gate math, during which nothing else runs
 
-A first version does these one after the other, a tuned one overlaps the first three: sum against maximum.  A training step
-is T steps in both directions, and the products over the whole sequence (x W_x, dx, dW_x, dW_h) at 40 TFLOP/s.
+A first version does these one after the other, a tuned one overlaps the first three: sum against
+maximum. A training step is T steps in both directions, and the products over the whole sequence (x
+W_x, dx, dW_x, dW_h) at 40 TFLOP/s.
 
-Where the constants come from: clock, multiprocessors and shared memory of an H200; the two latencies were chosen once so that
-the model gives 0.3-0.4 ms (tuned 0.14-0.20) at (100, 64, 64, 128) and 2.8-3.6 ms (tuned 1.2-1.6) at (1000, 32, 8, 128), which
-is what a count of instructions by hand had said before anything was measured.  They are there to be wrong: a row shows
-prediction and measurement side by side.
+Where the constants come from: clock, multiprocessors and shared memory of an H200; the two
+latencies were chosen once so that the model gives 0.3-0.4 ms (tuned 0.14-0.20) at (100, 64, 64,
+128) and 2.8-3.6 ms (tuned 1.2-1.6) at (1000, 32, 8, 128), which is what a count of instructions by
+hand had said before anything was measured. They are there to be wrong: a row shows prediction and
+measurement side by side.
 """
 
 from collections.abc import Iterable, Iterator
@@ -49,29 +53,43 @@ def why_not(cell: str, H: int, machine: Machine) -> str | None:
     if gates * H > 1024:
         return f"{gates * H} threads, and a block has 1024 at most"
     if shared_kb > machine.shared_kb:
-        return f"{shared_kb:.0f} KB of weights in shared memory, and a block has {machine.shared_kb:.0f} KB"
+        return (
+            f"{shared_kb:.0f} KB of weights in shared memory, and a block has"
+            f" {machine.shared_kb:.0f} KB"
+        )
     return None
 
 
 def step_clocks(cell: str, B: int, H: int, machine: Machine) -> tuple[float, float]:
-    """Clocks for one step of one direction, first version and tuned: the terms of the model above."""
+    """Clocks for one step of one direction, first version and tuned: the terms of the model
+    above."""
     gates, sequences = GATES[cell], -(-B // machine.multiprocessors)
     multiply = states = sequences * gates * H * H / 128
     weights = 4 * gates * H * max(0, H - IN_REGISTERS) / 128
-    return multiply + states + weights + LATENCY_FIRST, max(multiply, states, weights) + LATENCY_TUNED
+    return (
+        multiply + states + weights + LATENCY_FIRST,
+        max(multiply, states, weights) + LATENCY_TUNED,
+    )
 
 
 def predict(cell: str, size: Size, machine: Machine = H200) -> Row:
-    """Milliseconds of the sequence engine, forward and training step, or the reason why there is no prediction."""
+    """Milliseconds of the sequence engine, forward and training step, or the reason why there is no
+    prediction."""
     T, B, I, H = size
     if reason := why_not(cell, H, machine):
         return {"reason": reason}
-    product = 2 * T * B * GATES[cell] * H / (machine.gemm_tflops * 1e9)  # ms for each column of the other factor
-    first, tuned = (T * clocks / (machine.clock_ghz * 1e6) for clocks in step_clocks(cell, B, H, machine))
+    # ms for each column of the other factor
+    product = 2 * T * B * GATES[cell] * H / (machine.gemm_tflops * 1e9)
+    first, tuned = (
+        T * clocks / (machine.clock_ghz * 1e6) for clocks in step_clocks(cell, B, H, machine)
+    )
     forward, training = product * I, product * (3 * I + H)
     return {
         "forward": {"first_ms": round(first + forward, 4), "tuned_ms": round(tuned + forward, 4)},
-        "training": {"first_ms": round(2 * first + training, 4), "tuned_ms": round(2 * tuned + training, 4)},
+        "training": {
+            "first_ms": round(2 * first + training, 4),
+            "tuned_ms": round(2 * tuned + training, 4),
+        },
     }
 
 
@@ -82,11 +100,16 @@ def name_of(row: Row) -> str:
 
 def find(rows: Iterable[Row], contender: str, policy: str = "fp32") -> dict[str, Row]:
     """The contender's rows that were asked for with one policy, by cell and size."""
-    return {name_of(row): row for row in rows if (row["contender"], row["policy"]) == (contender, policy)}
+    return {
+        name_of(row): row
+        for row in rows
+        if (row["contender"], row["policy"]) == (contender, policy)
+    }
 
 
 def training_ms(row: Row | None, clock: str) -> float | None:
-    """Milliseconds of a training step by one of the clocks, "gpu" or "wall"; None where it was not measured."""
+    """Milliseconds of a training step by one of the clocks, "gpu" or "wall"; None where it was not
+    measured."""
     return float(row["training"][f"{clock}_ms"]) if row and row["status"] == "measured" else None
 
 
@@ -105,13 +128,17 @@ def _verdict(what: str, met: int, misses: list[str], missing: list[str]) -> str:
 
 
 def _faster_than_torch(rows: list[Row]) -> Iterator[str]:
-    """A training step with H <= 128 against torch.nn, on the GPU's clock and on the wall's: both must be faster."""
+    """A training step with H <= 128 against torch.nn, on the GPU's clock and on the wall's: both
+    must be faster."""
     ours = find(rows, "sequence")
     for policy in POLICIES:
         theirs = find(rows, "torch.nn", policy)
         met, misses, missing = 0, [], []
         for name in (name for name, row in ours.items() if row["H"] <= 128):
-            times = [(training_ms(ours[name], clock), training_ms(theirs.get(name), clock)) for clock in ("gpu", "wall")]
+            times = [
+                (training_ms(ours[name], clock), training_ms(theirs.get(name), clock))
+                for clock in ("gpu", "wall")
+            ]
             ratios = [mine / other for mine, other in times if mine and other]
             if not ratios:
                 missing.append(name)
@@ -125,7 +152,10 @@ def _faster_than_torch(rows: list[Row]) -> Iterator[str]:
 def _absolute(rows: list[Row]) -> Iterator[str]:
     ours = find(rows, "sequence")
     for name, bound in (("lstm (100, 64, 64, 128)", 0.5), ("lstm (1000, 32, 8, 128)", 4.0)):
-        what, took = f"sequence, training step under {bound} ms at {name}", training_ms(ours.get(name), "gpu")
+        what, took = (
+            f"sequence, training step under {bound} ms at {name}",
+            training_ms(ours.get(name), "gpu"),
+        )
         if took is None:
             yield f"{what}: not measured"
         elif took < bound:
@@ -151,32 +181,47 @@ def _wall_close_to_gpu(rows: list[Row]) -> str:
 
 
 HEADER = (
-    f"{'cell':5s}{'T':>5s}{'B':>4s}{'I':>4s}{'H':>4s}  {'contender':11s}{'policy':7s}{'forward':>9s}{'wall':>9s}"
-    f"{'training':>10s}{'wall':>9s}{'x torch':>9s}{'predicted':>15s}{'error':>9s}  same bits"
+    f"{'cell':5s}{'T':>5s}{'B':>4s}{'I':>4s}{'H':>4s} "
+    f" {'contender':11s}{'policy':7s}{'forward':>9s}{'wall':>9s}{'training':>10s}{'wall':>9s}{'x torch':>9s}{'predicted':>15s}{'error':>9s}"
+    "  same bits"
 )
 
 
 def line(row: Row, rows: list[Row]) -> str:
-    """A row of the table: milliseconds on the GPU and on the wall, and how often torch.nn's training step fits in it."""
-    start = f"{row['cell']:5s}{row['T']:5d}{row['B']:4d}{row['I']:4d}{row['H']:4d}  {row['contender']:11s}{row['policy']:7s}"
+    """A row of the table: milliseconds on the GPU and on the wall, and how often torch.nn's
+    training step fits in it."""
+    start = (
+        f"{row['cell']:5s}{row['T']:5d}{row['B']:4d}{row['I']:4d}{row['H']:4d} "
+        f" {row['contender']:11s}{row['policy']:7s}"
+    )
     predicted = (row.get("predicted") or {}).get("training")
     expected = f"{predicted['first_ms']:.2f}-{predicted['tuned_ms']:.2f}" if predicted else ""
     took = training_ms(row, "gpu")
     if took is None:
-        return f"{start}{row['status']}: {row['reason']}" + (f" (predicted {expected})" if expected else "")
+        return f"{start}{row['status']}: {row['reason']}" + (
+            f" (predicted {expected})" if expected else ""
+        )
     forward, training = row["forward"], row["training"]
     times = f"{forward['gpu_ms']:9.3f}{forward['wall_ms']:9.3f}{training['gpu_ms']:10.3f}{training['wall_ms']:9.3f}"
-    against = [training_ms(find(rows, "torch.nn", policy).get(name_of(row)), "gpu") for policy in POLICIES]
+    against = [
+        training_ms(find(rows, "torch.nn", policy).get(name_of(row)), "gpu") for policy in POLICIES
+    ]
     fastest = min((time for time in against if time), default=None)
     faster = f"{fastest / took:9.2f}" if fastest else f"{'-':>9s}"
-    return f"{start}{times}{faster}{expected:>15s}{row['max_error']:9.1e}  {'yes' if row['repeatable'] else 'no'}"
+    return (
+        f"{start}{times}{faster}{expected:>15s}{row['max_error']:9.1e} "
+        f" {'yes' if row['repeatable'] else 'no'}"
+    )
 
 
 def table(rows: list[Row]) -> str:
     """All rows, what the columns mean, and the targets."""
     legend = (
-        "ms, medians.  forward, training: on the GPU, between two events, the host ahead if it can be; wall: with the host.\n"
-        "x torch: training step of the faster of the two torch.nn rows over this one's.  predicted: first version - tuned.\n"
-        "error: largest relative to float64, of the output and all gradients.  same bits: two runs agree exactly."
+        "ms, medians.  forward, training: on the GPU, between two events, the host ahead if it can"
+        " be; wall: with the host.\nx torch: training step of the faster of the two torch.nn rows"
+        " over this one's.  predicted: first version - tuned.\nerror: largest relative to float64,"
+        " of the output and all gradients.  same bits: two runs agree exactly."
     )
-    return "\n".join([HEADER, *(line(row, rows) for row in rows), "", legend, "", "Targets", *targets(rows)])
+    return "\n".join(
+        [HEADER, *(line(row, rows) for row in rows), "", legend, "", "Targets", *targets(rows)]
+    )

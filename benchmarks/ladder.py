@@ -1,4 +1,5 @@
-"""The kernel ladder: one LSTM training step climbed in four rungs, with launches, bytes, a prediction and a measurement.
+"""The kernel ladder: one LSTM training step climbed in four rungs, with launches, bytes, a
+prediction and a measurement.
 
     PYTHONPATH=.:kernels python benchmarks/ladder.py                          T, B, I, H = 100, 64, 64, 128
     PYTHONPATH=.:kernels python benchmarks/ladder.py --size 50,16,1,32 --array-us 5 --kernel-us 20
@@ -9,9 +10,10 @@
     3 step       one kernel for all elementwise work of a step (scratchnet_kernels/step_cuda/lstm.py)
     4 sequence   one kernel for the whole loop over time (scratchnet_kernels/sequence_cuda/lstm.py)
 
-Launches and bytes are counted, not estimated: the rung runs on arrays that write down each operation and the bytes it reads
-and writes, with Numba's simulator in place of a GPU; a kernel is not run, and counts as reading or writing each of its arrays
-once.  Counted for 2 and 3 steps, and checked at 5: both numbers grow by the same with every step.
+Launches and bytes are counted, not estimated: the rung runs on arrays that write down each
+operation and the bytes it reads and writes, with Numba's simulator in place of a GPU; a kernel is
+not run, and counts as reading or writing each of its arrays once. Counted for 2 and 3 steps, and
+checked at 5: both numbers grow by the same with every step.
 
 The prediction is the largest of three times, as if each hid behind the longest:
 
@@ -19,9 +21,10 @@ The prediction is the largest of three times, as if each hid behind the longest:
     bytes      bytes / --bandwidth
     on chip    rung 4 alone: the chain of T steps forward and T back, by the model in gpu_report.py
 
-Where the constants come from: 4.3 TB/s is what a copy reaches of an H200's 4.8.  8 and 50 microseconds are estimates, of
-CuPy's time for one operation and of Numba's for a launch with several CuPy arrays, written down before any measurement.
-With a GPU every rung is compared with float64 and measured; without one the table says "not measured".
+Where the constants come from: 4.3 TB/s is what a copy reaches of an H200's 4.8. 8 and 50
+microseconds are estimates, of CuPy's time for one operation and of Numba's for a launch with
+several CuPy arrays, written down before any measurement. With a GPU every rung is compared with
+float64 and measured; without one the table says "not measured".
 """
 
 import argparse
@@ -70,11 +73,14 @@ LEDGER: list[Cost] = []
 
 
 class Counted(np.ndarray):
-    """A NumPy array that writes into LEDGER what a GPU would have to launch for each operation on it."""
+    """A NumPy array that writes into LEDGER what a GPU would have to launch for each operation on
+    it."""
 
     __module__ = "numpy"  # the library looks here to know whose array it is
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any
+    ) -> Any:
         if out is not None:
             options["out"] = tuple(plain(o) for o in out)
         result = getattr(ufunc, method)(*(plain(a) for a in inputs), **options)
@@ -82,11 +88,15 @@ class Counted(np.ndarray):
         return out[0] if out is not None else counted(result)
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
-        result = function(*(plain(a) for a in arguments), **{name: plain(a) for name, a in options.items()})
+        result = function(
+            *(plain(a) for a in arguments), **{name: plain(a) for name, a in options.items()}
+        )
         if function is np.zeros_like:
             LEDGER.append(Cost(1, 0, nbytes(result)))
         elif function not in (np.empty_like, np.asarray, np.ascontiguousarray):
-            raise NotImplementedError(f"the ladder does not know what np.{function.__name__} launches")
+            raise NotImplementedError(
+                f"the ladder does not know what np.{function.__name__} launches"
+            )
         return counted(result)
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -122,7 +132,8 @@ def count_kernels() -> None:
 
 
 def accept_strides() -> None:
-    """From here on the simulator takes a part of a row as well, as a GPU does: by copies there and back."""
+    """From here on the simulator takes a part of a row as well, as a GPU does: by copies there and
+    back."""
     from numba.cuda.simulator.kernel import FakeCUDAKernel
 
     run: Any = FakeCUDAKernel.__call__
@@ -158,14 +169,17 @@ def sum_of(costs: list[Cost]) -> Cost:
 
 
 def count_rung(pair: Pair, size: Size) -> Row:
-    """Cost of each pass: once, and for every step.  Raises ValueError where steps do not cost the same."""
+    """Cost of each pass: once, and for every step. Raises ValueError where steps do not cost the
+    same."""
     at = {T: count(pair, (T, *size[1:])) for T in (2, 3, 5)}
     found = {}
     for name in PASSES:
         step = at[3][name].plus(at[2][name], -1)
         once = at[2][name].plus(step, -2)
         if once.plus(step, 5) != at[5][name]:
-            raise ValueError(f"{name}: 5 steps cost {at[5][name]}, but 2 and 3 steps say {once.plus(step, 5)}")
+            raise ValueError(
+                f"{name}: 5 steps cost {at[5][name]}, but 2 and 3 steps say {once.plus(step, 5)}"
+            )
         found[name] = {"once": once, "step": step}
     return found
 
@@ -207,7 +221,8 @@ def count_all(size: Size) -> Row:
 
 
 def simulate() -> int:
-    """Run every rung in the simulator, at a size it can bear, and compare it with the cell's file in float64."""
+    """Run every rung in the simulator, at a size it can bear, and compare it with the cell's file
+    in float64."""
     accept_strides()
     data, worst = make_data("lstm", SIMULATED_SIZE, seed=0), 0.0
 
@@ -218,18 +233,27 @@ def simulate() -> int:
 
     right = run((lstm.forward, lstm.backward), np.float64)
     for name, build in pairs():
-        errors = [float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(run(build(), np.float32), right)]
+        errors = [
+            float(np.abs(a - b).max() / np.abs(b).max())
+            for a, b in zip(run(build(), np.float32), right)
+        ]
         off = max(errors) if all(np.isfinite(errors)) else float("inf")
         worst = max(worst, off)
-        print(f"{name:9s}{off:9.1e} away from float64, at {SIMULATED_SIZE}, the largest of y and all gradients")
+        print(
+            f"{name:9s}{off:9.1e} away from float64, at {SIMULATED_SIZE}, the largest of y and all"
+            " gradients"
+        )
     return int(not worst <= SIMULATED_BOUND)
 
 
 def in_simulator(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """This program in a process of its own, where Numba simulates: it decides that when it is imported."""
+    """This program in a process of its own, where Numba simulates: it decides that when it is
+    imported."""
     command = [sys.executable, str(Path(__file__).resolve()), *arguments]
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
 
 
 # ---- predicting and measuring ------------------------------------------------------------------------------------------
@@ -243,7 +267,9 @@ def total(costs: Row, T: int) -> Cost:
     return whole
 
 
-def predicted_ms(rung: str, cost: Cost, size: Size, options: argparse.Namespace) -> dict[str, float]:
+def predicted_ms(
+    rung: str, cost: Cost, size: Size, options: argparse.Namespace
+) -> dict[str, float]:
     """The three times of the prediction, in milliseconds."""
     times = {
         "launches": (cost.array * options.array_us + cost.kernel * options.kernel_us) / 1e3,
@@ -254,7 +280,8 @@ def predicted_ms(rung: str, cost: Cost, size: Size, options: argparse.Namespace)
 
 
 def measure(size: Size, seconds: float) -> dict[str, Any]:
-    """GPU and wall milliseconds of each rung's training step, or the reason why there are none, under its name.
+    """GPU and wall milliseconds of each rung's training step, or the reason why there are none,
+    under its name.
 
     Raises NoGpuError without a GPU.
     """
@@ -265,7 +292,11 @@ def measure(size: Size, seconds: float) -> dict[str, Any]:
     ready = {}
     for name, build in pairs():
         try:
-            contender = of_pair(device, data, *(chosen(device, data, name) if name in ("step", "sequence") else build()))
+            contender = of_pair(
+                device,
+                data,
+                *(chosen(device, data, name) if name in ("step", "sequence") else build()),
+            )
             checked = check(device, contender, right, BOUNDS["fp32"])
             if "reason" in checked:
                 raise RuntimeError(f"wrong: {checked['reason']}")
@@ -276,14 +307,17 @@ def measure(size: Size, seconds: float) -> dict[str, Any]:
 
 
 def chosen(device: Cuda, data: Any, engine: str) -> Pair:
-    """The engine as a layer would get it.  Raises RuntimeError where another would run in its place."""
+    """The engine as a layer would get it. Raises RuntimeError where another would run in its
+    place."""
     choice = engines.choose(lstm, device.place(data.x), data.dy.shape[2], engine)
     if choice.engine != engine:
         raise RuntimeError(choice.why)
     return choice.forward, choice.backward
 
 
-def report(size: Size, costs: Row, times: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
+def report(
+    size: Size, costs: Row, times: dict[str, Any], options: argparse.Namespace
+) -> Iterator[str]:
     """The table, line by line."""
     yield f"One LSTM training step at T, B, I, H = {size}, float32"
     yield ""
@@ -304,23 +338,39 @@ def report(size: Size, costs: Row, times: dict[str, Any], options: argparse.Name
         launches = " + ".join(f"{s.array + s.kernel:g}" for s in steps)
         chain = f"{parts['on chip']:.3f}" if "on chip" in parts else "-"
         yield (
-            f"{number} {rung:9s}{launches:>17s}{cost.array + cost.kernel:9.0f}{cost.bytes / 1e6:10.1f}"
+            f"{number}"
+            f" {rung:9s}{launches:>17s}{cost.array + cost.kernel:9.0f}{cost.bytes / 1e6:10.1f}"
             f"{parts['launches']:10.3f}{parts['bytes']:9.3f}{chain:>9s}{max(parts.values()):11.3f}{shown:>14s}"
         )
     yield ""
-    yield "launches a step: forward + backward.  measured: GPU time, float32, after comparison with float64."
-    yield f"predicted: the largest of the three.  A launch by CuPy: {options.array_us:g} us, by Numba: {options.kernel_us:g};"
-    yield f"memory moves {options.bandwidth:g} TB/s; on the chip, the model in gpu_report.py, first version."
+    yield (
+        "launches a step: forward + backward.  measured: GPU time, float32, after comparison with"
+        " float64."
+    )
+    yield (
+        f"predicted: the largest of the three.  A launch by CuPy: {options.array_us:g} us, by"
+        f" Numba: {options.kernel_us:g};"
+    )
+    yield (
+        f"memory moves {options.bandwidth:g} TB/s; on the chip, the model in gpu_report.py, first"
+        " version."
+    )
     yield ""
-    yield "MB moved = once + T 4 (s B H + w H^2 + i B I) bytes, with, as counted, forward and backward:"
+    yield (
+        "MB moved = once + T 4 (s B H + w H^2 + i B I) bytes, with, as counted, forward and"
+        " backward:"
+    )
     for rung in RUNGS:
         if "units" in costs[rung]:
-            both = "   ".join("s = {:3d}, w = {}, i = {}".format(*costs[rung]["units"][name]) for name in PASSES)
+            both = "   ".join(
+                "s = {:3d}, w = {}, i = {}".format(*costs[rung]["units"][name]) for name in PASSES
+            )
             yield f"  {rung:9s}{both}"
 
 
 def units_of(pair: Pair) -> dict[str, tuple[int, int, int]]:
-    """What a step moves, in units of B H, H^2 and B I numbers of 4 bytes: three small sizes give three equations."""
+    """What a step moves, in units of B H, H^2 and B I numbers of 4 bytes: three small sizes give
+    three equations."""
     sizes = [(2, 1, 1, 2), (2, 2, 1, 2), (2, 1, 2, 3)]
     matrix = np.array([[B * H, H * H, B * I] for _, B, I, H in sizes], float)
     costs = [count_rung(pair, size) for size in sizes]
@@ -362,13 +412,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=size_of, default=(100, 64, 64, 128), metavar="T,B,I,H", help="default 100,64,64,128")
-    parser.add_argument("--array-us", type=float, default=8.0, help="microseconds of one CuPy operation, default 8")
-    parser.add_argument("--kernel-us", type=float, default=50.0, help="microseconds of one Numba launch, default 50")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--size",
+        type=size_of,
+        default=(100, 64, 64, 128),
+        metavar="T,B,I,H",
+        help="default 100,64,64,128",
+    )
+    parser.add_argument(
+        "--array-us", type=float, default=8.0, help="microseconds of one CuPy operation, default 8"
+    )
+    parser.add_argument(
+        "--kernel-us", type=float, default=50.0, help="microseconds of one Numba launch, default 50"
+    )
     parser.add_argument("--bandwidth", type=float, default=4.3, help="TB/s, default 4.3")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for all measurements together, default 20")
-    parser.add_argument("--simulate", action="store_true", help="compare all rungs in Numba's simulator, and measure nothing")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="for all measurements together, default 20"
+    )
+    parser.add_argument(
+        "--simulate",
+        action="store_true",
+        help="compare all rungs in Numba's simulator, and measure nothing",
+    )
     parser.add_argument("--count", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 

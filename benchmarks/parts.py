@@ -1,4 +1,5 @@
-"""The numbers behind single decisions of the CPU kernels, each beside what it was decided against; float32, medians.
+"""The numbers behind single decisions of the CPU kernels, each beside what it was decided against;
+float32, medians.
 
     env -u OPENBLAS_CORETYPE PYTHONPATH=.:kernels python benchmarks/parts.py    writes results/parts_<date>.json
 
@@ -33,14 +34,16 @@ F = np.float32
 
 
 def timed(runs: dict[Any, Callable[[], Any]], rounds: int) -> dict[Any, float]:
-    """Median seconds of each, one after another in every round, so that a busy moment meets all alike."""
+    """Median seconds of each, one after another in every round, so that a busy moment meets all
+    alike."""
     times: dict[Any, list[float]] = {name: [] for name in runs}
     for _ in range(rounds + 1):
         for name, run in runs.items():
             started = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - started)
-    return {name: statistics.median(all_[1:]) for name, all_ in times.items()}  # the first round compiles
+    # the first round compiles
+    return {name: statistics.median(all_[1:]) for name, all_ in times.items()}
 
 
 def blocks(rng: np.random.Generator) -> dict[str, Any]:
@@ -55,12 +58,15 @@ def blocks(rng: np.random.Generator) -> dict[str, Any]:
             "whole": lambda: [multiply(h, whole, out_whole) for _ in range(20)],  # noqa: B023
         }
         with slices.one_blas_thread():
-            found[f"H={H}"] = {k: round(20 * 2 * 16 * H * 4 * H / t / 1e9, 1) for k, t in timed(runs, 25).items()}
+            found[f"H={H}"] = {
+                k: round(20 * 2 * 16 * H * 4 * H / t / 1e9, 1) for k, t in timed(runs, 25).items()
+            }
     return found
 
 
 def reuse(rng: np.random.Generator) -> dict[str, Any]:
-    """Training step of an LSTM (T, N, D, H), ms, with large arrays in fresh memory and in memory used before."""
+    """Training step of an LSTM (T, N, D, H), ms, with large arrays in fresh memory and in memory
+    used before."""
     forward, backward = sequence.pair(sequence_cpu.LOOPS["lstm"])
     found = {}
     for T, N, D, H in ((100, 32, 1, 64), (100, 64, 64, 128)):
@@ -72,7 +78,10 @@ def reuse(rng: np.random.Generator) -> dict[str, Any]:
             _, cache = forward(*call)
             backward(dy, cache)
 
-        runs = {"fresh": lambda step=step: step(np.empty), "used before": lambda step=step: step(memory.empty)}
+        runs = {
+            "fresh": lambda step=step: step(np.empty),
+            "used before": lambda step=step: step(memory.empty),
+        }
         found[f"{T}, {N}, {D}, {H}"] = {k: round(1000 * t, 3) for k, t in timed(runs, 25).items()}
     split.empty = memory.empty
     return found
@@ -91,38 +100,71 @@ def threads(rng: np.random.Generator) -> dict[str, Any]:
             _, cache = forward(*call)
             backward(dy, cache)
 
-        runs = {worth: (lambda worth=worth, step=step: step(worth)) for worth in (400_000, 2_000_000, 4_000_000, 10_000_000)}
-        found[f"{T}, {N}, {D}, {H}"] = {str(k): round(1000 * t, 3) for k, t in timed(runs, 25).items()}
+        runs = {
+            worth: lambda worth=worth, step=step: step(worth)
+            for worth in (400_000, 2_000_000, 4_000_000, 10_000_000)
+        }
+        found[f"{T}, {N}, {D}, {H}"] = {
+            str(k): round(1000 * t, 3) for k, t in timed(runs, 25).items()
+        }
     slices.WORTH_A_THREAD = before
     return found
 
 
 def updates(rng: np.random.Generator) -> dict[str, Any]:
-    """One step of Adam and one global norm, microseconds, for so many parameters in so many tensors."""
+    """One step of Adam and one global norm, microseconds, for so many parameters in so many
+    tensors."""
     found = {}
     for count, tensors in ((1000, 1), (100_000, 1), (100_000, 5), (1_000_000, 1), (1_000_000, 5)):
-        params, grads = ({str(k): rng.standard_normal(count // tensors).astype(F) for k in range(tensors)} for _ in range(2))
+        params, grads = (
+            {str(k): rng.standard_normal(count // tensors).astype(F) for k in range(tensors)}
+            for _ in range(2)
+        )
         runs: dict[str, Callable[[], Any]] = {}
         for engine in ("array", "step"):
             optimizer = Adam(1e-3, engine=engine)
-            runs[f"adam {engine}"] = lambda step=optimizer.step, params=params, grads=grads: step(params, grads)
-            runs[f"norm {engine}"] = lambda engine=engine, grads=grads: clip.global_norm(grads, engine)
+            runs[f"adam {engine}"] = lambda step=optimizer.step, params=params, grads=grads: step(
+                params, grads
+            )
+            runs[f"norm {engine}"] = lambda engine=engine, grads=grads: clip.global_norm(
+                grads, engine
+            )
         found[f"{count:,} in {tensors}"] = {k: round(1e6 * t) for k, t in timed(runs, 25).items()}
     return found
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="default benchmarks/results")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).parent / "results",
+        help="default benchmarks/results",
+    )
     out = parser.parse_args(arguments).out
     if os.environ.get("OPENBLAS_CORETYPE"):
-        print("OPENBLAS_CORETYPE is set: BLAS uses that processor's routines, not this one's", file=sys.stderr)
+        print(
+            "OPENBLAS_CORETYPE is set: BLAS uses that processor's routines, not this one's",
+            file=sys.stderr,
+        )
     day = datetime.now(UTC).date().isoformat()
-    report: dict[str, Any] = {"date": day, **machine(slices.available()), "dtype": "float32", "seed": 0}
+    report: dict[str, Any] = {
+        "date": day,
+        **machine(slices.available()),
+        "dtype": "float32",
+        "seed": 0,
+    }
     for part in (blocks, reuse, threads, updates):
         report[part.__name__] = part(np.random.default_rng(0))
-        print(part.__name__, *(f"  {k}: {v}" for k, v in report[part.__name__].items()), sep="\n", flush=True)
+        print(
+            part.__name__,
+            *(f"  {k}: {v}" for k, v in report[part.__name__].items()),
+            sep="\n",
+            flush=True,
+        )
     out.mkdir(parents=True, exist_ok=True)
     (out / f"parts_{day}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0

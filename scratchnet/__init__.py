@@ -1,7 +1,8 @@
-"""Recurrent networks written out by hand: every gate, every state and every gradient term can be looked at.
+"""Recurrent networks written out by hand: every gate, every state and every gradient term can be
+looked at.
 
-Start reading at ``scratchnet/cells/lstm.py``.  Importing this package loads none of its parts: each is imported on first use.
-The parts that compute load NumPy and nothing else of weight.
+Start reading at ``scratchnet/cells/lstm.py``. Importing this package loads none of its parts: each
+is imported on first use. The parts that compute load NumPy and nothing else of weight.
 """
 
 from importlib import import_module
@@ -10,11 +11,16 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_trace", "to_html", "trace"]
 
-LAZY = {"trace": ("view", "tracing", "trace"), "load_trace": ("view", "tracing", "load"), "to_html": ("view", "view", "to_html")}
+LAZY = {
+    "trace": ("view", "tracing", "trace"),
+    "load_trace": ("view", "tracing", "load"),
+    "to_html": ("view", "view", "to_html"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    """``scratchnet.trace``, ``load_trace`` and ``to_html``, imported on first use; notebooks then show traces as pages."""
+    """``scratchnet.trace``, ``load_trace`` and ``to_html``, imported on first use; notebooks then
+    show traces as pages."""
     if name in LAZY:
         viewer, module, function = LAZY[name]
         import_module(f"scratchnet.{viewer}")

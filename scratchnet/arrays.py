@@ -1,7 +1,9 @@
-"""What the library assumes of an array: NumPy or CuPy, the module follows the array, never a global setting.
+"""What the library assumes of an array: NumPy or CuPy, the module follows the array, never a global
+setting.
 
-Most code needs nothing from here: ``np.tanh(x)``, ``np.empty_like(x, shape=...)`` and ``np.asarray(v, like=x)`` already give
-a CuPy array when x is one (NumPy's dispatch protocols), which is how one file serves both.
+Most code needs nothing from here: ``np.tanh(x)``, ``np.empty_like(x, shape=...)`` and
+``np.asarray(v, like=x)`` already give a CuPy array when x is one (NumPy's dispatch protocols),
+which is how one file serves both.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +13,15 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-# A NumPy or a CuPy array of a floating type.  Functions follow the array they are given, so no annotation can name one of
-# the two; shapes stand in the docstrings and are checked when a function is called.
+# A NumPy or a CuPy array of a floating type. Functions follow the array they are given, so no
+# annotation can name one of the two; shapes stand in the docstrings and are checked when a function
+# is called.
 Array: TypeAlias = Any
 
 
-# float16 loses small gradients and turns into float32 halfway; it needs a loss scale, and master weights beside it: it is let
-# in by ``half_precision`` only, which ``scratchnet.training.mixed`` opens where it has seen to both.
+# float16 loses small gradients and turns into float32 halfway; it needs a loss scale, and master
+# weights beside it: it is let in by ``half_precision`` only, which ``scratchnet.training.mixed``
+# opens where it has seen to both.
 FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
 HALF = np.dtype(np.float16)
 _half_is_allowed = ContextVar("half precision", default=False)
@@ -34,32 +38,44 @@ def half_precision() -> Iterator[None]:
 
 
 def is_array(x: object) -> bool:
-    """True for what the library computes on: it has a shape and a dtype, and is not a tensor of another library."""
+    """True for what the library computes on: it has a shape and a dtype, and is not a tensor of
+    another library."""
     return hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__array_function__")
 
 
 def require_floating(name: str, x: Array) -> None:
     """TypeError unless x is an array of float32 or float64; says what it is instead."""
     if not is_array(x):
-        raise TypeError(f"{name} is a {type(x).__module__}.{type(x).__name__}, not a NumPy or CuPy array")
+        raise TypeError(
+            f"{name} is a {type(x).__module__}.{type(x).__name__}, not a NumPy or CuPy array"
+        )
     if x.dtype not in FLOATING and not (x.dtype == HALF and _half_is_allowed.get()):
-        raise TypeError(f"{name} is {x.dtype}, but a network computes in float32 or float64: {name}.astype(np.float64)")
+        raise TypeError(
+            f"{name} is {x.dtype}, but a network computes in float32 or float64:"
+            f" {name}.astype(np.float64)"
+        )
 
 
 def require_rng(rng: object) -> None:
-    """TypeError unless rng is a generator of random numbers: nothing here draws from global state."""
+    """TypeError unless rng is a generator of random numbers: nothing here draws from global
+    state."""
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng is a {type(rng).__name__}: expected a numpy.random.Generator, numpy.random.default_rng(seed)")
+        raise TypeError(
+            f"rng is a {type(rng).__name__}: expected a numpy.random.Generator,"
+            " numpy.random.default_rng(seed)"
+        )
 
 
 def require_shape(name: str, x: Array, shape: Sequence[int], because: str) -> None:
-    """ValueError unless x has the shape; names both shapes and what the expected one follows from."""
+    """ValueError unless x has the shape; names both shapes and what the expected one follows
+    from."""
     if tuple(x.shape) != tuple(shape):
         raise ValueError(f"{name} is {tuple(x.shape)} but {because}: expected {tuple(shape)}")
 
 
 def to_host(array: Any) -> Any:
-    """The same numbers as a NumPy array: a copy from the device, the array itself where it is one already."""
+    """The same numbers as a NumPy array: a copy from the device, the array itself where it is one
+    already."""
     return array.get() if is_array(array) and hasattr(array, "get") else array
 
 
@@ -77,7 +93,9 @@ def moved(array: Array, where: Any) -> Array:
     try:
         import cupy
     except ImportError:
-        raise ImportError("CuPy is not installed: pip install 'scratchnet[cuda12]' or 'scratchnet[cuda13]'") from None
+        raise ImportError(
+            "CuPy is not installed: pip install 'scratchnet[cuda12]' or 'scratchnet[cuda13]'"
+        ) from None
     return cupy.asarray(array)
 
 
@@ -87,23 +105,27 @@ def kind(x: Array) -> str:
 
 
 def require_same_dtype(arrays: Mapping[str, Array]) -> None:
-    """TypeError unless all arrays are of one floating type and one library: a silent promotion would double the work, or
-    halve the digits, and NumPy and CuPy do not mix.
+    """TypeError unless all arrays are of one floating type and one library: a silent promotion
+    would double the work, or halve the digits, and NumPy and CuPy do not mix.
     """
     names = list(arrays)
     for name in names:
         require_floating(name, arrays[name])
         if kind(arrays[name]) != kind(arrays[names[0]]):
             ours, other = kind(arrays[name]), kind(arrays[names[0]])
-            raise TypeError(f"{name} is an array of {ours} but {names[0]} is one of {other}: move one of them")
+            raise TypeError(
+                f"{name} is an array of {ours} but {names[0]} is one of {other}: move one of them"
+            )
         if arrays[name].dtype != arrays[names[0]].dtype:
             raise TypeError(
-                f"{name} is {arrays[name].dtype} but {names[0]} is {arrays[names[0]].dtype}: convert one of them with astype"
+                f"{name} is {arrays[name].dtype} but {names[0]} is {arrays[names[0]].dtype}:"
+                " convert one of them with astype"
             )
 
 
 def read_only(view: Array) -> Array:
-    """The same view, which NumPy now protects: an output that is part of a cache must not be changed before backward.
+    """The same view, which NumPy now protects: an output that is part of a cache must not be
+    changed before backward.
 
     CuPy has no such protection; there the rule stands in ``Layer`` alone.
     """
@@ -113,7 +135,8 @@ def read_only(view: Array) -> Array:
 
 
 class Lengths(NamedTuple):
-    """Lengths (N,) that were checked and stand beside x: who is given them neither checks nor moves them again."""
+    """Lengths (N,) that were checked and stand beside x: who is given them neither checks nor moves
+    them again."""
 
     array: Array
 
@@ -127,10 +150,14 @@ def as_lengths(lengths: Any, T: int, N: int, like: Array) -> Array | None:
         return None if lengths is None else lengths.array
     host = np.asarray(to_host(lengths))
     if host.shape != (N,):
-        raise ValueError(f"lengths has shape {host.shape} but the batch has {N} sequences: expected ({N},)")
+        raise ValueError(
+            f"lengths has shape {host.shape} but the batch has {N} sequences: expected ({N},)"
+        )
     if not np.issubdtype(host.dtype, np.integer):
         raise TypeError(f"lengths is {host.dtype}, but a length is a whole number of steps")
     if host.min() < 1 or host.max() > T:
         n = int(np.argmax((host < 1) | (host > T)))
-        raise ValueError(f"lengths[{n}] is {host[n]} but the sequences have {T} steps: expected 1 to {T}")
+        raise ValueError(
+            f"lengths[{n}] is {host[n]} but the sequences have {T} steps: expected 1 to {T}"
+        )
     return np.asarray(host, dtype=np.intp, like=like)

@@ -1,14 +1,15 @@
 """Elementwise math that means the same on an array and inside a kernel.
 
-A function marked ``@elementwise`` uses only ``+ - *``, ``np.tanh``, ``np.maximum``, ``np.greater`` and the constants below.
-Called with arrays it is ordinary NumPy (or CuPy: NumPy hands a CuPy array on to CuPy's own function); called from a Numba
-loop or a CUDA kernel it is compiled for one float.
+A function marked ``@elementwise`` uses only ``+ - *``, ``np.tanh``, ``np.maximum``, ``np.greater``
+and the constants below. Called with arrays it is ordinary NumPy (or CuPy: NumPy hands a CuPy array
+on to CuPy's own function); called from a Numba loop or a CUDA kernel it is compiled for one float.
 
-The mark needs no compiler: it only remembers the function.  The kernels package hands every marked function to Numba when
-*it* is imported, so that importing the library does not import Numba.
+The mark needs no compiler: it only remembers the function. The kernels package hands every marked
+function to Numba when *it* is imported, so that importing the library does not import Numba.
 
-The constants are float32 on purpose.  Numba reads the literal ``1.0`` as float64 and would silently compute every gate in
-double precision; a float32 constant leaves float32 data in float32, and these are exact when the data is float64.
+The constants are float32 on purpose. Numba reads the literal ``1.0`` as float64 and would silently
+compute every gate in double precision; a float32 constant leaves float32 data in float32, and these
+are exact when the data is float64.
 """
 
 from collections.abc import Callable
@@ -33,13 +34,15 @@ def elementwise(fn: F) -> F:
 
 @elementwise
 def sigmoid(a: Any) -> Any:
-    """1 / (1 + exp(-a)), any shape, written with tanh: the same function, and it cannot overflow."""
+    """1 / (1 + exp(-a)), any shape, written with tanh: the same function, and it cannot
+    overflow."""
     return HALF * np.tanh(HALF * a) + HALF
 
 
 @elementwise
 def d_sigmoid(s: Any) -> Any:
-    """Derivative of the sigmoid in terms of its *output* s = sigmoid(a), so the forward pass need not keep a."""
+    """Derivative of the sigmoid in terms of its *output* s = sigmoid(a), so the forward pass need
+    not keep a."""
     return s * (ONE - s)
 
 

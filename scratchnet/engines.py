@@ -6,11 +6,13 @@
                keeps the recurrent weights beside it
     auto       on NumPy arrays ``sequence`` where Numba is installed, else ``array``
 
-``step`` is for seeing what a kernel is.  It saves passes over memory, but on a CPU it calls tanh for one number at a time,
-where NumPy's tanh takes a vector: from 16 sequences on that costs more than the passes saved, for a single sequence less
-(``benchmarks/results``).  On CuPy arrays ``auto`` is ``array`` until the others have been measured on a GPU.
+``step`` is for seeing what a kernel is. It saves passes over memory, but on a CPU it calls tanh for
+one number at a time, where NumPy's tanh takes a vector: from 16 sequences on that costs more than
+the passes saved, for a single sequence less (``benchmarks/results``). On CuPy arrays ``auto`` is
+``array`` until the others have been measured on a GPU.
 
-Engines are looked up when a layer runs, never at import, so a machine without Numba needs nothing from here.
+Engines are looked up when a layer runs, never at import, so a machine without Numba needs nothing
+from here.
 """
 
 import importlib
@@ -33,16 +35,19 @@ PASSED_OVER = {
 
 
 class Choice(NamedTuple):
-    """An engine for one cell and one array: its name, forward and backward with the cell's signatures, and why this one."""
+    """An engine for one cell and one array: its name, forward and backward with the cell's
+    signatures, and why this one."""
 
     engine: str
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     why: str
-    together: tuple[Callable[..., Any], Callable[..., Any]] | None = None  # both, for several runs in one launch
+    # both, for several runs in one launch
+    together: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
     def forwards(self, calls: Sequence[tuple[Any, ...]], **options: Any) -> list[Any]:
-        """``forward`` for each tuple of arguments, such as the two directions of a layer: at once where the engine can."""
+        """``forward`` for each tuple of arguments, such as the two directions of a layer: at once
+        where the engine can."""
         if self.together is not None:
             return list(self.together[0](calls, **options))
         return [self.forward(*call, **options) for call in calls]
@@ -63,26 +68,40 @@ def check_engine(engine: str) -> str:
 
 @cache
 def kernels() -> Any:
-    """The kernels package, or None where Numba is not installed.  Looked for once: a search that fails takes long."""
+    """The kernels package, or None where Numba is not installed. Looked for once: a search that
+    fails takes long."""
     try:
         return importlib.import_module("scratchnet_kernels")
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] in ("scratchnet_kernels", "numba", "scipy", "threadpoolctl"):
+        if (missing.name or "").partition(".")[0] in (
+            "scratchnet_kernels",
+            "numba",
+            "scipy",
+            "threadpoolctl",
+        ):
             return None
         raise
 
 
-def choose(cell: Cell, x: Array, H: int, engine: str = "auto", threads: int | None = None) -> Choice:
-    """The engine that runs ``cell`` with H units on x (T, N, D), on at most so many threads of the processor.
+def choose(
+    cell: Cell, x: Array, H: int, engine: str = "auto", threads: int | None = None
+) -> Choice:
+    """The engine that runs ``cell`` with H units on x (T, N, D), on at most so many threads of the
+    processor.
 
-    On a GPU ``sequence`` computes in float32 and keeps W_h in one multiprocessor: for float64, or where W_h does not fit, it
-    is ``step`` that runs, and ``why`` says so.  Raises RuntimeError where the engine asked for is not installed or has no
-    kernel for this cell, saying which it is; ``auto`` never raises.
+    On a GPU ``sequence`` computes in float32 and keeps W_h in one multiprocessor: for float64, or
+    where W_h does not fit, it is ``step`` that runs, and ``why`` says so. Raises RuntimeError where
+    the engine asked for is not installed or has no kernel for this cell, saying which it is;
+    ``auto`` never raises.
     """
     check_engine(engine)
     name = next((name for name, known in CELLS.items() if known is cell), repr(cell))
     if engine == "auto":
-        fast = kind(x) == "numpy" and kernels() is not None and kernels().missing("sequence", name, x, H) is None
+        fast = (
+            kind(x) == "numpy"
+            and kernels() is not None
+            and kernels().missing("sequence", name, x, H) is None
+        )
         engine = "sequence" if fast else "array"
     if engine == "array":
         return Choice("array", cell.forward, cell.backward, "NumPy and BLAS")
@@ -91,7 +110,12 @@ def choose(cell: Cell, x: Array, H: int, engine: str = "auto", threads: int | No
         needed = "needs Numba and the kernels package, and one of them is not installed"
         raise RuntimeError(f"engine {engine!r} {needed}: pip install 'scratchnet[numba]'")
     reason, instead = package.missing(engine, name, x, H), ""
-    if reason and engine == "sequence" and kind(x) == "cupy" and not package.missing("step", name, x, H):
+    if (
+        reason
+        and engine == "sequence"
+        and kind(x) == "cupy"
+        and not package.missing("step", name, x, H)
+    ):
         engine, instead = "step", f", in place of 'sequence', which {reason}"
     elif reason:
         raise RuntimeError(f"engine {engine!r} {reason}; use 'auto' or 'array'")
@@ -119,7 +143,10 @@ def explain(layer: Any, x: Array) -> str:
                 lines.append(f"{engine}: not here: {other.why.partition('which ')[2]}")
                 continue
             asked = f"the layer was made with engine={layer.engine!r}"
-            lines.append(f"{engine}: could, but {PASSED_OVER[engine, kind(x)] if layer.engine == 'auto' else asked}")
+            lines.append(
+                f"{engine}: could, but"
+                f" {PASSED_OVER[engine, kind(x)] if layer.engine == 'auto' else asked}"
+            )
     return "\n".join(lines)
 
 
@@ -128,11 +155,13 @@ UPDATE_ENGINES = ("auto", "array", "step")
 
 
 def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> Any:
-    """The module with the fused kernels ``adam`` and ``squares`` for such arrays, or None for array operations.
+    """The module with the fused kernels ``adam`` and ``squares`` for such arrays, or None for array
+    operations.
 
-    ``auto`` is None for now.  On a CPU the loops are faster from some thousand elements on, and the update is the same to the
-    last bit, but Numba takes one or two seconds to load and compile; on a GPU nothing has been measured.
-    Raises ValueError for an unknown engine, RuntimeError where ``step`` is not installed or has no kernels for these arrays.
+    ``auto`` is None for now. On a CPU the loops are faster from some thousand elements on, and the
+    update is the same to the last bit, but Numba takes one or two seconds to load and compile; on a
+    GPU nothing has been measured. Raises ValueError for an unknown engine, RuntimeError where
+    ``step`` is not installed or has no kernels for these arrays.
     """
     if engine not in UPDATE_ENGINES:
         raise ValueError(f"engine is {engine!r}: expected one of {', '.join(UPDATE_ENGINES)}")
@@ -141,7 +170,9 @@ def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> Any:
     where = kind(next(iter(arrays.values())))
     modules = {"numpy": "update_cpu", "cupy": "update_cuda"}
     if where not in modules:
-        raise RuntimeError(f"engine 'step' has kernels for NumPy and CuPy arrays, not for those of {where}")
+        raise RuntimeError(
+            f"engine 'step' has kernels for NumPy and CuPy arrays, not for those of {where}"
+        )
     if kernels() is None:
         needed = "needs Numba and the kernels package, and one of them is not installed"
         raise RuntimeError(f"engine 'step' {needed}: pip install 'scratchnet[numba]'")
@@ -149,4 +180,6 @@ def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> Any:
         return importlib.import_module(f"scratchnet_kernels.{modules[where]}")
     except ImportError as error:
         needed = "needs numba-cuda for CuPy arrays, which is not installed"
-        raise RuntimeError(f"engine 'step' {needed}: pip install 'scratchnet[cuda12]' or '[cuda13]'") from error
+        raise RuntimeError(
+            f"engine 'step' {needed}: pip install 'scratchnet[cuda12]' or '[cuda13]'"
+        ) from error

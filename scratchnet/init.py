@@ -2,10 +2,12 @@
 
     W = xavier_uniform(rng, (fan_in, fan_out))      rng: a numpy.random.Generator;  W: a NumPy array (fan_in, fan_out)
 
-The library writes ``x @ W``, so the first axis is fan_in, the number of inputs that each unit sums, and the second is
-fan_out.  (PyTorch stores the transpose, and its ``nn.init`` reads the fans from the transpose.)
+The library writes ``x @ W``, so the first axis is fan_in, the number of inputs that each unit sums,
+and the second is fan_out. (PyTorch stores the transpose, and its ``nn.init`` reads the fans from
+the transpose.)
 
-Numbers are drawn in float64 and then rounded: one seed gives the same network in float32 and float64.
+Numbers are drawn in float64 and then rounded: one seed gives the same network in float32 and
+float64.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +20,14 @@ from scratchnet.arrays import Array, require_floating, require_rng
 Initializer: TypeAlias = Callable[..., Array]
 
 
-def xavier_uniform(rng: np.random.Generator, shape: Sequence[int], dtype: Any = np.float64) -> Array:
-    """(fan_in, fan_out) from U(-a, a), a = sqrt(6 / (fan_in + fan_out)); the variance a^2 / 3 is 2 / (fan_in + fan_out).
+def xavier_uniform(
+    rng: np.random.Generator, shape: Sequence[int], dtype: Any = np.float64
+) -> Array:
+    """(fan_in, fan_out) from U(-a, a), a = sqrt(6 / (fan_in + fan_out)); the variance a^2 / 3 is 2
+    / (fan_in + fan_out).
 
-    A compromise between keeping the variance of the signal forwards (1 / fan_in) and of the gradient backwards (1 / fan_out).
-    Source: Glorot and Bengio 2010, equation 16.
+    A compromise between keeping the variance of the signal forwards (1 / fan_in) and of the
+    gradient backwards (1 / fan_out). Source: Glorot and Bengio 2010, equation 16.
     """
     fan_in, fan_out = check(rng, shape, dtype)
     return uniform(rng, shape, dtype, 2 / (fan_in + fan_out))
@@ -50,15 +55,16 @@ def he_uniform(rng: np.random.Generator, shape: Sequence[int], dtype: Any = np.f
 def he_normal(rng: np.random.Generator, shape: Sequence[int], dtype: Any = np.float64) -> Array:
     """(fan_in, fan_out) from a normal distribution with variance 2 / fan_in.
 
-    Not truncated, as in the paper and in PyTorch; Keras cuts its normal off at two standard deviations.
-    Source: He, Zhang, Ren and Sun 2015, equation 10.
+    Not truncated, as in the paper and in PyTorch; Keras cuts its normal off at two standard
+    deviations. Source: He, Zhang, Ren and Sun 2015, equation 10.
     """
     fan_in, _ = check(rng, shape, dtype)
     return normal(rng, shape, dtype, 2 / fan_in)
 
 
 def lecun_uniform(rng: np.random.Generator, shape: Sequence[int], dtype: Any = np.float64) -> Array:
-    """(fan_in, fan_out) from U(-a, a), a = sqrt(3 / fan_in): variance 1 / fan_in, so that x @ W varies as much as x.
+    """(fan_in, fan_out) from U(-a, a), a = sqrt(3 / fan_in): variance 1 / fan_in, so that x @ W
+    varies as much as x.
 
     Source: LeCun, Bottou, Orr and Müller 1998, Efficient BackProp, equation 16.
     """
@@ -75,17 +81,21 @@ def lecun_normal(rng: np.random.Generator, shape: Sequence[int], dtype: Any = np
     return normal(rng, shape, dtype, 1 / fan_in)
 
 
-def orthogonal(rng: np.random.Generator, shape: Sequence[int], dtype: Any = np.float64, gain: float = 1.0) -> Array:
-    """(fan_in, fan_out), gain times a random matrix with orthonormal columns, or rows where fan_in < fan_out.
+def orthogonal(
+    rng: np.random.Generator, shape: Sequence[int], dtype: Any = np.float64, gain: float = 1.0
+) -> Array:
+    """(fan_in, fan_out), gain times a random matrix with orthonormal columns, or rows where fan_in
+    < fan_out.
 
-    W^T W = gain^2 I (fan_in >= fan_out) or W W^T = gain^2 I (fan_in <= fan_out).  A square one leaves the length of every
-    vector as it is, so h W_h W_h W_h ... neither dies nor explodes: the usual choice for W_h.
-    Source: Saxe, McClelland and Ganguli 2014; the signs: Mezzadri 2007, section 5.
+    W^T W = gain^2 I (fan_in >= fan_out) or W W^T = gain^2 I (fan_in <= fan_out). A square one
+    leaves the length of every vector as it is, so h W_h W_h W_h ... neither dies nor explodes: the
+    usual choice for W_h. Source: Saxe, McClelland and Ganguli 2014; the signs: Mezzadri 2007,
+    section 5.
     """
     fan_in, fan_out = check(rng, shape, dtype)
     q, r = np.linalg.qr(rng.standard_normal((max(fan_in, fan_out), min(fan_in, fan_out))))
-    # QR leaves the sign of each column to the implementation; a positive diagonal of r makes every orthogonal matrix equally
-    # likely, and the same one on every machine.
+    # QR leaves the sign of each column to the implementation; a positive diagonal of r makes every
+    # orthogonal matrix equally likely, and the same one on every machine.
     q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
     return np.ascontiguousarray(float(gain) * (q if fan_in >= fan_out else q.T), dtype=dtype)
 
@@ -101,13 +111,21 @@ INITIALIZERS: dict[str, Initializer] = {
 }
 
 
-def per_gate(init: Initializer, rng: np.random.Generator, shape: Sequence[int], gates: str, dtype: Any = np.float64) -> Array:
-    """A (D, G*H) weight, drawn by ``init`` one (D, H) gate block at a time; ``gates`` names them, as "ifgo".
+def per_gate(
+    init: Initializer,
+    rng: np.random.Generator,
+    shape: Sequence[int],
+    gates: str,
+    dtype: Any = np.float64,
+) -> Array:
+    """A (D, G*H) weight, drawn by ``init`` one (D, H) gate block at a time; ``gates`` names them,
+    as "ifgo".
 
-    The blocks stand side by side only so that one product serves all gates.  A unit of one gate sums D inputs and H units
-    read it, so the fans, and what is orthogonal to what, are those of one block.  Elsewhere this is different: Keras, and
-    ``nn.init`` called on the weight of a ``torch.nn.LSTM``, draw the whole matrix at once, so that fan_out is G*H (a
-    smaller Xavier variance) and no gate's own block of W_h is orthogonal.
+    The blocks stand side by side only so that one product serves all gates. A unit of one gate sums
+    D inputs and H units read it, so the fans, and what is orthogonal to what, are those of one
+    block. Elsewhere this is different: Keras, and ``nn.init`` called on the weight of a
+    ``torch.nn.LSTM``, draw the whole matrix at once, so that fan_out is G*H (a smaller Xavier
+    variance) and no gate's own block of W_h is orthogonal.
 
     Raises ValueError where G*H is not a multiple of the number of gates.
     """
@@ -117,18 +135,22 @@ def per_gate(init: Initializer, rng: np.random.Generator, shape: Sequence[int], 
 
 
 def set_forget_bias(b: Array, gates: str, value: float = 1.0) -> Array:
-    """Set the forget gate's block of a bias b (G*H,) to ``value``, in place; returns b.  ``gates`` as "ifgo".
+    """Set the forget gate's block of a bias b (G*H,) to ``value``, in place; returns b. ``gates``
+    as "ifgo".
 
-    With a bias of 1 an LSTM begins by keeping sigmoid(1) = 73% of its cell state a step where 0 would keep 50%, so that the
-    gradient reaches back further before anything is learned.
-    Raises ValueError if there is no gate f, or b is not (G*H,).
-    Source: Jozefowicz, Zaremba and Sutskever 2015; first in Gers, Schmidhuber and Cummins 2000.
+    With a bias of 1 an LSTM begins by keeping sigmoid(1) = 73% of its cell state a step where 0
+    would keep 50%, so that the gradient reaches back further before anything is learned. Raises
+    ValueError if there is no gate f, or b is not (G*H,). Source: Jozefowicz, Zaremba and Sutskever
+    2015; first in Gers, Schmidhuber and Cummins 2000.
     """
     require_floating("b", b)
     if "f" not in gates:
         raise ValueError(f"gates are {gates!r}, none of them is the forget gate f")
     if b.ndim != 1:
-        raise ValueError(f"b is {tuple(b.shape)}: expected (G*H,), one bias for each unit of each of the {len(gates)} gates")
+        raise ValueError(
+            f"b is {tuple(b.shape)}: expected (G*H,), one bias for each unit of each of the"
+            f" {len(gates)} gates"
+        )
     H = units(b.shape[0], gates, f"b is {tuple(b.shape)}")
     start = gates.index("f") * H
     b[start : start + H] = value
@@ -147,10 +169,14 @@ def normal(rng: np.random.Generator, shape: Sequence[int], dtype: Any, variance:
 
 
 def check(rng: np.random.Generator, shape: Sequence[int], dtype: Any) -> tuple[int, int]:
-    """(fan_in, fan_out); TypeError or ValueError, saying what was given, unless an initializer can do with the arguments."""
+    """(fan_in, fan_out); TypeError or ValueError, saying what was given, unless an initializer can
+    do with the arguments."""
     require_rng(rng)
     if not np.issubdtype(np.dtype(dtype), np.floating):
-        raise TypeError(f"dtype is {np.dtype(dtype)}, but a weight is of a floating type: expected float32 or float64")
+        raise TypeError(
+            f"dtype is {np.dtype(dtype)}, but a weight is of a floating type: expected float32 or"
+            " float64"
+        )
     axes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
     if len(axes) != 2 or min(axes) < 1:
         raise ValueError(f"shape is {axes}: expected (fan_in, fan_out), two positive numbers")
@@ -160,5 +186,8 @@ def check(rng: np.random.Generator, shape: Sequence[int], dtype: Any) -> tuple[i
 def units(width: int, gates: str, given: str) -> int:
     """H, from the width G*H of all gates together."""
     if not gates or width % len(gates):
-        raise ValueError(f"{given} but gates are {gates!r}: expected a width of {len(gates)} times the number of units")
+        raise ValueError(
+            f"{given} but gates are {gates!r}: expected a width of {len(gates)} times the number of"
+            " units"
+        )
     return width // len(gates)

@@ -8,7 +8,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pytest
 from hypothesis import settings
-
 from scratchnet.cells import variants
 
 # The same examples in every run: a failure in CI is a failure at home.

@@ -6,9 +6,8 @@ Prints one line for each cell, option, type and tensor: its largest relative err
 import sys
 
 import numpy as np
-from scratchnet_kernels import cuda_kernels
-
 from scratchnet.cells import variants
+from scratchnet_kernels import cuda_kernels
 
 
 def relative(ours, oracle):
@@ -22,7 +21,8 @@ def main():
             continue
         forward, backward = pairs["step", label.split()[0]]
         for dtype in (np.float32, np.float64):
-            for T, N, D, H in ((3, 2, 2, 5), (1, 1, 1, 1), (2, 9, 1, 33)):  # the last fills neither its blocks nor its warps
+            # the last fills neither its blocks nor its warps
+            for T, N, D, H in ((3, 2, 2, 5), (1, 1, 1, 1), (2, 9, 1, 33)):
                 rng = np.random.default_rng(0)
                 shapes = [(T, N, D)] + [(N, H)] * len(cell.STATES) + list(cell.param_shapes(D, H).values())
                 call = [rng.standard_normal(s).astype(dtype) for s in shapes]

@@ -120,8 +120,34 @@ def _method(name: str) -> Any:
     return call
 
 
-for _name in ("reshape", "sum", "mean", "max", "min", "any", "all", "copy", "astype", "swapaxes", "transpose", "ravel", "argmax",
-              "argsort", "cumsum", "squeeze", "fill", "prod", "take", "repeat", "clip", "round", "dot", "var", "std", "nonzero"):  # fmt: skip
+for _name in (
+    "reshape",
+    "sum",
+    "mean",
+    "max",
+    "min",
+    "any",
+    "all",
+    "copy",
+    "astype",
+    "swapaxes",
+    "transpose",
+    "ravel",
+    "argmax",
+    "argsort",
+    "cumsum",
+    "squeeze",
+    "fill",
+    "prod",
+    "take",
+    "repeat",
+    "clip",
+    "round",
+    "dot",
+    "var",
+    "std",
+    "nonzero",
+):
     setattr(DeviceArray, _name, _method(_name))
 
 

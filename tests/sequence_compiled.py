@@ -8,10 +8,11 @@ Prints a line of JSON for each kernel, size and architecture: what it takes of a
 import json
 import sys
 
-from cuda_compiled import ARCHITECTURES, assembled, find_ptxas
 from numba import cuda
 from scratchnet_kernels.sequence_cuda import gru, lstm, rnn
 from scratchnet_kernels.sequence_cuda.resources import Device, resources
+
+from cuda_compiled import ARCHITECTURES, assembled, find_ptxas
 
 H200 = Device(multiprocessors=132, shared_bytes=227 * 1024)
 SIZES = (20, 32, 33, 64, 96, 100, 128, 144, 160, 256, 300)  # H; for each cell those that fit

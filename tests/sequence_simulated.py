@@ -7,12 +7,11 @@ size and tensor: its largest relative error, and how many launches it took.
 import sys
 
 import numpy as np
+from scratchnet.cells import variants
 from scratchnet_kernels import cuda_loops, sequence
 from scratchnet_kernels.launch import Persistent
 from scratchnet_kernels.sequence_cuda import runs
 from scratchnet_kernels.sequence_cuda.resources import Resources, resources
-
-from scratchnet.cells import variants
 
 # (T, N, D, H), rows of a block, weights in registers: all in registers; some in shared memory; a block that is not full;
 # one of everything; the rule's own choice
@@ -67,24 +66,35 @@ def main():
 
                 states = len(cell.STATES)
                 calls = [
-                    (draw(T, N, D), *(draw(N, H) for _ in range(states)), *(draw(*s) for s in cell.param_shapes(D, H).values()))
+                    (
+                        draw(T, N, D),
+                        *(draw(N, H) for _ in range(states)),
+                        *(draw(*s) for s in cell.param_shapes(D, H).values()),
+                    )
                     for _ in range(2)
                 ]
-                arriving = [(draw(T, N, 2 * H)[:, :, H:], *(draw(N, H) for _ in range(states))) for _ in range(2)]  # dy has strides
+                # dy has strides
+                arriving = [(draw(T, N, 2 * H)[:, :, H:], *(draw(N, H) for _ in range(states))) for _ in range(2)]
                 launches.clear()
                 made = sequence.forwards(loops[label.split()[0]], calls, **options, lengths=lengths)
-                grads = sequence.backwards(loops[label.split()[0]], [(dy, cache, *d) for (_, cache), (dy, *d) in zip(made, arriving)])
+                grads = sequence.backwards(
+                    loops[label.split()[0]], [(dy, cache, *d) for (_, cache), (dy, *d) in zip(made, arriving)]
+                )
                 count = len(launches)
                 for call, (y, cache), found, (dy, *d_last) in zip(calls, made, grads, arriving):
                     want_y, want_cache = cell.forward(*call, **options, lengths=lengths)
                     want = cell.backward(dy, want_cache, *d_last)
                     named = {"y": (y, want_y)}
-                    named |= {f"cache {name}": (getattr(cache, name), value) for name, value in want_cache._asdict().items()}
+                    named |= {
+                        f"cache {name}": (getattr(cache, name), value) for name, value in want_cache._asdict().items()
+                    }
                     named |= {name: (getattr(found, name), value) for name, value in want._asdict().items()}
                     for name, (ours, oracle) in named.items():
                         if isinstance(oracle, np.ndarray) and oracle.dtype == np.float32:
                             assert ours.dtype == np.float32, name
-                            print(label, (T, N, D, H), lengths is not None, name, relative(ours, oracle), count, sep="|")
+                            print(
+                                label, (T, N, D, H), lengths is not None, name, relative(ours, oracle), count, sep="|"
+                            )
 
 
 if __name__ == "__main__":

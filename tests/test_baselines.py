@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
 from scratchnet.data import datasets, split_at, windows
 from scratchnet.forecasting import baselines
 from scratchnet.forecasting.baselines import Autoregression, last_value, mae, mse, relative_variance
@@ -151,7 +150,9 @@ def test_autoregression_bad_input():
     z = np.random.default_rng(0).normal(size=(30, 1))
     with pytest.raises(ValueError, match="order is 0: expected at least 1 row to predict from"):
         Autoregression(0)
-    with pytest.raises(ValueError, match=r"values has 18 rows but order 9 with D = 1 has 10 unknowns.*at least 19 rows"):
+    with pytest.raises(
+        ValueError, match=r"values has 18 rows but order 9 with D = 1 has 10 unknowns.*at least 19 rows"
+    ):
         Autoregression(9).fit(z[:18])
     Autoregression(9).fit(z[:19])
     with pytest.raises(ValueError, match=re.escape("values is (30,): expected (T, D)")):

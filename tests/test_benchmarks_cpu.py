@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from scratchnet.cells import CELLS
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "benchmarks"
 SIZE = (3, 2, 2, 4)
-needs_torch = pytest.mark.skipif(find_spec("torch") is None or find_spec("numba") is None, reason="needs PyTorch and Numba")
+needs_torch = pytest.mark.skipif(
+    find_spec("torch") is None or find_spec("numba") is None, reason="needs PyTorch and Numba"
+)
 
 sys.path.insert(0, str(FOLDER))  # as Python does for a program of that folder
 cpu, report_of, worker_of = (importlib.import_module(name) for name in ("cpu", "cpu_report", "cpu_worker"))
@@ -75,7 +76,13 @@ def test_flops_are_those_of_the_products():
 
 
 def test_share_of_peak():
-    row = {"what": "training", "cell": "rnn", **dict(zip("TBIH", (10, 10, 10, 10))), "threads": 2, "ms": {"sequence": {"median": 0.06}}}
+    row = {
+        "what": "training",
+        "cell": "rnn",
+        **dict(zip("TBIH", (10, 10, 10, 10))),
+        "threads": 2,
+        "ms": {"sequence": {"median": 0.06}},
+    }
     assert cpu.share_of_peak(row, {"2": {"peak": 4.0}}) == 0.5  # 120 000 operations in 60 us: 2 of 4 GFLOP/s
     assert cpu.share_of_peak(row | {"ms": {}}, {}) is None
 
@@ -83,18 +90,25 @@ def test_share_of_peak():
 # ---- right, and timed --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("change", "error"), [
-    (lambda a: a["dW_h"].__setitem__((0, 0), a["dW_h"][0, 0] + 0.01), 0.01),
-    (lambda a: a["y"].__setitem__(0, np.nan), None),
-    (lambda a: a.pop("dx"), None),
-    (lambda a: a.update(dx=a["dx"][:1]), None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda a: a["dW_h"].__setitem__((0, 0), a["dW_h"][0, 0] + 0.01), 0.01),
+        (lambda a: a["y"].__setitem__(0, np.nan), None),
+        (lambda a: a.pop("dx"), None),
+        (lambda a: a.update(dx=a["dx"][:1]), None),
+    ],
+)
 def test_a_wrong_engine_is_not_timed(tmp_path, capsys, change, error):
     right = {"y": np.ones(3), "dx": np.ones(2), "dW_h": np.eye(2)}
     wrong = {name: value.copy() for name, value in right.items()}
     change(wrong)
     log = []
-    workers = [Fake("array", right, [0.1] * 99, log), Fake("torch", right, [0.1] * 99, log), Fake("sequence", wrong, [], log)]
+    workers = [
+        Fake("array", right, [0.1] * 99, log),
+        Fake("torch", right, [0.1] * 99, log),
+        Fake("sequence", wrong, [], log),
+    ]
     training, forward = cpu.measure(workers, "rnn", SIZE, 0, 0, tmp_path)
     for row in (training, forward):
         assert row["wrong"] == ["sequence"]
@@ -110,14 +124,20 @@ def test_a_wrong_engine_is_not_timed(tmp_path, capsys, change, error):
 def test_peers_take_turns(monkeypatch):
     """The order turns round; the array engine, which no target is about, drops out; long runs are not repeated."""
     log = []
-    workers = [Fake("array", takes=[9] * 99, log=log), Fake("torch", takes=[6, 60, 6, 6], log=log), Fake("sequence", takes=[3, 30, 3, 3], log=log)]
+    workers = [
+        Fake("array", takes=[9] * 99, log=log),
+        Fake("torch", takes=[6, 60, 6, 6], log=log),
+        Fake("sequence", takes=[3, 30, 3, 3], log=log),
+    ]
     once = {"array": 1.0, "torch": 0.01, "sequence": 1e-9}
     monkeypatch.setattr(cpu, "MOST_ROUNDS", 4)
     times = cpu.rounds(workers, dict.fromkeys(once, "training"), once, 100)
-    assert [name[0] for name, *_ in log] == list("sta" "ats" "sta" "ts")
+    assert [name[0] for name, *_ in log] == list("staatsstats")
     assert set(log) == {
-        ("array", "training", 1, 0), ("torch", "training", 10, cpu.WARM), ("sequence", "training", cpu.MOST_RUNS, cpu.WARM)
-    }  # fmt: skip
+        ("array", "training", 1, 0),
+        ("torch", "training", 10, cpu.WARM),
+        ("sequence", "training", cpu.MOST_RUNS, cpu.WARM),
+    }
     assert times == {"array": [9] * 3, "torch": [6, 60, 6, 6], "sequence": [3, 30, 3, 3]}
     found = cpu.compared(times)
     assert found["ratio"]["torch"] == {"median": 2, "q1": 2, "q3": 2, "n": 4}
@@ -147,7 +167,6 @@ def test_peers_compute_the_same(cell):
 def test_weights_get_into_torch_as_they_get_out():
     """Put there by the benchmark, fetched by the library."""
     import torch
-
     from scratchnet.convert.torch import from_torch
 
     for cell in cpu.BENCHED:
@@ -165,7 +184,10 @@ def test_epochs_are_the_same():
     for _ in range(2):
         found, right = ours["epoch"](), torch["epoch"]()
         assert cpu.difference(found, right) < cpu.EPOCH_BOUND
-    assert cpu.difference(torch["epoch_fused"](), worker_of.Ours("array", 1).load_epoch(data, 3)["epoch"]()) < cpu.EPOCH_BOUND
+    assert (
+        cpu.difference(torch["epoch_fused"](), worker_of.Ours("array", 1).load_epoch(data, 3)["epoch"]())
+        < cpu.EPOCH_BOUND
+    )
     assert found.keys() == data.keys() - {"x", "y"} | {"losses"}
     assert len(found["losses"]) == 12
     assert not np.allclose(found["head.W"], data["head.W"])
@@ -219,7 +241,9 @@ def test_the_file_has_everything(measured):
     taken = report["environment"]["taken_away"]
     assert (taken["OPENBLAS_CORETYPE"], taken["OMP_WAIT_POLICY"]) == ("Haswell", "active")
     assert report["environment"]["set"][str(threads)] == dict.fromkeys(cpu.THREAD_VARIABLES, str(threads))
-    assert {(row["what"], row["threads"]) for row in report["rows"]} == {(w, n) for w in ("training", "forward") for n in (1, threads)}
+    assert {(row["what"], row["threads"]) for row in report["rows"]} == {
+        (w, n) for w in ("training", "forward") for n in (1, threads)
+    }
     for row in report["rows"]:
         assert (row["cell"], row["T"], row["B"], row["I"], row["H"]) == ("rnn", *SIZE)
         assert row["ms"].keys() == {"array", "sequence", "torch"}
@@ -233,7 +257,10 @@ def test_the_file_has_everything(measured):
     assert all(fit["exponent"].keys() == {"sequence", "torch"} for fit in report["sweeps"].values())
     assert [row.keys() for row in report["memory"]] == [{"cell", *"TBIH", "sequence", "torch", "how"}]
     assert all(peak["peak"] >= max(peak["numpy"], peak["torch"]) > 0 for peak in report["gemm_gflops"].values())
-    assert report["processors_used_by_others"] is None or 0 <= report["processors_used_by_others"] <= report["machine"]["cores"]
+    assert (
+        report["processors_used_by_others"] is None
+        or 0 <= report["processors_used_by_others"] <= report["machine"]["cores"]
+    )
     assert len(report["targets"]) == 7
     for target in report["targets"]:
         assert target.keys() == {"target", "wanted", "measured", "met", "why"}
@@ -307,19 +334,41 @@ def test_bad_sizes_are_refused(capsys):
 
 
 def row(cell, H, torch, threads=2, what="training"):
-    found = {"ms": {"sequence": report_of.spread([1.0])}, "ratio": {"torch": report_of.spread([torch])}, "of_gemm_peak": 0.25}
+    found = {
+        "ms": {"sequence": report_of.spread([1.0])},
+        "ratio": {"torch": report_of.spread([torch])},
+        "of_gemm_peak": 0.25,
+    }
     return {"cell": cell, **dict(zip("TBIH", (1, 1, 1, H))), "threads": threads, "what": what} | found
 
 
 def made_up():
     """A report with the LSTM at two sizes, the RNN at one, and rows that no target is about."""
-    rows = [row("lstm", 1, 4.0), row("lstm", 2, 1.0), row("lstm", 1, 0.1, threads=1), row("lstm", 2, 0.1, what="forward"), row("rnn", 1, 1.19)]
-    memory = [{"cell": "lstm", **dict(zip("TBIH", (1, 1, 1, H))), "sequence": s << 20, "torch": t << 20} for H, s, t in ((1, 1, 2), (2, 9, 8))]
-    epoch = [{"threads": n, "ms": {"sequence": report_of.spread([2.0])}, "ratio": {"torch": report_of.spread([n])}} for n in (2, 1)]
+    rows = [
+        row("lstm", 1, 4.0),
+        row("lstm", 2, 1.0),
+        row("lstm", 1, 0.1, threads=1),
+        row("lstm", 2, 0.1, what="forward"),
+        row("rnn", 1, 1.19),
+    ]
+    memory = [
+        {"cell": "lstm", **dict(zip("TBIH", (1, 1, 1, H))), "sequence": s << 20, "torch": t << 20}
+        for H, s, t in ((1, 1, 2), (2, 9, 8))
+    ]
+    epoch = [
+        {"threads": n, "ms": {"sequence": report_of.spread([2.0])}, "ratio": {"torch": report_of.spread([n])}}
+        for n in (2, 1)
+    ]
     report = {
-        "date": "2026-01-31", "processors_used_by_others": 0.1, "machine": {"processor": "P", "threads": 2}, "versions": {"numpy": "2", "numba": "0", "torch": "3"},
-        "rows": rows, "memory": memory, "epoch": epoch, "sweeps": {"T": {"exponent": {"sequence": 0.9, "torch": 1.0}}},
-    }  # fmt: skip
+        "date": "2026-01-31",
+        "processors_used_by_others": 0.1,
+        "machine": {"processor": "P", "threads": 2},
+        "versions": {"numpy": "2", "numba": "0", "torch": "3"},
+        "rows": rows,
+        "memory": memory,
+        "epoch": epoch,
+        "sweeps": {"T": {"exponent": {"sequence": 0.9, "torch": 1.0}}},
+    }
     return report | {"targets": report_of.targets(report)}
 
 
@@ -347,7 +396,9 @@ def test_the_table_shows_what_was_measured():
     assert ">= 1.05 | 1.00 | missed: the machine was busy |" in text
     assert "on P, 2 cores" in text
     assert "while others used" not in text
-    assert "while others used 0.7 of its processors" in report_of.table(report | {"processors_used_by_others": 0.7}, "cpu_x.json")
+    assert "while others used 0.7 of its processors" in report_of.table(
+        report | {"processors_used_by_others": 0.7}, "cpu_x.json"
+    )
 
 
 def test_the_table_is_written_between_its_markers(tmp_path):
@@ -375,17 +426,29 @@ def test_the_readme_shows_the_last_results():
 def test_make_bench_runs_it():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     commands = makefile.partition("\nbench:")[2].partition("\n\n")[0]
-    assert [line.partition("benchmarks/")[2] for line in commands.splitlines()[1:]] == ["cells.py", "parts.py", "cpu.py", "cpu.py --table"]
+    assert [line.partition("benchmarks/")[2] for line in commands.splitlines()[1:]] == [
+        "cells.py",
+        "parts.py",
+        "cpu.py",
+        "cpu.py --table",
+    ]
 
 
 def test_the_parts_say_what_the_kernels_docstrings_say():
     """Numbers in docstrings and in kernels/README.md are those of the committed file of benchmarks/parts.py."""
     found = json.loads(max((ROOT / "benchmarks" / "results").glob("parts_*.json")).read_text(encoding="utf-8"))
     folder = ROOT / "kernels" / "scratchnet_kernels" / "sequence_cpu"
-    texts = {name: " ".join((folder / f"{name}.py").read_text(encoding="utf-8").split()) for name in ("blocks", "memory")}
+    texts = {
+        name: " ".join((folder / f"{name}.py").read_text(encoding="utf-8").split()) for name in ("blocks", "memory")
+    }
     product, step = found["blocks"]["H=256"], found["reuse"]["100, 64, 64, 128"]
     assert f"{product['blocks']:.0f} GFLOP/s with blocks, {product['whole']:.0f} without" in texts["blocks"]
     assert f"takes {step['used before']:.1f} ms so, and {step['fresh']:.1f} with fresh memory" in texts["memory"]
     readme = (ROOT / "kernels" / "README.md").read_text(encoding="utf-8")
     for row in found["updates"].values():
-        assert "| " + " | ".join(str(row[f"{what} {engine}"]) for what in ("adam", "norm") for engine in ("array", "step")) + " |" in readme
+        assert (
+            "| "
+            + " | ".join(str(row[f"{what} {engine}"]) for what in ("adam", "norm") for engine in ("array", "step"))
+            + " |"
+            in readme
+        )

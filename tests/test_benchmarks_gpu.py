@@ -15,31 +15,38 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
 from scratchnet import engines
 from scratchnet.cells import CELLS
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "benchmarks"
 SIZE = (3, 2, 2, 4)
-needs_numba_cuda = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs numba-cuda: pip install numba-cuda")
+needs_numba_cuda = pytest.mark.skipif(
+    find_spec("numba_cuda") is None, reason="needs numba-cuda: pip install numba-cuda"
+)
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch")
 
 sys.path.insert(0, str(FOLDER))  # as Python does for a program of that folder
-gpu, contenders, report, ladder = (importlib.import_module(n) for n in ("gpu", "gpu_contenders", "gpu_report", "ladder"))
+gpu, contenders, report, ladder = (
+    importlib.import_module(n) for n in ("gpu", "gpu_contenders", "gpu_report", "ladder")
+)
 
 
 def run(*command, **environment):
     """A program in a process of its own."""
     path = os.pathsep.join(map(str, (ROOT, ROOT / "kernels", FOLDER)))
     environment = os.environ | {"PYTHONPATH": path} | environment
-    return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, check=False, timeout=300, env=environment)
+    return subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, check=False, timeout=300, env=environment
+    )
 
 
 def rehearse(tmp_path, *arguments):
     """A rehearsal in this process: its exit code and the file it wrote."""
     before = set(tmp_path.iterdir())
-    code = gpu.main(["--rehearse", "--cells", "rnn", "--sizes", "3,2,2,4", "--seconds", "0.3", "--out", str(tmp_path), *arguments])
+    code = gpu.main(
+        ["--rehearse", "--cells", "rnn", "--sizes", "3,2,2,4", "--seconds", "0.3", "--out", str(tmp_path), *arguments]
+    )
     (path,) = set(tmp_path.iterdir()) - before
     return code, json.loads(path.read_text(encoding="utf-8"))
 
@@ -50,6 +57,7 @@ def by_name(rows):
 
 def choosing(change):
     """engines.choose, with something done to what it answers for "step"."""
+
     def choose(cell, x, H, engine):
         choice = engines.Choice(engine, cell.forward, cell.backward, "")
         return change(choice) if engine == "step" else choice
@@ -63,17 +71,23 @@ def choosing(change):
 def test_without_a_gpu_it_says_so_and_writes_nothing(tmp_path):
     done = run(FOLDER / "gpu.py", "--out", tmp_path, CUDA_VISIBLE_DEVICES="-1")
     assert done.returncode == gpu.NO_GPU == 3
-    assert re.fullmatch(r"benchmarks/gpu\.py needs an NVIDIA GPU, CuPy, and PyTorch with CUDA: CuPy .*\.  Nothing was measured\.\n", done.stderr)
+    assert re.fullmatch(
+        r"benchmarks/gpu\.py needs an NVIDIA GPU, CuPy, and PyTorch with CUDA: CuPy .*\.  Nothing was measured\.\n",
+        done.stderr,
+    )
     assert not done.stdout
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--sizes", "100,64,64"], "'100,64,64' is not four whole numbers T,B,I,H, as in 100,64,64,128"),
-    (["--sizes", "100,64,64,0"], "each of T,B,I,H is at least 1"),
-    (["--cells", "gru_reset_before"], "invalid choice: 'gru_reset_before'"),
-    (["--rehearse"], "a rehearsal's numbers do not belong among the results"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sizes", "100,64,64"], "'100,64,64' is not four whole numbers T,B,I,H, as in 100,64,64,128"),
+        (["--sizes", "100,64,64,0"], "each of T,B,I,H is at least 1"),
+        (["--cells", "gru_reset_before"], "invalid choice: 'gru_reset_before'"),
+        (["--rehearse"], "a rehearsal's numbers do not belong among the results"),
+    ],
+)
 def test_a_wrong_command_line_is_answered(arguments, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         gpu.main(arguments)
@@ -112,7 +126,12 @@ def test_a_rehearsal_checks_times_writes_and_prints(tmp_path, capsys, monkeypatc
     assert code == 0
     assert found["complete"]
     assert found["rehearsal"]
-    assert (found["seed"], found["commit"], found["dtype"], found["versions"]["numpy"]) == (3, "abc", "float32", np.__version__)
+    assert (found["seed"], found["commit"], found["dtype"], found["versions"]["numpy"]) == (
+        3,
+        "abc",
+        "float32",
+        np.__version__,
+    )
     assert {"device", "versions", "variables", "bounds", "date", "targets", "rows"} <= found.keys()
     assert {"python", "scratchnet", "numpy", "torch", "cupy", "numba", "numba-cuda"} <= found["versions"].keys()
     rows = by_name(found["rows"])
@@ -153,7 +172,10 @@ def test_all_contenders_compute_the_same(cell):
         assert set(found["errors"]) == set(right)
         tf32 = policy == "tf32"
         if name != "array":
-            assert (device.torch.backends.cuda.matmul.allow_tf32, device.torch.backends.cudnn.allow_tf32) == (tf32, tf32)
+            assert (device.torch.backends.cuda.matmul.allow_tf32, device.torch.backends.cudnn.allow_tf32) == (
+                tf32,
+                tf32,
+            )
 
 
 def wrong_backward(choice):
@@ -200,13 +222,16 @@ def missing(choice):
 
 
 @needs_torch
-@pytest.mark.parametrize(("change", "status", "reason", "code"), [
-    (wrong_backward, "wrong", r"d\w+ is 1\.0e-03 away from float64, the bound is 1e-04", 1),
-    (forgets_the_last_step, "wrong", r"\w+ is not finite, or has another shape", 1),
-    (raises, "failed", "ValueError: in kernel.py", 1),
-    (another, "does not fit", "array, in place of 'step', which does not fit: 1 KB", 0),
-    (missing, "does not fit", "engine 'step' has no kernel", 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "status", "reason", "code"),
+    [
+        (wrong_backward, "wrong", r"d\w+ is 1\.0e-03 away from float64, the bound is 1e-04", 1),
+        (forgets_the_last_step, "wrong", r"\w+ is not finite, or has another shape", 1),
+        (raises, "failed", "ValueError: in kernel.py", 1),
+        (another, "does not fit", "array, in place of 'step', which does not fit: 1 KB", 0),
+        (missing, "does not fit", "engine 'step' has no kernel", 0),
+    ],
+)
 def test_what_is_not_right_is_not_timed(change, status, reason, code, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(engines, "choose", choosing(change))
     monkeypatch.setattr(gpu, "contenders", lambda T: [("step", "fp32"), ("array", "fp32")])
@@ -294,7 +319,8 @@ def test_runs_alternate_and_medians_are_taken(monkeypatch):
     device.gpu_times = lambda call, repetitions, hold_ms: contenders.Host.gpu_times(device, call, repetitions, hold_ms)
     runs = [gpu.Run(lambda: None, call(name, ms), ms / 2, ms) for name, ms in (("a", 1), ("b", 200))]
     a, b = gpu.time_alternating(device, runs, 0.03)
-    assert order[:6] == ["a", "a", "a", "b", "b", "a"]  # to warm up, with events, by the clock; what is slow has no warming up
+    # to warm up, with events, by the clock; what is slow has no warming up
+    assert order[:6] == ["a", "a", "a", "b", "b", "a"]
     assert (a["groups"], b["groups"]) == (gpu.LEAST_ROUNDS, gpu.LEAST_ROUNDS)  # no more: the time was over
     order.clear()
     busy |= {20, 150, 202}  # one of a's runs between events, one by the clock, and b's first
@@ -317,16 +343,23 @@ def fake_cuda(monkeypatch, streams=(0, 0)):
 
     device = SimpleNamespace(attributes={"ClockRate": 2_000_000, "MaxSharedMemoryPerBlockOptin": 227 * 1024})
     runtime = SimpleNamespace(
-        getDeviceCount=lambda: 1, deviceSynchronize=lambda: log.append("wait for all"),
-        driverGetVersion=lambda: 13000, runtimeGetVersion=lambda: 13000,
-    )  # fmt: skip
+        getDeviceCount=lambda: 1,
+        deviceSynchronize=lambda: log.append("wait for all"),
+        driverGetVersion=lambda: 13000,
+        runtimeGetVersion=lambda: 13000,
+    )
     cuda = SimpleNamespace(
-        runtime=runtime, Event=Event, Device=lambda: device, get_elapsed_time=lambda start, end: 0.5,
+        runtime=runtime,
+        Event=Event,
+        Device=lambda: device,
+        get_elapsed_time=lambda start, end: 0.5,
         get_current_stream=lambda: SimpleNamespace(ptr=streams[0]),
-    )  # fmt: skip
+    )
     pool = SimpleNamespace(free_all_blocks=lambda: log.append("free"))
     raw = SimpleNamespace(RawKernel=lambda code, name: lambda grid, block, arguments: log.append(int(arguments[0])))
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, get_default_memory_pool=lambda: pool, **vars(raw)))
+    monkeypatch.setitem(
+        sys.modules, "cupy", SimpleNamespace(cuda=cuda, get_default_memory_pool=lambda: pool, **vars(raw))
+    )
     torch = importlib.import_module("torch")
     properties = SimpleNamespace(major=9, minor=0, multi_processor_count=132, total_memory=141 * 2**30)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -374,10 +407,10 @@ def test_two_streams_are_refused(monkeypatch):
 # ---- predicting and judging --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "first", "tuned"), [
-    ((100, 64, 64, 128), (0.3, 0.4), (0.14, 0.20)),
-    ((1000, 32, 8, 128), (2.8, 3.6), (1.2, 1.6)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "first", "tuned"),
+    [((100, 64, 64, 128), (0.3, 0.4), (0.14, 0.20)), ((1000, 32, 8, 128), (2.8, 3.6), (1.2, 1.6))],
+)
 def test_the_model_says_what_was_counted_by_hand(size, first, tuned):
     lstm, gru = (report.predict(cell, size) for cell in ("lstm", "gru"))
     assert first[0] <= lstm["training"]["first_ms"] <= first[1]
@@ -387,7 +420,9 @@ def test_the_model_says_what_was_counted_by_hand(size, first, tuned):
 
 
 def test_the_model_knows_what_does_not_fit():
-    assert report.predict("lstm", (100, 64, 64, 160)) == {"reason": "240 KB of weights in shared memory, and a block has 227 KB"}
+    assert report.predict("lstm", (100, 64, 64, 160)) == {
+        "reason": "240 KB of weights in shared memory, and a block has 227 KB"
+    }
     assert report.predict("lstm", (100, 64, 64, 512)) == {"reason": "2048 threads, and a block has 1024 at most"}
     assert "training" in report.predict("rnn", (100, 64, 64, 256))
     twice = report.step_clocks("lstm", 256, 128, report.H200)  # 256 sequences on 132 multiprocessors: two each
@@ -396,8 +431,22 @@ def test_the_model_knows_what_does_not_fit():
 
 def row(cell, size, contender, gpu_ms=None, wall_ms=None, policy="fp32"):
     times = {"gpu_ms": gpu_ms, "wall_ms": wall_ms or gpu_ms}
-    known = {"status": "measured", "reason": "", "forward": times, "training": times, "max_error": 1e-6, "repeatable": True}
-    unknown = {"status": "does not fit", "reason": "too large", "forward": None, "training": None, "max_error": None, "repeatable": None}
+    known = {
+        "status": "measured",
+        "reason": "",
+        "forward": times,
+        "training": times,
+        "max_error": 1e-6,
+        "repeatable": True,
+    }
+    unknown = {
+        "status": "does not fit",
+        "reason": "too large",
+        "forward": None,
+        "training": None,
+        "max_error": None,
+        "repeatable": None,
+    }
     start = {"cell": cell, **dict(zip("TBIH", size)), "contender": contender, "policy": policy, "predicted": None}
     return start | (known if gpu_ms else unknown)
 
@@ -405,19 +454,31 @@ def row(cell, size, contender, gpu_ms=None, wall_ms=None, policy="fp32"):
 def test_targets_are_met_missed_or_not_measured():
     first, long, wide = (100, 64, 64, 128), (1000, 32, 8, 128), (100, 64, 64, 256)
     rows = [
-        row("lstm", first, "sequence", 0.4, 0.5), row("lstm", first, "torch.nn", 1.0), row("lstm", first, "torch.nn", 0.45, policy="tf32"),
-        row("lstm", long, "sequence", 5.0, 7.0), row("lstm", long, "torch.nn", 6.0, 6.5), row("lstm", long, "torch.nn", 8.0, policy="tf32"),
-        row("gru", first, "sequence"), row("gru", first, "torch.nn", 1.0),
-        row("gru", wide, "sequence", 9.0), row("gru", wide, "torch.nn", 1.0),
+        row("lstm", first, "sequence", 0.4, 0.5),
+        row("lstm", first, "torch.nn", 1.0),
+        row("lstm", first, "torch.nn", 0.45, policy="tf32"),
+        row("lstm", long, "sequence", 5.0, 7.0),
+        row("lstm", long, "torch.nn", 6.0, 6.5),
+        row("lstm", long, "torch.nn", 8.0, policy="tf32"),
+        row("gru", first, "sequence"),
+        row("gru", first, "torch.nn", 1.0),
+        row("gru", wide, "sequence", 9.0),
+        row("gru", wide, "torch.nn", 1.0),
         row("gru", (50, 16, 1, 32), "sequence", 0.1, 0.9),
-    ]  # fmt: skip
+    ]
     fp32, tf32, short, longer, wall = report.targets(rows)
-    assert "met at 1 of 2 sizes measured; MISSED: lstm (1000, 32, 8, 128) 0.83 (wall 1.08) of torch's time; not measured: gru" in fp32
+    assert (
+        "met at 1 of 2 sizes measured; MISSED: lstm (1000, 32, 8, 128) 0.83 (wall 1.08) of torch's time; not measured: gru"
+        in fp32
+    )
     assert "(100, 64, 64, 256)" not in fp32  # H > 128
     assert "met at 1 of 2 sizes measured; MISSED: lstm (100, 64, 64, 128) 0.89 (wall 1.11)" in tf32
     assert short.endswith("met, 0.400 ms")
     assert longer.endswith("MISSED, 5.000 ms, 1.25 times the bound")
-    assert "met at 2 of 3 sizes measured; MISSED: lstm (1000, 32, 8, 128) 1.40; not measured: gru (100, 64, 64, 128)" in wall
+    assert (
+        "met at 2 of 3 sizes measured; MISSED: lstm (1000, 32, 8, 128) 1.40; not measured: gru (100, 64, 64, 128)"
+        in wall
+    )
     assert [line.rpartition(": ")[2] for line in report.targets([])] == ["not measured"] * 5
 
 
@@ -437,7 +498,13 @@ def test_results_that_are_kept_are_whole():
         kept = json.loads(path.read_text(encoding="utf-8"))
         assert not kept["rehearsal"], path
         assert kept["device"]["name"], path
-        assert {row["status"] for row in kept["rows"]} <= {"measured", "wrong", "does not fit", "failed", "not measured"}, path
+        assert {row["status"] for row in kept["rows"]} <= {
+            "measured",
+            "wrong",
+            "does not fit",
+            "failed",
+            "not measured",
+        }, path
         for old in kept["rows"]:
             if old["status"] == "measured":
                 assert old["max_error"] <= kept["bounds"][old["policy"]], path
@@ -469,7 +536,9 @@ def test_the_ladder_without_a_gpu_counts_and_predicts():
     for name, line in rungs.items():  # the table there is this one
         ms = r" +[\d.]+ +[\d.]+ +[\d.-]+ +([\d.]+) +not measured$"
         launched, counted, moved, predicted = re.search(rf"(\d+ \+ \d+) +(\d+) +([\d.]+){ms}", line).groups()
-        assert re.search(rf"^\| {line[0]} `{name}` \| {re.escape(launched)} \| {counted} \| {moved} \| {predicted} \| ", readme, re.M)
+        assert re.search(
+            rf"^\| {line[0]} `{name}` \| {re.escape(launched)} \| {counted} \| {moved} \| {predicted} \| ", readme, re.M
+        )
 
 
 @needs_numba_cuda
@@ -537,12 +606,16 @@ def test_the_prediction_is_the_largest_of_its_times():
     options = ladder.parse(["--array-us", "1", "--kernel-us", "10", "--bandwidth", "2"])
     cost = ladder.Cost(array=1000, kernel=300, bytes=8_000_000)
     assert ladder.predicted_ms("step", cost, SIZE, options) == {"launches": 4.0, "bytes": 0.004}
-    assert ladder.predicted_ms("sequence", cost, (100, 64, 64, 128), options)["on chip"] == pytest.approx(0.33, abs=0.01)
+    assert ladder.predicted_ms("sequence", cost, (100, 64, 64, 128), options)["on chip"] == pytest.approx(
+        0.33, abs=0.01
+    )
     costs = {rung: {"reason": "numba is missing"} for rung in ladder.RUNGS}
     step = {name: {"once": [2, 0, 16], "step": [10, 3, 80_000]} for name in ladder.PASSES}
     costs["step"] = step | {"units": dict.fromkeys(ladder.PASSES, (40, 4, 1))}
     lines = list(ladder.report((100, 1, 1, 1), costs, {"step": {"gpu_ms": 3.25}}, options))
-    assert any(re.match(r"3 step +13 \+ 13 +2604 +16\.0 +8\.004 +0\.008 +- +8\.004 +3\.250 ms$", line) for line in lines)
+    assert any(
+        re.match(r"3 step +13 \+ 13 +2604 +16\.0 +8\.004 +0\.008 +- +8\.004 +3\.250 ms$", line) for line in lines
+    )
     assert "1 array      not counted: numba is missing; not measured" in lines
 
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from conftest import VARIANTS
 from hypothesis import given
 from hypothesis import strategies as st
-from test_parity import torch_twin, twin_grads
-
 from scratchnet.cells import gru
 from scratchnet.layers import GRU, LSTM, RNN, Linear, Sequential
 from scratchnet.losses import mse
 from scratchnet.training import bptt
+
+from conftest import VARIANTS
+from test_parity import torch_twin, twin_grads
 
 
 @given(T=st.integers(1, 30), k1=st.integers(1, 12), extra=st.integers(0, 12))
@@ -125,7 +125,11 @@ def test_stream_trains_as_torch_does_with_detached_states(k1, k2):
             np.testing.assert_allclose(model.grads[f"rec.{name}"], theirs, rtol=0, atol=1e-10)
         with torch.no_grad():
             if number + 1 < len(cuts):
-                _, state = twin(torch.from_numpy(x[start : cuts[number + 1].start]), state) if cuts[number + 1].start > start else (0, state)
+                _, state = (
+                    twin(torch.from_numpy(x[start : cuts[number + 1].start]), state)
+                    if cuts[number + 1].start > start
+                    else (0, state)
+                )
             for p in trained:
                 p -= 0.1 * p.grad
         for name, p in model.params.items():
@@ -154,7 +158,9 @@ def test_stream_hands_its_state_on(rng):
 
 
 def test_bad_input(rng):
-    with pytest.raises(ValueError, match="k2 is 2 but k1 is 5: with k2 < k1 the losses of 3 in 5 steps are never counted"):
+    with pytest.raises(
+        ValueError, match="k2 is 2 but k1 is 5: with k2 < k1 the losses of 3 in 5 steps are never counted"
+    ):
         bptt.windows(10, 5, 2)
     with pytest.raises(ValueError, match="T is 0 and k1 is 2: expected at least 1"):
         bptt.windows(0, 2, 2)
@@ -173,7 +179,10 @@ def test_bad_input(rng):
         (Linear(2, 3, rng=rng), "Linear has no recurrent layer"),
         (Sequential(a=LSTM(2, 3, bidirectional=True, rng=rng)), "a is bidirectional"),
         (GRU(2, 3, batch_first=True, rng=rng), "the layer is batch_first"),
-        (Sequential(a=Sequential(b=RNN(2, 3, return_sequences=False, rng=rng))), "b is made with return_sequences=False"),
+        (
+            Sequential(a=Sequential(b=RNN(2, 3, return_sequences=False, rng=rng))),
+            "b is made with return_sequences=False",
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             bptt.stream(model, x, target, mse, k1=2)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from conftest import VARIANTS
 from hypothesis import given
 from hypothesis import strategies as st
-
 from scratchnet.cells import CELLS, gru, gru_reset_before, lstm, lstm_norm, rnn
 from scratchnet.cells.padding import reverse
 from scratchnet.gradcheck import check_cell
+
+from conftest import VARIANTS
 
 
 def random_call(cell, rng, T=5, N=3, D=2, H=4, dtype=np.float64):
@@ -46,7 +46,8 @@ def test_zero_states_and_zero_weights_too(cell, options, rng):
         return np.sum(cell.forward(x, *arguments.values(), **options)[0] * w)
 
     for j in range(len(db)):
-        e = np.zeros_like(db); e[j] = 1e-5
+        e = np.zeros_like(db)
+        e[j] = 1e-5
         assert db[j] == pytest.approx((loss(e) - loss(-e)) / 2e-5, abs=1e-9)
 
 
@@ -84,7 +85,9 @@ def test_padding_changes_nothing(cell, options, rng):
         np.testing.assert_allclose(cache.h[1 : length + 1, one], y1, rtol=1e-12)
         for name in cell.STATES:
             np.testing.assert_allclose(getattr(cache, name)[-1][one], getattr(cache1, name)[-1], rtol=1e-12)
-            np.testing.assert_allclose(getattr(grads, f"d{name}0")[one], getattr(g1, f"d{name}0"), rtol=1e-10, atol=1e-13)
+            np.testing.assert_allclose(
+                getattr(grads, f"d{name}0")[one], getattr(g1, f"d{name}0"), rtol=1e-10, atol=1e-13
+            )
         np.testing.assert_allclose(grads.dx[:length, one], g1.dx, rtol=1e-10, atol=1e-13)
         assert not grads.dx[length:, one].any()
         for name in summed:
@@ -140,31 +143,66 @@ def test_reset_before_and_after_are_different_functions(rng):
     after, _ = gru.forward(x, h0, W_x, W_h, b, np.zeros(4))
     before, _ = gru_reset_before.forward(x, h0, W_x, W_h, b)
     assert np.max(np.abs(after - before)) > 1e-3
-    opened = b.copy(); opened[:4] = 50.0  # r = 1 everywhere: nothing is reset, and the two agree
+    opened = b.copy()
+    opened[:4] = 50.0  # r = 1 everywhere: nothing is reset, and the two agree
     np.testing.assert_allclose(
-        gru.forward(x, h0, W_x, W_h, opened, np.zeros(4))[0], gru_reset_before.forward(x, h0, W_x, W_h, opened)[0], rtol=1e-12
+        gru.forward(x, h0, W_x, W_h, opened, np.zeros(4))[0],
+        gru_reset_before.forward(x, h0, W_x, W_h, opened)[0],
+        rtol=1e-12,
     )
 
 
 BAD = {
-    "wrong rank": (lambda a: a.update(x=a["x"][0]), ValueError, r"x has 2 dimensions, shape \(3, 2\): expected \(T, N, D\)"),
-    "features": (lambda a: a.update(x=a["x"][:, :, :1]), ValueError, r"W_x is \(2, 16\) but x has 1 features .*expected \(1, 16\)"),
+    "wrong rank": (
+        lambda a: a.update(x=a["x"][0]),
+        ValueError,
+        r"x has 2 dimensions, shape \(3, 2\): expected \(T, N, D\)",
+    ),
+    "features": (
+        lambda a: a.update(x=a["x"][:, :, :1]),
+        ValueError,
+        r"W_x is \(2, 16\) but x has 1 features .*expected \(1, 16\)",
+    ),
     "empty batch": (lambda a: a.update(x=a["x"][:, :0]), ValueError, r"x is \(5, 0, 2\): it needs at least one"),
     "no steps": (lambda a: a.update(x=a["x"][:0]), ValueError, r"x is \(0, 3, 2\): it needs at least one"),
-    "half precision": (lambda a: a.update(x=a["x"].astype(np.float16)), TypeError, "x is float16, but a network computes in float32 or float64"),
+    "half precision": (
+        lambda a: a.update(x=a["x"].astype(np.float16)),
+        TypeError,
+        "x is float16, but a network computes in float32 or float64",
+    ),
     "b": (lambda a: a.update(b=a["b"][:12]), ValueError, r"b is \(12,\) but .*expected \(16,\)"),
     "a column b": (lambda a: a.update(b=a["b"][:1]), ValueError, r"b is \(1,\) but .*expected \(16,\)"),
-    "integer x": (lambda a: a.update(x=a["x"].astype(int)), TypeError, "x is int64, but a network computes in float32 or float64"),
+    "integer x": (
+        lambda a: a.update(x=a["x"].astype(int)),
+        TypeError,
+        "x is int64, but a network computes in float32 or float64",
+    ),
     "a list": (lambda a: a.update(x=[[1.0]]), TypeError, "x is a builtins.list, not a NumPy or CuPy array"),
     "mixed types": (lambda a: a.update(b=a["b"].astype(np.float32)), TypeError, "b is float32 but x is float64"),
     "state rank": (lambda a: a.update(h0=a["h0"][0]), ValueError, r"h0 is \(4,\): expected \(N, H\)"),
-    "state batch": (lambda a: a.update(c0=a["c0"][:2]), ValueError, r"c0 is \(2, 4\) but x has 3 sequences .*expected \(3, 4\)"),
+    "state batch": (
+        lambda a: a.update(c0=a["c0"][:2]),
+        ValueError,
+        r"c0 is \(2, 4\) but x has 3 sequences .*expected \(3, 4\)",
+    ),
     "W_h": (lambda a: a.update(W_h=a["W_h"].T), ValueError, r"W_h is \(16, 4\) but .*expected \(4, 16\)"),
-    "length 0": (lambda a: a.update(lengths=[5, 0, 2]), ValueError, r"lengths\[1\] is 0 but the sequences have 5 steps"),
-    "length > T": (lambda a: a.update(lengths=[5, 2, 6]), ValueError, r"lengths\[2\] is 6 but the sequences have 5 steps"),
-    "too few lengths": (lambda a: a.update(lengths=[5, 2]), ValueError, r"lengths has shape \(2,\) but the batch has 3"),
+    "length 0": (
+        lambda a: a.update(lengths=[5, 0, 2]),
+        ValueError,
+        r"lengths\[1\] is 0 but the sequences have 5 steps",
+    ),
+    "length > T": (
+        lambda a: a.update(lengths=[5, 2, 6]),
+        ValueError,
+        r"lengths\[2\] is 6 but the sequences have 5 steps",
+    ),
+    "too few lengths": (
+        lambda a: a.update(lengths=[5, 2]),
+        ValueError,
+        r"lengths has shape \(2,\) but the batch has 3",
+    ),
     "real lengths": (lambda a: a.update(lengths=[5.0, 2.0, 1.0]), TypeError, "a length is a whole number"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -6,7 +6,6 @@ import zipfile
 
 import numpy as np
 import pytest
-
 from scratchnet.layers import LSTM, Linear, Sequential
 from scratchnet.training import checkpoint
 
@@ -99,7 +98,8 @@ class Trap:
 def test_a_checkpoint_runs_no_program(rng, tmp_path):
     model = small_model(rng)
     before, sprung = values(model), tmp_path / "sprung"
-    trap = np.empty(1, object); trap[0] = Trap(sprung)
+    trap = np.empty(1, object)
+    trap[0] = Trap(sprung)
     np.savez(tmp_path / "model.npz", **{**before, "head.b": trap}, allow_pickle=True)
     with pytest.raises(ValueError, match=r"model\.npz is no checkpoint: expected an \.npz file of plain arrays, but "):
         checkpoint.load(model, tmp_path / "model.npz")
@@ -120,7 +120,9 @@ def test_files_that_are_something_else(rng, tmp_path):
     (tmp_path / "empty.npz").write_bytes(b"")
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
     for name in ("array.npy", "text.npz", "pickle.npz", "empty.npz", "half.npz"):
-        with pytest.raises(ValueError, match=rf"{name} is no checkpoint: expected an \.npz file, and it is none or not a whole one"):
+        with pytest.raises(
+            ValueError, match=rf"{name} is no checkpoint: expected an \.npz file, and it is none or not a whole one"
+        ):
             checkpoint.load(model, tmp_path / name)
 
     at = whole.index(before["rec.W_h_l0"].tobytes())

@@ -4,16 +4,18 @@ import math
 
 import numpy as np
 import pytest
-from device_array import TRANSFERS, on_device
-
 from scratchnet.training.clip import CLIPS, clip_each_norm, clip_global_norm, clip_value, global_norm, norms_of
+
+from device_array import TRANSFERS, on_device
 
 SHAPES = {"W_x": (3, 8), "W_h": (2, 8), "b": (8,)}
 
 
 def gradients(dtype=np.float64, size=1.0):
     rng = np.random.default_rng(0)
-    return {name: (size * k * rng.standard_normal(shape)).astype(dtype) for k, (name, shape) in enumerate(SHAPES.items(), 1)}
+    return {
+        name: (size * k * rng.standard_normal(shape)).astype(dtype) for k, (name, shape) in enumerate(SHAPES.items(), 1)
+    }
 
 
 def copies(grads):
@@ -154,7 +156,9 @@ def test_not_finite_names_the_first_tensor_and_touches_nothing(measure, bad):
 def test_a_norm_beyond_float64_is_not_finite_either():
     grads = {"small": np.ones(2), "large": np.full(4, 1.5e308)}
     before = copies(grads)
-    with pytest.raises(FloatingPointError, match="the gradient of large has norm inf: its elements are finite, but too large"):
+    with pytest.raises(
+        FloatingPointError, match="the gradient of large has norm inf: its elements are finite, but too large"
+    ):
         clip_global_norm(grads, 1.0)
     grads["large"][1:] = 0
     grads["larger"] = np.array([1.6e308])

@@ -29,7 +29,11 @@ def stub(exercise):
 def answered(exercise, function, seed=3):
     """A diagnosis in this process, of a function that is trusted."""
     cases = list(exercise.cases(np.random.default_rng(seed)))
-    return diagnose(exercise, cases, [function(**{k: np.copy(v) if isinstance(v, np.ndarray) else v for k, v in case.items()}) for case in cases])
+    return diagnose(
+        exercise,
+        cases,
+        [function(**{k: np.copy(v) if isinstance(v, np.ndarray) else v for k, v in case.items()}) for case in cases],
+    )
 
 
 # ---- every exercise ----------------------------------------------------------------------------------------------------
@@ -47,7 +51,9 @@ def test_the_stub_is_empty_and_the_solution_right(name):
 
 
 def mistakes_of():
-    return [pytest.param(name, k, id=f"{name} {w.name}") for name, e in EXERCISES.items() for k, w in enumerate(e.catalogue)]
+    return [
+        pytest.param(name, k, id=f"{name} {w.name}") for name, e in EXERCISES.items() for k, w in enumerate(e.catalogue)
+    ]
 
 
 @pytest.mark.parametrize(("name", "number"), mistakes_of())
@@ -82,9 +88,13 @@ def test_a_perturbed_solution_is_neither_right_nor_named(name):
     """Smooth random errors of every size from a part in ten thousand up."""
     exercise, rng = EXERCISES[name], np.random.default_rng(5)
     for size in (1e-4, 1e-2, 1.0):
+
         def perturbed(size=size, **arguments):
             answer = exercise.answer(arguments)
-            return {k: np.asarray(v, float) + size * (1 + np.abs(v)) * np.sin(1 + rng.standard_normal(np.shape(v))) for k, v in answer.items()}
+            return {
+                k: np.asarray(v, float) + size * (1 + np.abs(v)) * np.sin(1 + rng.standard_normal(np.shape(v)))
+                for k, v in answer.items()
+            }
 
         found = answered(exercise, perturbed)
         assert not found.right
@@ -135,25 +145,32 @@ RIGHT = """    t = np.tanh(c)
 """
 
 
-@pytest.mark.parametrize(("body", "status", "said"), [
-    ("    while True: pass\n", "timeout", "stopped after 2 seconds"),
-    ("    import time\n    time.sleep(60)\n", "timeout", "stopped after 2 seconds"),
-    ("    return 1 / 0\n", "raised", "ZeroDivisionError"),
-    ("    raise SystemExit(0)\n", "raised", "SystemExit"),
-    ("    import os\n    os._exit(0)\n", "died", "without a word"),
-    ("    return np.zeros(3)\n", "wrong", "returned a ndarray: expected 5: da_i, da_f, da_g, da_o, dc_prev"),
-    ("    return dh, dh\n", "wrong", "returned 2 values: expected 5"),
-    ("    return {'da_i': dh}\n", "wrong", "returned da_i but no da_f, da_g, da_o, dc_prev"),
-    ("    return 'a', dh, dh, dh, dh\n", "type", "da_i is a str, not numbers"),
-    ("    return None\n", "type", "returned a NoneType, not numbers: is the return missing?"),
-    ("    return dh, dh, dh, dh, dh[0]\n", "wrong", "dc_prev has shape"),
-    ("    return dh * np.nan, dh, dh, dh, dh\n", "wrong", "are NaN or infinite"),
-    ("    open('made.txt', 'w').write('x')\n" + RIGHT, "right", "right: da_i"),
-    ("    print('looking', dh.shape)\n" + RIGHT, "right", "your code printed:\n  looking (1, 1)"),
-    ("    print('x' * 10**6)\n" + RIGHT, "right", "characters more"),
-    ("    dh *= 2\n    dh /= 2\n    c[...] = 0\n" + RIGHT.replace("np.tanh(c)", "np.tanh(f * c_prev + i * g)"), "changed", "c was changed in place"),
-    ("    np.empty(10**12)\n", "memory", "took more memory"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ("    while True: pass\n", "timeout", "stopped after 2 seconds"),
+        ("    import time\n    time.sleep(60)\n", "timeout", "stopped after 2 seconds"),
+        ("    return 1 / 0\n", "raised", "ZeroDivisionError"),
+        ("    raise SystemExit(0)\n", "raised", "SystemExit"),
+        ("    import os\n    os._exit(0)\n", "died", "without a word"),
+        ("    return np.zeros(3)\n", "wrong", "returned a ndarray: expected 5: da_i, da_f, da_g, da_o, dc_prev"),
+        ("    return dh, dh\n", "wrong", "returned 2 values: expected 5"),
+        ("    return {'da_i': dh}\n", "wrong", "returned da_i but no da_f, da_g, da_o, dc_prev"),
+        ("    return 'a', dh, dh, dh, dh\n", "type", "da_i is a str, not numbers"),
+        ("    return None\n", "type", "returned a NoneType, not numbers: is the return missing?"),
+        ("    return dh, dh, dh, dh, dh[0]\n", "wrong", "dc_prev has shape"),
+        ("    return dh * np.nan, dh, dh, dh, dh\n", "wrong", "are NaN or infinite"),
+        ("    open('made.txt', 'w').write('x')\n" + RIGHT, "right", "right: da_i"),
+        ("    print('looking', dh.shape)\n" + RIGHT, "right", "your code printed:\n  looking (1, 1)"),
+        ("    print('x' * 10**6)\n" + RIGHT, "right", "characters more"),
+        (
+            "    dh *= 2\n    dh /= 2\n    c[...] = 0\n" + RIGHT.replace("np.tanh(c)", "np.tanh(f * c_prev + i * g)"),
+            "changed",
+            "c was changed in place",
+        ),
+        ("    np.empty(10**12)\n", "memory", "took more memory"),
+    ],
+)
 def test_what_student_code_does_stays_where_it_is(body, status, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     from dataclasses import replace
@@ -170,7 +187,10 @@ def test_other_things_that_can_be_wrong_with_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exercise = find("06/ex1")
     missing = check_code(exercise, "def step_bakward(): pass\n", 1)
-    assert (missing.status, "defines no function step_backward: it has step_bakward" in str(missing)) == ("missing", True)
+    assert (missing.status, "defines no function step_backward: it has step_bakward" in str(missing)) == (
+        "missing",
+        True,
+    )
     broken = check_code(exercise, "def step_backward(:\n", 1)
     assert broken.status == "raised"
     assert "SyntaxError" in str(broken)
@@ -250,7 +270,9 @@ def test_built_files_are_those_of_the_lessons():
 
 
 def test_student_material_holds_no_line_of_a_solution():
-    material = "\n".join(p.read_text(encoding="utf-8") for p in STUDENT.rglob("*") if p.is_file() and p.suffix != ".pyc")
+    material = "\n".join(
+        p.read_text(encoding="utf-8") for p in STUDENT.rglob("*") if p.is_file() and p.suffix != ".pyc"
+    )
     lines = set()
     for source in SOURCES:
         lines |= lessons.solution_lines(lessons.cells(source.read_text(encoding="utf-8")))

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scratchnet.cells import lstm
+from scratchnet.commands.cli import main
+from scratchnet.gradcheck import GradientError, check_cell
 from scratchnet_course import check, grading, hunt, lessons, mistakes, testing, worksheet
 from scratchnet_course import command as commands
 from scratchnet_course.checking import check_code
 from scratchnet_course.diagnose import diagnose
 from scratchnet_course.exercises import EXERCISES, find
-
-from scratchnet.cells import lstm
-from scratchnet.commands.cli import main
-from scratchnet.gradcheck import GradientError, check_cell
 
 ROOT = Path(__file__).parent.parent
 SOLUTIONS = ROOT / "course" / "instructor" / "scratchnet_instructor" / "solutions"
@@ -58,7 +57,10 @@ def test_a_new_user_starts_a_lesson_and_solves_it(tmp_path, monkeypatch, capsys,
     assert main(["course", "check", "06/ex1.py"]) == 1
     assert "not written yet" in capsys.readouterr().out
     mine = tmp_path / "06" / "ex1.py"
-    mine.write_text((SOLUTIONS / "06" / "ex1.py").read_text(encoding="utf-8").replace("into_c = dc_next + o", "into_c = o"), encoding="utf-8")
+    mine.write_text(
+        (SOLUTIONS / "06" / "ex1.py").read_text(encoding="utf-8").replace("into_c = dc_next + o", "into_c = o"),
+        encoding="utf-8",
+    )
     assert main(["course", "check", "06/ex1"]) == 1
     said = capsys.readouterr().out
     assert "mistake: dc_next is not added" in said
@@ -126,19 +128,22 @@ def test_the_instructor_sees_solutions(capsys, instructor):
         assert check_code(find(name), shown, 1).right
 
 
-@pytest.mark.parametrize(("command", "message"), [
-    (["check", "06/ex9.py"], "there is no exercise '06/ex9.py': that lesson has 06/ex1"),
-    (["check", "99/ex1.py"], "there are exercises for the lessons"),
-    (["check", "06/ex1.py"], "06/ex1.py: No such file or directory"),
-    (["check", "06"], "there is no file of lesson 06 here"),
-    (["start", "99"], "there is no lesson '99': there are"),
-    (["hint", "06/ex1", "--number", "9"], "--number is 9 but 06/ex1 has 3 hints"),
-    (["bug", "lsmt", "--student", "1"], "there is no hunt in 'lsmt': expected one of"),
-    (["bug", "lstm", "--student", "1", "--line", "3"], "an answer is both"),
-    (["bug", "lstm", "--student", "1", "--line", "3", "--reason", "Z"], "the reason is 'Z': expected one of A, B"),
-    (["worksheet", "gru", "--student", "1"], "there is no worksheet 'gru': expected one of bptt, lstm"),
-    (["grade", "nowhere"], "nowhere is no folder of submissions"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["check", "06/ex9.py"], "there is no exercise '06/ex9.py': that lesson has 06/ex1"),
+        (["check", "99/ex1.py"], "there are exercises for the lessons"),
+        (["check", "06/ex1.py"], "06/ex1.py: No such file or directory"),
+        (["check", "06"], "there is no file of lesson 06 here"),
+        (["start", "99"], "there is no lesson '99': there are"),
+        (["hint", "06/ex1", "--number", "9"], "--number is 9 but 06/ex1 has 3 hints"),
+        (["bug", "lsmt", "--student", "1"], "there is no hunt in 'lsmt': expected one of"),
+        (["bug", "lstm", "--student", "1", "--line", "3"], "an answer is both"),
+        (["bug", "lstm", "--student", "1", "--line", "3", "--reason", "Z"], "the reason is 'Z': expected one of A, B"),
+        (["worksheet", "gru", "--student", "1"], "there is no worksheet 'gru': expected one of bptt, lstm"),
+        (["grade", "nowhere"], "nowhere is no folder of submissions"),
+    ],
+)
 def test_the_commands_answer_bad_input(command, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["course", *command]) == 1
@@ -275,7 +280,9 @@ def test_the_rnn_worksheet_is_worked_by_hand():
         da = (dy + dh_next) * (1 - states[t + 1] ** 2)
         for name, value in {"dy": dy, "dh_next": dh_next, "dh": dy + dh_next, "da": da}.items():
             assert backward[name][t] == pytest.approx(value, abs=1e-12), (name, t)
-        totals["dw"] += da * given["x"][t]; totals["du"] += da * states[t]; totals["db"] += da
+        totals["dw"] += da * given["x"][t]
+        totals["du"] += da * states[t]
+        totals["db"] += da
     assert {name: values[0] for name, values in by_name(made.gradients).items()} == pytest.approx(totals)
 
 
@@ -301,12 +308,25 @@ def test_the_lstm_worksheet_is_worked_by_hand():
         i, f, g, o, c, h_before, c_before = kept[t]
         dh = dh_next + (h - target if t == 2 else 0.0)
         dc = dh * o * (1 - np.tanh(c) ** 2) + dc_next
-        da = {"i": dc * g * i * (1 - i), "f": dc * c_before * f * (1 - f), "g": dc * i * (1 - g**2), "o": dh * np.tanh(c) * o * (1 - o)}
-        for name, value in {"dh": dh, "dc": dc, "dc_next": dc_next, "dh_next": dh_next, **{f"da_{k}": v for k, v in da.items()}}.items():
+        da = {
+            "i": dc * g * i * (1 - i),
+            "f": dc * c_before * f * (1 - f),
+            "g": dc * i * (1 - g**2),
+            "o": dh * np.tanh(c) * o * (1 - o),
+        }
+        for name, value in {
+            "dh": dh,
+            "dc": dc,
+            "dc_next": dc_next,
+            "dh_next": dh_next,
+            **{f"da_{k}": v for k, v in da.items()},
+        }.items():
             assert backward[name][t] == pytest.approx(value, abs=1e-12), (name, t)
         dh_next, dc_next = sum(weights[f"u_{k}"] * da[k] for k in "ifgo"), dc * f
         for k in "ifgo":
-            sums[f"dw_{k}"] += da[k] * x[t]; sums[f"du_{k}"] += da[k] * h_before; sums[f"db_{k}"] += da[k]
+            sums[f"dw_{k}"] += da[k] * x[t]
+            sums[f"du_{k}"] += da[k] * h_before
+            sums[f"db_{k}"] += da[k]
     assert {name: values[0] for name, values in by_name(made.gradients).items()} == pytest.approx(sums)
 
 
@@ -339,14 +359,27 @@ def solution(exercise):
 
 def test_an_answer_may_use_the_library():
     code = "import numpy as np\nfrom scratchnet.cells import lstm\n\ndef step_backward(**a):\n    return lstm.gates_backward(**a)\n"
-    result = check_code(find("06/ex1"), code.replace("lstm.gates_backward(**a)", "lstm.gates_backward(a['dh'], a['dc_next'], a['i'], a['f'], a['g'], a['o'], a['c_prev'], a['c'])"), 1)
+    result = check_code(
+        find("06/ex1"),
+        code.replace(
+            "lstm.gates_backward(**a)",
+            "lstm.gates_backward(a['dh'], a['dc_next'], a['i'], a['f'], a['g'], a['o'], a['c_prev'], a['c'])",
+        ),
+        1,
+    )
     assert result.right, str(result)
 
 
-@pytest.mark.parametrize("nasty", [
-    "print('\\ud800')\n", "import numpy\nnumpy.savez = lambda *a, **k: None\n", "import json\njson.dumps = lambda *a: '[]'\n",
-    "import os\nopen('report.json', 'w').write('{}')\nos._exit(0)\n", "\ufeffimport os\n",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "nasty",
+    [
+        "print('\\ud800')\n",
+        "import numpy\nnumpy.savez = lambda *a, **k: None\n",
+        "import json\njson.dumps = lambda *a: '[]'\n",
+        "import os\nopen('report.json', 'w').write('{}')\nos._exit(0)\n",
+        "\ufeffimport os\n",
+    ],
+)
 def test_no_submission_costs_the_others_their_grades(nasty, tmp_path):
     submit(tmp_path / "in", "alice", "06/ex1", solution("06/ex1"))
     submit(tmp_path / "in", "mallory", "06/ex1", nasty + solution("06/ex1"))
@@ -380,15 +413,24 @@ def test_a_constant_answer_and_a_few_numbers_have_no_name_of_two_mistakes():
         for constant in (0.0, 1.0):
             exercise = find(name)
             cases = list(exercise.cases(np.random.default_rng(0)))
-            found = diagnose(exercise, cases, [{output: np.full(np.shape(v), constant) for output, v in exercise.answer(case).items()} for case in cases])
+            found = diagnose(
+                exercise,
+                cases,
+                [
+                    {output: np.full(np.shape(v), constant) for output, v in exercise.answer(case).items()}
+                    for case in cases
+                ],
+            )
             assert found.names == (), str(found)
 
 
 def test_a_notebooks_function_brings_what_it_uses(monkeypatch):
     space = {"__name__": "__main__"}
-    code = "import numpy as np\nimport math as m\nfrom scratchnet.elementwise import d_tanh\n\ndef slope(s):\n    return s * (1 - s) * m.cos(0)\n\n" \
-        "def step_backward(dh, dc_next, i, f, g, o, c_prev, c):\n    t = np.tanh(c)\n    dc = dh * o * d_tanh(t) + dc_next\n" \
+    code = (
+        "import numpy as np\nimport math as m\nfrom scratchnet.elementwise import d_tanh\n\ndef slope(s):\n    return s * (1 - s) * m.cos(0)\n\n"
+        "def step_backward(dh, dc_next, i, f, g, o, c_prev, c):\n    t = np.tanh(c)\n    dc = dh * o * d_tanh(t) + dc_next\n"
         "    return dc * g * slope(i), dc * c_prev * slope(f), dc * i * d_tanh(g), dh * t * slope(o), dc * f\n"
+    )
     linecache.cache["<cell>"] = (len(code), None, code.splitlines(keepends=True), "<cell>")
     exec(compile(code, "<cell>", "exec"), space)
     assert check("06/ex1", space["step_backward"], 1).right
@@ -420,9 +462,12 @@ def test_many_submissions_are_graded(tmp_path, monkeypatch):
     for g in grades:
         points.setdefault(g.student, {})[g.result.exercise] = g.result.points
     assert points == {
-        "alice": dict.fromkeys(own, 10.0), "bob": dict.fromkeys(own, 0.0), "carol": {**dict.fromkeys(own, 0.0), "06/ex3": 10.0},
-        "dave": dict.fromkeys(own, 0.0), "erin": {**dict.fromkeys(own, 0.0), "06/ex3": 10.0},
-    }  # fmt: skip
+        "alice": dict.fromkeys(own, 10.0),
+        "bob": dict.fromkeys(own, 0.0),
+        "carol": {**dict.fromkeys(own, 0.0), "06/ex3": 10.0},
+        "dave": dict.fromkeys(own, 0.0),
+        "erin": {**dict.fromkeys(own, 0.0), "06/ex3": 10.0},
+    }
     by_key = {(g.student, g.result.exercise): g.result for g in grades}
     assert by_key["bob", "06/ex1"].names == ("dc_next is not added",)
     assert by_key["carol", "06/ex1"].status == "timeout"
@@ -439,7 +484,13 @@ def test_many_submissions_are_graded(tmp_path, monkeypatch):
     whole = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert len(whole) == 15
     suites = ET.parse(out / "junit.xml").getroot()
-    assert {s.get("name"): int(s.get("failures")) for s in suites} == {"alice": 0, "bob": 3, "carol": 2, "dave": 3, "erin": 2}
+    assert {s.get("name"): int(s.get("failures")) for s in suites} == {
+        "alice": 0,
+        "bob": 3,
+        "carol": 2,
+        "dave": 3,
+        "erin": 2,
+    }
     scope = json.loads((out / "gradescope" / "bob.json").read_text(encoding="utf-8"))
     assert sum(t["score"] for t in scope["tests"]) == 0
     assert sum(t["max_score"] for t in scope["tests"]) == 30
@@ -450,7 +501,9 @@ def test_many_submissions_are_graded(tmp_path, monkeypatch):
     text = grading.table(grades)
     assert "1  dc_next is not added" in text
     again = grading.grade(folder, only=["06/ex1", "06/ex3"])
-    assert {(g.student, g.result.exercise): g.result.points for g in again}.items() <= {k: r.points for k, r in by_key.items()}.items()
+    assert {(g.student, g.result.exercise): g.result.points for g in again}.items() <= {
+        k: r.points for k, r in by_key.items()
+    }.items()
 
 
 def test_a_submission_twice_or_none_is_said(tmp_path):
@@ -468,7 +521,9 @@ def test_a_submission_twice_or_none_is_said(tmp_path):
 
 
 def test_lessons_are_cut_as_they_should_be():
-    parts = lessons.cells("# %% [markdown]\n# # 01  T\n\n# %%\n# exercise 01/ex1\ndef f(x):\n    # BEGIN SOLUTION\n    return x\n    # END SOLUTION\n")
+    parts = lessons.cells(
+        "# %% [markdown]\n# # 01  T\n\n# %%\n# exercise 01/ex1\ndef f(x):\n    # BEGIN SOLUTION\n    return x\n    # END SOLUTION\n"
+    )
     assert [cell.exercise for cell in parts] == [None, "01/ex1"]
     assert 'raise NotImplementedError("01/ex1: write this")' in lessons.student(parts)[1].text
     assert "return x" not in lessons.student(parts)[1].text

@@ -12,22 +12,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import VARIANTS
+from scratchnet.cells import gru_reset_before, lstm_masked
 from scratchnet_kernels import HOLES
 
-from scratchnet.cells import gru_reset_before, lstm_masked
+from conftest import VARIANTS
 
 ROOT = Path(__file__).parent.parent
-needs_numba_cuda = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs numba-cuda: pip install numba-cuda")
+needs_numba_cuda = pytest.mark.skipif(
+    find_spec("numba_cuda") is None, reason="needs numba-cuda: pip install numba-cuda"
+)
 
 
 def run(script, **environment):
     """A script of this folder in a process of its own: what it printed."""
     path = os.pathsep.join(map(str, (ROOT, ROOT / "kernels", ROOT / "tests")))
     return subprocess.run(
-        [sys.executable, str(ROOT / "tests" / script)], capture_output=True, text=True, check=False, timeout=600,
+        [sys.executable, str(ROOT / "tests" / script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
         env=os.environ | {"PYTHONPATH": path, **environment},
-    )  # fmt: skip
+    )
 
 
 @needs_numba_cuda
@@ -65,7 +71,9 @@ def test_persistent_kernels_in_the_simulator_equal_the_array_engine():
     assert done.returncode == 0, done.stderr
     rows = [line.split("|") for line in done.stdout.splitlines()]
     assert {row[0] for row in rows} == {"rnn tanh", "rnn relu", "lstm", "gru"}
-    assert {"y", "cache h", "dx", "dh0", "dW_x", "dW_h", "db", "da", "dc0", "cache c", "db_hn", "cache m_n"} <= {row[3] for row in rows}
+    assert {"y", "cache h", "dx", "dh0", "dW_x", "dW_h", "db", "da", "dc0", "cache c", "db_hn", "cache m_n"} <= {
+        row[3] for row in rows
+    }
     for row in rows:
         assert float(row[4]) <= 1e-6, row
         assert row[5] == "2", "a launch forward and a launch backward, for both runs together"
@@ -105,7 +113,10 @@ def test_the_rule_for_what_a_kernel_takes():
     assert resources(4, 128, 133, h200).rows == 2  # more sequences than multiprocessors
     assert resources(4, 32, 133, h200).rows == 1  # of such small blocks several fit one
     assert resources(4, 145, 1000, h200).rows == 1  # two would not fit
-    with pytest.raises(ValueError, match=r"W_h \(H, 4 H\) with H = 128 does not fit one multiprocessor: .* 132 KB of shared memory, and there are 64"):
+    with pytest.raises(
+        ValueError,
+        match=r"W_h \(H, 4 H\) with H = 128 does not fit one multiprocessor: .* 132 KB of shared memory, and there are 64",
+    ):
         resources(4, 128, 1, turing)
     with pytest.raises(ValueError, match="4 gates of H = 512 units are 2048 threads, but a block has at most 1024"):
         resources(4, 512, 1, h200)
@@ -151,7 +162,9 @@ for dtype, H, message in ((np.float64, 2, "compute in float32, and h is float64"
     environment = os.environ | {"PYTHONPATH": path, "NUMBA_ENABLE_CUDASIM": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    host = code.split("cases =")[0] + """
+    host = (
+        code.split("cases =")[0]
+        + """
 try:
     require_launchable(a=f)
 except TypeError as error:
@@ -159,6 +172,7 @@ except TypeError as error:
 else:
     raise SystemExit("not refused")
 """
+    )
     del environment["NUMBA_ENABLE_CUDASIM"]
     done = subprocess.run([sys.executable, "-c", host], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
@@ -183,7 +197,9 @@ def test_engines_on_the_gpu(cell, options, engine, T, N, H, dtype, rng):
     grads = cell.backward(dy, cache, *last)
     device = [cupy.asarray(a) for a in call]
     chosen = engines.choose(cell, device[0], H, engine)
-    assert chosen.engine == ("step" if dtype == np.float64 or cell in (gru_reset_before, lstm_masked) else engine), chosen.why
+    assert chosen.engine == ("step" if dtype == np.float64 or cell in (gru_reset_before, lstm_masked) else engine), (
+        chosen.why
+    )
     runs = []
     for _ in range(2):
         device_y, device_cache = chosen.forward(*device, lengths=lengths, **options)

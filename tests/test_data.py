@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
 from scratchnet.data import (
     MinMaxScaler,
     Standardizer,
@@ -134,7 +133,11 @@ def test_csv_without_gaps_has_nothing_to_note(csv):
         ("a;b\n1,5;x\n2,5;y\n", {}, "line 2, column 'a': '1,5' is not a number (decimals are written with a point)"),
         ("a;b\n1;1,5\n2;\n", {}, "line 2, column 'b': '1,5' is not a number (decimals are written with a point)"),
         ("time,a\n0.1,1\n0.2,2\n0.15,3\n", {}, "line 4: 0.15 comes after 0.2, but rows must run from old to new"),
-        ("time,a\n9,1\n10,2\n10.0,3\n", {}, "line 4: 10.0 comes after 10, but rows must run from old to new, each time once"),
+        (
+            "time,a\n9,1\n10,2\n10.0,3\n",
+            {},
+            "line 4: 10.0 comes after 10, but rows must run from old to new, each time once",
+        ),
         ("year,a\n1701,1\n1700,2\n", {}, "line 3: 1700 comes after 1701, but rows must run"),
         ("date,a\n2001-12-01,1\n2001-13-45,2\n", {}, "line 3: '2001-13-45' is no date: "),
         ("date,a\n2001-13,1\n2001-14,2\n", {}, "line 2: '2001-13' is no date: "),
@@ -156,8 +159,16 @@ def test_csv_without_gaps_has_nothing_to_note(csv):
         ("a\n1\n", {"delimiter": "::"}, "delimiter is '::': expected one character"),
         ('a,b\n1,"2\n3,4\n', {}, "line 2: unexpected end of data"),
         ("date,a\n2020,1\n,2\n", {}, "line 3: the time column 'date' is empty"),
-        ("date,a\n2021-01-01,1\n2020-01-01,2\n", {}, "line 3: 2020-01-01 comes after 2021-01-01, but rows must run from old"),
-        ("date,a\n2020-01,1\n2020-01,2\n", {}, "line 3: 2020-01 comes after 2020-01, but rows must run from old to new, each"),
+        (
+            "date,a\n2021-01-01,1\n2020-01-01,2\n",
+            {},
+            "line 3: 2020-01-01 comes after 2021-01-01, but rows must run from old",
+        ),
+        (
+            "date,a\n2020-01,1\n2020-01,2\n",
+            {},
+            "line 3: 2020-01 comes after 2020-01, but rows must run from old to new, each",
+        ),
         (b"a\n\xff\n", {}, "is not UTF-8 (byte 2): save it as UTF-8"),
     ],
 )
@@ -180,7 +191,11 @@ def test_csv_bad_files_are_answered_with_a_sentence(csv, content, options, sente
 )
 def test_csv_says_where_the_order_of_times_was_not_checked(csv, first, second, checked):
     note = load_csv(csv(f"date,a\n{first},1\n{second},2\n")).note
-    assert note == ("" if checked else f"order not checked: the times of date, such as {first}, are neither ISO dates of one length nor numbers")
+    assert note == (
+        ""
+        if checked
+        else f"order not checked: the times of date, such as {first}, are neither ISO dates of one length nor numbers"
+    )
 
 
 def test_csv_words_with_a_comma_are_words(csv):
@@ -394,7 +409,11 @@ def test_windows_are_copies_of_the_same_type():
     ("arguments", "error", "sentence"),
     [
         ({"width": 4, "horizon": 2}, ValueError, "values has 5 rows but a window needs width 4 + horizon 2 = 6"),
-        ({"width": 3, "part": slice(0, 3)}, ValueError, "no window has all its targets in rows 0 to 2: the first row with 3"),
+        (
+            {"width": 3, "part": slice(0, 3)},
+            ValueError,
+            "no window has all its targets in rows 0 to 2: the first row with 3",
+        ),
         ({"width": 1, "horizon": 2, "part": slice(4, 5)}, ValueError, "and horizon 2 needs 2 target rows"),
         ({"width": 1, "part": slice(0, 6)}, ValueError, "part is slice(0, 6, None) but values has 5 rows"),
         ({"width": 1, "part": slice(0, 4, 2)}, ValueError, "expected consecutive rows, no step"),
@@ -402,7 +421,11 @@ def test_windows_are_copies_of_the_same_type():
         ({"width": 2.0}, TypeError, "width is 2.0: expected a whole number"),
         ({"width": 1, "horizon": 0}, ValueError, "horizon is 0: expected at least 1"),
         ({"width": 1, "stride": 0}, ValueError, "stride is 0: expected at least 1"),
-        ({"width": 1, "targets": [2]}, ValueError, "targets is [2] but values has 2 columns: expected some of 0 to 1, each"),
+        (
+            {"width": 1, "targets": [2]},
+            ValueError,
+            "targets is [2] but values has 2 columns: expected some of 0 to 1, each",
+        ),
         ({"width": 1, "targets": [1, 1]}, ValueError, "targets is [1, 1] but values has 2 columns"),
         ({"width": 1, "targets": []}, ValueError, "targets is [] but values has 2 columns"),
         ({"width": 1, "targets": [-1]}, ValueError, "targets is -1: expected at least 0"),
@@ -417,7 +440,11 @@ def test_windows_that_cannot_be_cut(arguments, error, sentence):
 @pytest.mark.parametrize(
     ("values", "error", "sentence"),
     [
-        (np.zeros(5), ValueError, "values is (5,): expected (T, D), a row for each time: values[:, None] has one column"),
+        (
+            np.zeros(5),
+            ValueError,
+            "values is (5,): expected (T, D), a row for each time: values[:, None] has one column",
+        ),
         (np.zeros((5, 1, 1)), ValueError, "values is (5, 1, 1): expected (T, D)"),
         (np.zeros((5, 0)), ValueError, "values is (5, 0): it needs at least one row and one column"),
         (np.zeros((5, 1), int), TypeError, "values is int64, but a network computes in float32 or float64"),
@@ -450,7 +477,8 @@ def test_min_max_on_numbers_done_by_hand():
     values = np.array([[1.0], [2], [5]])
     np.testing.assert_allclose(MinMaxScaler().fit(values).transform(values)[:, 0], [0, 0.25, 1])
     np.testing.assert_allclose(MinMaxScaler((-1, 3)).fit(values).transform(values)[:, 0], [-1, 0, 3])
-    np.testing.assert_allclose(MinMaxScaler().fit(values).transform(np.array([[9.0]])), [[2]])  # later rows may lie outside
+    # later rows may lie outside
+    np.testing.assert_allclose(MinMaxScaler().fit(values).transform(np.array([[9.0]])), [[2]])
 
 
 @pytest.mark.parametrize("make", SCALERS)
@@ -500,7 +528,9 @@ def test_scaler_refuses_what_it_cannot_scale(make):
         make().fit(tenths, columns=["flow", "level"])
     with pytest.raises(ValueError, match="columns has 1 names but values has 2 columns"):
         make().fit(tenths, columns=["flow"])
-    with pytest.raises(ValueError, match=says("column 0 runs from -1.7e+308 to 1.7e+308, a spread that float64 cannot")):
+    with pytest.raises(
+        ValueError, match=says("column 0 runs from -1.7e+308 to 1.7e+308, a spread that float64 cannot")
+    ):
         make().fit(np.array([[-1.7e308], [1.7e308]]))
     with pytest.raises(RuntimeError, match=says("has not been fitted: call fit(values[train]) first")):
         make().transform(numbered(3))

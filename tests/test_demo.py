@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from scratchnet import engines, plots
 from scratchnet.commands import demo, doctor
 from scratchnet.commands.cli import main
@@ -35,8 +34,12 @@ def demo_run(tmp_path_factory):
     path = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
     done = subprocess.run(
         [sys.executable, "-m", "scratchnet", "demo", "--out", str(out)],
-        capture_output=True, text=True, check=False, timeout=300, env=os.environ | {"PYTHONPATH": path},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": path},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout, out, alone
 
@@ -61,7 +64,10 @@ def test_demo_checks_ragged_batches_too(monkeypatch):
 
 def test_demo_forecasts_beside_two_baselines(demo_run):
     text, _, _ = demo_run
-    variance = {name: float(re.search(rf"^ +{re.escape(name)} +(\d\.\d+)", text, re.M)[1]) for name in ("last value", "AR(9)", "MLP", "RNN", "LSTM", "GRU")}
+    variance = {
+        name: float(re.search(rf"^ +{re.escape(name)} +(\d\.\d+)", text, re.M)[1])
+        for name in ("last value", "AR(9)", "MLP", "RNN", "LSTM", "GRU")
+    }
     assert variance["AR(9)"] == pytest.approx(0.1265, abs=0.0006)
     assert variance["last value"] == pytest.approx(0.4268, abs=0.0006)
     for name in ("MLP", "RNN", "LSTM", "GRU"):
@@ -83,7 +89,9 @@ def test_demo_says_what_the_spread_allows(demo_run):
     text, _, _ = demo_run
     rows = re.findall(r"^ +(MLP|RNN|LSTM|GRU) +(\d\.\d+) \+- (\d\.\d+)", text, re.M)
     best, mean, spread = min(rows, key=lambda row: float(row[1]))
-    said = re.search(r"The best network, the (\w+), is (\S+) (above|below) the autoregression; its seeds spread by (\S+) ", text)
+    said = re.search(
+        r"The best network, the (\w+), is (\S+) (above|below) the autoregression; its seeds spread by (\S+) ", text
+    )
     assert (said[1], said[4]) == (best, spread)
     line = float(re.search(r"AR\(9\) +(\S+)", text)[1])
     assert float(said[2]) == pytest.approx(abs(float(mean) - line), abs=0.0011)
@@ -94,12 +102,17 @@ def test_demo_verdict_on_numbers_made_up():
     truth = np.array([[0.0], [2.0]])
     off = [np.full((2, 1), e) for e in (1.0, 2.0, 3.0)]
     result = demo.Forecasts(
-        [1, 2], truth, {"RNN": np.stack([truth + off[1]] * 2), "GRU": np.stack([truth + off[0], truth + off[1]])},
-        {"AR(9)": truth + off[2]}, scale=np.array([[0.0], [20.0]]),
-    )  # fmt: skip
+        [1, 2],
+        truth,
+        {"RNN": np.stack([truth + off[1]] * 2), "GRU": np.stack([truth + off[0], truth + off[1]])},
+        {"AR(9)": truth + off[2]},
+        scale=np.array([[0.0], [20.0]]),
+    )
     assert demo.relative_variances(result) == {"AR(9)": [0.09], "RNN": [0.04, 0.04], "GRU": [0.01, 0.04]}
     said = demo.sunspot_verdict(result)
-    assert said.startswith("The best network, the GRU, is 0.065 below the autoregression; its seeds spread by 0.021 (standard")
+    assert said.startswith(
+        "The best network, the GRU, is 0.065 below the autoregression; its seeds spread by 0.021 (standard"
+    )
     worse = demo.sunspot_verdict(result._replace(baselines={"AR(9)": truth}))
     assert "the GRU, is 0.025 above the autoregression" in worse
 
@@ -129,7 +142,11 @@ def test_demo_learns_nothing_from_the_test_years(monkeypatch):
 @pytest.fixture(scope="module")
 def memories():
     """RNN and LSTM on the adding problem, untrained, and after two steps."""
-    return {(name, steps): demo.adding_problem(name, steps, units=4, batch=4) for name in ("RNN", "LSTM") for steps in (0, 2)}
+    return {
+        (name, steps): demo.adding_problem(name, steps, units=4, batch=4)
+        for name in ("RNN", "LSTM")
+        for steps in (0, 2)
+    }
 
 
 def test_demo_looks_before_and_after(memories):
@@ -162,13 +179,23 @@ def test_demo_pictures_show_what_their_labels_say(memories, monkeypatch, tmp_pat
 
     for name in ("forecast", "learning_curves", "gradient_norms"):
         keep(name)
-    rnn, lstm = ((memories[name, 2])._replace(losses=losses) for name, losses in (("RNN", [0.2] * 60), ("LSTM", [0.1] * 70)))
+    rnn, lstm = (
+        (memories[name, 2])._replace(losses=losses) for name, losses in (("RNN", [0.2] * 60), ("LSTM", [0.1] * 70))
+    )
     truth = np.arange(3.0)[:, None]
     lines = {"last value": truth + 1, "AR(9)": truth - 1}
     result = demo.Forecasts([1921, 1922, 1923], truth, {"LSTM": np.stack([truth, truth + 2])}, lines, scale=truth)
-    assert [path.name for path in demo.draw(result, rnn, lstm, tmp_path)] == ["forecast.png", "adding.png", "gates.png", "gradients.png"]
+    assert [path.name for path in demo.draw(result, rnn, lstm, tmp_path)] == [
+        "forecast.png",
+        "adding.png",
+        "gates.png",
+        "gradients.png",
+    ]
     curves = {
-        name: {line.get_label().split(" (zero at")[0]: np.nan_to_num(line.get_ydata()) for line in figure.axes[0].get_lines()}
+        name: {
+            line.get_label().split(" (zero at")[0]: np.nan_to_num(line.get_ydata())
+            for line in figure.axes[0].get_lines()
+        }
         for name, figure in drawn.items()
     }
     for label, memory in (("RNN", rnn), ("LSTM", lstm)):
@@ -219,9 +246,8 @@ def test_gradcheck_command_of_a_layer(capsys):
 
 
 def test_a_wrong_layer_fails_the_command(capsys, monkeypatch):
-    from scratchnet_course import mistakes
-
     from scratchnet.layers import LAYERS
+    from scratchnet_course import mistakes
 
     planted = mistakes.plant_layer(next(m for m in mistakes.load() if m.id == "embedding-padding-trained"))
     monkeypatch.setitem(LAYERS, "embedding", planted)
@@ -232,9 +258,8 @@ def test_a_wrong_layer_fails_the_command(capsys, monkeypatch):
 
 
 def test_a_wrong_gradient_fails_the_command(capsys, monkeypatch):
-    from scratchnet_course import mistakes
-
     from scratchnet.cells import lstm
+    from scratchnet_course import mistakes
 
     planted = mistakes.plant(next(m for m in mistakes.load() if m.id == "lstm-sigmoid-missing-on-i"))
     monkeypatch.setattr(lstm, "backward", planted.backward)
@@ -264,7 +289,9 @@ def test_help_explains_every_option(command, capsys):
 def test_train_command(model, tmp_path, capsys, monkeypatch):
     drawn = []
     real = plots.forecast
-    monkeypatch.setattr(plots, "forecast", lambda *arguments, **options: drawn.append(real(*arguments, **options)) or drawn[0])
+    monkeypatch.setattr(
+        plots, "forecast", lambda *arguments, **options: drawn.append(real(*arguments, **options)) or drawn[0]
+    )
     assert main(["train", "--model", model, "--epochs", "3", "--layers", "2", "--out", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "sunspots: 309 values of sunspot_number, 1700 to 2008" in text
@@ -286,14 +313,25 @@ def test_what_train_saves_can_forecast(model, difference, tmp_path):
     loaded = load_forecaster(tmp_path)
     assert (loaded.settings, loaded.column, loaded.unit) == (settings, "sea_surface_temperature", series.unit)
     first = len(series.values) - len(result.truth)
-    np.testing.assert_allclose(loaded.predict(series.values[None, :-1]), result.forecasts[model.upper()][-1:], rtol=1e-6)
-    np.testing.assert_allclose(loaded.predict(series.values[None, :first]), result.forecasts[model.upper()][:1], rtol=1e-6)
+    np.testing.assert_allclose(
+        loaded.predict(series.values[None, :-1]), result.forecasts[model.upper()][-1:], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        loaded.predict(series.values[None, :first]), result.forecasts[model.upper()][:1], rtol=1e-6
+    )
     assert loaded.predict(series.values[None]).shape == (1, 1)
-    with pytest.raises(ValueError, match=rf"x is \(1, 3, 1\): expected \(n, rows, 1\), at least {5 + difference} rows of sea_surface_temperature"):
+    with pytest.raises(
+        ValueError,
+        match=rf"x is \(1, 3, 1\): expected \(n, rows, 1\), at least {5 + difference} rows of sea_surface_temperature",
+    ):
         loaded.predict(series.values[None, :3])
     path = tmp_path / "settings.json"
     facts = json.loads(path.read_text())
-    for wrong, said in (({"scale": 0}, "nothing can be scaled by"), ({"offset": np.nan}, "nothing can be"), ({"layers": 0}, "--layers is 0")):
+    for wrong, said in (
+        ({"scale": 0}, "nothing can be scaled by"),
+        ({"offset": np.nan}, "nothing can be"),
+        ({"layers": 0}, "--layers is 0"),
+    ):
         path.write_text(json.dumps(facts | wrong))
         with pytest.raises(ValueError, match=said):
             load_forecaster(tmp_path)
@@ -309,16 +347,23 @@ def test_train_table_by_hand(capsys):
     forecaster = forecasting.Forecaster(None, Settings(), None, "q", "m3/s")
     result = forecasting.Result(forecaster, History(), [], truth, {"RNN": truth + np.array([[1.0], [3.0]])}, 0.0)
     assert forecasting.table(result).splitlines() == [
-        "test part         RMSE       MAE      R2 [m3/s]", "RNN              2.236         2   0.800"
-    ]  # fmt: skip
+        "test part         RMSE       MAE      R2 [m3/s]",
+        "RNN              2.236         2   0.800",
+    ]
     level = forecasting.table(result._replace(truth=truth * 0, forecasts={"RNN": truth}))
-    assert level.splitlines()[1:] == ["RNN                  5         5       -", "R2 has no value here: the test part does not vary"]
+    assert level.splitlines()[1:] == [
+        "RNN                  5         5       -",
+        "R2 has no value here: the test part does not vary",
+    ]
 
 
 def test_train_settings_are_heeded():
     series, small = load("elnino"), {"epochs": 1, "window": 4, "units": 3}
     for model, sizes in (("mlp", (19, 31)), ("gru", (52, 118))):
-        found = [train(series, Settings(model=model, layers=layers, **small), progress=False).forecaster.model.size for layers in (1, 2)]
+        found = [
+            train(series, Settings(model=model, layers=layers, **small), progress=False).forecaster.model.size
+            for layers in (1, 2)
+        ]
         assert tuple(found) == sizes
     runs = [train(series, Settings(model="rnn", seed=seed, **small), progress=False) for seed in (0, 0, 1)]
     assert runs[0].history.steps == runs[1].history.steps != runs[2].history.steps
@@ -332,7 +377,8 @@ def test_train_learns_nothing_from_the_test_part(difference):
     """Other numbers in the test part, and all that was fitted stays: scaler, weights, stopping, autoregression."""
     series = load("elnino")
     start = forecasting.chronological_split(len(series.values))[2].start
-    values = series.values.copy(); values[start:] = 3 * values[start:] + 100
+    values = series.values.copy()
+    values[start:] = 3 * values[start:] + 100
     settings = Settings(model="gru", window=4, units=4, epochs=4, patience=1, difference=difference)
     a, b = (train(s, settings, progress=False) for s in (series, replace(series, values=values)))
     assert a.history.steps == b.history.steps
@@ -354,7 +400,9 @@ def test_changes_are_scaled_by_changes_that_happened():
     assert result.forecaster.scaler.offset[0] == pytest.approx(np.diff(past[:, 0]).mean(), rel=1e-12)
     assert result.forecaster.scaler.scale[0] == pytest.approx(np.diff(past[:, 0]).std(), rel=1e-12)
     even = replace(series, values=np.arange(100.0)[:, None], times=np.arange(100).astype(str))
-    with pytest.raises(ValueError, match=r"column 0 \(sea_surface_temperature\) is 1.0 in all 69 rows, no spread to scale by"):
+    with pytest.raises(
+        ValueError, match=r"column 0 \(sea_surface_temperature\) is 1.0 in all 69 rows, no spread to scale by"
+    ):
         train(even, Settings(epochs=1, difference=True), progress=False)
 
 
@@ -365,7 +413,10 @@ def test_train_answers_before_it_trains(tmp_path, capsys, monkeypatch):
     taken.write_text("")
     cases = {
         ("--window", "0"): "--window is 0: expected at least 1",
-        ("--window", "150"): "--window is 150, and an autoregression over as many steps needs 301 rows to be fitted, but sunspots has 263 before",
+        (
+            "--window",
+            "150",
+        ): "--window is 150, and an autoregression over as many steps needs 301 rows to be fitted, but sunspots has 263 before",
         ("--units", "0"): "--units is 0: expected at least 1",
         ("--layers", "0", "--model", "mlp"): "--layers is 0: expected at least 1",
         ("--epochs", "0"): "--epochs is 0: expected at least 1",
@@ -373,7 +424,12 @@ def test_train_answers_before_it_trains(tmp_path, capsys, monkeypatch):
         ("--seed", "-1"): "--seed is -1: expected at least 0",
         ("--clip", "0"): "--clip is 0.0: expected a positive number",
         ("--lr", "nan"): "--lr is nan: expected a positive number",
-        ("--column", "co2", "--missing", "drop"): "sunspots comes with the library: --column and --missing can only say how to read a CSV",
+        (
+            "--column",
+            "co2",
+            "--missing",
+            "drop",
+        ): "sunspots comes with the library: --column and --missing can only say how to read a CSV",
         ("--time", "", "--delimiter", ";"): "sunspots comes with the library: --time and --delimiter can only",
         ("--out", str(taken)): f"scratchnet: {taken}: ",
     }
@@ -412,10 +468,25 @@ def test_train_on_a_csv_of_ones_own(tmp_path, capsys):
     table.write_text("step,wave\n1,2\n2,nan\n3,4\n")
     assert main(["train", "--data", str(table), "--column", "wave"]) == 1
     assert "line 3, column 'wave' says 'nan': missing='interpolate'" in capsys.readouterr().err
-    assert main(["train", "--data", str(table), "--column", "wave", "--missing", "drop", "--out", str(tmp_path / "o")]) == 1
+    assert (
+        main(["train", "--data", str(table), "--column", "wave", "--missing", "drop", "--out", str(tmp_path / "o")])
+        == 1
+    )
     assert "2 rows" in capsys.readouterr().err  # they are read, and too few
     table.write_text("\n".join(["year|wave|time", *(f"{i}|{np.sin(i)}|{i % 7}" for i in t)]))
-    train_this = ["train", "--data", str(table), "--delimiter", "|", "--column", "wave", "--epochs", "1", "--out", str(tmp_path / "o")]
+    train_this = [
+        "train",
+        "--data",
+        str(table),
+        "--delimiter",
+        "|",
+        "--column",
+        "wave",
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path / "o"),
+    ]
     assert main([*train_this, "--time", "time"]) == 1
     assert "0 comes after 6, but rows must run from old to new, each time once (time=''" in capsys.readouterr().err
     assert main([*train_this, "--time", ""]) == 0
@@ -443,7 +514,9 @@ def test_train_says_where_the_last_value_is_better(capsys, tmp_path):
     """After one epoch on a series that drifts; not where it is better, and not where changes were learned, however badly."""
     cases = {("--lr", "0.005"): True, ("--difference", "--clip", "1"): False, ("--difference", "--lr", "3"): False}
     for options, advised in cases.items():
-        assert main(["train", "--data", "co2", "--model", "mlp", "--epochs", "1", "--out", str(tmp_path), *options]) == 0
+        assert (
+            main(["train", "--data", "co2", "--model", "mlp", "--epochs", "1", "--out", str(tmp_path), *options]) == 0
+        )
         text = capsys.readouterr().out
         assert ("The MLP is worse than the last value: if the series drifts, try --difference." in text) == advised
         last, own = (float(re.search(rf"^{name} +(\S+)", text, re.M)[1]) for name in ("last value", "MLP"))
@@ -467,15 +540,22 @@ def test_doctor(capsys, monkeypatch):
 
 
 def test_module_and_version():
-    done = subprocess.run([sys.executable, "-m", "scratchnet", "--version"], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "scratchnet", "--version"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert re.fullmatch(r"scratchnet \d+\.\d+\.\d+\n", done.stdout)
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
     """`scratchnet gradcheck | head -1`: no traceback, no message."""
     program = [sys.executable, "-m", "scratchnet", "gradcheck"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")]), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as running:
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")]),
+        "PYTHONUNBUFFERED": "1",
+    }
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as running:
         assert running.stdout.readline() == "rnn tanh\n"
         running.stdout.close()
         assert running.stderr.read() == ""

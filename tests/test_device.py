@@ -4,10 +4,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import VARIANTS
-from device_array import TRANSFERS, DeviceArray, ImplicitTransfer, on_device
-from test_layers import RECURRENT
-
 import scratchnet
 from scratchnet import engines, losses
 from scratchnet.gradcheck import check_layer
@@ -24,6 +20,10 @@ from scratchnet.training.mixed import HalfTrainer
 from scratchnet.training.optim import OPTIMIZERS, Adam
 from scratchnet.training.penalty import L1
 from scratchnet.training.schedule import Cosine
+
+from conftest import VARIANTS
+from device_array import TRANSFERS, DeviceArray, ImplicitTransfer, on_device
+from test_layers import RECURRENT
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +63,15 @@ def assert_same(device, plain, what=""):
 def test_the_wall_is_a_wall():
     """The array itself refuses what CuPy refuses."""
     d = on_device(np.ones(3))
-    for wrong in (lambda: np.asarray(d), lambda: d + np.ones(3), lambda: np.stack([d, np.ones(3)]), lambda: np.ones(3)[d],
-                  lambda: np.where(np.ones(3) > 0, d, d), lambda: np.linalg.norm(d - np.ones(3)), lambda: d.__setitem__(0, np.ones(1))):  # fmt: skip
+    for wrong in (
+        lambda: np.asarray(d),
+        lambda: d + np.ones(3),
+        lambda: np.stack([d, np.ones(3)]),
+        lambda: np.ones(3)[d],
+        lambda: np.where(np.ones(3) > 0, d, d),
+        lambda: np.linalg.norm(d - np.ones(3)),
+        lambda: d.__setitem__(0, np.ones(1)),
+    ):
         with pytest.raises(TypeError):
             wrong()
     assert isinstance(d + 1, DeviceArray)
@@ -91,7 +98,9 @@ def test_cells(cell, options, lengths, rng, transfers):
     assert transfers == ([] if lengths is None else ["to device"])
 
 
-@pytest.mark.parametrize("options", [{}, {"lengths": [5, 2, 4]}, {"training": True}], ids=["plain", "ragged", "dropout"])
+@pytest.mark.parametrize(
+    "options", [{}, {"lengths": [5, 2, 4]}, {"training": True}], ids=["plain", "ragged", "dropout"]
+)
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_recurrent_layers(kind, options, rng, transfers):
     x, results = rng.standard_normal((5, 3, 2)), []
@@ -126,7 +135,8 @@ def test_other_layers(name, transfers):
             results.append([y, *([] if dx is None else [dx]), *layer.grads.values(), *layer.buffers.values()])
         for ours, theirs in zip(*results):
             assert_same(theirs, ours, label)
-        allowed = {"to device", "scalar"} if plain.tokens else {"to device"}  # the smallest and the largest token are looked at
+        # the smallest and the largest token are looked at
+        allowed = {"to device", "scalar"} if plain.tokens else {"to device"}
         assert set(transfers) <= allowed, label
 
 
@@ -152,7 +162,9 @@ def test_losses(name, masked, rng):
     target = rng.integers(0, 5, (4, 3)) if name == "softmax_cross_entropy" else rng.random((4, 3, 5))
     mask = rng.random((4, 3)) < 0.7 if masked else None
     value, dy = losses.LOSSES[name](y, target, mask)
-    device_value, device_dy = losses.LOSSES[name](on_device(y), on_device(target), None if mask is None else on_device(mask))
+    device_value, device_dy = losses.LOSSES[name](
+        on_device(y), on_device(target), None if mask is None else on_device(mask)
+    )
     assert device_value == value
     assert isinstance(device_value, float)
     assert_same(device_dy, dy)
@@ -197,9 +209,19 @@ def test_the_training_loop(rng):
         if device:
             to_device(model)
         history = fit(
-            model, place(x), place(y), Adam(0.01), epochs=3, rng=seeded, batch_size=8, clip=0.1, lengths=place(lengths),
-            validation=(place(x), place(y), place(lengths)), patience=2, progress=False,
-        )  # fmt: skip
+            model,
+            place(x),
+            place(y),
+            Adam(0.01),
+            epochs=3,
+            rng=seeded,
+            batch_size=8,
+            clip=0.1,
+            lengths=place(lengths),
+            validation=(place(x), place(y), place(lengths)),
+            patience=2,
+            progress=False,
+        )
         histories.append((history.steps, history.column("val_loss"), host(predict(model, place(x)))))
     assert histories[0][0] == histories[1][0]
     assert histories[0][1] == histories[1][1]
@@ -218,7 +240,15 @@ def test_targets_of_every_step_with_padding(rng):
             to_device(model)
         data = place(x), place(y), place(lengths)
         history = fit(
-            model, *data[:2], Adam(0.01), epochs=2, rng=seeded, batch_size=4, lengths=data[2], validation=data, progress=False
+            model,
+            *data[:2],
+            Adam(0.01),
+            epochs=2,
+            rng=seeded,
+            batch_size=4,
+            lengths=data[2],
+            validation=data,
+            progress=False,
         )
         histories.append((history.steps, history.column("train_loss"), history.column("val_loss")))
     assert histories[0] == histories[1]
@@ -232,7 +262,9 @@ def test_truncated_and_stateful_training(rng):
         place = on_device if device else np.array
         if device:
             to_device(model)
-        steps.append(fit_stream(model, place(x), place(target), Adam(0.01), epochs=2, k1=3, k2=5, clip=1.0, progress=False).steps)
+        steps.append(
+            fit_stream(model, place(x), place(target), Adam(0.01), epochs=2, k1=3, k2=5, clip=1.0, progress=False).steps
+        )
     assert steps[0] == steps[1]
     layer = to_device(LSTM(1, 3, rng=rng))
     y, cache = layer.forward(on_device(x))
@@ -265,7 +297,9 @@ def test_a_trace_from_the_device_is_saved_viewed_and_drawn(rng, tmp_path):
     from scratchnet import plots
 
     model = to_device(Sequential(rec=LSTM(2, 3, rng=rng), head=Linear(3, 1, rng=rng)))
-    trace = scratchnet.trace(model, on_device(rng.standard_normal((5, 1, 2))), on_device(rng.standard_normal((5, 1, 1))))
+    trace = scratchnet.trace(
+        model, on_device(rng.standard_normal((5, 1, 2))), on_device(rng.standard_normal((5, 1, 1)))
+    )
     trace.save(tmp_path / "t.npz")
     assert scratchnet.load_trace(tmp_path / "t.npz").loss == trace.loss
     scratchnet.to_html(trace, tmp_path / "t.html")
@@ -301,7 +335,9 @@ def both_sides(make, train):
     return results
 
 
-@pytest.mark.parametrize("name", ["hybrid concat", "hybrid attention", "forecast", "teacher forcing", "scheduled sampling"])
+@pytest.mark.parametrize(
+    "name", ["hybrid concat", "hybrid attention", "forecast", "teacher forcing", "scheduled sampling"]
+)
 def test_models_of_several_branches(name, rng):
     """Their examples, forward and backward, and the parameters' gradients."""
     kind, label = (Hybrid, name.split()[1]) if name.startswith("hybrid") else (EncoderDecoder, name)
@@ -333,10 +369,22 @@ def test_practice_on_the_device(rng):
     def train(model, place, seeded):
         optimizer, monitor = Adam(0.01), GradientMonitor()
         history = fit(
-            model, place(x), place(y), optimizer, epochs=2, rng=seeded, batch_size=8, lengths=lengths, bucket=True,
-            schedule=Cosine(optimizer, 5, each="update"), penalty=L1(1e-3), freeze="head.b", watch=monitor, progress=False,
+            model,
+            place(x),
+            place(y),
+            optimizer,
+            epochs=2,
+            rng=seeded,
+            batch_size=8,
+            lengths=lengths,
+            bucket=True,
+            schedule=Cosine(optimizer, 5, each="update"),
+            penalty=L1(1e-3),
+            freeze="head.b",
+            watch=monitor,
+            progress=False,
             augment=both(gaussian_noise(0.1), time_warp(0.2)),
-        )  # fmt: skip
+        )
         return history.steps, monitor.norms
 
     plain, device = both_sides(lambda r: model_of(r, batch_first=True, return_sequences=False), train)
@@ -361,12 +409,22 @@ def test_mixed_precision_on_the_device(rng):
 
     def train(model, place, seeded):
         history = fit(
-            model, place(x), place(y), Adam(0.01), epochs=2, rng=seeded, batch_size=4, clip=1.0, progress=False,
+            model,
+            place(x),
+            place(y),
+            Adam(0.01),
+            epochs=2,
+            rng=seeded,
+            batch_size=4,
+            clip=1.0,
+            progress=False,
             trainer=partial(HalfTrainer, scale=2.0**20),
-        )  # fmt: skip
+        )
         return history.steps
 
-    plain, device = both_sides(lambda r: model_of(r, batch_first=True, return_sequences=False).astype(np.float32), train)
+    plain, device = both_sides(
+        lambda r: model_of(r, batch_first=True, return_sequences=False).astype(np.float32), train
+    )
     assert plain == device
     assert sum(step["skipped"] for step in plain) > 0
 
@@ -376,7 +434,16 @@ def test_a_character_model_writes_from_the_device(rng):
     tokens, target = streams(vocabulary.encode("abcd abdc " * 6), 3)
 
     def train(model, place, seeded):
-        fit_stream(model, place(tokens), place(target), Adam(0.02), epochs=2, k1=5, loss=losses.softmax_cross_entropy, progress=False)
+        fit_stream(
+            model,
+            place(tokens),
+            place(target),
+            Adam(0.02),
+            epochs=2,
+            k1=5,
+            loss=losses.softmax_cross_entropy,
+            progress=False,
+        )
         return sample(model, vocabulary, "ab", 12, rng=seeded, top_k=3)
 
     plain, device = both_sides(lambda r: character_model(5, 6, rng=r, features=4), train)

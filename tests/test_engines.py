@@ -14,14 +14,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numba.core.registry import CPUDispatcher
 from numba.extending import register_jitable
-from scratchnet_kernels import HOLES, KERNELS, find, step_cpu
-from scratchnet_kernels.compiled import compiled
-
 from scratchnet import engines
 from scratchnet.cells import CELLS, lstm, variants
 from scratchnet.elementwise import HALF
 from scratchnet.gradcheck import check_cell
 from scratchnet.layers.recurrent import GRU, LSTM, RNN
+from scratchnet_kernels import HOLES, KERNELS, find, step_cpu
+from scratchnet_kernels.compiled import compiled
 
 ROOT = Path(__file__).parents[1]
 TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
@@ -33,7 +32,9 @@ ENGINES = [
     if name == NAMES[id(cell)]
 ]
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
-needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT is set: nothing is compiled")
+needs_compiler = pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT is set: nothing is compiled"
+)
 
 
 def test_every_engine_and_cell_stand_in_one_table():
@@ -85,7 +86,10 @@ def test_equals_array(engine, cell, options, dtype, shape, ragged, seed):
 @pytest.mark.parametrize(("engine", "cell", "options"), ENGINES)
 def test_gradients(engine, cell, options):
     """Against central differences too: a mistake that an engine shared with the cell file would show here."""
-    assert check_cell(cell, *find(engine, NAMES[id(cell)], np.zeros((1, 1, 1)), 1), lengths=[4, 2, 1], **options).error <= 1e-6
+    assert (
+        check_cell(cell, *find(engine, NAMES[id(cell)], np.zeros((1, 1, 1)), 1), lengths=[4, 2, 1], **options).error
+        <= 1e-6
+    )
 
 
 @pytest.mark.parametrize(("engine", "cell", "options"), ENGINES)
@@ -95,7 +99,10 @@ def test_any_memory_order(engine, cell, options, rng):
     call = [rng.standard_normal((N, T, D)).swapaxes(0, 1)]
     call += [rng.standard_normal((H, N)).T for _ in cell.STATES]
     call += [np.asfortranarray(rng.standard_normal(s)) for s in cell.param_shapes(D, H).values()]
-    arriving = [rng.standard_normal((H, N, T)).T, *(np.broadcast_to(rng.standard_normal(H), (N, H)) for _ in cell.STATES)]
+    arriving = [
+        rng.standard_normal((H, N, T)).T,
+        *(np.broadcast_to(rng.standard_normal(H), (N, H)) for _ in cell.STATES),
+    ]
     for a in call + arriving:
         a.flags.writeable = False
     results = []
@@ -173,20 +180,29 @@ def test_double_precision_would_be_found():
 @needs_compiler
 def test_there_is_a_loop_for_each_cell():
     names = [param.id.split()[0] for param in compiled_loops()]
-    assert {name: names.count(name) for name in names} == {"rnn": 4, "lstm": 2, "gru": 2, "gru_reset_before": 4, "lstm_masked": 2}
+    assert {name: names.count(name) for name in names} == {
+        "rnn": 4,
+        "lstm": 2,
+        "gru": 2,
+        "gru_reset_before": 4,
+        "lstm_masked": 2,
+    }
     assert set(names) == {cell for engine, cell in KERNELS if engine == "step"}
 
 
 @dtypes
 @pytest.mark.parametrize(
-    ("layer", "options"), [(RNN, {}), (RNN, {"nonlinearity": "relu"}), (LSTM, {}), (GRU, {}), (GRU, {"reset_after": False})]
+    ("layer", "options"),
+    [(RNN, {}), (RNN, {"nonlinearity": "relu"}), (LSTM, {}), (GRU, {}), (GRU, {"reset_after": False})],
 )
 def test_a_layer_takes_it_by_name(layer, options, dtype):
     """Two layers, both directions, batch first, ragged: every output and every parameter's gradient."""
     results = []
     for engine in ("array", "step"):
         rng = np.random.default_rng(3)
-        model = layer(2, 3, rng=rng, num_layers=2, bidirectional=True, batch_first=True, engine=engine, dtype=dtype, **options)
+        model = layer(
+            2, 3, rng=rng, num_layers=2, bidirectional=True, batch_first=True, engine=engine, dtype=dtype, **options
+        )
         y, cache = model.forward(rng.uniform(-1, 1, (3, 4, 2)).astype(dtype), lengths=[4, 1, 3])
         dx = model.backward(rng.uniform(-1, 1, y.shape).astype(dtype), cache)
         results.append({"y": y, "dx": dx, **model.grads})
@@ -213,13 +229,17 @@ class NotNumPy:
 def test_other_types_have_no_kernel(dtype):
     x = np.zeros((1, 1, 1), dtype)
     assert find("step", "lstm", x, 1) is None
-    with pytest.raises(RuntimeError, match=rf"'step' computes in float32 or float64, not in {x.dtype}; use 'auto' or 'array'"):
+    with pytest.raises(
+        RuntimeError, match=rf"'step' computes in float32 or float64, not in {x.dtype}; use 'auto' or 'array'"
+    ):
         engines.choose(lstm, x, 1, "step")
 
 
 def test_other_arrays_have_no_kernel():
     assert find("step", "lstm", NotNumPy(), 1) is None
-    with pytest.raises(RuntimeError, match=r"'step' has kernels for NumPy and CuPy arrays, not for test_engines\.NotNumPy"):
+    with pytest.raises(
+        RuntimeError, match=r"'step' has kernels for NumPy and CuPy arrays, not for test_engines\.NotNumPy"
+    ):
         engines.choose(lstm, NotNumPy(), 1, "step")
 
 
@@ -303,9 +323,13 @@ print(*entered)
 
 def test_the_readme_runs():
     """The example of kernels/README.md prints what its comments say."""
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "kernels" / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "kernels" / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     printed = python(example)
-    assert np.array_equal(np.array(printed.replace("[", "").replace("]", "").split(), float), [0.5] * 6 + [0] * 3 + [0.5] * 6)
+    assert np.array_equal(
+        np.array(printed.replace("[", "").replace("]", "").split(), float), [0.5] * 6 + [0] * 3 + [0.5] * 6
+    )
 
 
 def test_explain_says_which_engine_and_why_no_other(monkeypatch):
@@ -321,6 +345,8 @@ def test_explain_says_which_engine_and_why_no_other(monkeypatch):
     monkeypatch.setattr(engines, "kernels", lambda: None)
     lines = engines.explain(layer, x).splitlines()
     assert lines[0] == "array: runs the lstm cell here, with NumPy and BLAS"
-    assert [line.partition(" needs")[0] for line in lines[1:]] == [f"{e}: not here: engine '{e}'" for e in ("step", "sequence")]
+    assert [line.partition(" needs")[0] for line in lines[1:]] == [
+        f"{e}: not here: engine '{e}'" for e in ("step", "sequence")
+    ]
     with pytest.raises(RuntimeError, match="needs Numba"):
         engines.explain(asked, x)

@@ -7,17 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.base import clone
-from sklearn.compose import TransformedTargetRegressor
-from sklearn.datasets import load_diabetes, load_digits
-from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
-from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score, roc_auc_score, root_mean_squared_error
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, TimeSeriesSplit, cross_val_score, train_test_split
-from sklearn.neural_network import MLPRegressor as TheirMLPRegressor
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
-
 from scratchnet.data import windows
 from scratchnet.estimators import (
     ESTIMATORS,
@@ -29,8 +18,25 @@ from scratchnet.estimators import (
     MLPClassifier,
     MLPRegressor,
     RNNRegressor,
-)  # fmt: skip
+)
 from scratchnet.training.schedule import Cosine
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.datasets import load_diabetes, load_digits
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, TimeSeriesSplit, cross_val_score, train_test_split
+from sklearn.neural_network import MLPRegressor as TheirMLPRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 ROOT = Path(__file__).parent.parent
 ids = {"ids": lambda kind: kind.__name__}
@@ -86,7 +92,9 @@ def test_all_nine_are_checked_and_no_check_is_expected_to_fail():
 
 def test_cross_validation_in_order_of_time():
     X, y = wave()
-    scores = cross_val_score(LSTMRegressor(units=8, max_iter=25, n_iter_no_change=None, random_state=0), X, y, cv=TimeSeriesSplit(3))
+    scores = cross_val_score(
+        LSTMRegressor(units=8, max_iter=25, n_iter_no_change=None, random_state=0), X, y, cv=TimeSeriesSplit(3)
+    )
     assert scores.shape == (3,)
     assert scores[-1] > 0.8
 
@@ -103,7 +111,9 @@ def test_a_scoring_in_scikit_learns_words():
 def test_grid_and_random_search_over_a_pipeline():
     X, y = wave(n=80)
     steps = Pipeline([("scale", StandardScaler()), ("lstm", small(LSTMRegressor))])
-    grid = GridSearchCV(steps, {"lstm__units": [2, 6], "lstm__learning_rate_init": [1e-5, 0.02]}, cv=TimeSeriesSplit(2)).fit(X, y)
+    grid = GridSearchCV(
+        steps, {"lstm__units": [2, 6], "lstm__learning_rate_init": [1e-5, 0.02]}, cv=TimeSeriesSplit(2)
+    ).fit(X, y)
     assert grid.best_params_["lstm__learning_rate_init"] == 0.02
     assert len(grid.cv_results_["params"]) == 4
     found = RandomizedSearchCV(
@@ -114,7 +124,9 @@ def test_grid_and_random_search_over_a_pipeline():
 
 def test_metrics_of_a_regressor_and_of_a_classifier():
     X, y = wave()
-    model = make_pipeline(StandardScaler(), LSTMRegressor(units=8, max_iter=30, n_iter_no_change=None, random_state=0)).fit(X[:150], y[:150])
+    model = make_pipeline(
+        StandardScaler(), LSTMRegressor(units=8, max_iter=30, n_iter_no_change=None, random_state=0)
+    ).fit(X[:150], y[:150])
     forecast, last = model.predict(X[150:]), X[150:, -1]
     assert mean_absolute_error(y[150:], forecast) < mean_absolute_error(y[150:], last)
     assert root_mean_squared_error(y[150:], forecast) < root_mean_squared_error(y[150:], last)
@@ -135,9 +147,15 @@ def test_mlp_reaches_what_scikit_learns_reaches():
     X, y = StandardScaler().fit_transform(X), (y - y.mean()) / y.std()
     X, X_test, y, y_test = train_test_split(X, y, random_state=0)
     options = {"hidden_layer_sizes": (16,), "learning_rate_init": 0.003, "max_iter": 60, "alpha": 1.0}
-    ours = [MLPRegressor(**options, n_iter_no_change=None, random_state=seed).fit(X, y).score(X_test, y_test) for seed in range(5)]
+    ours = [
+        MLPRegressor(**options, n_iter_no_change=None, random_state=seed).fit(X, y).score(X_test, y_test)
+        for seed in range(5)
+    ]
     with pytest.warns(ConvergenceWarning):
-        theirs = [TheirMLPRegressor(**options, n_iter_no_change=1000, random_state=seed).fit(X, y).score(X_test, y_test) for seed in range(5)]
+        theirs = [
+            TheirMLPRegressor(**options, n_iter_no_change=1000, random_state=seed).fit(X, y).score(X_test, y_test)
+            for seed in range(5)
+        ]
     assert np.mean(ours) == pytest.approx(np.mean(theirs), abs=0.05)
     assert np.mean(theirs) > 0.25
 
@@ -145,7 +163,14 @@ def test_mlp_reaches_what_scikit_learns_reaches():
 def test_alpha_and_sgd_mean_what_they_mean_in_scikit_learn():
     """A linear model, without hidden layers, so that both have the same minimum: loss, penalty, rate and momentum must agree."""
     X, y = numbers(40)
-    options = {"hidden_layer_sizes": (), "solver": "sgd", "learning_rate_init": 0.05, "alpha": 20.0, "batch_size": 40, "max_iter": 300}
+    options = {
+        "hidden_layer_sizes": (),
+        "solver": "sgd",
+        "learning_rate_init": 0.05,
+        "alpha": 20.0,
+        "batch_size": 40,
+        "max_iter": 300,
+    }
     ours = MLPRegressor(**options, n_iter_no_change=None, dtype="float64", random_state=0).fit(X, y)
     theirs = TheirMLPRegressor(**options, n_iter_no_change=1000, random_state=0)
     with pytest.warns(ConvergenceWarning):
@@ -159,12 +184,18 @@ def test_digits_with_a_gru_that_reads_them_row_by_row():
     images, y = load_digits(return_X_y=True)
     X = (images / 16).reshape(-1, 8, 8)
     X, X_test, y, y_test = train_test_split(X[:900], y[:900], random_state=0)
-    model = GRUClassifier(units=32, learning_rate_init=0.01, max_iter=15, n_iter_no_change=None, random_state=0).fit(X, y)
+    model = GRUClassifier(units=32, learning_rate_init=0.01, max_iter=15, n_iter_no_change=None, random_state=0).fit(
+        X, y
+    )
     assert model.score(X_test, y_test) > 0.9
     assert model.n_features_in_ == 8
     assert model.predict_proba(X_test).shape == (len(X_test), 10)
-    flat = GRUClassifier(units=32, learning_rate_init=0.01, max_iter=15, n_iter_no_change=None, random_state=0, features=8)
-    np.testing.assert_allclose(flat.fit(X.reshape(-1, 64), y).predict_proba(X_test.reshape(-1, 64)), model.predict_proba(X_test))
+    flat = GRUClassifier(
+        units=32, learning_rate_init=0.01, max_iter=15, n_iter_no_change=None, random_state=0, features=8
+    )
+    np.testing.assert_allclose(
+        flat.fit(X.reshape(-1, 64), y).predict_proba(X_test.reshape(-1, 64)), model.predict_proba(X_test)
+    )
 
 
 # ---- sequences -----------------------------------------------------------------------------------------------------------
@@ -183,7 +214,11 @@ def test_2d_is_3d_with_one_feature_and_steps_may_differ_later(kind):
         deep.predict(np.ones((2, 5, 2)))
     with pytest.raises(ValueError, match="contains NaN"):
         deep.predict(np.full((2, 5, 1), np.nan))
-    for wrong, words in (((X[:, :, None], None), "y"), ((X[:, :, None], y[:-1]), "inconsistent numbers"), ((X[:, :0, None], y), "X is ")):
+    for wrong, words in (
+        ((X[:, :, None], None), "y"),
+        ((X[:, :, None], y[:-1]), "inconsistent numbers"),
+        ((X[:, :0, None], y), "X is "),
+    ):
         with pytest.raises(ValueError, match=words):
             small(kind).fit(*wrong)
     assert kind().__sklearn_tags__().input_tags.three_d_array
@@ -212,7 +247,14 @@ def test_options_reach_the_network():
 def test_hybrid_learns_from_both_branches(join, rng):
     sequence, static = rng.standard_normal((150, 6, 2)), rng.standard_normal((150, 2))
     y = sequence[:, -1, 0] + static[:, 1]
-    options = {"units": 8, "join": join, "max_iter": 50, "n_iter_no_change": None, "random_state": 0, "learning_rate_init": 0.01}
+    options = {
+        "units": 8,
+        "join": join,
+        "max_iter": 50,
+        "n_iter_no_change": None,
+        "random_state": 0,
+        "learning_rate_init": 0.01,
+    }
     pair = HybridRegressor(**options).fit((sequence, static), y)
     assert pair.score((sequence, static), y) > 0.9
     assert pair.model_.join == join
@@ -234,7 +276,7 @@ def test_hybrid_refuses_what_does_not_fit(rng):
         ((sequence, static[:, :2]), r"X has \(2, 2\) features, of steps and static, but was trained on \(2, 3\)"),
         ((sequence, static[:10]), "inconsistent numbers of samples"),
         (static, r"X is one array but the estimator was trained on a tuple"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=words):
             model.predict(X)
     for which in (0, 9, [1, 1], [-1]):
@@ -365,7 +407,12 @@ def test_early_stopping_keeps_the_best_epoch(rng):
     X, y = numbers(80)
     y = y + 2 * rng.standard_normal(80)  # so much noise that it soon learns by heart
     model = MLPRegressor(
-        early_stopping=True, validation_fraction=0.25, max_iter=500, learning_rate_init=0.02, n_iter_no_change=5, random_state=0
+        early_stopping=True,
+        validation_fraction=0.25,
+        max_iter=500,
+        learning_rate_init=0.02,
+        n_iter_no_change=5,
+        random_state=0,
     ).fit(X, y)
     assert model.n_iter_ < 200
     validation = model.history_.column("val_loss")
@@ -408,7 +455,8 @@ def test_without_shuffling_the_order_is_that_of_the_samples(monkeypatch):
     batches = []
     step = sys.modules["scratchnet.training.loop"].Trainer.step
     monkeypatch.setattr(
-        "scratchnet.training.loop.Trainer.step", lambda self, x, *args, **options: batches.append(x[:, 0]) or step(self, x, *args, **options)
+        "scratchnet.training.loop.Trainer.step",
+        lambda self, x, *args, **options: batches.append(x[:, 0]) or step(self, x, *args, **options),
     )
     X, y = np.arange(20.0)[:, None], np.zeros(20)
     small(MLPRegressor, shuffle=False, batch_size=8, max_iter=1).fit(X, y)
@@ -456,7 +504,9 @@ def test_learning_rates_by_name():
 
 def test_adaptive_takes_a_fifth_instead_of_stopping():
     X, y = numbers(40)
-    model = small(MLPRegressor, learning_rate="adaptive", n_iter_no_change=1, tol=1e9, learning_rate_init=1e-4, max_iter=200).fit(X, y)
+    model = small(
+        MLPRegressor, learning_rate="adaptive", n_iter_no_change=1, tol=1e9, learning_rate_init=1e-4, max_iter=200
+    ).fit(X, y)
     found = np.unique(rates(model))[::-1]
     np.testing.assert_allclose(found, 1e-4 / 5.0 ** np.arange(4))
     assert model.n_iter_ < 20  # and stops where it has fallen under 1e-6
@@ -475,19 +525,22 @@ def test_solvers_and_clipping():
     assert max(row["clip_factor"] for row in clipped.history_.steps) < 0.1
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ({"solver": "lbfgs"}, "solver is 'lbfgs': expected one of sgd, rmsprop, adam, adamw"),
-    ({"alpha": -1}, "alpha is -1: expected 0 or a positive number"),
-    ({"learning_rate": "slow"}, "learning_rate is 'slow': expected one of constant, invscaling, adaptive"),
-    ({"max_iter": 0}, "max_iter is 0: expected at least 1"),
-    ({"n_iter_no_change": 0}, "n_iter_no_change is 0"),
-    ({"batch_size": 0}, "batch_size is 0"),
-    ({"dtype": "float16"}, "dtype is 'float16': expected 'float32' or 'float64'"),
-    ({"early_stopping": True, "validation_fraction": 1.0}, "validation_fraction is 1.0"),
-    ({"hidden_layer_sizes": (4, 0)}, r"hidden_layer_sizes is \(4, 0\): expected whole numbers"),
-    ({"hidden_layer_sizes": 2.5}, r"hidden_layer_sizes is 2.5: expected whole numbers"),
-    ({"activation": "step"}, "activation is 'step': expected one of relu"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"solver": "lbfgs"}, "solver is 'lbfgs': expected one of sgd, rmsprop, adam, adamw"),
+        ({"alpha": -1}, "alpha is -1: expected 0 or a positive number"),
+        ({"learning_rate": "slow"}, "learning_rate is 'slow': expected one of constant, invscaling, adaptive"),
+        ({"max_iter": 0}, "max_iter is 0: expected at least 1"),
+        ({"n_iter_no_change": 0}, "n_iter_no_change is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"dtype": "float16"}, "dtype is 'float16': expected 'float32' or 'float64'"),
+        ({"early_stopping": True, "validation_fraction": 1.0}, "validation_fraction is 1.0"),
+        ({"hidden_layer_sizes": (4, 0)}, r"hidden_layer_sizes is \(4, 0\): expected whole numbers"),
+        ({"hidden_layer_sizes": 2.5}, r"hidden_layer_sizes is 2.5: expected whole numbers"),
+        ({"activation": "step"}, "activation is 'step': expected one of relu"),
+    ],
+)
 def test_wrong_parameters_get_a_sentence(options, words):
     with pytest.raises(ValueError, match=words):
         small(MLPRegressor, **options).fit(*numbers())
@@ -495,11 +548,15 @@ def test_wrong_parameters_get_a_sentence(options, words):
 
 def test_other_wrong_parameters():
     for model, kind, words in (
-        (small(MLPRegressor, learning_rate=lambda optimizer: 0.1), TypeError, "learning_rate made a float: expected a scratchnet.training.schedule"),
+        (
+            small(MLPRegressor, learning_rate=lambda optimizer: 0.1),
+            TypeError,
+            "learning_rate made a float: expected a scratchnet.training.schedule",
+        ),
         (small(RNNRegressor, activation="gelu"), ValueError, "activation is 'gelu': expected 'tanh' or 'relu'"),
         (small(LSTMRegressor, features=0), ValueError, "features is 0"),
         (small(LSTMRegressor, batch_size="big"), TypeError, "batch_size is 'big'"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(kind, match=words):
             model.fit(*numbers())
 
@@ -547,7 +604,9 @@ def test_nan_and_too_few_samples(kind):
 
 def test_targets_are_not_scaled_but_can_be():
     X, y = numbers(100)
-    scaled = TransformedTargetRegressor(small(MLPRegressor, max_iter=60, learning_rate_init=0.02), transformer=StandardScaler())
+    scaled = TransformedTargetRegressor(
+        small(MLPRegressor, max_iter=60, learning_rate_init=0.02), transformer=StandardScaler()
+    )
     assert scaled.fit(X, 1e4 + 1e3 * y).score(X, 1e4 + 1e3 * y) > 0.8
     assert small(MLPRegressor, max_iter=60, learning_rate_init=0.02).fit(X, 1e4 + 1e3 * y).score(X, 1e4 + 1e3 * y) < 0
 

@@ -8,15 +8,15 @@ from importlib.util import find_spec
 import numba
 import numpy as np
 import pytest
-from device_array import on_device
-from scratchnet_kernels import update_cpu
-from scratchnet_kernels.update_cpu import LANES
-from test_cuda import run
-from test_engines import needs_compiler, python
-
 from scratchnet import engines
 from scratchnet.training.clip import CLIPS, each_norm, global_norm, norms_of
 from scratchnet.training.optim import Adam, AdamW
+from scratchnet_kernels import update_cpu
+from scratchnet_kernels.update_cpu import LANES
+
+from device_array import on_device
+from test_cuda import run
+from test_engines import needs_compiler, python
 
 SHAPES = {"W": (17, 40), "b": (5,), "s": (), "none": (0, 4)}
 STEPS = 300
@@ -157,7 +157,8 @@ def test_norms_are_exact(n, dtype, rng):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "size"), [(np.float32, 1e30), (np.float32, 3e38), (np.float32, 1e-30), (np.float64, 1e200), (np.float64, 1e-200)]
+    ("dtype", "size"),
+    [(np.float32, 1e30), (np.float32, 3e38), (np.float32, 1e-30), (np.float64, 1e200), (np.float64, 1e-200)],
 )
 def test_squares_that_overflow_or_vanish(dtype, size):
     grads = {"g": np.full((100, 10), size, dtype), "ordinary": np.ones(4, dtype)}
@@ -167,7 +168,12 @@ def test_squares_that_overflow_or_vanish(dtype, size):
 
 
 def test_both_types_and_what_is_not_finite():
-    mixed = {1: np.array([3, 4], np.float32), 2: np.array([1.0, np.nan]), 3: np.array([np.inf], np.float32), 4: np.zeros(0)}
+    mixed = {
+        1: np.array([3, 4], np.float32),
+        2: np.array([1.0, np.nan]),
+        3: np.array([np.inf], np.float32),
+        4: np.zeros(0),
+    }
     norms = norms_of(mixed, "step")
     assert list(norms) == [1, 2, 3, 4]
     assert (norms[1], norms[3], norms[4]) == (5.0, math.inf, 0.0)
@@ -196,7 +202,11 @@ WRONG = {
     "strided parameter": (lambda p, g: (p[:, ::2], g[:, ::2].copy()), ValueError, r"^W \(2, 2\) is not contiguous"),
     "strided gradient": (lambda p, g: (p.T.copy(), g.T), ValueError, r"the gradient of W \(4, 2\) is not contiguous"),
     "Fortran's order": (lambda p, g: (np.asfortranarray(p), g), ValueError, r"^W \(2, 4\) is not contiguous"),
-    "on a device": (lambda p, g: (on_device(p), on_device(g)), RuntimeError, "kernels for NumPy and CuPy arrays, not for those of device_array"),
+    "on a device": (
+        lambda p, g: (on_device(p), on_device(g)),
+        RuntimeError,
+        "kernels for NumPy and CuPy arrays, not for those of device_array",
+    ),
 }
 
 
@@ -221,10 +231,22 @@ def test_kernels_called_by_hand_refuse():
     read_only = np.ones(3)
     read_only.flags.writeable = False
     cases = [
-        ((one, float32, copy.deepcopy(one), copy.deepcopy(one)), TypeError, "the gradient of W is float32 but W is float64"),
-        ((one, {"W": on_device(np.ones(3))}, one, one), TypeError, "the gradient of W is an array of device_array, but a loop on the CPU"),
+        (
+            (one, float32, copy.deepcopy(one), copy.deepcopy(one)),
+            TypeError,
+            "the gradient of W is float32 but W is float64",
+        ),
+        (
+            (one, {"W": on_device(np.ones(3))}, one, one),
+            TypeError,
+            "the gradient of W is an array of device_array, but a loop on the CPU",
+        ),
         (({"W": np.ones(3, np.float16)},) * 4, TypeError, "W is float16"),
-        ((one, {"W": np.ones(4)}, one, one), ValueError, r"the gradient of W is \(4,\) but W is \(3,\): expected \(3,\)"),
+        (
+            (one, {"W": np.ones(4)}, one, one),
+            ValueError,
+            r"the gradient of W is \(4,\) but W is \(3,\): expected \(3,\)",
+        ),
         ((one, one, {"W": np.ones(2)}, one), ValueError, r"m of W is \(2,\)"),
         ((one, one, one, {"W": np.ones(2)}), ValueError, r"v of W is \(2,\)"),
         (({"W": read_only}, one, one, one), ValueError, "W is read-only, but it is what an optimiser changes"),
@@ -305,8 +327,15 @@ def test_kernels_in_the_simulator():
     assert done.returncode == 0, done.stderr
     rows = [line.split("|") for line in done.stdout.splitlines()]
     assert [row[0] for row in rows[::2]] == [
-        "adam", "coupled", "decoupled", "betas", "norm of 1", "norm of 1e-30", "norm of 1e+200", "norm of two types",
-    ]  # fmt: skip
+        "adam",
+        "coupled",
+        "decoupled",
+        "betas",
+        "norm of 1",
+        "norm of 1e-30",
+        "norm of 1e+200",
+        "norm of two types",
+    ]
     for case, dtype, error, launches in rows:
         tolerance = 1e-15 if case.startswith("norm") else 1e-6 if dtype == "float32" else 1e-12
         assert float(error) <= tolerance, (case, dtype)
@@ -351,7 +380,11 @@ def test_the_update_on_the_gpu(name, dtype):
 @pytest.mark.parametrize("n", [1, 255, 256, 257, 4095, 4096, 4097, 1_000_003])
 def test_the_norm_on_the_gpu(n, dtype, rng):
     cupy = pytest.importorskip("cupy")
-    host = {"g": rng.standard_normal(n).astype(dtype), "none": np.zeros((0, 3), dtype), "large": np.full(5, 1e30, dtype)}
+    host = {
+        "g": rng.standard_normal(n).astype(dtype),
+        "none": np.zeros((0, 3), dtype),
+        "large": np.full(5, 1e30, dtype),
+    }
     device = {name: cupy.asarray(g) for name, g in host.items()}
     norms = norms_of(device, "step")
     assert list(norms) == list(host)

@@ -4,9 +4,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import VARIANTS
-from test_layers import RECURRENT
-
 import scratchnet
 from scratchnet import losses
 from scratchnet.layers import LAYERS, LSTM, Linear, Sequential
@@ -14,6 +11,9 @@ from scratchnet.models import EncoderDecoder, Hybrid
 from scratchnet.training.loop import Trainer, fit, predict
 from scratchnet.training.mixed import HalfTrainer
 from scratchnet.training.optim import OPTIMIZERS
+
+from conftest import VARIANTS
+from test_layers import RECURRENT
 
 pytestmark = pytest.mark.gpu
 
@@ -56,7 +56,9 @@ def test_layers_and_engines(cupy, kind, engine, rng):
     x, results = rng.standard_normal((6, 3, 2)).astype(dtype), []
     for device in (False, True):
         seeded = np.random.default_rng(0)
-        layer = RECURRENT[kind](2, 4, num_layers=2, bidirectional=True, rng=seeded, engine=engine if device else "array", dtype=dtype)
+        layer = RECURRENT[kind](
+            2, 4, num_layers=2, bidirectional=True, rng=seeded, engine=engine if device else "array", dtype=dtype
+        )
         layer.to("cupy" if device else "numpy")
         y, cache = layer.forward(cupy.asarray(x) if device else x, lengths=[6, 2, 4])
         dx, dstate = layer.backward_state(y, cache, cache.state_last)
@@ -81,10 +83,21 @@ def test_a_training_loop(cupy, name, rng):
     for where in ("numpy", "cupy"):
         seeded = np.random.default_rng(0)
         model = Sequential(
-            rec=LSTM(1, 4, num_layers=2, dropout=0.2, batch_first=True, return_sequences=False, rng=seeded), head=Linear(4, 1, rng=seeded)
+            rec=LSTM(1, 4, num_layers=2, dropout=0.2, batch_first=True, return_sequences=False, rng=seeded),
+            head=Linear(4, 1, rng=seeded),
         ).to(where)
         place = np.asarray if where == "numpy" else cupy.asarray
-        history = fit(model, place(x), place(y), OPTIMIZERS[name](lr=0.01), epochs=3, rng=seeded, batch_size=8, clip=0.5, progress=False)
+        history = fit(
+            model,
+            place(x),
+            place(y),
+            OPTIMIZERS[name](lr=0.01),
+            epochs=3,
+            rng=seeded,
+            batch_size=8,
+            clip=0.5,
+            progress=False,
+        )
         runs.append((history.column("loss"), predict(model, place(x))))
     np.testing.assert_allclose(runs[1][0], runs[0][0], rtol=1e-8)
     close(runs[1][1], runs[0][1], 1e-8)
@@ -145,10 +158,19 @@ def test_mixed_precision(cupy, rng):
     losses_of = {}
     for trainer in (Trainer, partial(HalfTrainer, scale=2.0**8)):
         seeded = np.random.default_rng(0)
-        model = Sequential(rec=LSTM(4, 32, batch_first=True, return_sequences=False, rng=seeded), head=Linear(32, 1, rng=seeded))
+        model = Sequential(
+            rec=LSTM(4, 32, batch_first=True, return_sequences=False, rng=seeded), head=Linear(32, 1, rng=seeded)
+        )
         model.astype(np.float32).to("cupy")
         history = fit(
-            model, cupy.asarray(x), cupy.asarray(y), OPTIMIZERS["adam"](lr=0.01), epochs=20, rng=seeded, trainer=trainer, progress=False
+            model,
+            cupy.asarray(x),
+            cupy.asarray(y),
+            OPTIMIZERS["adam"](lr=0.01),
+            epochs=20,
+            rng=seeded,
+            trainer=trainer,
+            progress=False,
         )
         losses_of[trainer] = history.column("train_loss")
     plain, half = losses_of.values()

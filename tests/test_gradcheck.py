@@ -2,9 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import VARIANTS
-from scratchnet_course import mistakes
-
 from scratchnet.cells import CELLS, gru, lstm, rnn
 from scratchnet.gradcheck import (
     GradientError,
@@ -14,8 +11,11 @@ from scratchnet.gradcheck import (
     check_layer,
     numeric_gradient,
     relative_error,
-)  # fmt: skip
+)
 from scratchnet.layers import LAYERS, LSTM, Linear, Sequential
+from scratchnet_course import mistakes
+
+from conftest import VARIANTS
 
 MISTAKES = [pytest.param(m, id=m.id) for m in mistakes.load() if m.cell]
 LAYER_MISTAKES = [pytest.param(m, id=m.id) for m in mistakes.load() if m.layer]
@@ -66,7 +66,18 @@ def test_every_layer_has_its_mistakes():
     table = mistakes.load()
     counts = {name: sum(m.layer == name for m in table) for name in LAYERS}
     few = {name for name, count in counts.items() if count < 3}
-    assert few <= {"linear", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "softplus", "dropout", "recurrent", "masked_lstm"}
+    assert few <= {
+        "linear",
+        "relu",
+        "leaky_relu",
+        "tanh",
+        "sigmoid",
+        "gelu",
+        "softplus",
+        "dropout",
+        "recurrent",
+        "masked_lstm",
+    }
 
 
 def test_the_table_is_a_table():
@@ -130,7 +141,9 @@ def test_message_names_everything():
 
 def test_float32_is_refused_with_the_reason(rng):
     x = rng.standard_normal((3, 2)).astype(np.float32)
-    with pytest.raises(TypeError, match="w is float32, but a gradient check needs float64: float32 keeps about 7 digits"):
+    with pytest.raises(
+        TypeError, match="w is float32, but a gradient check needs float64: float32 keeps about 7 digits"
+    ):
         check(lambda: float(x.sum()), {"w": x}, {"w": np.ones_like(x)})
     with pytest.raises(TypeError, match="needs float64"):
         check_directional(lambda: float(x.sum()), {"w": x}, {"w": np.ones_like(x)}, rng=rng)
@@ -145,7 +158,8 @@ def test_missing_misshapen_and_nan_gradients(rng):
         check(lambda: float(w.sum()), {"w": w}, {})
     with pytest.raises(ValueError, match=r"dw is \(2, 3\) but w is \(3, 2\)"):
         check(lambda: float(w.sum()), {"w": w}, {"w": np.ones((2, 3))})
-    grad = np.ones((3, 2)); grad[1, 1] = np.nan
+    grad = np.ones((3, 2))
+    grad[1, 1] = np.nan
     with pytest.raises(GradientError, match=r"dw is wrong: relative error inf.*\n.*dw\[1, 1\]: yours nan, numeric 1"):
         check(lambda: float(w.sum()), {"w": w}, {"w": grad})
 
@@ -166,7 +180,9 @@ def test_a_student_may_return_a_dict_or_a_tuple():
 
 
 def test_a_wrong_forward_shape_is_named():
-    with pytest.raises(ValueError, match=r"forward returned y of shape \(3, 3, 5\) but x is \(4, 3, 2\): expected \(4, 3, 5\)"):
+    with pytest.raises(
+        ValueError, match=r"forward returned y of shape \(3, 3, 5\) but x is \(4, 3, 2\): expected \(4, 3, 5\)"
+    ):
         check_cell(rnn, forward=lambda *a: (rnn.forward(*a)[0][1:], rnn.forward(*a)[1]))
 
 
@@ -193,7 +209,8 @@ def test_directional_check_of_a_large_tensor(rng):
     grad = (1 - np.tanh(w @ a) ** 2) @ a.T
     assert check_directional(loss, {"w": w}, {"w": grad}, rng=rng).error < 1e-6
     assert calls == 16
-    wrong = grad.copy(); wrong[7] *= -1
+    wrong = grad.copy()
+    wrong[7] *= -1
     with pytest.raises(GradientError, match="dw is wrong"):
         check_directional(loss, {"w": w}, {"w": wrong}, rng=rng)
 

@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-
 from scratchnet.data import minibatches
 from scratchnet.data.tasks import adding
 from scratchnet.init import INITIALIZERS, orthogonal, per_gate, set_forget_bias, xavier_uniform
@@ -103,11 +102,18 @@ def test_refuses_other_generators_and_types(name):
         INITIALIZERS[name](np.random.default_rng(0), (2, 3), np.int64)
 
 
-@pytest.mark.parametrize("draw", [
-    lambda rng: xavier_uniform(rng, (2, 3)), lambda rng: per_gate(orthogonal, rng, (2, 4), "ifgo"),
-    lambda rng: minibatches(4, 2, rng), lambda rng: adding(rng, 2, 4),
-])  # fmt: skip
-@pytest.mark.parametrize(("rng", "kind"), [(7, "int"), (np.random, "module"), (np.random.RandomState(0), "RandomState")])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: xavier_uniform(rng, (2, 3)),
+        lambda rng: per_gate(orthogonal, rng, (2, 4), "ifgo"),
+        lambda rng: minibatches(4, 2, rng),
+        lambda rng: adding(rng, 2, 4),
+    ],
+)
+@pytest.mark.parametrize(
+    ("rng", "kind"), [(7, "int"), (np.random, "module"), (np.random.RandomState(0), "RandomState")]
+)
 def test_whoever_draws_says_the_same_of_what_is_no_generator(draw, rng, kind):
     sentence = f"rng is a {kind}: expected a numpy.random.Generator, numpy.random.default_rng(seed)"
     with pytest.raises(TypeError, match=f"^{re.escape(sentence)}$"):

@@ -8,7 +8,6 @@ import pickle
 
 import numpy as np
 import pytest
-
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import LAYERS
 from scratchnet.training import checkpoint

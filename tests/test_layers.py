@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from scratchnet.cells import gru_reset_before
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import ACTIVATIONS, GRU, LSTM, RNN, Dropout, Linear, Recurrent, ReLU, Sequential, Tanh
@@ -53,9 +52,15 @@ def test_recurrent_gradients(kind, data):
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     batch_first = draw(flag)
     layer = RECURRENT[kind](
-        D, H, rng=rng, num_layers=depth, bidirectional=draw(flag), dropout=draw(st.sampled_from([0.0, 0.5])),
-        batch_first=batch_first, return_sequences=draw(flag),
-    )  # fmt: skip
+        D,
+        H,
+        rng=rng,
+        num_layers=depth,
+        bidirectional=draw(flag),
+        dropout=draw(st.sampled_from([0.0, 0.5])),
+        batch_first=batch_first,
+        return_sequences=draw(flag),
+    )
     x = rng.standard_normal((N, T, D) if batch_first else (T, N, D))
     # relu and zero biases: a state at exactly zero would sit on the kink
     for p in layer.params.values():
@@ -187,7 +192,9 @@ def test_the_options_of_the_classes_reach_the_cells(rng):
     x = rng.standard_normal((4, 2, 2))
     gru, rnn = GRU(2, 3, reset_after=False, rng=rng), RNN(2, 3, nonlinearity="relu", rng=rng)
     params = {name.removesuffix("_l0"): p for name, p in gru.params.items()}
-    np.testing.assert_allclose(gru.forward(x)[0], gru_reset_before.forward(x, np.zeros((2, 3)), **params)[0], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(
+        gru.forward(x)[0], gru_reset_before.forward(x, np.zeros((2, 3)), **params)[0], rtol=0, atol=1e-15
+    )
     assert (rnn.forward(x)[0] >= 0).all()
 
 
@@ -239,10 +246,15 @@ def test_moving_a_model(rng):
 
 def test_the_state_of_a_model_has_a_gradient(rng):
     """Two recurrent layers, one of them nested; both states checked, and the gradients that arrive at the final ones."""
-    model = Sequential(a=LSTM(2, 3, num_layers=2, rng=rng), inner=Sequential(b=GRU(3, 4, rng=rng)), head=Linear(4, 1, rng=rng))
+    model = Sequential(
+        a=LSTM(2, 3, num_layers=2, rng=rng), inner=Sequential(b=GRU(3, 4, rng=rng)), head=Linear(4, 1, rng=rng)
+    )
     x = rng.standard_normal((4, 2, 2))
     _, cache = model.forward(x)
-    state = [tuple(rng.standard_normal(s.shape) for s in cache.state_last[0]), [tuple(rng.standard_normal(s.shape) for s in cache.state_last[1][0])]]
+    state = [
+        tuple(rng.standard_normal(s.shape) for s in cache.state_last[0]),
+        [tuple(rng.standard_normal(s.shape) for s in cache.state_last[1][0])],
+    ]
     report = check_layer(model, x, state=state)
     assert report.error <= 1e-6
     assert {"dstate.0.0", "dstate.0.1", "dstate.1.0.0"} <= {row.tensor for row in report.rows}
@@ -259,54 +271,150 @@ def bad_layers(rng):
     last = LSTM(2, 3, return_sequences=False, rng=rng)
     _, last_cache = last.forward(x)
     return {
-        "rank": (lambda: lstm.forward(x[0]), ValueError, r"x has 2 dimensions, shape \(2, 2\): expected \(T, N, D\), time first"),
+        "rank": (
+            lambda: lstm.forward(x[0]),
+            ValueError,
+            r"x has 2 dimensions, shape \(2, 2\): expected \(T, N, D\), time first",
+        ),
         "features": (lambda: lstm.forward(x[:, :, :1]), ValueError, "input_size 2 but x has 1 features"),
         "dtype": (lambda: lstm.forward(x.astype(np.float32)), TypeError, "x is float32 but W_x_l0 is float64"),
-        "ints": (lambda: lstm.forward(np.ones((4, 2, 2), int)), TypeError, "x is int64, but a network computes in float32 or float64"),
-        "empty": (lambda: lstm.forward(x[:, :0]), ValueError, r"x is \(4, 0, 2\): it needs at least one step and one sequence"),
-        "one state": (lambda: lstm.forward(x, state=(y[:1],)), ValueError, r"state is 1 arrays: expected a tuple \(h, c\)"),
-        "bare state": (lambda: lstm.forward(x, state=y[:1]), ValueError, r"state is ndarray: expected a tuple \(h, c\)"),
-        "state shape": (lambda: lstm.forward(x, state=(y[:2], y[:1])), ValueError, r"state h is \(2, 2, 3\) but .*\(1, 2, 3\)"),
-        "lengths": (lambda: lstm.forward(x, lengths=[4, 5]), ValueError, r"lengths\[1\] is 5 but the sequences have 4 steps"),
+        "ints": (
+            lambda: lstm.forward(np.ones((4, 2, 2), int)),
+            TypeError,
+            "x is int64, but a network computes in float32 or float64",
+        ),
+        "empty": (
+            lambda: lstm.forward(x[:, :0]),
+            ValueError,
+            r"x is \(4, 0, 2\): it needs at least one step and one sequence",
+        ),
+        "one state": (
+            lambda: lstm.forward(x, state=(y[:1],)),
+            ValueError,
+            r"state is 1 arrays: expected a tuple \(h, c\)",
+        ),
+        "bare state": (
+            lambda: lstm.forward(x, state=y[:1]),
+            ValueError,
+            r"state is ndarray: expected a tuple \(h, c\)",
+        ),
+        "state shape": (
+            lambda: lstm.forward(x, state=(y[:2], y[:1])),
+            ValueError,
+            r"state h is \(2, 2, 3\) but .*\(1, 2, 3\)",
+        ),
+        "lengths": (
+            lambda: lstm.forward(x, lengths=[4, 5]),
+            ValueError,
+            r"lengths\[1\] is 5 but the sequences have 4 steps",
+        ),
         "dy": (lambda: lstm.backward(y[:3], cache), ValueError, r"dy is \(3, 2, 3\) but .*expected \(4, 2, 3\)"),
         "linear": (lambda: head.forward(x), ValueError, r"W is \(3, 1\) but x has 2 features"),
-        "linear dy": (lambda: head.backward(x, head_cache), ValueError, r"dy is \(4, 2, 2\) but the output was \(4, 2, 1\)"),
-        "linear dy float32": (lambda: head.backward(y[..., :1].astype(np.float32), head_cache), TypeError, "dy is float32 but y is float64"),
+        "linear dy": (
+            lambda: head.backward(x, head_cache),
+            ValueError,
+            r"dy is \(4, 2, 2\) but the output was \(4, 2, 1\)",
+        ),
+        "linear dy float32": (
+            lambda: head.backward(y[..., :1].astype(np.float32), head_cache),
+            TypeError,
+            "dy is float32 but y is float64",
+        ),
         "linear 0-d": (lambda: head.forward(np.array(1.0)), ValueError, r"W is \(3, 1\) but x has no features"),
-        "a list as dy": (lambda: lstm.backward([[1.0]], cache), TypeError, "dy is a builtins.list, not a NumPy or CuPy array"),
+        "a list as dy": (
+            lambda: lstm.backward([[1.0]], cache),
+            TypeError,
+            "dy is a builtins.list, not a NumPy or CuPy array",
+        ),
         "dy float32": (lambda: lstm.backward(y.astype(np.float32), cache), TypeError, "dy is float32 but y is float64"),
-        "short activation dy": (lambda: Tanh().backward(np.ones(3), y), ValueError, r"dy is \(3,\) but the output was \(4, 2, 3\)"),
-        "short dropout dy": (lambda: Dropout(0.5, rng=rng).backward(np.ones(3), (y, y)), ValueError, r"dy is \(3,\) but the output was"),
-        "final dy": (lambda: last.backward(np.ones((1, 3)), last_cache), ValueError, r"dy is \(1, 3\) but .*expected \(2, 3\)"),
-        "bare dstate": (lambda: lstm.backward_state(y, cache, y[:1]), ValueError, r"dstate_last is ndarray: expected a tuple \(h, c\)"),
-        "dstate shape": (lambda: lstm.backward_state(y, cache, (y[:2], y[:1])), ValueError, r"dstate_last h is \(2, 2, 3\) but"),
-        "unknown cell": (lambda: Recurrent("lsmt", 2, 3, rng=rng), ValueError, "there is no cell 'lsmt': expected one of rnn, lstm"),
-        "unknown option": (lambda: Recurrent("gru", 2, 3, rng=rng, options={"a": "b"}), ValueError, "the gru cell has no option 'a': it has none"),
+        "short activation dy": (
+            lambda: Tanh().backward(np.ones(3), y),
+            ValueError,
+            r"dy is \(3,\) but the output was \(4, 2, 3\)",
+        ),
+        "short dropout dy": (
+            lambda: Dropout(0.5, rng=rng).backward(np.ones(3), (y, y)),
+            ValueError,
+            r"dy is \(3,\) but the output was",
+        ),
+        "final dy": (
+            lambda: last.backward(np.ones((1, 3)), last_cache),
+            ValueError,
+            r"dy is \(1, 3\) but .*expected \(2, 3\)",
+        ),
+        "bare dstate": (
+            lambda: lstm.backward_state(y, cache, y[:1]),
+            ValueError,
+            r"dstate_last is ndarray: expected a tuple \(h, c\)",
+        ),
+        "dstate shape": (
+            lambda: lstm.backward_state(y, cache, (y[:2], y[:1])),
+            ValueError,
+            r"dstate_last h is \(2, 2, 3\) but",
+        ),
+        "unknown cell": (
+            lambda: Recurrent("lsmt", 2, 3, rng=rng),
+            ValueError,
+            "there is no cell 'lsmt': expected one of rnn, lstm",
+        ),
+        "unknown option": (
+            lambda: Recurrent("gru", 2, 3, rng=rng, options={"a": "b"}),
+            ValueError,
+            "the gru cell has no option 'a': it has none",
+        ),
         "no rng": (lambda: LSTM(2, 3, rng=None), TypeError, "rng is a NoneType: expected a numpy.random.Generator"),
         "seed as rng": (lambda: Linear(2, 3, rng=7), TypeError, "rng is a int: expected a numpy.random.Generator"),
         "dropout rng": (lambda: Dropout(0.5, rng=None), TypeError, "rng is a NoneType"),
-        "lost assignment": (lambda: Sequential(head).params.__setitem__("0.W", x), TypeError, r"write into the array, params\['0.W'\]\[...\] = new"),
+        "lost assignment": (
+            lambda: Sequential(head).params.__setitem__("0.W", x),
+            TypeError,
+            r"write into the array, params\['0.W'\]\[...\] = new",
+        ),
         "where to": (lambda: head.to("tpu"), ValueError, "arrays can be moved to 'numpy' or 'cupy', not to 'tpu'"),
-        "nested shared": (lambda: Sequential(a=head, b=Sequential(c=head)), ValueError, "layers 'a' and 'b.c' are one object"),
+        "nested shared": (
+            lambda: Sequential(a=head, b=Sequential(c=head)),
+            ValueError,
+            "layers 'a' and 'b.c' are one object",
+        ),
         "mixed batch_first": (
-            lambda: Sequential(a=LSTM(2, 3, batch_first=True, rng=rng), b=Sequential(c=GRU(3, 3, rng=rng))), ValueError, "'a' is batch_first and 'b.c' is not",
+            lambda: Sequential(a=LSTM(2, 3, batch_first=True, rng=rng), b=Sequential(c=GRU(3, 3, rng=rng))),
+            ValueError,
+            "'a' is batch_first and 'b.c' is not",
         ),
         "no units": (lambda: LSTM(2, 0, rng=rng), ValueError, "hidden_size is 0: expected at least 1"),
         "no inputs": (lambda: Linear(0, 1, rng=rng), ValueError, "at least one input"),
         "dropout": (lambda: Dropout(1.0, rng=rng), ValueError, "dropout probability is 1.0: expected 0 <= p < 1"),
         "between": (lambda: LSTM(2, 3, dropout=-0.1, rng=rng), ValueError, "dropout probability is -0.1"),
-        "engine": (lambda: LSTM(2, 3, engine="warp", rng=rng), ValueError, "engine is 'warp': expected one of auto, array"),
-        "option": (lambda: RNN(2, 3, nonlinearity="cos", rng=rng), ValueError, "nonlinearity is 'cos': expected one of 'tanh'"),
+        "engine": (
+            lambda: LSTM(2, 3, engine="warp", rng=rng),
+            ValueError,
+            "engine is 'warp': expected one of auto, array",
+        ),
+        "option": (
+            lambda: RNN(2, 3, nonlinearity="cos", rng=rng),
+            ValueError,
+            "nonlinearity is 'cos': expected one of 'tanh'",
+        ),
         "both kinds": (lambda: Sequential(head, a=Tanh()), ValueError, "1 layers have no name and 1 have one"),
         "no layers": (lambda: Sequential(), ValueError, "has no layers"),
         "not a layer": (lambda: Sequential(head, 3), TypeError, "layer '1' is a int, not a scratchnet layer"),
         "shared": (lambda: Sequential(a=head, b=head), ValueError, "layers 'a' and 'b' are one object"),
-        "model state": (lambda: Sequential(lstm).forward(x, state=[]), ValueError, "state has 0 entries but the model has 1"),
-        "lengths, no rnn": (lambda: Sequential(head).forward(y, lengths=[4, 4]), ValueError, "no layer of the model looks along time"),
-        "state_at": (
-            lambda: LSTM(2, 3, bidirectional=True, rng=rng).state_at(cache, 1), ValueError, "a bidirectional layer has no state at",
+        "model state": (
+            lambda: Sequential(lstm).forward(x, state=[]),
+            ValueError,
+            "state has 0 entries but the model has 1",
         ),
-    }  # fmt: skip
+        "lengths, no rnn": (
+            lambda: Sequential(head).forward(y, lengths=[4, 4]),
+            ValueError,
+            "no layer of the model looks along time",
+        ),
+        "state_at": (
+            lambda: LSTM(2, 3, bidirectional=True, rng=rng).state_at(cache, 1),
+            ValueError,
+            "a bidirectional layer has no state at",
+        ),
+    }
 
 
 @pytest.mark.parametrize("case", list(bad_layers(np.random.default_rng(0))))

@@ -1,6 +1,7 @@
 """Every lesson runs as students get it, as a notebook.  A file of its own, so that it runs beside the lessons as scripts."""
 
 import pytest
+
 from test_lessons import ENVIRONMENT, SOURCES, STUDENT, exercises_of
 
 
@@ -18,5 +19,7 @@ def test_as_a_notebook_of_a_student(source, tmp_path, monkeypatch):
     text = "".join(part.get("text", "") for cell in made.cells if cell.cell_type == "code" for part in cell.outputs)
     assert text.count("NOT YET") == len(exercises_of(source))
     assert text.count("not written yet") == len(exercises_of(source))
-    pictures = [p for cell in made.cells if cell.cell_type == "code" for p in cell.outputs if "image/png" in p.get("data", {})]
+    pictures = [
+        p for cell in made.cells if cell.cell_type == "code" for p in cell.outputs if "image/png" in p.get("data", {})
+    ]
     assert pictures, "a lesson has a picture"

@@ -37,7 +37,15 @@ def test_as_a_script_with_its_solutions(source, tmp_path):
     """It ends well, in its time, and every exercise is right; -W error would also be raised by the libraries below."""
     started = time.process_time()
     before = os.times()
-    done = subprocess.run([sys.executable, source], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [sys.executable, source],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("  RIGHT  ") == len(exercises_of(source)), done.stdout
     after = os.times()
@@ -53,12 +61,17 @@ def test_the_book_of_one_lesson(build, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MPLBACKEND")
     build.book(tmp_path, ["06"])
-    page, index = (tmp_path / "06_lstm_backward.html").read_text(encoding="utf-8"), (tmp_path / "index.html").read_text(encoding="utf-8")
+    page, index = (
+        (tmp_path / "06_lstm_backward.html").read_text(encoding="utf-8"),
+        (tmp_path / "index.html").read_text(encoding="utf-8"),
+    )
     assert '<a href="06_lstm_backward.html">06  The LSTM backward, term by term</a>' in index
     plain = re.sub(r"<[^>]+>", "", page)
     assert "Two sources meet in h" in plain
     assert "NotImplementedError" in plain
-    for line in lessons.solution_lines(lessons.cells((ROOT / "tutorials" / "06_lstm_backward.py").read_text(encoding="utf-8"))):
+    for line in lessons.solution_lines(
+        lessons.cells((ROOT / "tutorials" / "06_lstm_backward.py").read_text(encoding="utf-8"))
+    ):
         assert line not in plain
     assert page.count("data:image/png;base64,") >= 2
     assert "it was: dc_next is not added" in plain

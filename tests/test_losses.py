@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from scratchnet.losses import LOSSES, binary_cross_entropy, huber, mae, mse, softmax_cross_entropy
 
 T, N, K = 5, 4, 3

@@ -9,7 +9,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-
 from scratchnet import trace
 from scratchnet.gradcheck import GradientError, check_layer
 from scratchnet.losses import mse, softmax_cross_entropy
@@ -26,7 +25,7 @@ from scratchnet.models import (
     seq2seq,
     stacked,
     streams,
-)  # fmt: skip
+)
 from scratchnet.training.loop import fit, fit_stream, predict
 from scratchnet.training.optim import Adam
 
@@ -77,7 +76,12 @@ def test_stacked_is_the_guides_model(rng):
     model = stacked(3, 1, rng=rng)
     shapes = {name: p.shape for name, p in model.params.items()}
     assert list(model.layers) == ["rec0", "dropout0", "rec1", "dropout1", "dense", "relu", "head"]
-    assert (shapes["rec0.W_h_l0"], shapes["rec1.W_x_l0"], shapes["dense.W"], shapes["head.W"]) == ((64, 256), (64, 128), (32, 16), (16, 1))
+    assert (shapes["rec0.W_h_l0"], shapes["rec1.W_x_l0"], shapes["dense.W"], shapes["head.W"]) == (
+        (64, 256),
+        (64, 128),
+        (32, 16),
+        (16, 1),
+    )
 
 
 # ---- hybrid ------------------------------------------------------------------------------------------------------------
@@ -98,12 +102,21 @@ def test_hybrid_gradients_padding_and_copies(number, rng):
 
 def test_hybrid_learns_from_both_branches(rng):
     """The target is the sequence's mean and twice the static number: either branch alone leaves the other's part unexplained."""
-    sequence, static = rng.standard_normal((256, 6, 1)).astype(np.float32), rng.choice([-1.0, 1.0], (256, 1)).astype(np.float32)
+    sequence, static = (
+        rng.standard_normal((256, 6, 1)).astype(np.float32),
+        rng.choice([-1.0, 1.0], (256, 1)).astype(np.float32),
+    )
     y = sequence.mean(axis=1) * 2 + 2 * static
     for join in ("concat", "attention"):
         left = {}
-        for what, x in {"both": (sequence, static), "no static": (sequence, static * 0), "no sequence": (sequence * 0, static)}.items():
-            model = Hybrid(1, 1, 1, rng=np.random.default_rng(0), units=8, static_units=4, join=join, cell="gru").astype(np.float32)
+        for what, x in {
+            "both": (sequence, static),
+            "no static": (sequence, static * 0),
+            "no sequence": (sequence * 0, static),
+        }.items():
+            model = Hybrid(
+                1, 1, 1, rng=np.random.default_rng(0), units=8, static_units=4, join=join, cell="gru"
+            ).astype(np.float32)
             fit(model, x, y, Adam(0.02), epochs=30, rng=np.random.default_rng(0), progress=False)
             left[what] = mse(predict(model, x), y)[0]
         assert left["both"] < 0.15, join
@@ -229,9 +242,14 @@ def test_a_character_model_learns_a_text_and_writes_it(rng):
     vocabulary = Vocabulary.of(TEXT)
     x, target = streams(vocabulary.encode(TEXT), 8)
     model = character_model(len(vocabulary), 32, rng=rng, features=8).astype(np.float32)
-    history = fit_stream(model, x, target, Adam(0.01), epochs=60, k1=20, loss=softmax_cross_entropy, clip=1.0, progress=False)
+    history = fit_stream(
+        model, x, target, Adam(0.01), epochs=60, k1=20, loss=softmax_cross_entropy, clip=1.0, progress=False
+    )
     assert history.column("train_loss")[-1] < 0.2 < np.log(len(vocabulary)) / 2
-    assert sample(model, vocabulary, "the cat", 40, rng=rng, temperature=0) == " sat on the mat. the cat sat on the mat. "[:40]
+    assert (
+        sample(model, vocabulary, "the cat", 40, rng=rng, temperature=0)
+        == " sat on the mat. the cat sat on the mat. "[:40]
+    )
     warm = {sample(model, vocabulary, "the ", 30, rng=rng, temperature=3.0) for _ in range(3)}
     assert len(warm) == 3
 
@@ -257,27 +275,72 @@ def test_probabilities_by_temperature_and_top_k(rng):
     assert (probabilities(logits, 0).max(axis=1) == 1).all()
 
 
-@pytest.mark.parametrize(("call", "error", "message"), [
-    (lambda r: Hybrid(2, 3, 1, rng=r, join="sum"), ValueError, "join is 'sum': expected one of concat, attention"),
-    (lambda r: Hybrid(2, 3, 1, rng=r).forward(np.ones((2, 4, 2))), TypeError, "x is a ndarray: expected a tuple"),
-    (lambda r: Hybrid(2, 3, 1, rng=r).forward((np.ones((2, 4, 2)), np.ones((3, 3)))), ValueError, r"static is \(3, 3\) but sequence is \(2, 4, 2\)"),
-    (lambda r: fit(Hybrid(2, 3, 1, rng=r), (np.ones((2, 4, 2)), np.ones((3, 3))), np.ones((2, 1)), Adam(), epochs=1, rng=r), ValueError, r"x\[1\] has 3 samples but x\[0\] has 2"),
-    (lambda r: EncoderDecoder(2, 1, 3, 0, rng=r), ValueError, "horizon is 0"),
-    (lambda r: EncoderDecoder(2, 1, 3, 2, rng=r, columns=[2]), ValueError, r"columns are \[2\] for 1 outputs of 2 inputs"),
-    (lambda r: EncoderDecoder(2, 1, 3, 2, rng=r, teacher=2), ValueError, "teacher is 2"),
-    (lambda r: EncoderDecoder(2, 1, 3, 2, rng=r).forward(np.ones((2, 4, 2)), training=True), ValueError, r"teacher is 1\.0 but no target was given"),
-    (lambda r: EncoderDecoder(2, 1, 3, 2, rng=r).forward(np.ones((2, 4, 2)), training=True, target=np.ones((2, 3, 1))), ValueError, r"target is \(2, 3, 1\) but x is"),
-    (lambda r: Vocabulary.of("abc").encode("abd"), ValueError, "character 'd' at position 2 is not in the vocabulary of 3"),
-    (lambda r: Vocabulary.of(""), ValueError, "the text is empty"),
-    (lambda r: streams(np.arange(5), 6), ValueError, "5 characters make no 6 streams: expected at least 7"),
-    (lambda r: probabilities(np.zeros(3), -1), ValueError, "temperature is -1"),
-    (lambda r: probabilities(np.zeros(3), 1, 0), ValueError, "top_k is 0"),
-    (lambda r: sample(character_model(3, 4, rng=r), Vocabulary.of("abc"), "", 3, rng=r), ValueError, "the prompt is empty"),
-    (lambda r: BUILDERS["mlp"](2, 1, rng=r, activation="step"), ValueError, "activation is 'step': expected one of relu"),
-    (lambda r: stacked(2, 1, rng=r, units=()), ValueError, "units is empty"),
-    (lambda r: fit(BUILDERS["text_classifier"](9, 2, rng=r), np.ones((3, 4)), np.zeros(3, int), Adam(), epochs=1, rng=r), TypeError, "x is float64 but the model reads tokens"),
-    (lambda r: scheduled_sampling(EncoderDecoder(2, 1, 3, 2, rng=r), 0.5), ValueError, "half_life is 0.5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda r: Hybrid(2, 3, 1, rng=r, join="sum"), ValueError, "join is 'sum': expected one of concat, attention"),
+        (lambda r: Hybrid(2, 3, 1, rng=r).forward(np.ones((2, 4, 2))), TypeError, "x is a ndarray: expected a tuple"),
+        (
+            lambda r: Hybrid(2, 3, 1, rng=r).forward((np.ones((2, 4, 2)), np.ones((3, 3)))),
+            ValueError,
+            r"static is \(3, 3\) but sequence is \(2, 4, 2\)",
+        ),
+        (
+            lambda r: fit(
+                Hybrid(2, 3, 1, rng=r), (np.ones((2, 4, 2)), np.ones((3, 3))), np.ones((2, 1)), Adam(), epochs=1, rng=r
+            ),
+            ValueError,
+            r"x\[1\] has 3 samples but x\[0\] has 2",
+        ),
+        (lambda r: EncoderDecoder(2, 1, 3, 0, rng=r), ValueError, "horizon is 0"),
+        (
+            lambda r: EncoderDecoder(2, 1, 3, 2, rng=r, columns=[2]),
+            ValueError,
+            r"columns are \[2\] for 1 outputs of 2 inputs",
+        ),
+        (lambda r: EncoderDecoder(2, 1, 3, 2, rng=r, teacher=2), ValueError, "teacher is 2"),
+        (
+            lambda r: EncoderDecoder(2, 1, 3, 2, rng=r).forward(np.ones((2, 4, 2)), training=True),
+            ValueError,
+            r"teacher is 1\.0 but no target was given",
+        ),
+        (
+            lambda r: EncoderDecoder(2, 1, 3, 2, rng=r).forward(
+                np.ones((2, 4, 2)), training=True, target=np.ones((2, 3, 1))
+            ),
+            ValueError,
+            r"target is \(2, 3, 1\) but x is",
+        ),
+        (
+            lambda r: Vocabulary.of("abc").encode("abd"),
+            ValueError,
+            "character 'd' at position 2 is not in the vocabulary of 3",
+        ),
+        (lambda r: Vocabulary.of(""), ValueError, "the text is empty"),
+        (lambda r: streams(np.arange(5), 6), ValueError, "5 characters make no 6 streams: expected at least 7"),
+        (lambda r: probabilities(np.zeros(3), -1), ValueError, "temperature is -1"),
+        (lambda r: probabilities(np.zeros(3), 1, 0), ValueError, "top_k is 0"),
+        (
+            lambda r: sample(character_model(3, 4, rng=r), Vocabulary.of("abc"), "", 3, rng=r),
+            ValueError,
+            "the prompt is empty",
+        ),
+        (
+            lambda r: BUILDERS["mlp"](2, 1, rng=r, activation="step"),
+            ValueError,
+            "activation is 'step': expected one of relu",
+        ),
+        (lambda r: stacked(2, 1, rng=r, units=()), ValueError, "units is empty"),
+        (
+            lambda r: fit(
+                BUILDERS["text_classifier"](9, 2, rng=r), np.ones((3, 4)), np.zeros(3, int), Adam(), epochs=1, rng=r
+            ),
+            TypeError,
+            "x is float64 but the model reads tokens",
+        ),
+        (lambda r: scheduled_sampling(EncoderDecoder(2, 1, 3, 2, rng=r), 0.5), ValueError, "half_life is 0.5"),
+    ],
+)
 def test_bad_input(call, error, message, rng):
     with pytest.raises(error, match=message):
         call(rng)
@@ -298,16 +361,26 @@ def test_models_are_what_they_say_in_both_precisions(rng):
 PLANTED = [
     (seq2seq, "EncoderDecoder", "what was fed back has no gradient", ("step.shown * d_shown", "0 * d_shown")),
     (seq2seq, "EncoderDecoder", "fed back also where the right answer was shown", ("step.shown * d_shown", "d_shown")),
-    (seq2seq, "EncoderDecoder", "the last row of x is read by the encoder alone", ("columns] += d_shown", "columns] += 0 * d_shown")),
+    (
+        seq2seq,
+        "EncoderDecoder",
+        "the last row of x is read by the encoder alone",
+        ("columns] += d_shown", "columns] += 0 * d_shown"),
+    ),
     (seq2seq, "EncoderDecoder", "the decoder's state carries no gradient", ("step.rec, dstate)", "step.rec, None)")),
     (seq2seq, "EncoderDecoder", "nothing reaches the encoder", ("cache.encoder, dstate)", "cache.encoder, None)")),
     (seq2seq, "EncoderDecoder", "the loss of one step only", ("d_out = dy[:, t] if", "d_out = dy[:, 0] if")),
     (hybrid, "Hybrid", "h is a value and no key", ("dh = looked.dk + looked.dv", "dh = looked.dv")),
     (hybrid, "Hybrid", "h is a key and no value", ("dh = looked.dk + looked.dv", "dh = looked.dk")),
     (hybrid, "Hybrid", "s is not the query", ("ds = ds + part", "part")),
-    (hybrid, "Hybrid", "the joined halves are exchanged", ("dh, ds = dz[:, :wide], dz[:, wide:]", "dh, ds = dz[:, -wide:], dz[:, :-wide]")),
+    (
+        hybrid,
+        "Hybrid",
+        "the joined halves are exchanged",
+        ("dh, ds = dz[:, :wide], dz[:, wide:]", "dh, ds = dz[:, -wide:], dz[:, :-wide]"),
+    ),
     (hybrid, "Hybrid", "the tanh is passed over", ('part["tanh"].backward(ds, cache.tanh)', "ds")),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("module", "kind", "what", "edit"), PLANTED, ids=[row[2] for row in PLANTED])

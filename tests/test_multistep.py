@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-
 from scratchnet import plots
 from scratchnet.commands.cli import main
 from scratchnet.data.series import load_csv
@@ -26,7 +25,7 @@ from scratchnet.forecasting import (
     coverage,
     dropout_interval,
     pinball,
-)  # fmt: skip
+)
 from scratchnet.gradcheck import check
 from scratchnet.losses import quantile
 
@@ -106,7 +105,12 @@ def test_a_forecast_sees_only_what_is_past(name):
 def test_targets_are_columns_in_the_order_asked():
     values = waves()
     values[:, 1] += 1000
-    for forecaster in (Direct(QUICK, 3, targets=[1]), EncodeDecode(QUICK, 3, targets=[1]), LastValue(3, targets=[1]), Linear(3, 4, targets=[1])):
+    for forecaster in (
+        Direct(QUICK, 3, targets=[1]),
+        EncodeDecode(QUICK, 3, targets=[1]),
+        LastValue(3, targets=[1]),
+        Linear(3, 4, targets=[1]),
+    ):
         y = forecaster.fit(values[:200]).predict(values, [200, 210])
         assert y.shape == (2, 3, 1)
         assert (y > 900).all()
@@ -129,7 +133,9 @@ def test_an_anchored_network_follows_a_drift():
 
 def test_the_seed_is_all_the_chance_there_is():
     values = waves(noise=0.5)
-    first, again, other = (Direct(QUICK._replace(seed=seed), 3).fit(values[:200]).predict(values, [200]) for seed in (1, 1, 2))
+    first, again, other = (
+        Direct(QUICK._replace(seed=seed), 3).fit(values[:200]).predict(values, [200]) for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -149,7 +155,8 @@ def test_classical_forecasters():
     last = LastValue(15).fit(values[:120]).predict(values, at)
     np.testing.assert_array_equal(last, np.repeat(values[np.array(at) - 1][:, None], 15, axis=1))
     np.testing.assert_allclose(SeasonalLastValue(15, 12).fit(values[:120]).predict(values, at), truth, atol=1e-9)
-    np.testing.assert_allclose(Linear(15, 4).fit(values[:120]).predict(values, at), truth, atol=1e-6)  # a wave is an AR(2)
+    # a wave is an AR(2)
+    np.testing.assert_allclose(Linear(15, 4).fit(values[:120]).predict(values, at), truth, atol=1e-6)
     trending = values + 0.5 * np.arange(240)[:, None]
     truth = trending[np.array(at)[:, None] + np.arange(15)]
     np.testing.assert_allclose(Linear(15, 2, season=12).fit(trending[:120]).predict(trending, at), truth, atol=1e-6)
@@ -178,7 +185,9 @@ def test_an_ensemble_is_the_mean_and_can_be_weighted():
     learned = Ensemble(members, held_back=40).fit(values[:200])
     assert learned.weights["season"] > 10 * learned.weights["last"]
     truth = values[160:200]
-    inverse = 1 / np.mean([(members["last"].predict(values, [o])[0] - truth[o - 160 : o - 157]) ** 2 for o in range(160, 198)])
+    inverse = 1 / np.mean(
+        [(members["last"].predict(values, [o])[0] - truth[o - 160 : o - 157]) ** 2 for o in range(160, 198)]
+    )
     assert learned.weights["last"] == pytest.approx(inverse)
 
 
@@ -202,8 +211,12 @@ def test_a_backtest_fits_on_the_past_alone_and_refits():
     np.testing.assert_array_equal(result.at, np.arange(200, 236, 4))
     assert seen == [200, 212, 224]
     np.testing.assert_array_equal(result.truth[2], values[208:213])
-    np.testing.assert_allclose(result.rmse("spy"), np.sqrt(np.mean((result.forecasts["spy"] - result.truth) ** 2, axis=(0, 2))))
-    assert result.mase("spy") == pytest.approx(np.mean(np.abs(result.forecasts["spy"] - result.truth)) / np.mean(np.abs(np.diff(values[:200], axis=0))))
+    np.testing.assert_allclose(
+        result.rmse("spy"), np.sqrt(np.mean((result.forecasts["spy"] - result.truth) ** 2, axis=(0, 2)))
+    )
+    assert result.mase("spy") == pytest.approx(
+        np.mean(np.abs(result.forecasts["spy"] - result.truth)) / np.mean(np.abs(np.diff(values[:200], axis=0)))
+    )
     lines = result.table("m").splitlines()
     assert [line.split()[0] for line in lines] == ["9", "season", "spy"]  # best first
     assert "[m]" in lines[0]
@@ -248,34 +261,58 @@ def test_coverage_counts():
 VALUES = waves(60)
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda: Direct(QUICK, 4).fit(VALUES[:14]), "values has 14 rows but Direct with window 8 needs at least 16"),
-    (lambda: Direct(QUICK, 0), "horizon is 0"),
-    (lambda: Direct(QUICK._replace(window=0), 2), "window is 0"),
-    (lambda: Direct(QUICK, 2).fit(np.ones((60, 1))), r"column 0 is 1\.0 in all 51 rows, no spread to scale by"),
-    (lambda: Direct(QUICK, 2, levels=(0.9, 0.1)), r"levels are \[0\.9, 0\.1\]: expected ascending"),
-    (lambda: Recursive(QUICK, 2, targets=[0]).fit(VALUES), "Recursive has 1 targets of 2 columns but feeds back all"),
-    (lambda: LastValue(2).fit(VALUES).predict(VALUES, [61]), "the origin 61 cannot be forecast from: values has 60 rows"),
-    (lambda: SeasonalLastValue(2, 12).predict(VALUES, [11]), "the origin 11 cannot be forecast from: .* needs 12 before"),
-    (lambda: SeasonalLastValue(2, 0), "season is 0"),
-    (lambda: Linear(2, 30).fit(VALUES), "order 30 with D = 2 has 61 unknowns"),
-    (lambda: Smoothing(2, season=30).fit(VALUES), "values has 60 rows but Smoothing needs at least 65"),
-    (lambda: Ensemble({}), "no members"),
-    (lambda: Ensemble({"a": LastValue(2, [0]), "b": LastValue(2, [1])}).fit(VALUES), r"the members' columns are {'a': \[0\], 'b': \[1\]}"),
-    (lambda: Ensemble({"a": LastValue(1)}, {"a": float("nan")}), "weights are {'a': nan}"),
-    (lambda: backtest({"a": lambda: LastValue(3, [0]), "b": lambda: LastValue(3, [1])}, VALUES, 30), "the forecasters' columns are"),
-    (lambda: Ensemble({"a": LastValue(1), "b": LastValue(2)}), "the members forecast {'a': 1, 'b': 2} steps"),
-    (lambda: Ensemble({"a": LastValue(1)}, {"b": 1.0}), "weights are {'b': 1.0} for the members a"),
-    (lambda: Ensemble({"a": LastValue(5)}, held_back=3).fit(VALUES), "held_back is 3 but the horizon 5"),
-    (lambda: backtest({}, VALUES, 30), "no forecasters"),
-    (lambda: backtest({"a": lambda: LastValue(5)}, VALUES, 56), "no origin from row 56 on has 5 rows behind it"),
-    (lambda: backtest({"a": lambda: LastValue(5)}, VALUES, 30, step=0), "step is 0"),
-    (lambda: backtest({"a": lambda: LastValue(5), "b": lambda: LastValue(4)}, VALUES, 30), "horizons are {'a': 5, 'b': 4}"),
-    (lambda: coverage(VALUES, VALUES[:3], VALUES, 0.9), r"high is \(3, 2\) but truth is \(60, 2\)"),
-    (lambda: coverage(VALUES + 1, VALUES, VALUES, 0.9), "low is above high"),
-    (lambda: dropout_interval(Direct(QUICK, 2), VALUES, [30]), "the forecaster's dropout is 0"),
-    (lambda: quantile([0.5])(np.ones((2, 2)), np.ones((2, 1))), r"y is \(2, 2\) but target is \(2, 1\) and there are 1 levels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Direct(QUICK, 4).fit(VALUES[:14]), "values has 14 rows but Direct with window 8 needs at least 16"),
+        (lambda: Direct(QUICK, 0), "horizon is 0"),
+        (lambda: Direct(QUICK._replace(window=0), 2), "window is 0"),
+        (lambda: Direct(QUICK, 2).fit(np.ones((60, 1))), r"column 0 is 1\.0 in all 51 rows, no spread to scale by"),
+        (lambda: Direct(QUICK, 2, levels=(0.9, 0.1)), r"levels are \[0\.9, 0\.1\]: expected ascending"),
+        (
+            lambda: Recursive(QUICK, 2, targets=[0]).fit(VALUES),
+            "Recursive has 1 targets of 2 columns but feeds back all",
+        ),
+        (
+            lambda: LastValue(2).fit(VALUES).predict(VALUES, [61]),
+            "the origin 61 cannot be forecast from: values has 60 rows",
+        ),
+        (
+            lambda: SeasonalLastValue(2, 12).predict(VALUES, [11]),
+            "the origin 11 cannot be forecast from: .* needs 12 before",
+        ),
+        (lambda: SeasonalLastValue(2, 0), "season is 0"),
+        (lambda: Linear(2, 30).fit(VALUES), "order 30 with D = 2 has 61 unknowns"),
+        (lambda: Smoothing(2, season=30).fit(VALUES), "values has 60 rows but Smoothing needs at least 65"),
+        (lambda: Ensemble({}), "no members"),
+        (
+            lambda: Ensemble({"a": LastValue(2, [0]), "b": LastValue(2, [1])}).fit(VALUES),
+            r"the members' columns are {'a': \[0\], 'b': \[1\]}",
+        ),
+        (lambda: Ensemble({"a": LastValue(1)}, {"a": float("nan")}), "weights are {'a': nan}"),
+        (
+            lambda: backtest({"a": lambda: LastValue(3, [0]), "b": lambda: LastValue(3, [1])}, VALUES, 30),
+            "the forecasters' columns are",
+        ),
+        (lambda: Ensemble({"a": LastValue(1), "b": LastValue(2)}), "the members forecast {'a': 1, 'b': 2} steps"),
+        (lambda: Ensemble({"a": LastValue(1)}, {"b": 1.0}), "weights are {'b': 1.0} for the members a"),
+        (lambda: Ensemble({"a": LastValue(5)}, held_back=3).fit(VALUES), "held_back is 3 but the horizon 5"),
+        (lambda: backtest({}, VALUES, 30), "no forecasters"),
+        (lambda: backtest({"a": lambda: LastValue(5)}, VALUES, 56), "no origin from row 56 on has 5 rows behind it"),
+        (lambda: backtest({"a": lambda: LastValue(5)}, VALUES, 30, step=0), "step is 0"),
+        (
+            lambda: backtest({"a": lambda: LastValue(5), "b": lambda: LastValue(4)}, VALUES, 30),
+            "horizons are {'a': 5, 'b': 4}",
+        ),
+        (lambda: coverage(VALUES, VALUES[:3], VALUES, 0.9), r"high is \(3, 2\) but truth is \(60, 2\)"),
+        (lambda: coverage(VALUES + 1, VALUES, VALUES, 0.9), "low is above high"),
+        (lambda: dropout_interval(Direct(QUICK, 2), VALUES, [30]), "the forecaster's dropout is 0"),
+        (
+            lambda: quantile([0.5])(np.ones((2, 2)), np.ones((2, 1))),
+            r"y is \(2, 2\) but target is \(2, 1\) and there are 1 levels",
+        ),
+    ],
+)
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
@@ -295,11 +332,34 @@ def test_the_command_writes_what_it_says(interval, tmp_path, capsys):
     values = waves(150, noise=0.2)[:, 0]
     lines = ["date,load", *(f"{2000 + k // 12}-{k % 12 + 1:02d},{v:.4f}" for k, v in enumerate(values))]
     (tmp_path / "load.csv").write_text("\n".join(lines), encoding="utf-8")
-    options = ["--horizon", "4", "--season", "12", "--window", "8", "--units", "6", "--epochs", "3", "--step", "5", "--ensemble"]
+    options = [
+        "--horizon",
+        "4",
+        "--season",
+        "12",
+        "--window",
+        "8",
+        "--units",
+        "6",
+        "--epochs",
+        "3",
+        "--step",
+        "5",
+        "--ensemble",
+    ]
     options += ["--smoothing", "--interval", interval, "--out", str(tmp_path / "out")]
     assert main(["forecast", "--data", str(tmp_path / "load.csv"), *options]) == 0
     said = capsys.readouterr().out
-    for name in ("last value", "last season", "AR(8)", "smoothing", "direct", "recursive", "encoder-decoder", "ensemble"):
+    for name in (
+        "last value",
+        "last season",
+        "AR(8)",
+        "smoothing",
+        "direct",
+        "recursive",
+        "encoder-decoder",
+        "ensemble",
+    ):
         assert f"\n{name} " in said
     assert ("asked 90%, measured" in said) == (interval != "none")
     with (tmp_path / "out" / "backtest.csv").open() as file:
@@ -307,7 +367,9 @@ def test_the_command_writes_what_it_says(interval, tmp_path, capsys):
     assert len(rows) == 6 * 4  # origins 120, 125, ..., 145, four steps each
     for row in rows:
         year, month = map(int, row["origin"].split("-"))
-        assert float(row["truth"]) == pytest.approx(values[(year - 2000) * 12 + month - 1 + int(row["ahead"]) - 1], abs=1e-3)
+        assert float(row["truth"]) == pytest.approx(
+            values[(year - 2000) * 12 + month - 1 + int(row["ahead"]) - 1], abs=1e-3
+        )
     direct = np.sqrt(np.mean([(float(row["direct"]) - float(row["truth"])) ** 2 for row in rows]))
     (line,) = [line for line in said.splitlines() if line.startswith("direct ")]
     assert float(line.split()[1]) == pytest.approx(direct, rel=1e-3)
@@ -326,14 +388,20 @@ def test_the_command_writes_what_it_says(interval, tmp_path, capsys):
         assert (tmp_path / "out" / picture).stat().st_size > 10_000
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    (["--horizon", "0"], "--horizon is 0: expected at least 1"),
-    (["--season", "1"], "--season is 1"),
-    (["--strategy", "direkt"], "--strategy is direkt: expected some of direct, recursive, encoder-decoder"),
-    (["--interval", "wide"], "--interval is 'wide'"),
-    (["--test", "1.5"], "--test is 1.5"),
-    (["--horizon", "80"], "sunspots has 309 rows, 229 before its test part: window 24 and horizon 80 need at least 266"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--horizon", "0"], "--horizon is 0: expected at least 1"),
+        (["--season", "1"], "--season is 1"),
+        (["--strategy", "direkt"], "--strategy is direkt: expected some of direct, recursive, encoder-decoder"),
+        (["--interval", "wide"], "--interval is 'wide'"),
+        (["--test", "1.5"], "--test is 1.5"),
+        (
+            ["--horizon", "80"],
+            "sunspots has 309 rows, 229 before its test part: window 24 and horizon 80 need at least 266",
+        ),
+    ],
+)
 def test_the_command_answers_bad_input(options, message, capsys):
     assert main(["forecast", *options]) == 1
     assert message in capsys.readouterr().err

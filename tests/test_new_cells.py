@@ -5,10 +5,8 @@ import re
 
 import numpy as np
 import pytest
-import torch
-from scratchnet_course import mistakes
-
 import scratchnet
+import torch
 from scratchnet.arrays import to_host
 from scratchnet.cells import (
     CELLS,
@@ -27,6 +25,7 @@ from scratchnet.layers import LSTM, Linear, MaskedLSTM, Recurrent, Sequential
 from scratchnet.plots import gates, kinds
 from scratchnet.tracing import jacobians, terms
 from scratchnet.training import bptt, checkpoint
+from scratchnet_course import mistakes
 
 NEW = ("lstm_peephole", "lstm_coupled", "lstm_no_forget", "lstm_norm", "lstm_masked", "sru", "mingru")
 sigmoid, tanh = torch.sigmoid, torch.tanh
@@ -99,8 +98,13 @@ def random_call(name, rng, T=7, N=4, D=3, H=6, dtype=np.float64):
     """x, states by name, parameters by name, dy, and the gradients at the final states."""
     cell = CELLS[name]
     states = {f"{s}0": rng.standard_normal((N, H)).astype(dtype) for s in cell.STATES}
-    params = {p: (rng.standard_normal(s) / 2 + p.startswith("gain")).astype(dtype) for p, s in cell.param_shapes(D, H).items()}
-    arriving = [rng.standard_normal((T, N, H)).astype(dtype), *(rng.standard_normal((N, H)).astype(dtype) for _ in states)]
+    params = {
+        p: (rng.standard_normal(s) / 2 + p.startswith("gain")).astype(dtype) for p, s in cell.param_shapes(D, H).items()
+    }
+    arriving = [
+        rng.standard_normal((T, N, H)).astype(dtype),
+        *(rng.standard_normal((N, H)).astype(dtype) for _ in states),
+    ]
     return rng.standard_normal((T, N, D)).astype(dtype), states, params, arriving
 
 
@@ -344,7 +348,10 @@ def test_prediction_is_deterministic_and_takes_the_expectation(rng):
 
 def test_without_noise_the_layer_is_the_lstm(rng):
     x = rng.standard_normal((2, 6, 3))
-    same = [make(3, 5, rng=np.random.default_rng(1), num_layers=2, bidirectional=True, batch_first=True, engine="array") for make in (LSTM, MaskedLSTM)]
+    same = [
+        make(3, 5, rng=np.random.default_rng(1), num_layers=2, bidirectional=True, batch_first=True, engine="array")
+        for make in (LSTM, MaskedLSTM)
+    ]
     ys = [layer.forward(x, training=True, lengths=[6, 3])[0] for layer in same]
     np.testing.assert_array_equal(*ys)
 
@@ -366,9 +373,13 @@ def test_the_step_engine_takes_masks_too(rng):
 def test_bad_masks_and_shapes_are_answered_with_both_sides(rng):
     x, states, params, _ = random_call("lstm_masked", rng)
     given = [x, *states.values(), *params.values()]
-    with pytest.raises(ValueError, match=r"drop is \(7, 4, 6\) but x and h0 make \(7, 4, 6\): expected a number or \(4, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"drop is \(7, 4, 6\) but x and h0 make \(7, 4, 6\): expected a number or \(4, 6\)"
+    ):
         lstm_masked.forward(*given, drop=np.ones((7, 4, 6)))
-    with pytest.raises(ValueError, match=r"keep_h is \(4, 6\) but x and h0 make \(7, 4, 6\): expected a number or \(7, 4, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"keep_h is \(4, 6\) but x and h0 make \(7, 4, 6\): expected a number or \(7, 4, 6\)"
+    ):
         lstm_masked.forward(*given, keep_h=np.ones((4, 6)))
     with pytest.raises(ValueError, match=r"keep_c is 1\.5: expected a share, from 0 to 1"):
         lstm_masked.forward(*given, keep_c=1.5)
@@ -425,10 +436,14 @@ def test_everything_that_looks_at_a_run_takes_it(name, rng, tmp_path):
     trace = scratchnet.trace(model, x, target, lengths=[6, 1, 4])
     alive = np.arange(6)[:, None, None] < np.array([6, 1, 4])[:, None]
     for run in trace.runs.values():
-        np.testing.assert_allclose(np.concatenate([run[f"da_{g}"] for g in run.cell.GATES], axis=2), run["da"], atol=1e-14)
+        np.testing.assert_allclose(
+            np.concatenate([run[f"da_{g}"] for g in run.cell.GATES], axis=2), run["da"], atol=1e-14
+        )
         np.testing.assert_allclose(run["dh"], np.where(alive, run["dy"] + run["dh_next"], 0), atol=1e-15)
         for key in run.params:
-            np.testing.assert_allclose(sum(run.weight_gradients(t)[f"d{key}"] for t in range(6)), run[f"d{key}"], atol=1e-12)
+            np.testing.assert_allclose(
+                sum(run.weight_gradients(t)[f"d{key}"] for t in range(6)), run[f"d{key}"], atol=1e-12
+            )
         whole = bptt.truncated(run.cell, to_host(run.dy), run.cache, 6, 6)
         plain = run.cell.backward(run.dy, run.cache)
         np.testing.assert_array_equal(whole.dx, plain.dx)
@@ -461,7 +476,9 @@ def test_terms_are_the_cells_own(name, lengths, rng):
     linear = {"sru": "us", "mingru": "n"}.get(name, "")
     for letter in run.cell.GATES:
         squash = (lambda a: a) if letter in linear else np.tanh if letter in "gn" else (lambda a: 1 / (1 + np.exp(-a)))
-        np.testing.assert_allclose(np.where(alive, run[letter], 0), np.where(alive, squash(run[f"a_{letter}"]), 0), atol=1e-13)
+        np.testing.assert_allclose(
+            np.where(alive, run[letter], 0), np.where(alive, squash(run[f"a_{letter}"]), 0), atol=1e-13
+        )
     parts = {"h": run["kept"] + run["new"]} if name == "mingru" else {"c": run["kept"] + run["written"]}
     parts |= {"h": run["shown"] + run["past"]} if name == "sru" else {}
     for state, total in parts.items():
@@ -508,4 +525,6 @@ def test_colours_of_what_has_no_bounds_reach_as_far_as_it_does(rng):
 def test_every_cell_has_its_planted_mistakes():
     """Three at least, and four where there is more to get wrong; test_gradcheck.py holds that each is caught."""
     counts = {name: sum(m.cell == name for m in mistakes.load()) for name in NEW}
-    assert all(count >= (4 if name in ("lstm_norm", "lstm_masked", "sru") else 3) for name, count in counts.items()), counts
+    assert all(count >= (4 if name in ("lstm_norm", "lstm_masked", "sru") else 3) for name, count in counts.items()), (
+        counts
+    )

@@ -11,8 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional
-
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import (
     LSTM,
@@ -32,6 +30,7 @@ from scratchnet.layers import (
     VariationalDropout,
 )
 from scratchnet.layers.attend import attend, attend_backward, softmax
+from torch.nn import functional
 
 TOLERANCE = {np.float64: 1e-10, np.float32: 1e-5}
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
@@ -81,7 +80,9 @@ def against_torch(layer, x, function, dtype, **arguments):
 @pytest.mark.parametrize("shape", [(4,), (3, 4), (5, 2, 4)])
 def test_layer_norm(shape, dtype, rng):
     layer = randomised(LayerNorm(4), rng, dtype)
-    against_torch(layer, 1 + 2 * rng.standard_normal(shape), lambda x, p: functional.layer_norm(x, (4,), p["gain"], p["b"]), dtype)
+    against_torch(
+        layer, 1 + 2 * rng.standard_normal(shape), lambda x, p: functional.layer_norm(x, (4,), p["gain"], p["b"]), dtype
+    )
 
 
 @DTYPES
@@ -95,9 +96,14 @@ def test_batch_norm(shape, batch_first, dtype, rng):
     def function(x, weights):
         twin.weight.data, twin.bias.data = weights["gain"].data, weights["b"].data
         y = functional.batch_norm(
-            x if x.ndim == 2 else x.permute(1, 2, 0), twin.running_mean, twin.running_var, weights["gain"], weights["b"],
-            training=training, momentum=0.2,
-        )  # fmt: skip
+            x if x.ndim == 2 else x.permute(1, 2, 0),
+            twin.running_mean,
+            twin.running_var,
+            weights["gain"],
+            weights["b"],
+            training=training,
+            momentum=0.2,
+        )
         return y if x.ndim == 2 else y.permute(2, 0, 1)
 
     for training in (True, True, True, False):
@@ -158,9 +164,14 @@ def test_the_token_for_padding_is_nothing_and_learns_nothing(rng):
 def test_a_model_that_begins_with_tokens(rng):
     """Gradients of every parameter through the embedding, and no dx at its end."""
     model = Sequential(
-        words=Embedding(5, 3, rng=rng), conv=Conv1d(3, 4, 2, rng=rng, padding="valid", stride=2), norm=LayerNorm(4),
-        pool=MaxPool1d(2, 1), look=SelfAttention(4, 4, rng=rng), sum=AttentionPooling(4, 3, rng=rng), head=Linear(4, 2, rng=rng),
-    )  # fmt: skip
+        words=Embedding(5, 3, rng=rng),
+        conv=Conv1d(3, 4, 2, rng=rng, padding="valid", stride=2),
+        norm=LayerNorm(4),
+        pool=MaxPool1d(2, 1),
+        look=SelfAttention(4, 4, rng=rng),
+        sum=AttentionPooling(4, 3, rng=rng),
+        head=Linear(4, 2, rng=rng),
+    )
     assert model.tokens
     assert model.ragged
     x, lengths = rng.integers(0, 5, (9, 3)), [9, 4, 6]
@@ -191,7 +202,9 @@ def torch_conv(padding, kernel, stride, dilation):
 
     def function(x, weights):
         padded = functional.pad(channels(x), (left, zeros - left))
-        return back(functional.conv1d(padded, weights["W"].permute(2, 1, 0), weights["b"], stride=stride, dilation=dilation))
+        return back(
+            functional.conv1d(padded, weights["W"].permute(2, 1, 0), weights["b"], stride=stride, dilation=dilation)
+        )
 
     return function
 
@@ -215,7 +228,9 @@ def test_same_is_where_torch_puts_it(kernel, dilation, rng):
     W, b = (torch.from_numpy(layer.params[name]) for name in ("W", "b"))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch says that an even kernel costs it a copy
-        theirs = functional.conv1d(channels(torch.from_numpy(x)), W.permute(2, 1, 0), b, dilation=dilation, padding="same")
+        theirs = functional.conv1d(
+            channels(torch.from_numpy(x)), W.permute(2, 1, 0), b, dilation=dilation, padding="same"
+        )
     assert_equal(layer.forward(x)[0], back(theirs), "y")
 
 
@@ -345,10 +360,25 @@ def test_heads_are_torchs_multihead_attention(causal, dtype, rng):
     def function(x, p):
         outside = torch.arange(5) >= torch.tensor(lengths)[:, None]
         y, _ = functional.multi_head_attention_forward(
-            x, x, x, 6, 3, torch.cat([p[name].T for name in names]), None, None, None, False, 0.0, p["1.W"].T, p["1.b"],
-            key_padding_mask=outside, attn_mask=torch.ones(5, 5).triu(1).bool() if causal else None, need_weights=False,
-        )  # fmt: skip
-        return torch.where(outside.T[:, :, None], p["1.b"], y)  # a query in the padding: ours are zero before the Linear
+            x,
+            x,
+            x,
+            6,
+            3,
+            torch.cat([p[name].T for name in names]),
+            None,
+            None,
+            None,
+            False,
+            0.0,
+            p["1.W"].T,
+            p["1.b"],
+            key_padding_mask=outside,
+            attn_mask=torch.ones(5, 5).triu(1).bool() if causal else None,
+            need_weights=False,
+        )
+        # a query in the padding: ours are zero before the Linear
+        return torch.where(outside.T[:, :, None], p["1.b"], y)
 
     against_torch(model, x, function, dtype, lengths=lengths)
 
@@ -398,11 +428,20 @@ def over_time(data, rng, D):
     """A layer that looks along time, drawn with its options, for D features."""
     draw, size = data.draw, st.integers(1, 3)
     batch_first = draw(st.booleans())
-    kind = draw(st.sampled_from([Conv1d, MaxPool1d, AveragePool1d, GlobalMaxPool, GlobalAveragePool, SelfAttention, AttentionPooling]))
+    kind = draw(
+        st.sampled_from(
+            [Conv1d, MaxPool1d, AveragePool1d, GlobalMaxPool, GlobalAveragePool, SelfAttention, AttentionPooling]
+        )
+    )
     if kind is Conv1d:
-        padding, options = draw(st.sampled_from(["same", "causal", "valid"])), (draw(size), draw(size), draw(size), draw(size))
+        padding, options = (
+            draw(st.sampled_from(["same", "causal", "valid"])),
+            (draw(size), draw(size), draw(size), draw(size)),
+        )
         outputs, kernel, stride, dilation = options
-        layer = Conv1d(D, outputs, kernel, rng=rng, stride=stride, dilation=dilation, padding=padding, batch_first=batch_first)
+        layer = Conv1d(
+            D, outputs, kernel, rng=rng, stride=stride, dilation=dilation, padding=padding, batch_first=batch_first
+        )
         return layer, layer.span if padding == "valid" else 1
     if kind in (MaxPool1d, AveragePool1d):
         kernel = draw(size)
@@ -489,60 +528,182 @@ def bad_layers(rng):
     conv, valid = Conv1d(3, 2, 3, rng=rng), Conv1d(3, 2, 3, rng=rng, dilation=2, padding="valid")
     norm, pool, look = BatchNorm1d(3), MaxPool1d(3), SelfAttention(3, 4, rng=rng)
     return {
-        "one row": (lambda: norm.forward(x[:1, 0], training=True), ValueError, r"x is \(1, 3\), 1 row inside its lengths: training needs at least 2"),
-        "one row inside": (lambda: norm.forward(x[:, :1], training=True, lengths=[1]), ValueError, r"x is \(4, 1, 3\), 1 row inside"),
-        "norm features": (lambda: norm.forward(x[..., :2]), ValueError, r"the layer has 3 features but x is \(4, 2, 2\): expected \(N, 3\)"),
+        "one row": (
+            lambda: norm.forward(x[:1, 0], training=True),
+            ValueError,
+            r"x is \(1, 3\), 1 row inside its lengths: training needs at least 2",
+        ),
+        "one row inside": (
+            lambda: norm.forward(x[:, :1], training=True, lengths=[1]),
+            ValueError,
+            r"x is \(4, 1, 3\), 1 row inside",
+        ),
+        "norm features": (
+            lambda: norm.forward(x[..., :2]),
+            ValueError,
+            r"the layer has 3 features but x is \(4, 2, 2\): expected \(N, 3\)",
+        ),
         "norm rank": (lambda: norm.forward(x[0, 0]), ValueError, r"the layer has 3 features but x is \(3,\)"),
-        "norm lengths": (lambda: norm.forward(x[0], lengths=[1, 1]), ValueError, r"lengths were given but x is \(2, 3\): only sequences"),
-        "norm length": (lambda: norm.forward(x, lengths=[4, 5]), ValueError, r"lengths\[1\] is 5 but the sequences have 4 steps"),
+        "norm lengths": (
+            lambda: norm.forward(x[0], lengths=[1, 1]),
+            ValueError,
+            r"lengths were given but x is \(2, 3\): only sequences",
+        ),
+        "norm length": (
+            lambda: norm.forward(x, lengths=[4, 5]),
+            ValueError,
+            r"lengths\[1\] is 5 but the sequences have 4 steps",
+        ),
         "norm dtype": (lambda: norm.forward(x.astype(np.float32)), TypeError, "x is float32 but gain is float64"),
         "momentum": (lambda: BatchNorm1d(3, momentum=0), ValueError, "momentum is 0: expected 0 < momentum <= 1"),
         "eps": (lambda: LayerNorm(3, eps=0), ValueError, "eps is 0: expected a small positive number"),
-        "layer norm": (lambda: LayerNorm(4).forward(x), ValueError, r"the layer has 4 features but x is \(4, 2, 3\): expected \(..., 4\)"),
+        "layer norm": (
+            lambda: LayerNorm(4).forward(x),
+            ValueError,
+            r"the layer has 4 features but x is \(4, 2, 3\): expected \(..., 4\)",
+        ),
         "no features": (lambda: LayerNorm(0), ValueError, "features is 0: expected at least 1"),
         "half a feature": (lambda: LayerNorm(1.5), TypeError, "features is 1.5: expected a whole number"),
-        "floats as tokens": (lambda: words.forward(x), TypeError, "x is float64 but an embedding reads tokens: expected whole numbers"),
+        "floats as tokens": (
+            lambda: words.forward(x),
+            TypeError,
+            "x is float64 but an embedding reads tokens: expected whole numbers",
+        ),
         "a list of tokens": (lambda: words.forward([1]), TypeError, "x is a builtins.list, not a NumPy or CuPy array"),
-        "large token": (lambda: words.forward(np.array([1, 5])), ValueError, "x holds the token 5 but the vocabulary has 5: expected 0 to 4"),
-        "negative token": (lambda: words.forward(np.array([1, -1])), ValueError, "x holds the token -1 but the vocabulary has 5: expected 0 to 4"),
-        "no tokens": (lambda: words.forward(np.zeros((0, 2), int)), ValueError, r"x is \(0, 2\): it needs at least one token"),
-        "padding token": (lambda: Embedding(5, 2, rng=rng, padding=5), ValueError, "padding is 5 but the vocabulary has 5: expected 0 to 4"),
+        "large token": (
+            lambda: words.forward(np.array([1, 5])),
+            ValueError,
+            "x holds the token 5 but the vocabulary has 5: expected 0 to 4",
+        ),
+        "negative token": (
+            lambda: words.forward(np.array([1, -1])),
+            ValueError,
+            "x holds the token -1 but the vocabulary has 5: expected 0 to 4",
+        ),
+        "no tokens": (
+            lambda: words.forward(np.zeros((0, 2), int)),
+            ValueError,
+            r"x is \(0, 2\): it needs at least one token",
+        ),
+        "padding token": (
+            lambda: Embedding(5, 2, rng=rng, padding=5),
+            ValueError,
+            "padding is 5 but the vocabulary has 5: expected 0 to 4",
+        ),
         "embedding rng": (lambda: Embedding(5, 2, rng=0), TypeError, "rng is a int"),
-        "embedding second": (lambda: Sequential(Linear(3, 2, rng=rng), words).forward(x), TypeError, "x is float64 but an embedding"),
-        "conv rank": (lambda: conv.forward(x[0]), ValueError, r"x has 2 dimensions, shape \(2, 3\): expected \(T, N, D\), time first"),
-        "batch first": (lambda: Conv1d(3, 2, 3, rng=rng, batch_first=True).forward(x[0]), ValueError, r"expected \(N, T, D\), batch first"),
-        "conv features": (lambda: conv.forward(x[..., :2]), ValueError, r"the layer has 3 inputs but x has 2 features, shape \(4, 2, 2\)"),
-        "conv padding": (lambda: Conv1d(3, 2, 3, rng=rng, padding="full"), ValueError, "padding is 'full': expected one of 'same', 'causal', 'valid'"),
+        "embedding second": (
+            lambda: Sequential(Linear(3, 2, rng=rng), words).forward(x),
+            TypeError,
+            "x is float64 but an embedding",
+        ),
+        "conv rank": (
+            lambda: conv.forward(x[0]),
+            ValueError,
+            r"x has 2 dimensions, shape \(2, 3\): expected \(T, N, D\), time first",
+        ),
+        "batch first": (
+            lambda: Conv1d(3, 2, 3, rng=rng, batch_first=True).forward(x[0]),
+            ValueError,
+            r"expected \(N, T, D\), batch first",
+        ),
+        "conv features": (
+            lambda: conv.forward(x[..., :2]),
+            ValueError,
+            r"the layer has 3 inputs but x has 2 features, shape \(4, 2, 2\)",
+        ),
+        "conv padding": (
+            lambda: Conv1d(3, 2, 3, rng=rng, padding="full"),
+            ValueError,
+            "padding is 'full': expected one of 'same', 'causal', 'valid'",
+        ),
         "conv stride": (lambda: Conv1d(3, 2, 3, rng=rng, stride=0), ValueError, "stride is 0: expected at least 1"),
         "empty": (lambda: conv.forward(x[:0]), ValueError, r"x is \(0, 2, 3\): it needs at least one step"),
         "short": (lambda: valid.forward(x), ValueError, "x has 4 steps but one window of the layer takes 5"),
-        "short inside": (lambda: valid.forward(np.ones((6, 2, 3)), lengths=[6, 4]), ValueError, r"lengths\[1\] is 4 but one window of the layer takes 5 steps"),
+        "short inside": (
+            lambda: valid.forward(np.ones((6, 2, 3)), lengths=[6, 4]),
+            ValueError,
+            r"lengths\[1\] is 4 but one window of the layer takes 5 steps",
+        ),
         "pool": (lambda: pool.forward(x[:2]), ValueError, "x has 2 steps but one window of the layer takes 3"),
-        "pool inside": (lambda: pool.forward(x, lengths=[2, 4]), ValueError, r"lengths\[0\] is 2 but one window of the layer takes 3 steps"),
-        "pool length": (lambda: pool.forward(x, lengths=[4]), ValueError, r"lengths has shape \(1,\) but the batch has 2 sequences"),
+        "pool inside": (
+            lambda: pool.forward(x, lengths=[2, 4]),
+            ValueError,
+            r"lengths\[0\] is 2 but one window of the layer takes 3 steps",
+        ),
+        "pool length": (
+            lambda: pool.forward(x, lengths=[4]),
+            ValueError,
+            r"lengths has shape \(1,\) but the batch has 2 sequences",
+        ),
         "pool kernel": (lambda: AveragePool1d(0), ValueError, "kernel is 0: expected at least 1"),
-        "pool dtype": (lambda: pool.forward(np.ones((4, 2, 3), int)), TypeError, "x is int64, but a network computes in"),
-        "score": (lambda: SelfAttention(3, 4, rng=rng, score="cosine"), ValueError, "score is 'cosine': expected one of 'scaled', 'dot', 'additive'"),
-        "heads": (lambda: SelfAttention(3, 4, rng=rng, heads=3), ValueError, "4 units and 3 heads with score 'scaled': heads must share"),
-        "additive heads": (lambda: SelfAttention(3, 4, rng=rng, heads=2, score="additive"), ValueError, "'additive' has one head"),
-        "attention length": (lambda: look.forward(x, lengths=[4, 0]), ValueError, r"lengths\[1\] is 0 but the sequences have 4 steps"),
+        "pool dtype": (
+            lambda: pool.forward(np.ones((4, 2, 3), int)),
+            TypeError,
+            "x is int64, but a network computes in",
+        ),
+        "score": (
+            lambda: SelfAttention(3, 4, rng=rng, score="cosine"),
+            ValueError,
+            "score is 'cosine': expected one of 'scaled', 'dot', 'additive'",
+        ),
+        "heads": (
+            lambda: SelfAttention(3, 4, rng=rng, heads=3),
+            ValueError,
+            "4 units and 3 heads with score 'scaled': heads must share",
+        ),
+        "additive heads": (
+            lambda: SelfAttention(3, 4, rng=rng, heads=2, score="additive"),
+            ValueError,
+            "'additive' has one head",
+        ),
+        "attention length": (
+            lambda: look.forward(x, lengths=[4, 0]),
+            ValueError,
+            r"lengths\[1\] is 0 but the sequences have 4 steps",
+        ),
         "attend score": (lambda: attend(q, q, q, "cosine"), ValueError, "score is 'cosine'"),
         "no v_a": (lambda: attend(q, q, q, "additive"), ValueError, "score is 'additive' and v_a is missing"),
         "v_a": (lambda: attend(q, q, q, "dot", None, np.ones(3)), ValueError, "score is 'dot' and v_a is given"),
-        "v_a shape": (lambda: attend(q, q, q, "additive", None, np.ones(2)), ValueError, r"v_a is \(2,\) but q has 3 units: expected \(3,\)"),
+        "v_a shape": (
+            lambda: attend(q, q, q, "additive", None, np.ones(2)),
+            ValueError,
+            r"v_a is \(2,\) but q has 3 units: expected \(3,\)",
+        ),
         "q": (lambda: attend(q[0, 0], q, q), ValueError, r"q is \(3,\): expected \(..., queries, units\)"),
-        "k": (lambda: attend(q, q[..., :2], q), ValueError, r"k is \(2, 4, 2\) but q is \(2, 4, 3\): expected \(2, 4, 3\)"),
-        "k batch": (lambda: attend(q, q[:1], q[:1]), ValueError, r"k is \(1, 4, 3\) but q is \(2, 4, 3\): expected \(2, 4, 3\)"),
-        "v": (lambda: attend(q, q, q[:, :3]), ValueError, r"v is \(2, 3, 3\) but k is \(2, 4, 3\): expected \(2, 4, 3\)"),
+        "k": (
+            lambda: attend(q, q[..., :2], q),
+            ValueError,
+            r"k is \(2, 4, 2\) but q is \(2, 4, 3\): expected \(2, 4, 3\)",
+        ),
+        "k batch": (
+            lambda: attend(q, q[:1], q[:1]),
+            ValueError,
+            r"k is \(1, 4, 3\) but q is \(2, 4, 3\): expected \(2, 4, 3\)",
+        ),
+        "v": (
+            lambda: attend(q, q, q[:, :3]),
+            ValueError,
+            r"v is \(2, 3, 3\) but k is \(2, 4, 3\): expected \(2, 4, 3\)",
+        ),
         "attend dtype": (lambda: attend(q, q, q.astype(np.float32)), TypeError, "v is float32 but q is float64"),
-        "attend dy": (lambda: attend_backward(q[:1], attend(q, q, q)[1]), ValueError, r"dy is \(1, 4, 3\) but the output was \(2, 4, 3\)"),
-        "pooling features": (lambda: AttentionPooling(2, 3, rng=rng).forward(x), ValueError, "the layer has 2 inputs but x has 3 features"),
+        "attend dy": (
+            lambda: attend_backward(q[:1], attend(q, q, q)[1]),
+            ValueError,
+            r"dy is \(1, 4, 3\) but the output was \(2, 4, 3\)",
+        ),
+        "pooling features": (
+            lambda: AttentionPooling(2, 3, rng=rng).forward(x),
+            ValueError,
+            "the layer has 2 inputs but x has 3 features",
+        ),
         "dropout rank": (lambda: VariationalDropout(0.5, rng=rng).forward(x[0]), ValueError, "x has 2 dimensions"),
         "dropout p": (lambda: VariationalDropout(1.0, rng=rng), ValueError, "dropout probability is 1.0"),
         "mixed": (
-            lambda: Sequential(conv, LSTM(2, 3, batch_first=True, rng=rng)), ValueError, "'1' is batch_first and '0' is not",
+            lambda: Sequential(conv, LSTM(2, 3, batch_first=True, rng=rng)),
+            ValueError,
+            "'1' is batch_first and '0' is not",
         ),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("case", list(bad_layers(np.random.default_rng(0))))

@@ -4,9 +4,9 @@ import copy
 
 import numpy as np
 import pytest
-from device_array import on_device
-
 from scratchnet.training.optim import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RMSprop
+
+from device_array import on_device
 
 SHAPES = {"W": (3, 4), "b": (4,), "s": ()}
 STEPS = 20
@@ -44,7 +44,9 @@ def fresh(index):
     return copy.deepcopy(EVERY[index])
 
 
-every = pytest.mark.parametrize("index", range(len(EVERY)), ids=[type(o).__name__ + str(k) for k, o in enumerate(EVERY)])
+every = pytest.mark.parametrize(
+    "index", range(len(EVERY)), ids=[type(o).__name__ + str(k) for k, o in enumerate(EVERY)]
+)
 
 
 def draws(dtype=np.float64, seed=0):
@@ -95,7 +97,8 @@ def assert_follows(optimizer, expected, dtype, tol):
 @pytest.mark.parametrize("name", TORCH)
 def test_equals_torch(name, dtype, tol):
     ours, options, kind = TORCH[name]
-    torch_options = {option: value for option, value in options.items() if option != "decoupled"}  # the class says it there
+    # the class says it there
+    torch_options = {option: value for option, value in options.items() if option != "decoupled"}
     assert_follows(ours(**options), run_torch(kind, torch_options, dtype), dtype, tol)
 
 
@@ -144,7 +147,9 @@ def test_in_place_and_gradients_untouched(index):
         assert params[name] is arrays[name]
         assert np.all(params[name] != start[name])
         np.testing.assert_array_equal(grads[name], before[name])
-        assert all(not np.shares_memory(s[name], a) for s in optimizer.state.values() for a in (params[name], grads[name]))
+        assert all(
+            not np.shares_memory(s[name], a) for s in optimizer.state.values() for a in (params[name], grads[name])
+        )
 
 
 @every
@@ -234,7 +239,9 @@ def test_a_state_goes_to_where_the_parameters_are(index, there):
 
 def test_gradients_must_be_where_the_parameters_are():
     for p, g in ((np.ones(3), on_device(np.ones(3))), (on_device(np.ones(3)), np.ones(3))):
-        with pytest.raises(TypeError, match=r"the gradient of W is an array of \w+ but W is one of \w+: move one of them"):
+        with pytest.raises(
+            TypeError, match=r"the gradient of W is an array of \w+ but W is one of \w+: move one of them"
+        ):
             SGD(0.1).step({"W": p}, {"W": g})
 
 
@@ -313,7 +320,9 @@ def test_loading_is_strict_and_changes_nothing_when_it_fails(path, value, error,
 
 
 def test_a_state_of_another_optimiser_is_refused():
-    with pytest.raises(ValueError, match=r"the state dict and Adam differ.*lacks \['beta1', 'beta2', 'eps', 'm', 'v'\]"):
+    with pytest.raises(
+        ValueError, match=r"the state dict and Adam differ.*lacks \['beta1', 'beta2', 'eps', 'm', 'v'\]"
+    ):
         Adam().load_state_dict(SGD(0.1).state_dict())
 
 

@@ -9,12 +9,11 @@ and GRU; for the RNN it is 2e-5 away, a few units in its sixth digit, and 1e-5 h
 import numpy as np
 import pytest
 import torch
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-
 from scratchnet.layers import ACTIVATIONS, GRU, LSTM, RNN, Dropout, Linear, Sequential
 from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.training.clip import clip_global_norm
 from scratchnet.training.optim import Adam, AdamW
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 TOLERANCE = {np.float64: 1e-10, np.float32: 1e-5}
 KINDS = {"rnn tanh": (RNN, {}), "rnn relu": (RNN, {"nonlinearity": "relu"}), "lstm": (LSTM, {}), "gru": (GRU, {})}
@@ -32,9 +31,14 @@ def torch_twin(layer, options=None):
     b_hn.
     """
     twin = TORCH[type(layer)](
-        layer.input_size, layer.hidden_size, layer.num_layers, bidirectional=layer.bidirectional,
-        batch_first=layer.batch_first, dtype=torch.from_numpy(layer.params["W_x_l0"]).dtype, **(options or {}),
-    )  # fmt: skip
+        layer.input_size,
+        layer.hidden_size,
+        layer.num_layers,
+        bidirectional=layer.bidirectional,
+        batch_first=layer.batch_first,
+        dtype=torch.from_numpy(layer.params["W_x_l0"]).dtype,
+        **(options or {}),
+    )
     H = layer.hidden_size
     with torch.no_grad():
         for depth, direction in layer.runs:
@@ -86,7 +90,14 @@ def test_recurrent_layer(kind, num_layers, bidirectional, lengths, batch_first, 
     make, options = KINDS[kind]
     T, N, D, H = 7, 4, 3, 5
     layer = make(
-        D, H, num_layers=num_layers, bidirectional=bidirectional, batch_first=batch_first, dtype=dtype, rng=rng, **options
+        D,
+        H,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        batch_first=batch_first,
+        dtype=dtype,
+        rng=rng,
+        **options,
     )
     # Away from zero biases and orthogonal weights, which could hide an exchange; less for relu, whose outputs have no ceiling.
     spread = 0.1 if options else 0.3
@@ -122,7 +133,9 @@ def test_recurrent_layer(kind, num_layers, bidirectional, lengths, batch_first, 
         assert_close(ours, theirs.grad, dtype, f"d{name}0")
     for name, theirs in twin_grads(layer, twin).items():
         assert_close(layer.grads[name], theirs, dtype, f"d{name}")
-    assert 0.1 < max(float(np.max(np.abs(g))) for g in layer.grads.values()) < 10, "gradients of order one, as the tolerance says"
+    assert 0.1 < max(float(np.max(np.abs(g))) for g in layer.grads.values()) < 10, (
+        "gradients of order one, as the tolerance says"
+    )
 
 
 def test_long_sequence():
@@ -147,9 +160,13 @@ def test_long_sequence():
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations(name, dtype):
     theirs = {
-        "relu": torch.relu, "leaky_relu": torch.nn.functional.leaky_relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid,
-        "gelu": lambda x: torch.nn.functional.gelu(x, approximate="tanh"), "softplus": torch.nn.functional.softplus,
-    }[name]  # fmt: skip
+        "relu": torch.relu,
+        "leaky_relu": torch.nn.functional.leaky_relu,
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+        "gelu": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+        "softplus": torch.nn.functional.softplus,
+    }[name]
     x = np.linspace(-8, 8, 101, dtype=dtype)
     x[50] = 0
     layer = ACTIVATIONS[name]()
@@ -217,7 +234,9 @@ def test_ten_training_steps_of_a_whole_model(make, dtype):
         weights |= {"head.W": head.weight.detach().numpy().T, "head.b": head.bias.detach().numpy()}
         assert weights.keys() == ours.params.keys()
         for name, p in weights.items():
-            np.testing.assert_allclose(ours.params[name], p, rtol=0, atol=tolerance, err_msg=f"{name} after step {step + 1}")
+            np.testing.assert_allclose(
+                ours.params[name], p, rtol=0, atol=tolerance, err_msg=f"{name} after step {step + 1}"
+            )
     assert all(np.max(np.abs(p - before[name])) > 0.01 for name, p in ours.params.items())
 
 
@@ -263,7 +282,9 @@ def test_dropout_between_layers_as_torch_places_it():
 def test_mlp_training_trace():
     """An MLP with dropout off, ten steps of Adam."""
     rng = np.random.default_rng(5)
-    ours = Sequential(a=Linear(3, 8, rng=rng), act=ACTIVATIONS["gelu"](), drop=Dropout(0.5, rng=rng), b=Linear(8, 1, rng=rng))
+    ours = Sequential(
+        a=Linear(3, 8, rng=rng), act=ACTIVATIONS["gelu"](), drop=Dropout(0.5, rng=rng), b=Linear(8, 1, rng=rng)
+    )
     weights = {name: tensor(p) for name, p in ours.params.items()}
     x = rng.standard_normal((16, 3))
     target = np.sin(x).sum(axis=1, keepdims=True)

@@ -7,11 +7,10 @@ import time
 
 import numpy as np
 import pytest
+import scratchnet
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-
-import scratchnet
 from scratchnet import plots
 from scratchnet.cells import CELLS, lstm
 from scratchnet.commands.cli import main
@@ -49,7 +48,17 @@ def watched():
     x, y = rng.standard_normal((12, 6, 2)), 10 * rng.standard_normal((12, 1))
     watch = Watch(every=2, probe=x[:3])
     history = fit(
-        model, x, y, SGD(0.1), epochs=3, batch_size=4, clip=1.0, rng=rng, validation=(x[:4], y[:4]), progress=False, watch=watch
+        model,
+        x,
+        y,
+        SGD(0.1),
+        epochs=3,
+        batch_size=4,
+        clip=1.0,
+        rng=rng,
+        validation=(x[:4], y[:4]),
+        progress=False,
+        watch=watch,
     )
     return history, watch
 
@@ -195,7 +204,9 @@ def test_saturation_counts_real_steps_only():
     real = np.arange(14)[:, None] < [4, 14, 6]
     for letter, dots in zip("ifo", collections):
         values = run[letter][real]
-        np.testing.assert_allclose(dots.get_offsets(), np.stack([(values < 0.1).mean(0), (values > 0.9).mean(0)], axis=1))
+        np.testing.assert_allclose(
+            dots.get_offsets(), np.stack([(values < 0.1).mean(0), (values > 0.9).mean(0)], axis=1)
+        )
     one = plots.saturation(run, sample=0).axes[0].collections[1].get_offsets()
     np.testing.assert_allclose(one[:, 1], (run["f"][:4, 0] > 0.9).mean(0))
     assert len({c.get_paths()[0].vertices.shape for c in collections}) > 1  # markers differ, not only colours
@@ -232,7 +243,9 @@ def test_gradient_norms_of_several_traces():
 
 @pytest.mark.parametrize("draw", [plots.gradient_norms, plots.per_loss_gradients, plots.weight_gradients])
 def test_a_trace_without_gradients_says_how_to_get_them(draw):
-    with pytest.raises(ValueError, match=r"made without a target: make it with a target, scratchnet\.trace\(model, x, target\)"):
+    with pytest.raises(
+        ValueError, match=r"made without a target: make it with a target, scratchnet\.trace\(model, x, target\)"
+    ):
         draw(traced(backward=False))
 
 
@@ -263,7 +276,8 @@ def test_per_loss_says_how_many_losses_it_shows():
     image = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
     assert image.shape == (60, 60)
     whole = np.ma.filled(plots.per_loss_gradients(run).axes[0].images[0].get_array(), np.nan)
-    last = (whole[:, -1] > 1e-7) & (image[:, -1] > 1e-7)  # the last loss is among the seven; the largest entry may not be
+    # the last loss is among the seven; the largest entry may not be
+    last = (whole[:, -1] > 1e-7) & (image[:, -1] > 1e-7)
     assert last.sum() > 20
     np.testing.assert_allclose(image[last, -1] / image[-1, -1], whole[last, -1] / whole[-1, -1])
 
@@ -310,7 +324,9 @@ def test_per_loss_draws_the_windows_and_says_the_share():
     with pytest.raises(ValueError, match="k2 is 2 but k1 is 5"):
         plots.per_loss_gradients(trace, k1=5, k2=2)
     with pytest.raises(ValueError, match="no gradient arrives"):
-        plots.per_loss_gradients(scratchnet.trace(LSTM(2, 3, rng=np.random.default_rng(0)), np.ones((4, 1, 2)), dy=np.zeros((4, 1, 3))))
+        plots.per_loss_gradients(
+            scratchnet.trace(LSTM(2, 3, rng=np.random.default_rng(0)), np.ones((4, 1, 2)), dy=np.zeros((4, 1, 3)))
+        )
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -501,7 +517,11 @@ def test_histograms_draw_the_shares(watched):
         seen = histogram.edges[:-1][shares.any(axis=0)]
         assert ax.get_ylim()[0] == seen[0]
     gates = plots.histograms(watch, "activations").axes
-    assert [ax.get_title() for ax in gates[:3]] == ["rec.l0  r  reset gate", "rec.l0  z  update gate", "rec.l0  n  candidate"]
+    assert [ax.get_title() for ax in gates[:3]] == [
+        "rec.l0  r  reset gate",
+        "rec.l0  z  update gate",
+        "rec.l0  n  candidate",
+    ]
     assert [ax.get_ylim() for ax in gates[:3]] == [(0, 1), (0, 1), (-1, 1)]
     with pytest.raises(ValueError, match="'parameters' or 'activations'"):
         plots.histograms(watch, "states")
@@ -584,8 +604,10 @@ def test_the_cliff_is_that_of_the_sigmoid_unit():
         value, gradient = cliff.gradient(*point)
         assert value == pytest.approx(loss(*point))
         e = 1e-6
-        numeric = [(loss(point[0] + e, point[1]) - loss(point[0] - e, point[1])) / (2 * e),
-                   (loss(point[0], point[1] + e) - loss(point[0], point[1] - e)) / (2 * e)]  # fmt: skip
+        numeric = [
+            (loss(point[0] + e, point[1]) - loss(point[0] - e, point[1])) / (2 * e),
+            (loss(point[0], point[1] + e) - loss(point[0], point[1] - e)) / (2 * e),
+        ]
         np.testing.assert_allclose(gradient, numeric, rtol=1e-6)
 
 

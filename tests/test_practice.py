@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-
 from scratchnet.data import buckets
 from scratchnet.gradcheck import check
 from scratchnet.layers import GRU, LSTM, Dropout, Linear, ReLU, Sequential, Tanh
@@ -66,6 +65,7 @@ def test_l2_through_sgd_is_weight_decay(rng):
 def test_l1_makes_weights_small_and_the_price_is_recorded(rng):
     x = rng.standard_normal((200, 6))
     y = x[:, :1] - 2 * x[:, 1:2]  # four inputs mean nothing
+
     def weights(penalty):
         model = Linear(6, 1, rng=np.random.default_rng(0))
         history = fit(model, x, y, SGD(0.05), epochs=30, rng=np.random.default_rng(0), penalty=penalty, progress=False)
@@ -85,7 +85,9 @@ def test_frozen_parameters_stay_and_take_no_part_in_clipping(rng):
     x, y = task(rng)
     model = small_model(rng)
     before = {name: p.copy() for name, p in model.params.items()}
-    history = fit(model, x, y, Adam(0.01), epochs=2, rng=rng, freeze="rec.*", clip=1e-3, penalty=L2(0.1), progress=False)
+    history = fit(
+        model, x, y, Adam(0.01), epochs=2, rng=rng, freeze="rec.*", clip=1e-3, penalty=L2(0.1), progress=False
+    )
     for name, p in model.params.items():
         assert np.array_equal(p, before[name]) == name.startswith("rec."), name
     heads = [name for name in model.params if name.startswith("head")]
@@ -101,7 +103,9 @@ def test_transfer_loads_the_body_and_trains_the_head(rng, tmp_path):
     first = small_model(rng)
     fit(first, x, y, Adam(0.01), epochs=3, rng=rng, progress=False)
     checkpoint.save(first, tmp_path / "body.npz")
-    second = Sequential(rec=LSTM(2, 4, rng=rng, batch_first=True, return_sequences=False), classes=Linear(4, 3, rng=rng))
+    second = Sequential(
+        rec=LSTM(2, 4, rng=rng, batch_first=True, return_sequences=False), classes=Linear(4, 3, rng=rng)
+    )
     with pytest.raises(ValueError, match="does not fit the model"):
         checkpoint.load(second, tmp_path / "body.npz")
     checkpoint.load(second, tmp_path / "body.npz", only="rec.*")
@@ -138,7 +142,17 @@ def test_a_bucket_trains_as_the_padded_batch_does(rng):
         start = small_model(rng, return_sequences=sequences)
         cut, padded = copy.deepcopy(start), copy.deepcopy(start)
         for model, bucket in ((cut, True), (padded, False)):
-            fit(model, x, y, SGD(0.1), epochs=2, rng=np.random.default_rng(0), lengths=lengths, bucket=bucket, progress=False)
+            fit(
+                model,
+                x,
+                y,
+                SGD(0.1),
+                epochs=2,
+                rng=np.random.default_rng(0),
+                lengths=lengths,
+                bucket=bucket,
+                progress=False,
+            )
         for name, p in cut.params.items():
             np.testing.assert_allclose(p, padded.params[name], rtol=1e-12, atol=1e-15)
 
@@ -192,19 +206,33 @@ def test_fit_augments_batches_and_not_the_validation_set(rng):
         return batch * 0
 
     model = small_model(rng)
-    history = fit(model, x, y, SGD(0.0), epochs=1, batch_size=8, rng=rng, augment=spy, validation=(x, y), progress=False)
+    history = fit(
+        model, x, y, SGD(0.0), epochs=1, batch_size=8, rng=rng, augment=spy, validation=(x, y), progress=False
+    )
     assert seen == [8, 8, 8]
     assert history.column("val_loss")[0] == pytest.approx(mse(predict(model, x), y)[0])
     assert history.column("train_loss")[0] != pytest.approx(history.column("val_loss")[0])
-    with pytest.raises(ValueError, match=r"augment made float64 of shape \(8, 5, 2\) of x, float64 of shape \(8, 6, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"augment made float64 of shape \(8, 5, 2\) of x, float64 of shape \(8, 6, 2\)"
+    ):
         fit(model, x, y, SGD(0.0), epochs=1, batch_size=8, rng=rng, augment=lambda b, r, n: b[:, 1:], progress=False)
 
 
 def test_batches_come_in_order_where_asked(rng):
     x = np.arange(20.0).reshape(10, 2)
     seen = []
-    fit(Linear(2, 1, rng=rng), x, x[:, :1], SGD(0.0), epochs=2, batch_size=4, rng=rng, shuffle=False, progress=False,
-        augment=lambda batch, r, n: seen.append(batch.copy()) or batch)  # fmt: skip
+    fit(
+        Linear(2, 1, rng=rng),
+        x,
+        x[:, :1],
+        SGD(0.0),
+        epochs=2,
+        batch_size=4,
+        rng=rng,
+        shuffle=False,
+        progress=False,
+        augment=lambda batch, r, n: seen.append(batch.copy()) or batch,
+    )
     np.testing.assert_array_equal(np.concatenate(seen), np.concatenate([x, x]))
 
 
@@ -214,7 +242,9 @@ def test_batches_come_in_order_where_asked(rng):
 def test_min_delta_and_after_epoch_end_the_training(rng):
     x, y = task(rng)
     for options, epochs in (({"patience": 3, "min_delta": 1e9}, 4), ({"after_epoch": lambda h: len(h.epochs) == 2}, 2)):
-        history = fit(small_model(rng), x, y, Adam(1e-3), epochs=9, rng=rng, validation=(x, y), progress=False, **options)
+        history = fit(
+            small_model(rng), x, y, Adam(1e-3), epochs=9, rng=rng, validation=(x, y), progress=False, **options
+        )
         assert len(history.epochs) == epochs
 
 
@@ -248,7 +278,9 @@ def test_distillation_gradient_and_torch(shape, hard, rng):
     assert check(lambda: loss(y, target)[0], {"y": y}, {"y": dy}).error <= 1e-6
     student = torch.tensor(y.reshape(-1, shape[-1]), requires_grad=True)
     soft = torch.nn.functional.kl_div(
-        torch.log_softmax(student / 3, -1), torch.softmax(torch.tensor(teacher.reshape(-1, shape[-1])) / 3, -1), reduction="batchmean"
+        torch.log_softmax(student / 3, -1),
+        torch.softmax(torch.tensor(teacher.reshape(-1, shape[-1])) / 3, -1),
+        reduction="batchmean",
     )
     total = hard * torch.nn.functional.cross_entropy(student, torch.tensor(labels.ravel())) + (1 - hard) * 9 * soft
     total.backward()
@@ -285,7 +317,11 @@ def test_distillation_answers_bad_input(rng):
 
 def half_models():
     def rec(kind, rng):
-        return Sequential(rec=kind(2, 8, rng=rng, batch_first=True, num_layers=2), inner=Sequential(a=Tanh(), b=Linear(8, 4, rng=rng), c=ReLU()), head=Linear(4, 1, rng=rng))
+        return Sequential(
+            rec=kind(2, 8, rng=rng, batch_first=True, num_layers=2),
+            inner=Sequential(a=Tanh(), b=Linear(8, 4, rng=rng), c=ReLU()),
+            head=Linear(4, 1, rng=rng),
+        )
 
     return {"lstm": lambda rng: rec(LSTM, rng), "gru": lambda rng: rec(GRU, rng)}
 
@@ -323,7 +359,17 @@ def test_mixed_precision_learns_what_float32_learns(rng):
     halved = partial(HalfTrainer, scale=2.0**8)  # small enough for no step to be skipped: the same steps are compared
     for trainer in (Trainer, halved):
         model = copy.deepcopy(start)
-        history = fit(model, x, y, Adam(0.01), epochs=40, batch_size=8, rng=np.random.default_rng(0), trainer=trainer, progress=False)
+        history = fit(
+            model,
+            x,
+            y,
+            Adam(0.01),
+            epochs=40,
+            batch_size=8,
+            rng=np.random.default_rng(0),
+            trainer=trainer,
+            progress=False,
+        )
         losses[trainer] = history.column("train_loss")
         assert all(p.dtype == np.float32 for p in model.params.values())
     assert losses[halved][-1] < 0.3 * losses[halved][0]
@@ -383,23 +429,40 @@ def test_a_step_that_overflows_is_skipped_counted_and_halves_the_scale(rng):
 def test_mixed_precision_answers_bad_input(rng):
     with pytest.raises(TypeError, match=r"rec\.W_x_l0 is float64 but master weights are float32"):
         HalfTrainer(small_model(rng), SGD(0.1))
-    with pytest.raises(TypeError, match="Sequential has nothing that computes in float16: expected a layer of Linear, Recurrent"):
+    with pytest.raises(
+        TypeError, match="Sequential has nothing that computes in float16: expected a layer of Linear, Recurrent"
+    ):
         half(Sequential(Tanh(), Dropout(0.1, rng=rng)))
     with pytest.raises(ValueError, match="scale is 0"):
         HalfTrainer(small_model(rng, np.float32), SGD(0.1), scale=0)
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda x, y, m, r: fit(m, x, y, SGD(0.1), epochs=1, rng=r, freeze="lsmt.*"), r"'lsmt.\*' fits no parameter: there are rec.W_x_l0"),
-    (lambda x, y, m, r: fit(m, x, y, SGD(0.1), epochs=1, rng=r, freeze="*"), "that is every parameter of the model"),
-    (lambda x, y, m, r: fit(m, x, y, SGD(0.1), epochs=1, rng=r, bucket=True), "bucket is True but there are no lengths"),
-    (lambda x, y, m, r: fit(m, x, y, SGD(0.1), epochs=1, rng=r, penalty=L1(0.1, only="nothing")), "'nothing' fits no parameter"),
-    (lambda x, y, m, r: L2(-1), "strength is -1: expected 0 or a positive number"),
-    (lambda x, y, m, r: gaussian_noise(0), "sigma is 0: expected a positive number"),
-    (lambda x, y, m, r: time_warp(0.1, 1), "knots is 1: expected at least 2"),
-    (lambda x, y, m, r: time_warp(0.1)(y, r, None), r"x is \(24, 1\): expected \(N, T, D\)"),
-    (lambda x, y, m, r: buckets([3, 2], 0), "batch_size"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x, y, m, r: fit(m, x, y, SGD(0.1), epochs=1, rng=r, freeze="lsmt.*"),
+            r"'lsmt.\*' fits no parameter: there are rec.W_x_l0",
+        ),
+        (
+            lambda x, y, m, r: fit(m, x, y, SGD(0.1), epochs=1, rng=r, freeze="*"),
+            "that is every parameter of the model",
+        ),
+        (
+            lambda x, y, m, r: fit(m, x, y, SGD(0.1), epochs=1, rng=r, bucket=True),
+            "bucket is True but there are no lengths",
+        ),
+        (
+            lambda x, y, m, r: fit(m, x, y, SGD(0.1), epochs=1, rng=r, penalty=L1(0.1, only="nothing")),
+            "'nothing' fits no parameter",
+        ),
+        (lambda x, y, m, r: L2(-1), "strength is -1: expected 0 or a positive number"),
+        (lambda x, y, m, r: gaussian_noise(0), "sigma is 0: expected a positive number"),
+        (lambda x, y, m, r: time_warp(0.1, 1), "knots is 1: expected at least 2"),
+        (lambda x, y, m, r: time_warp(0.1)(y, r, None), r"x is \(24, 1\): expected \(N, T, D\)"),
+        (lambda x, y, m, r: buckets([3, 2], 0), "batch_size"),
+    ],
+)
 def test_bad_input(call, message, rng):
     x, y = task(rng)
     with pytest.raises(ValueError, match=message):

@@ -15,7 +15,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
 from scratchnet import engines, trace
 from scratchnet.layers import LSTM, Linear, Sequential
 
@@ -69,7 +68,9 @@ def imported(tree, inside_functions):
 
 def module_of(name):
     """The library's module in which an imported name lies: "scratchnet.cells.CELLS" is of scratchnet.cells."""
-    while "." in name and not ((ROOT / name.replace(".", "/")).with_suffix(".py").exists() or (ROOT / name.replace(".", "/")).is_dir()):
+    while "." in name and not (
+        (ROOT / name.replace(".", "/")).with_suffix(".py").exists() or (ROOT / name.replace(".", "/")).is_dir()
+    ):
         name = name.rpartition(".")[0]
     return name
 
@@ -103,7 +104,10 @@ def circles(edges):
 
 
 def test_no_module_imports_itself_by_way_of_others():
-    edges = {name_of(path): {name for name in library_imports(path) if name not in (name_of(path), "scratchnet")} for path in MODULES}
+    edges = {
+        name_of(path): {name for name in library_imports(path) if name not in (name_of(path), "scratchnet")}
+        for path in MODULES
+    }
     assert len(edges) > 100
     assert circles(edges) == {}
     assert circles(edges | {"scratchnet.arrays": {"scratchnet.training.loop"}}), "a planted circle is found"
@@ -119,16 +123,21 @@ def test_kernels_import_the_ground_only(path):
 def test_heavy_packages_are_imported_where_they_are_used(path):
     """Only plots has matplotlib at its top, and only estimators, which subclass it, scikit-learn; nothing has numba, cupy, torch."""
     allowed = {"plots": {"matplotlib"}, "estimators": {"sklearn"}}.get(path.parent.name, set())
-    tops = {name.split(".")[0] for name in imported(ast.parse(path.read_text(encoding="utf-8")), inside_functions=False)}
+    tops = {
+        name.split(".")[0] for name in imported(ast.parse(path.read_text(encoding="utf-8")), inside_functions=False)
+    }
     assert not (tops & {"matplotlib", "numba", "cupy", "torch", "statsmodels", "sklearn", "optuna"}) - allowed
 
 
-@pytest.mark.parametrize(("modules", "loads"), [
-    ("scratchnet", set()),
-    ("scratchnet.layers", {"numpy"}),
-    ("scratchnet.training.optim, scratchnet.training.checkpoint, scratchnet.gradcheck", {"numpy"}),
-    ("scratchnet.training.loop", {"numpy", "tqdm"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("modules", "loads"),
+    [
+        ("scratchnet", set()),
+        ("scratchnet.layers", {"numpy"}),
+        ("scratchnet.training.optim, scratchnet.training.checkpoint, scratchnet.gradcheck", {"numpy"}),
+        ("scratchnet.training.loop", {"numpy", "tqdm"}),
+    ],
+)
 def test_import_is_quick_and_light(modules, loads):
     """Each in a fresh process, NumPy's own import included: under 0.3 s, once the files are in memory.
 
@@ -140,7 +149,9 @@ def test_import_is_quick_and_light(modules, loads):
     )
     seconds = []
     for _ in range(5):
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=ENVIRONMENT)
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=ENVIRONMENT
+        )
         took, loaded = done.stdout.splitlines()
         seconds.append(float(took))
         assert set(loaded.split()) == loads
@@ -164,7 +175,12 @@ def test_readme_python_runs(tmp_path):
     program = "\n".join(blocks("python"))
     assert len(blocks("python")) == 5
     subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], check=True, env=ENVIRONMENT, capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-W", "error", "-c", program],
+        check=True,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert (tmp_path / "wave.html").stat().st_size > 50_000
 
@@ -178,7 +194,8 @@ def test_readme_commands_run(tmp_path, rng):
     """Make's targets stand in the Makefile; scratchnet's commands run; the others are those that set up and test."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     model = Sequential(rec=LSTM(1, 3, rng=rng), head=Linear(3, 1, rng=rng))
-    trace(model, np.ones((12, 1, 1)), np.ones((12, 1, 1))).save(tmp_path / "wave.npz")  # which the blocks above would have made
+    # which the blocks above would have made
+    trace(model, np.ones((12, 1, 1)), np.ones((12, 1, 1))).save(tmp_path / "wave.npz")
     lines = [line.strip() for block in blocks("sh") + blocks("bat") for line in block.splitlines() if line.strip()]
     assert len(lines) >= 10
     for line in lines:
@@ -187,13 +204,23 @@ def test_readme_commands_run(tmp_path, rng):
             assert re.search(rf"^{words[1]}:", MAKEFILE, re.M), line
             assert all(re.search(rf"^{word.split('=')[0]} \?=", MAKEFILE, re.M) for word in words[2:]), line
         elif words[0] == "scratchnet":
-            subprocess.run([sys.executable, "-m", "scratchnet", *words[1:]], check=True, capture_output=True, env=ENVIRONMENT, cwd=tmp_path)
+            subprocess.run(
+                [sys.executable, "-m", "scratchnet", *words[1:]],
+                check=True,
+                capture_output=True,
+                env=ENVIRONMENT,
+                cwd=tmp_path,
+            )
         else:
             assert " ".join(words) in (
-                "py -3 -m venv .venv", ".venv/Scripts/pip install -e .[test]", ".venv/Scripts/scratchnet demo",
+                "py -3 -m venv .venv",
+                ".venv/Scripts/pip install -e .[test]",
+                ".venv/Scripts/scratchnet demo",
                 ".venv/Scripts/python -m pytest -n auto --dist loadfile",
-            ), line  # fmt: skip
-            assert words[1:4] != ["-m", "pytest", "-n"] or " ".join(words[1:]) in MAKEFILE, "make test and README test alike"
+            ), line
+            assert words[1:4] != ["-m", "pytest", "-n"] or " ".join(words[1:]) in MAKEFILE, (
+                "make test and README test alike"
+            )
     for extra in re.findall(r"\[(\w+)\]`", README):
         assert extra in project["optional-dependencies"], extra
 
@@ -201,7 +228,9 @@ def test_readme_commands_run(tmp_path, rng):
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed, as on Windows")
 def test_make_takes_torch_from_the_index_it_is_given_and_no_other():
     def pip(*arguments):
-        done = subprocess.run(["make", "-nB", "test", *arguments], check=True, capture_output=True, text=True, cwd=ROOT, env=plain)
+        done = subprocess.run(
+            ["make", "-nB", "test", *arguments], check=True, capture_output=True, text=True, cwd=ROOT, env=plain
+        )
         (line,) = [line for line in done.stdout.splitlines() if "pip install" in line]
         return line.split()
 
@@ -245,7 +274,15 @@ def test_readme_map_leaves_nothing_out():
         assert f"{package.parent.name}/" in tree, package.parent.name
 
 
-@pytest.mark.parametrize("line", ["nonsense/         a folder", "nonsense.txt      a file", "  nonsense.py     a module", "  tests/          not in there"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense/         a folder",
+        "nonsense.txt      a file",
+        "  nonsense.py     a module",
+        "  tests/          not in there",
+    ],
+)
 def test_a_map_that_names_what_is_not_there_is_found(line):
     changed = README.replace("\ntests/  ", f"\n{line}\ntests/  ")
     assert changed != README
@@ -289,7 +326,18 @@ def bench():
 
 def test_the_benchmark_measures_every_engine(tmp_path, bench):
     """As it is run; and the results that are there have the same form."""
-    command = [sys.executable, ROOT / "benchmarks" / "cells.py", "--cells", "rnn", "--seconds", "0", "--seed", "3", "--out", tmp_path]
+    command = [
+        sys.executable,
+        ROOT / "benchmarks" / "cells.py",
+        "--cells",
+        "rnn",
+        "--seconds",
+        "0",
+        "--seed",
+        "3",
+        "--out",
+        tmp_path,
+    ]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=ENVIRONMENT)
     (path,) = tmp_path.glob("cells_*.json")
     assert done.stdout.splitlines()[-1] == str(path)
@@ -315,7 +363,11 @@ def test_the_benchmark_measures_every_engine(tmp_path, bench):
 def test_the_benchmark_times_no_wrong_engine(bench, monkeypatch):
     def choose(cell, x, H, engine):
         right = engines.Choice("array", cell.forward, cell.backward, "")
-        return right if engine == "array" else right._replace(backward=lambda dy, cache: cell.backward(dy * np.float32(1.01), cache))
+        return (
+            right
+            if engine == "array"
+            else right._replace(backward=lambda dy, cache: cell.backward(dy * np.float32(1.01), cache))
+        )
 
     assert len(list(bench.measure("gru", (3, 2, 2, 4), 0, 0))) == 2
     monkeypatch.setattr(engines, "choose", choose)
@@ -342,4 +394,8 @@ def test_the_benchmark_alternates_and_takes_medians(bench, monkeypatch):
     assert order[4:] == list(takes) * rows["array"]["rounds"]
     assert 0.485 < now[0] < 0.55
     assert (rows["array"]["forward_ms"], rows["array"]["training_step_ms"]) == (1, 4)
-    assert (rows["step"]["forward_ms"], rows["step"]["training_step_ms"], rows["step"]["forward_fastest_ms"]) == (2, 8, 2)
+    assert (rows["step"]["forward_ms"], rows["step"]["training_step_ms"], rows["step"]["forward_fastest_ms"]) == (
+        2,
+        8,
+        2,
+    )

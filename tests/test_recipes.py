@@ -67,7 +67,10 @@ def test_every_recipe_is_short_says_what_it_is_for_and_can_be_started():
 
 
 def test_table_puts_the_best_first_whichever_way_is_better():
-    result = {"baselines": ["b"], "scores": {"error": {"a": [1, 5, 3], "b": [2, 2, 2]}, "accuracy": {"a": [0.1], "b": [0.2]}}}
+    result = {
+        "baselines": ["b"],
+        "scores": {"error": {"a": [1, 5, 3], "b": [2, 2, 2]}, "accuracy": {"a": [0.1], "b": [0.2]}},
+    }
     lines = shared.table(result).splitlines()
     assert [line.split()[0] for line in lines if line] == ["error", "b", "a", "accuracy", "b", "a", "*"]
     assert lines[2].split() == ["a", "3", "1", "5"]
@@ -76,7 +79,9 @@ def test_table_puts_the_best_first_whichever_way_is_better():
 def test_a_recipe_may_have_an_option_of_its_own(tmp_path):
     failure = importlib.import_module("failure")
     with contextlib.redirect_stdout(io.StringIO()), pytest.raises(FileNotFoundError, match="not-there"):
-        shared.recipe("", failure.run, ["--toy", "--out", str(tmp_path), "--data", "not-there.txt"], ("--data", "a file"))
+        shared.recipe(
+            "", failure.run, ["--toy", "--out", str(tmp_path), "--data", "not-there.txt"], ("--data", "a file")
+        )
 
 
 # ---- the table and the guide -------------------------------------------------------------------------------------------
@@ -85,31 +90,48 @@ REPORT = {
     "date": "2026-01-02",
     "machine": {"processor": "a machine", "cores": 2},
     "recipes": {
-        "one": {"seeds": [0, 1], "seconds": 3.4, "baselines": ["AR(9)"], "scores": {
-            "error, T = 5": {"LSTM": [1.0, 3.0], "GRU, deep": [2.5, 2.7], "AR(9)": [4.0, 4.0]}, "seconds": {"LSTM": [9.0, 9.0]},
-        }},
-        "two": {"seeds": [0, 1], "seconds": 10.0, "baselines": ["k-NN"], "scores": {"accuracy": {"LSTM": [0.7, 0.9], "k-NN": [0.8, 0.9]}}},
+        "one": {
+            "seeds": [0, 1],
+            "seconds": 3.4,
+            "baselines": ["AR(9)"],
+            "scores": {
+                "error, T = 5": {"LSTM": [1.0, 3.0], "GRU, deep": [2.5, 2.7], "AR(9)": [4.0, 4.0]},
+                "seconds": {"LSTM": [9.0, 9.0]},
+            },
+        },
+        "two": {
+            "seeds": [0, 1],
+            "seconds": 10.0,
+            "baselines": ["k-NN"],
+            "scores": {"accuracy": {"LSTM": [0.7, 0.9], "k-NN": [0.8, 0.9]}},
+        },
     },
-}  # fmt: skip
+}
 
 
 def test_table_of_results():
     rows = everything.table(REPORT).splitlines()
     assert rows[2] == "| [one](one.py) | error, T = 5 | LSTM | 2 [1, 3] | AR(9) | 4 [4, 4] | 3 |"
     assert rows[3] == "| [two](two.py) | accuracy | LSTM | 0.8 [0.7, 0.9] | k-NN | 0.85 [0.8, 0.9] | 10 |"
-    assert rows[-1] == "Median [smallest, largest] over the seeds 0 1; seconds of all seeds together.  a machine, 2 cores, 2026-01-02."
+    assert (
+        rows[-1]
+        == "Median [smallest, largest] over the seeds 0 1; seconds of all seeds together.  a machine, 2 cores, 2026-01-02."
+    )
 
 
-@pytest.mark.parametrize(("claim", "true"), [
-    ("(one, error, T = 5: LSTM < GRU, deep)", True),
-    ("(one, error, T = 5: GRU, deep < LSTM)", False),
-    ("(one, error, T = 5: LSTM << GRU, deep)", False),  # one seed of the LSTM is worse
-    ("(one, error, T = 5: LSTM << AR(9))", True),
-    ("(one, error, T = 5: AR(9) >> LSTM)", True),
-    ("(two, accuracy: LSTM > k-NN)", False),
-    ("(two, accuracy: k-NN > LSTM)", True),
-    ("(two, accuracy: k-NN >> LSTM)", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("claim", "true"),
+    [
+        ("(one, error, T = 5: LSTM < GRU, deep)", True),
+        ("(one, error, T = 5: GRU, deep < LSTM)", False),
+        ("(one, error, T = 5: LSTM << GRU, deep)", False),  # one seed of the LSTM is worse
+        ("(one, error, T = 5: LSTM << AR(9))", True),
+        ("(one, error, T = 5: AR(9) >> LSTM)", True),
+        ("(two, accuracy: LSTM > k-NN)", False),
+        ("(two, accuracy: k-NN > LSTM)", True),
+        ("(two, accuracy: k-NN >> LSTM)", False),
+    ],
+)
 def test_a_claim_is_read_and_held_against_the_numbers(claim, true):
     found = everything.claims(f"Some text (with brackets) that ends in\n{claim}, and goes on (as 1 < 2 does).")
     assert len(found) == 1
@@ -148,12 +170,21 @@ def test_results_are_written_and_a_claim_that_does_not_hold_is_said(claim, code,
 def test_all_runs_recipes_in_processes_of_their_own(tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])}
     command = [sys.executable, str(FOLDER / "all.py")]
-    done = subprocess.run([*command, "sunspots", "--toy", "--seeds", "0"], capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    done = subprocess.run(
+        [*command, "sunspots", "--toy", "--seeds", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "---- sunspots ----" in done.stdout
     assert "relative variance" in done.stdout
     assert not list(tmp_path.iterdir())  # toys leave nothing behind
-    wrong = subprocess.run([*command, "sunspot", "--toy"], capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    wrong = subprocess.run(
+        [*command, "sunspot", "--toy"], capture_output=True, text=True, check=False, env=environment, cwd=tmp_path
+    )
     assert wrong.returncode == 2
     assert "there is no recipe sunspot: expected some of characters, co2," in wrong.stderr
 

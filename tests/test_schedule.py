@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from scratchnet.layers import Linear
 from scratchnet.training import schedule
 from scratchnet.training.loop import fit
@@ -44,12 +43,17 @@ def test_every_step_equals_torch(name):
         other.step()
 
 
-@pytest.mark.parametrize(("patience", "factor", "cooldown", "least"), [(0, 0.5, 0, 0.0), (2, 0.1, 3, 0.0), (1, 0.3, 0, 0.02), (3, 0.9, 1, 0.0)])
+@pytest.mark.parametrize(
+    ("patience", "factor", "cooldown", "least"),
+    [(0, 0.5, 0, 0.0), (2, 0.1, 3, 0.0), (1, 0.3, 0, 0.02), (3, 0.9, 1, 0.0)],
+)
 def test_plateau_equals_torch(patience, factor, cooldown, least):
     rng = np.random.default_rng(0)
     optimizer, twin = SGD(0.3), theirs()
     mine = Plateau(optimizer, patience, factor, cooldown=cooldown, least=least)
-    other = torch.optim.lr_scheduler.ReduceLROnPlateau(twin, patience=patience, factor=factor, cooldown=cooldown, min_lr=least)
+    other = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        twin, patience=patience, factor=factor, cooldown=cooldown, min_lr=least
+    )
     seen = set()
     for t in range(80):
         metric = float(np.exp(-t / 10) + 0.05 * rng.random())
@@ -72,22 +76,52 @@ def test_cosine_stays_down_behind_its_end():
 
 def test_fit_steps_the_schedule(rng):
     x = rng.standard_normal((8, 2))
-    for each, expected in (("epoch", [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]), ("update", [0.1 * 0.5**t for t in range(6)])):
+    for each, expected in (
+        ("epoch", [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]),
+        ("update", [0.1 * 0.5**t for t in range(6)]),
+    ):
         model, optimizer = Linear(2, 1, rng=rng), SGD(0.1)
         history = fit(
-            model, x, x[:, :1], optimizer, epochs=3, batch_size=4, rng=rng, progress=False,
+            model,
+            x,
+            x[:, :1],
+            optimizer,
+            epochs=3,
+            batch_size=4,
+            rng=rng,
+            progress=False,
             schedule=Step(optimizer, 1, 0.5, each=each),
-        )  # fmt: skip
+        )
         assert history.column("lr") == pytest.approx(expected)
 
 
 def test_plateau_in_fit_looks_at_the_validation_loss(rng):
     x = rng.standard_normal((8, 2))
     model, optimizer = Linear(2, 1, rng=rng), SGD(1e-12)
-    fit(model, x, x[:, :1], optimizer, epochs=4, rng=rng, validation=(x, x[:, :1] + 1), progress=False, schedule=Plateau(optimizer, 0, 0.5, threshold=0.1, least=1e-13))
+    fit(
+        model,
+        x,
+        x[:, :1],
+        optimizer,
+        epochs=4,
+        rng=rng,
+        validation=(x, x[:, :1] + 1),
+        progress=False,
+        schedule=Plateau(optimizer, 0, 0.5, threshold=0.1, least=1e-13),
+    )
     assert optimizer.lr == 1e-12  # a fall of less than 1e-8 is not made
     optimizer.lr = 1e-6
-    fit(model, x, x[:, :1], optimizer, epochs=4, rng=rng, validation=(x, x[:, :1] + 1), progress=False, schedule=Plateau(optimizer, 0, 0.5, threshold=0.1))
+    fit(
+        model,
+        x,
+        x[:, :1],
+        optimizer,
+        epochs=4,
+        rng=rng,
+        validation=(x, x[:, :1] + 1),
+        progress=False,
+        schedule=Plateau(optimizer, 0, 0.5, threshold=0.1),
+    )
     assert optimizer.lr == pytest.approx(1e-6 / 8)
 
 
@@ -115,24 +149,42 @@ def test_a_schedule_goes_on_from_its_state():
             second.load_state_dict({"t": 1})
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda o: Step(o, 0), "every is 0: expected at least 1"),
-    (lambda o: Step(o, 1, 1.5), "factor is 1.5: expected more than 0 and at most 1"),
-    (lambda o: Exponential(o, 0), "factor is 0: expected more than 0"),
-    (lambda o: Cosine(o, 10, 0.5), "least is 0.5 but lr is 0.3: expected 0 to lr"),
-    (lambda o: Warmup(o, 3, then=Plateau(o)), "then is a Plateau of another optimiser, unit, or kind"),
-    (lambda o: Warmup(o, 3, then=Constant(SGD(0.1))), "then is a Constant of another optimiser"),
-    (lambda o: Plateau(o, factor=1.0), "factor is 1.0: expected more than 0 and less than 1"),
-    (lambda o: Plateau(o, patience=-1), "patience is -1"),
-    (lambda o: Plateau(o).step(), "metric is None: a Plateau follows a loss"),
-    (lambda o: Step(o, 1, each="day"), "each is 'day': expected one of epoch, update"),
-    (lambda o: fit(Linear(1, 1, rng=np.random.default_rng(0)), np.ones((2, 1)), np.ones((2, 1)), SGD(0.1), epochs=1, rng=np.random.default_rng(0), schedule=Constant(o)), "the schedule belongs to another optimizer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda o: Step(o, 0), "every is 0: expected at least 1"),
+        (lambda o: Step(o, 1, 1.5), "factor is 1.5: expected more than 0 and at most 1"),
+        (lambda o: Exponential(o, 0), "factor is 0: expected more than 0"),
+        (lambda o: Cosine(o, 10, 0.5), "least is 0.5 but lr is 0.3: expected 0 to lr"),
+        (lambda o: Warmup(o, 3, then=Plateau(o)), "then is a Plateau of another optimiser, unit, or kind"),
+        (lambda o: Warmup(o, 3, then=Constant(SGD(0.1))), "then is a Constant of another optimiser"),
+        (lambda o: Plateau(o, factor=1.0), "factor is 1.0: expected more than 0 and less than 1"),
+        (lambda o: Plateau(o, patience=-1), "patience is -1"),
+        (lambda o: Plateau(o).step(), "metric is None: a Plateau follows a loss"),
+        (lambda o: Step(o, 1, each="day"), "each is 'day': expected one of epoch, update"),
+        (
+            lambda o: fit(
+                Linear(1, 1, rng=np.random.default_rng(0)),
+                np.ones((2, 1)),
+                np.ones((2, 1)),
+                SGD(0.1),
+                epochs=1,
+                rng=np.random.default_rng(0),
+                schedule=Constant(o),
+            ),
+            "the schedule belongs to another optimizer",
+        ),
+    ],
+)
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call(SGD(0.3))
 
 
 def test_the_table_has_them_all():
-    kinds = [v for v in vars(schedule).values() if isinstance(v, type) and issubclass(v, schedule.Schedule) and v is not schedule.Schedule]
+    kinds = [
+        v
+        for v in vars(schedule).values()
+        if isinstance(v, type) and issubclass(v, schedule.Schedule) and v is not schedule.Schedule
+    ]
     assert set(SCHEDULES.values()) == set(kinds)

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-
 from scratchnet.losses import mse
 from scratchnet.models import mlp
 from scratchnet.search import Architecture, Choice, Real, Training, Whole, compare, search
@@ -205,7 +204,10 @@ def test_goes_on_after_an_exception(tmp_path):
 def test_another_space_in_the_same_file_is_refused(tmp_path):
     file = tmp_path / "study.log"
     search(bowl, BOWL, trials=2, storage=file)
-    with pytest.raises(ValueError, match=r"study 'search' in .* has .*Real\(-2.0, 2.0\).* and not .*Real\(-1.0, 2.0\).*: take another name"):
+    with pytest.raises(
+        ValueError,
+        match=r"study 'search' in .* has .*Real\(-2.0, 2.0\).* and not .*Real\(-1.0, 2.0\).*: take another name",
+    ):
         search(bowl, {**BOWL, "a": Real(-1, 2)}, trials=4, storage=file)
 
 
@@ -248,7 +250,9 @@ def test_what_an_objective_raises_in_a_process_arrives():
 
 
 def test_an_objective_that_cannot_be_sent_is_refused():
-    with pytest.raises(ValueError, match=r"the objective cannot be sent to another process .* at the top of a module; or processes=1"):
+    with pytest.raises(
+        ValueError, match=r"the objective cannot be sent to another process .* at the top of a module; or processes=1"
+    ):
         search(lambda params, trial: 0.0, BOWL, trials=2, processes=2)
 
 
@@ -264,7 +268,11 @@ def test_architecture_search_beside_random_search_with_the_same_budget(monkeypat
     epochs, reported = [], []
     objective = Training(Architecture(1, 1, engine="array"), sequences(40, 0), sequences(20, 1), epochs=4)
     run = Training.run
-    monkeypatch.setattr(Training, "run", lambda self, params, *args: epochs.append(self.epochs) or reported.append(params) or run(self, params, *args))
+    monkeypatch.setattr(
+        Training,
+        "run",
+        lambda self, params, *args: epochs.append(self.epochs) or reported.append(params) or run(self, params, *args),
+    )
     found = compare(objective, Architecture.SPACE, trials=8, seeds=(0, 1), startup=2)
     assert epochs == [4] * 32  # two samplers, two seeds, eight trials of four epochs
     for sampler in ("random", "tpe"):
@@ -284,7 +292,15 @@ def test_architecture_search_beside_random_search_with_the_same_budget(monkeypat
 
 
 def test_the_architecture_is_the_one_asked_for(rng):
-    params = {"cell": "gru", "num_layers": 2, "units": 7, "bidirectional": True, "dropout": 0.25, "lr": 0.1, "batch_size": 8}
+    params = {
+        "cell": "gru",
+        "num_layers": 2,
+        "units": 7,
+        "bidirectional": True,
+        "dropout": 0.25,
+        "lr": 0.1,
+        "batch_size": 8,
+    }
     rec = Architecture(3, 2)(params, rng).layers["rec"]
     assert (rec.cell_name, rec.num_layers, rec.hidden_size, rec.bidirectional, rec.dropout) == ("gru", 2, 7, True, 0.25)
     assert rec.input_size == 3
@@ -308,7 +324,9 @@ def test_training_options_in_the_space_are_used(monkeypatch):
     monkeypatch.setattr("scratchnet.search.training.fit", watched)
     TRAINING.run({"units": (4,)}, np.random.default_rng(0))
     assert (seen["lr"], seen["weight_decay"], seen["batch_size"], seen["clip"]) == (0.005, 0.01, 32, 1.0)
-    TRAINING.run({"units": (4,), "lr": 0.1, "weight_decay": 0.5, "batch_size": 7, "clip": 2.0}, np.random.default_rng(0))
+    TRAINING.run(
+        {"units": (4,), "lr": 0.1, "weight_decay": 0.5, "batch_size": 7, "clip": 2.0}, np.random.default_rng(0)
+    )
     assert (seen["lr"], seen["weight_decay"], seen["batch_size"], seen["clip"]) == (0.1, 0.5, 7, 2.0)
 
 
@@ -329,23 +347,46 @@ def test_table_and_csv(tmp_path):
     assert rows[0]["kind"] == result.trials[0]["kind"]
 
 
-@pytest.mark.parametrize(("make", "kind", "words"), [
-    (lambda: Real(2, 1), ValueError, r"Real\(2.0, 1.0\) goes from 2.0 to 1.0: expected two numbers, the smaller one first"),
-    (lambda: Real(1, 1), ValueError, "the smaller one first"),
-    (lambda: Real(0, math.inf), ValueError, "expected two numbers"),
-    (lambda: Real(0, 1, log=True), ValueError, r"Real\(0.0, 1.0, log=True\) begins at 0.0, which has no logarithm"),
-    (lambda: Whole(0, 4, log=True), ValueError, "has no logarithm"),
-    (lambda: Whole(1.5, 4), TypeError, r"Whole\(1.5, 4\): expected whole numbers; Real takes fractions"),
-    (lambda: Choice(), ValueError, r"Choice\(\): expected at least one value"),
-    (lambda: Choice("a", "a"), ValueError, "each only once"),
-    (lambda: search(bowl, {}, trials=1), ValueError, r"space is \{\}: expected a dict such as"),
-    (lambda: search(bowl, {"a": (0, 1)}, trials=1), TypeError, r"space\['a'\] is \(0, 1\): expected Real\(low, high\), Whole"),
-    (lambda: search(bowl, BOWL, trials=0), ValueError, "trials is 0"),
-    (lambda: search(bowl, BOWL, trials=2, processes=0), ValueError, "processes is 0"),
-    (lambda: search(bowl, BOWL, trials=2, sampler="grid"), ValueError, "sampler is 'grid': expected one of tpe, random"),
-    (lambda: search(bowl, BOWL, trials=2, pruner="mean"), ValueError, "pruner is 'mean': expected one of none, median, hyperband"),
-    (lambda: search(bowl, BOWL, trials=2, direction="up"), ValueError, "direction is 'up': expected one of minimize, maximize"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "kind", "words"),
+    [
+        (
+            lambda: Real(2, 1),
+            ValueError,
+            r"Real\(2.0, 1.0\) goes from 2.0 to 1.0: expected two numbers, the smaller one first",
+        ),
+        (lambda: Real(1, 1), ValueError, "the smaller one first"),
+        (lambda: Real(0, math.inf), ValueError, "expected two numbers"),
+        (lambda: Real(0, 1, log=True), ValueError, r"Real\(0.0, 1.0, log=True\) begins at 0.0, which has no logarithm"),
+        (lambda: Whole(0, 4, log=True), ValueError, "has no logarithm"),
+        (lambda: Whole(1.5, 4), TypeError, r"Whole\(1.5, 4\): expected whole numbers; Real takes fractions"),
+        (lambda: Choice(), ValueError, r"Choice\(\): expected at least one value"),
+        (lambda: Choice("a", "a"), ValueError, "each only once"),
+        (lambda: search(bowl, {}, trials=1), ValueError, r"space is \{\}: expected a dict such as"),
+        (
+            lambda: search(bowl, {"a": (0, 1)}, trials=1),
+            TypeError,
+            r"space\['a'\] is \(0, 1\): expected Real\(low, high\), Whole",
+        ),
+        (lambda: search(bowl, BOWL, trials=0), ValueError, "trials is 0"),
+        (lambda: search(bowl, BOWL, trials=2, processes=0), ValueError, "processes is 0"),
+        (
+            lambda: search(bowl, BOWL, trials=2, sampler="grid"),
+            ValueError,
+            "sampler is 'grid': expected one of tpe, random",
+        ),
+        (
+            lambda: search(bowl, BOWL, trials=2, pruner="mean"),
+            ValueError,
+            "pruner is 'mean': expected one of none, median, hyperband",
+        ),
+        (
+            lambda: search(bowl, BOWL, trials=2, direction="up"),
+            ValueError,
+            "direction is 'up': expected one of minimize, maximize",
+        ),
+    ],
+)
 def test_bad_spaces_and_arguments_get_a_sentence(make, kind, words):
     with pytest.raises(kind, match=words):
         make()

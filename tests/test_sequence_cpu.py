@@ -19,18 +19,17 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+import scratchnet
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit, types
-from scratchnet_kernels import HOLES, KERNELS, compiled, find, find_together, sequence_cpu
-from scratchnet_kernels.sequence_cpu import blocks, gru, gru_reset_before, lstm, memory, rnn, slices, split, vector
-
-import scratchnet
 from scratchnet import engines
 from scratchnet.cells import CELLS, variants
 from scratchnet.layers import GRU, LSTM, RNN, Linear, Sequential
 from scratchnet.losses import mse
 from scratchnet.training import bptt
+from scratchnet_kernels import HOLES, KERNELS, compiled, find, find_together, sequence_cpu
+from scratchnet_kernels.sequence_cpu import blocks, gru, gru_reset_before, lstm, memory, rnn, slices, split, vector
 
 ROOT = Path(__file__).parents[1]
 TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
@@ -49,7 +48,9 @@ LAYERS = {
 }
 cells = pytest.mark.parametrize(("name", "options"), CASES)
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
-needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT is set: nothing is compiled")
+needs_compiler = pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT is set: nothing is compiled"
+)
 needs_blas = pytest.mark.skipif(not slices._blas(), reason="no BLAS whose threads can be set")
 
 # Constants that make small shapes take the ways of large ones: slices of 1 to 16 rows, blocks, every cut of a product, threads.
@@ -94,7 +95,9 @@ def assert_close(got, want, tolerance):
     for key in want:
         assert (got[key].dtype, got[key].shape) == (want[key].dtype, want[key].shape), key
         assert type(got[key]) is np.ndarray, key
-        np.testing.assert_allclose(got[key], want[key], rtol=0, atol=tolerance * max(1.0, np.abs(want[key]).max()), err_msg=key)
+        np.testing.assert_allclose(
+            got[key], want[key], rtol=0, atol=tolerance * max(1.0, np.abs(want[key]).max()), err_msg=key
+        )
 
 
 def assert_identical(got, want):
@@ -105,7 +108,9 @@ def assert_identical(got, want):
 def python(code, tree=ROOT, **environment):
     """Run ``code`` in a new Python; returns what it printed, and what it wrote to stderr."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tree), str(tree / "kernels")])} | environment
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], env=env, capture_output=True, text=True, timeout=200, cwd=tree)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=env, capture_output=True, text=True, timeout=200, cwd=tree
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 
@@ -118,12 +123,16 @@ def python(code, tree=ROOT, **environment):
 @settings(max_examples=10)
 @given(
     shape=st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 20), st.integers(1, 40)),
-    ragged=st.booleans(), patched=st.sets(st.sampled_from(list(SMALL))), threads=st.sampled_from([None, 1, 3]), seed=st.integers(0, 99),
-)  # fmt: skip
+    ragged=st.booleans(),
+    patched=st.sets(st.sampled_from(list(SMALL))),
+    threads=st.sampled_from([None, 1, 3]),
+    seed=st.integers(0, 99),
+)
 @example(shape=(3, 35, 4, 96), ragged=True, patched=set(), threads=None, seed=0)  # three slices, the last not full
 @example(shape=(2, 18, 200, 130), ragged=False, patched=set(), threads=2, seed=0)  # five blocks of 26
 @example(shape=(2, 17, 3, 97), ragged=True, patched={"parts"}, threads=2, seed=0)  # a prime: one block, however wide
-@example(shape=(70, 17, 130, 128), ragged=False, patched={"threads"}, threads=2, seed=0)  # x W_x cut into rows, dW into sums
+# x W_x cut into rows, dW into sums
+@example(shape=(70, 17, 130, 128), ragged=False, patched={"threads"}, threads=2, seed=0)
 @example(shape=(1, 40, 2, 600), ragged=True, patched=set(), threads=2, seed=0)  # G so large that a slice has 8 rows
 def test_equals_array(name, options, dtype, shape, ragged, patched, threads, seed):
     call, arriving, lengths = problem(name, dtype, *shape, ragged, seed)
@@ -199,8 +208,19 @@ def test_refuses_what_arrays_refuse(name, options):
         return [*call[:index], value, *call[index + 1 :]]
 
     W_x = 1 + len(CELLS[name].STATES)
-    bad = [but(0, call[0].astype(np.float16)), but(0, call[0].tolist()), but(0, call[0][:0]), but(0, call[0][:, 0]), but(1, call[1][:2])]
-    bad += [but(W_x, call[W_x].tolist()), but(W_x, call[W_x].astype(np.float32)), but(W_x, call[W_x][:1]), but(W_x, None)]
+    bad = [
+        but(0, call[0].astype(np.float16)),
+        but(0, call[0].tolist()),
+        but(0, call[0][:0]),
+        but(0, call[0][:, 0]),
+        but(1, call[1][:2]),
+    ]
+    bad += [
+        but(W_x, call[W_x].tolist()),
+        but(W_x, call[W_x].astype(np.float32)),
+        but(W_x, call[W_x][:1]),
+        but(W_x, None),
+    ]
     for arguments in bad:
         messages = []
         for f in (forward, CELLS[name].forward):
@@ -236,7 +256,8 @@ def test_read_only_arrays_compile_nothing_new():
 
 
 @pytest.mark.parametrize(
-    ("M", "K", "C", "kind"), [(40, 8, 6, "rows"), (5, 6, 64, "columns"), (5, 90, 6, "sum"), (1, 1, 1, "sum"), (3, 2, 9, "sum")]
+    ("M", "K", "C", "kind"),
+    [(40, 8, 6, "rows"), (5, 6, 64, "columns"), (5, 90, 6, "sum"), (1, 1, 1, "sum"), (3, 2, 9, "sum")],
 )
 def test_each_way_to_cut_a_product(M, K, C, kind, rng, monkeypatch):
     tasks = []
@@ -442,7 +463,9 @@ def test_callers_in_many_threads_get_their_own_numbers():
         try:
             for _ in range(4):
                 call, arriving, lengths = problems[index]
-                assert_close(run(*find("sequence", "lstm", call[0], 40, 2), call, arriving, lengths, {}), wanted[index], 1e-12)
+                assert_close(
+                    run(*find("sequence", "lstm", call[0], 40, 2), call, arriving, lengths, {}), wanted[index], 1e-12
+                )
         except BaseException as error:
             failures.append(error)
 
@@ -467,9 +490,12 @@ def test_no_threads_is_refused_wherever_it_is_given(threads):
     both = find_together("sequence", "gru", call[0], threads)
     chosen = engines.choose(CELLS["gru"], call[0], 4, "sequence", threads)
     for attempt in (
-        lambda: forward(*call), lambda: backward(arriving[0], cache),
-        lambda: both[0]([call]), lambda: both[1]([(arriving[0], cache)]), lambda: chosen.forwards([call]),
-    ):  # fmt: skip
+        lambda: forward(*call),
+        lambda: backward(arriving[0], cache),
+        lambda: both[0]([call]),
+        lambda: both[1]([(arriving[0], cache)]),
+        lambda: chosen.forwards([call]),
+    ):
         with pytest.raises(ValueError, match=sentence):
             attempt()
 
@@ -737,7 +763,13 @@ def test_tanh_of_float32_over_its_whole_range():
 @pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="no wider type to compare with")
 def test_tanh_of_float64(rng):
     _, absolute, _, relative = claimed()
-    x = np.concatenate([rng.integers(0, 2**63, 300_000).view(np.float64), rng.uniform(-25, 25, 300_000), 10 ** rng.uniform(-300, 1, 200_000)])
+    x = np.concatenate(
+        [
+            rng.integers(0, 2**63, 300_000).view(np.float64),
+            rng.uniform(-25, 25, 300_000),
+            10 ** rng.uniform(-300, 1, 200_000),
+        ]
+    )
     x = np.concatenate([x, -x, np.linspace(-1, 1, 300_000)])
     x = x[np.isfinite(x)]
     exact = np.tanh(x.astype(np.longdouble))
@@ -773,7 +805,9 @@ def test_only_what_a_vector_loop_has_is_in_a_cells_math():
 def vector_loops():
     """Every vector loop, also those that stand inside a function, by name."""
     for module in (blocks, lstm, gru, gru_reset_before, rnn):
-        found = {name: value for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
+        found = {
+            name: value for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
+        }
         for kind, both in getattr(module, "SLICES", {}).items():
             for loop in both:
                 inside = inspect_closure(loop)
@@ -811,7 +845,13 @@ def machine_code(loop, dtype, monkeypatch):
 @needs_compiler
 def test_there_is_a_vector_loop_for_each_cell_and_direction():
     found = [param.id.split()[0] for param in vector_loops()]
-    assert {name: found.count(name) for name in set(found)} == {"blocks": 1, "lstm": 2, "gru": 2, "gru_reset_before": 4, "rnn": 4}
+    assert {name: found.count(name) for name in set(found)} == {
+        "blocks": 1,
+        "lstm": 2,
+        "gru": 2,
+        "gru_reset_before": 4,
+        "rnn": 4,
+    }
 
 
 @needs_compiler
@@ -822,11 +862,18 @@ def test_a_vector_loop_is_vector_instructions(loop, dtype, monkeypatch):
     """All of its arithmetic, tanh's division and its conversion to bits included; and no float64 in float32."""
     code = machine_code(loop, dtype, monkeypatch)
     letters, least = {"float32": ("float", 4), "float64": ("double", 2)}[str(dtype)]
-    scalar, wide = (re.findall(rf"= (f(?:add|mul|sub|div|ptosi)) [^\n]*?{what}", code) for what in (rf"\b{letters} %", rf"<\d+ x {letters}>"))
+    scalar, wide = (
+        re.findall(rf"= (f(?:add|mul|sub|div|ptosi)) [^\n]*?{what}", code)
+        for what in (rf"\b{letters} %", rf"<\d+ x {letters}>")
+    )
     assert set(scalar) <= set(wide)
     assert wide
     assert all(int(n) >= least for n in re.findall(rf"<(\d+) x {letters}>", code) if n != "1")
-    has_tanh = "rnn" not in loop.py_func.__module__ and loop.py_func.__name__ in ("forward_step", "reset_step", "update_step")
+    has_tanh = "rnn" not in loop.py_func.__module__ and loop.py_func.__name__ in (
+        "forward_step",
+        "reset_step",
+        "update_step",
+    )
     assert not has_tanh or {"fdiv", "fptosi"} <= set(wide)
     assert not re.search(r"\btanhf?\b", code)
     assert "alias.scope" not in code  # nor does it ask at run time whether arrays overlap
@@ -854,7 +901,10 @@ def test_machine_code_is_kept_until_the_math_changes(tmp_path):
     assert np.allclose([float(v) for v in first.split()], [np.tanh(0.5), 0.5])  # -0.5 + 1
     lines = said.splitlines()
     assert len(lines) == 5  # a loop over time and a vector loop for each of the two, one multiplication for both
-    assert all(re.fullmatch(r"scratchnet: compiling sequence_cpu\.\w+\.\w+, and keeping it for the next time", line) for line in lines)
+    assert all(
+        re.fullmatch(r"scratchnet: compiling sequence_cpu\.\w+\.\w+, and keeping it for the next time", line)
+        for line in lines
+    )
     kept = sorted((tmp_path / "cache").rglob("*.nb*"))
     assert run_it(PYTHONHASHSEED="2") == (first, "")
     cell = tmp_path / "scratchnet" / "cells" / "rnn.py"
@@ -946,8 +996,13 @@ def test_a_trace_shows_the_same_numbers(label, lengths):
     traces = []
     for engine in ("array", "sequence"):
         rng = np.random.default_rng(2)
-        model = Sequential(rec=LAYERS[label](2, 20, rng=rng, num_layers=2, bidirectional=True, engine=engine), head=Linear(40, 1, rng=rng))
-        traces.append(scratchnet.trace(model, rng.standard_normal((5, 3, 2)), rng.standard_normal((5, 3, 1)), lengths=lengths))
+        model = Sequential(
+            rec=LAYERS[label](2, 20, rng=rng, num_layers=2, bidirectional=True, engine=engine),
+            head=Linear(40, 1, rng=rng),
+        )
+        traces.append(
+            scratchnet.trace(model, rng.standard_normal((5, 3, 2)), rng.standard_normal((5, 3, 1)), lengths=lengths)
+        )
     for (name, want), got in zip(traces[0].runs.items(), traces[1].runs.values()):
         assert_close({n: got[n] for n in got.names}, {n: want[n] for n in want.names}, 1e-12)
         for t in (0, 4):

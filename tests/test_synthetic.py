@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-
 from scratchnet.data import tasks
 from scratchnet.data.datasets import ecg, load
 
@@ -84,14 +83,20 @@ def test_kinds_of_beats_differ():
     assert width["blocked"] > width["normal"]  # its second bump
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda rng: ecg.signal(rng, np.array([0, 4])), r"kinds of shape \(2,\) hold \[0, 4\]: expected one for each beat, 0 to 3"),
-    (lambda rng: ecg.signal(rng, np.array([], dtype=int)), r"kinds of shape \(0,\)"),
-    (lambda rng: ecg.signal(rng, np.array([0]), rate=16), "rate is 16"),
-    (lambda rng: ecg.signal(rng, np.array([0]), spread=0.5), "expected a rate of at least 32 and mean > 4 spread"),
-    (lambda rng: ecg.beats(rng, 0), "n is 0 and T 96"),
-    (lambda rng: ecg.beats(rng, 4, T=4), "n is 4 and T 4"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda rng: ecg.signal(rng, np.array([0, 4])),
+            r"kinds of shape \(2,\) hold \[0, 4\]: expected one for each beat, 0 to 3",
+        ),
+        (lambda rng: ecg.signal(rng, np.array([], dtype=int)), r"kinds of shape \(0,\)"),
+        (lambda rng: ecg.signal(rng, np.array([0]), rate=16), "rate is 16"),
+        (lambda rng: ecg.signal(rng, np.array([0]), spread=0.5), "expected a rate of at least 32 and mean > 4 spread"),
+        (lambda rng: ecg.beats(rng, 0), "n is 0 and T 96"),
+        (lambda rng: ecg.beats(rng, 4, T=4), "n is 4 and T 4"),
+    ],
+)
 def test_bad_heartbeats(rng, call, message):
     with pytest.raises(ValueError, match=message):
         call(rng)
@@ -113,7 +118,10 @@ def test_load_has_a_day_and_a_week(rng):
     assert days[weekday < 5].mean() > days[weekday >= 5].mean() + 5
     assert set(holiday.tolist()) <= {0.0, 1.0}
     assert np.all(holiday.reshape(-1, 24).std(axis=1) == 0)  # a whole day or none of it
-    assert temperature.reshape(-1, 24).mean(axis=1)[180:210].mean() > temperature.reshape(-1, 24).mean(axis=1)[5:35].mean() + 10
+    assert (
+        temperature.reshape(-1, 24).mean(axis=1)[180:210].mean()
+        > temperature.reshape(-1, 24).mean(axis=1)[5:35].mean() + 10
+    )
 
 
 def test_a_weekend_begins_where_it_is_told(rng):
@@ -147,7 +155,9 @@ def test_sensors_of_machines_follow_their_wear(rng):
     for rows in machines.sensors:
         assert rows.shape[1] == 6 == len(machines.names)
         own = rows[:, :5] - swing * rows[:, 5:]
-        shifts.append([own[-10:].mean(axis=0) - own[:10].mean(axis=0), own[-20:-10].mean(axis=0) - own[:10].mean(axis=0)])
+        shifts.append(
+            [own[-10:].mean(axis=0) - own[:10].mean(axis=0), own[-20:-10].mean(axis=0) - own[:10].mean(axis=0)]
+        )
     late, earlier = np.mean(shifts, axis=0)
     np.testing.assert_array_equal(np.sign(late), [1, -1, 1, -1, 1])
     assert np.all(np.abs(late) > np.abs(earlier))  # wear grows to the last
@@ -168,21 +178,29 @@ def test_windows_of_machines_are_labelled_by_what_is_left():
         tasks.Engines(rows, ("a", "b")).windows(6, within=2)
 
 
-@pytest.mark.parametrize("make", [
-    lambda rng: tasks.load_like(rng, 10).values, lambda rng: tasks.price_like(rng, 60).values,
-    lambda rng: np.concatenate(tasks.engines(rng, 3).sensors), lambda rng: tasks.persistent(rng, 30, 0.9, 1.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rng: tasks.load_like(rng, 10).values,
+        lambda rng: tasks.price_like(rng, 60).values,
+        lambda rng: np.concatenate(tasks.engines(rng, 3).sensors),
+        lambda rng: tasks.persistent(rng, 30, 0.9, 1.0),
+    ],
+)
 def test_a_seed_makes_the_same_again(make):
     one, same, other = (make(np.random.default_rng(seed)) for seed in (5, 5, 6))
     np.testing.assert_array_equal(one, same)
     assert one.shape != other.shape or not np.array_equal(one, other)
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda rng: tasks.load_like(rng, 6), "days is 6: expected at least a week"),
-    (lambda rng: tasks.price_like(rng, 49), "days is 49: expected at least 50"),
-    (lambda rng: tasks.engines(rng, 1), "machines is 1: expected at least 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda rng: tasks.load_like(rng, 6), "days is 6: expected at least a week"),
+        (lambda rng: tasks.price_like(rng, 49), "days is 49: expected at least 50"),
+        (lambda rng: tasks.engines(rng, 1), "machines is 1: expected at least 2"),
+    ],
+)
 def test_too_little_of_made_up_series(rng, call, message):
     with pytest.raises(ValueError, match=message):
         call(rng)
@@ -205,7 +223,9 @@ def turbofan_rows(lives, rng):
 def test_turbofan_reads_engines_and_leaves_out_what_never_changes(tmp_path, rng):
     rows = turbofan_rows([7, 5], rng)
     path = tmp_path / "train_FD001.txt"
-    path.write_text("\n".join("  ".join(f"{v:.4f}" if k > 1 else str(int(v)) for k, v in enumerate(row)) + "  " for row in rows))
+    path.write_text(
+        "\n".join("  ".join(f"{v:.4f}" if k > 1 else str(int(v)) for k, v in enumerate(row)) + "  " for row in rows)
+    )
     machines = files.turbofan(path)
     assert machines.lives.tolist() == [7, 5]
     assert len(machines.names) == 23
@@ -217,11 +237,14 @@ def test_turbofan_reads_engines_and_leaves_out_what_never_changes(tmp_path, rng)
     assert y.tolist() == [0, 0, 1, 1, 1, 1]
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("1 1 0.5\n1 2 0.5\n", "has 3 columns: expected 26"),
-    ("one two three\n", "is no table of numbers as C-MAPSS has them"),
-    ("\n".join("1 " + str(cycle) + " 0.5" * 24 for cycle in (1, 3)), "the cycles of engine 1 are not 1, 2, 3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 1 0.5\n1 2 0.5\n", "has 3 columns: expected 26"),
+        ("one two three\n", "is no table of numbers as C-MAPSS has them"),
+        ("\n".join("1 " + str(cycle) + " 0.5" * 24 for cycle in (1, 3)), "the cycles of engine 1 are not 1, 2, 3"),
+    ],
+)
 def test_a_file_that_is_no_turbofan(tmp_path, text, message):
     path = tmp_path / "bad.txt"
     path.write_text(text)
@@ -245,7 +268,15 @@ def record(tmp_path):
     wfdb = pytest.importorskip("wfdb")
     trace, peaks = ecg.signal(np.random.default_rng(0), np.array([0, 0, 1, 0, 3, 0]), rate=360)
     both = np.stack([trace, -2 * trace], axis=1)
-    wfdb.wrsamp("100", fs=360, units=["mV", "mV"], sig_name=["MLII", "V5"], p_signal=both, fmt=["16", "16"], write_dir=str(tmp_path))
+    wfdb.wrsamp(
+        "100",
+        fs=360,
+        units=["mV", "mV"],
+        sig_name=["MLII", "V5"],
+        p_signal=both,
+        fmt=["16", "16"],
+        write_dir=str(tmp_path),
+    )
     symbols = ["N", "+", "V", "A", "/", "N"]  # "+" is a change of rhythm and no beat
     wfdb.wrann("100", "atr", sample=peaks.astype(int), symbol=symbols, write_dir=str(tmp_path))
     return tmp_path / "100", trace, peaks

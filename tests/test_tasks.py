@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
 
 
 @settings(deadline=None)
-@given(n=st.integers(1, 20), T=st.integers(2, 31), seed=st.integers(0, 99), dtype=st.sampled_from([np.float32, np.float64]))
+@given(
+    n=st.integers(1, 20), T=st.integers(2, 31), seed=st.integers(0, 99), dtype=st.sampled_from([np.float32, np.float64])
+)
 def test_adding_is_the_sum_of_one_marked_number_in_each_half(n, T, seed, dtype):
     x, y = adding(np.random.default_rng(seed), n, T, dtype)
     assert x.shape == (T, n, 2)

@@ -6,10 +6,8 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-import torch
-from test_layers import RECURRENT
-
 import scratchnet
+import torch
 from scratchnet.convert.torch import from_torch
 from scratchnet.gradcheck import numeric_gradient
 from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Sequential, Tanh
@@ -17,9 +15,13 @@ from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.tracing import Trace
 from scratchnet.tracing.jacobian import jacobians, per_loss_gradients, singular_values
 
+from test_layers import RECURRENT
+
 
 def random_model(kind, rng, **options):
-    model = Sequential(rec=RECURRENT[kind](2, 4, rng=rng, **options), head=Linear(8 if options.get("bidirectional") else 4, 1, rng=rng))
+    model = Sequential(
+        rec=RECURRENT[kind](2, 4, rng=rng, **options), head=Linear(8 if options.get("bidirectional") else 4, 1, rng=rng)
+    )
     for p in model.params.values():
         p += 0.3 * rng.standard_normal(p.shape)
     return model
@@ -117,7 +119,9 @@ def test_what_comes_from_the_future_is_the_numeric_gradient(kind, rng):
 def test_a_torch_module_is_traced_with_its_own_numbers(kind, num_layers, bidirectional):
     torch.manual_seed(0)
     extra = {"nonlinearity": "relu"} if kind == "RNN" and num_layers == 2 else {}
-    module = getattr(torch.nn, kind)(3, 5, num_layers=num_layers, bidirectional=bidirectional, batch_first=True, dtype=torch.float64, **extra)
+    module = getattr(torch.nn, kind)(
+        3, 5, num_layers=num_layers, bidirectional=bidirectional, batch_first=True, dtype=torch.float64, **extra
+    )
     x = torch.randn(2, 7, 3, dtype=torch.float64, requires_grad=True)
     target = torch.randn(2, 7, 10 if bidirectional else 5, dtype=torch.float64)
     y, last = module(x)
@@ -166,16 +170,21 @@ def test_torch_modules_that_cannot_be_converted(rng):
         from_torch(torch.nn.Linear(2, 3))
     with pytest.raises(ValueError, match="proj_size=2"):
         from_torch(torch.nn.LSTM(3, 4, proj_size=2))
+
     class Own(torch.nn.LSTM):
         """A user's subclass is still an LSTM."""
 
     assert from_torch(Own(2, 3)).cell_name == "lstm"
     state = torch.ones(1, 1, 3, dtype=torch.float64)
     module, numbers = torch.nn.GRU(2, 3, dtype=torch.float64), torch.zeros(4, 1, 2, dtype=torch.float64)
-    np.testing.assert_allclose(scratchnet.trace(module, numbers, state=state).y, module(numbers, state)[0].detach().numpy(), atol=1e-12)
+    np.testing.assert_allclose(
+        scratchnet.trace(module, numbers, state=state).y, module(numbers, state)[0].detach().numpy(), atol=1e-12
+    )
     no_bias = torch.nn.GRU(2, 3, bias=False, dtype=torch.float64)
     x = rng.standard_normal((4, 1, 2))
-    np.testing.assert_allclose(from_torch(no_bias).forward(x)[0], no_bias(torch.from_numpy(x))[0].detach().numpy(), atol=1e-12)
+    np.testing.assert_allclose(
+        from_torch(no_bias).forward(x)[0], no_bias(torch.from_numpy(x))[0].detach().numpy(), atol=1e-12
+    )
 
 
 def test_without_a_target_the_forward_side_is_there(rng):
@@ -241,7 +250,8 @@ def test_a_trace_is_of_its_moment(rng):
 
 def test_a_pass_that_has_diverged_can_be_looked_at(rng):
     """NaN in x: the trace is made, and shows where the NaN begins."""
-    x = rng.standard_normal((5, 1, 2)); x[2, 0, 0] = np.nan
+    x = rng.standard_normal((5, 1, 2))
+    x[2, 0, 0] = np.nan
     trace = scratchnet.trace(random_model("lstm", rng), x, rng.standard_normal((5, 1, 1)))
     assert np.isfinite(trace.run["h"][:3]).all()
     assert np.isnan(trace.run["h"][3]).all()
@@ -281,14 +291,21 @@ def test_many_chunks_are_one_answer(rng, monkeypatch):
 
 
 def test_what_arrives_at_the_final_state_counts_as_the_last_steps_loss(rng):
-    run = scratchnet.trace(GRU(2, 3, return_sequences=False, rng=rng), rng.standard_normal((5, 1, 2)), dy=rng.standard_normal((1, 3))).run
+    run = scratchnet.trace(
+        GRU(2, 3, return_sequences=False, rng=rng), rng.standard_normal((5, 1, 2)), dy=rng.standard_normal((1, 3))
+    ).run
     matrix = per_loss_gradients(run)
     assert list(matrix.losses) == [4]
     np.testing.assert_allclose(matrix.size[:, 0], np.linalg.norm(run["da"][:, 0], axis=1), rtol=1e-12)
 
 
 def test_nested_models_and_two_recurrent_layers(rng):
-    model = Sequential(enc=Sequential(a=LSTM(2, 3, rng=rng), drop=Dropout(0.5, rng=rng)), b=GRU(3, 4, rng=rng), act=Tanh(), head=Linear(4, 1, rng=rng))
+    model = Sequential(
+        enc=Sequential(a=LSTM(2, 3, rng=rng), drop=Dropout(0.5, rng=rng)),
+        b=GRU(3, 4, rng=rng),
+        act=Tanh(),
+        head=Linear(4, 1, rng=rng),
+    )
     x, target = rng.standard_normal((5, 2, 2)), rng.standard_normal((5, 2, 1))
     trace = scratchnet.trace(model, x, target)
     assert list(trace.runs) == ["enc.a.l0", "b.l0"]
@@ -362,7 +379,9 @@ def test_files_that_are_no_traces(rng, tmp_path):
 
 def test_what_cannot_be_traced(rng):
     x, target = rng.standard_normal((4, 1, 2)), rng.standard_normal((4, 1, 3))
-    with pytest.raises(TypeError, match=r"scratchnet.layers.linear.Linear is not recurrent: expected a recurrent layer"):
+    with pytest.raises(
+        TypeError, match=r"scratchnet.layers.linear.Linear is not recurrent: expected a recurrent layer"
+    ):
         scratchnet.trace(Linear(2, 3, rng=rng), x)
     with pytest.raises(TypeError, match=r"builtins\.dict is not recurrent"):
         scratchnet.trace({}, x)
@@ -372,9 +391,18 @@ def test_what_cannot_be_traced(rng):
     for call, message in [
         (lambda: scratchnet.trace(layer, x, [[1.0]]), "target is a builtins.list, not an array or a torch tensor"),
         (lambda: scratchnet.trace(layer, x, target, torch.nn.MSELoss()), "the loss is torch's MSELoss: give a name"),
-        (lambda: scratchnet.trace(layer, x, target, lambda y, t: 1.0), "<lambda> returned a float: a loss returns the number and dy"),
-        (lambda: scratchnet.trace(torch.nn.LSTM(2, 3).half(), x), r"the module is float16, but a trace computes in float32 or float64: module.double\(\)"),
-        (lambda: scratchnet.trace(torch.nn.LSTM(2, 3), torch.zeros(4, 1, 2, dtype=torch.bfloat16)), "torch's Tensor torch.bfloat16 cannot be taken over"),
+        (
+            lambda: scratchnet.trace(layer, x, target, lambda y, t: 1.0),
+            "<lambda> returned a float: a loss returns the number and dy",
+        ),
+        (
+            lambda: scratchnet.trace(torch.nn.LSTM(2, 3).half(), x),
+            r"the module is float16, but a trace computes in float32 or float64: module.double\(\)",
+        ),
+        (
+            lambda: scratchnet.trace(torch.nn.LSTM(2, 3), torch.zeros(4, 1, 2, dtype=torch.bfloat16)),
+            "torch's Tensor torch.bfloat16 cannot be taken over",
+        ),
     ]:
         with pytest.raises(TypeError, match=message):
             call()
@@ -397,7 +425,10 @@ def test_what_cannot_be_traced(rng):
 def test_a_large_trace_is_quick(rng):
     """T=1000, H=256 builds its arrays in under 2 s of a processor's time (others may be on the cores)."""
     layer = LSTM(16, 256, rng=rng, dtype=np.float32)
-    x, dy = rng.standard_normal((1000, 1, 16)).astype(np.float32), rng.standard_normal((1000, 1, 256)).astype(np.float32)
+    x, dy = (
+        rng.standard_normal((1000, 1, 16)).astype(np.float32),
+        rng.standard_normal((1000, 1, 256)).astype(np.float32),
+    )
     seconds = []
     while len(seconds) < 3 and (not seconds or min(seconds) > 2):
         started = time.process_time()  # with one BLAS thread (conftest.py), what the clock says on an idle machine
@@ -437,7 +468,9 @@ def test_the_product_of_jacobians_is_how_the_gradient_travels(rng):
     np.testing.assert_allclose(values.of_products[0], np.linalg.svd(product, compute_uv=False), rtol=1e-8, atol=1e-15)
     np.testing.assert_allclose(values.of_steps[2], np.linalg.svd(J[2], compute_uv=False), rtol=1e-12)
     tiny = singular_values(np.tile(1e-30 * np.eye(2), (9, 1, 1))).of_products[:, 0]
-    np.testing.assert_allclose(tiny[-9:], [1e-270, 1e-240, 1e-210, 1e-180, 1e-150, 1e-120, 1e-90, 1e-60, 1e-30], rtol=1e-9)
+    np.testing.assert_allclose(
+        tiny[-9:], [1e-270, 1e-240, 1e-210, 1e-180, 1e-150, 1e-120, 1e-90, 1e-60, 1e-30], rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("kind", RECURRENT)

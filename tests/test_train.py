@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-
 from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Sequential, Tanh
 from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.training import bptt, checkpoint
@@ -53,7 +52,9 @@ def test_history_is_data(rng, tmp_path):
     for factor, norm in zip(factors, norms):
         assert factor == pytest.approx(min(1, 0.1 / norm), rel=1e-4)
     assert min(factors) < 1
-    with pytest.raises(KeyError, match="the history has no 'accuracy': it has loss, grad_norm, clip_factor, lr, train_loss"):
+    with pytest.raises(
+        KeyError, match="the history has no 'accuracy': it has loss, grad_norm, clip_factor, lr, train_loss"
+    ):
         history.column("accuracy")
     history.to_csv(tmp_path / "history.csv")
     with open(tmp_path / "history.csv", newline="") as file:
@@ -104,7 +105,8 @@ def test_nan_says_when_and_where(rng):
     """relu, orthogonal W_h times 30, no clipping, a large step: the classic explosion."""
     x, y = sine(40, T=30)
     model = Sequential(
-        rec=RNN(1, 8, nonlinearity="relu", batch_first=True, return_sequences=False, rng=rng), head=Linear(8, 1, rng=rng)
+        rec=RNN(1, 8, nonlinearity="relu", batch_first=True, return_sequences=False, rng=rng),
+        head=Linear(8, 1, rng=rng),
     )
     model.params["rec.W_h_l0"][...] *= 30
     with pytest.raises(TrainingDiverged) as caught:
@@ -121,7 +123,9 @@ def test_nan_says_when_and_where(rng):
 def test_a_gradient_that_overflows_is_named_where_it_began(rng):
     """The loss is finite; the head's gradient is, too; the recurrent one overflows on its way back."""
     x, y = sine(8, T=400)
-    model = Sequential(rec=RNN(1, 4, nonlinearity="relu", batch_first=True, rng=rng), last=LastStep(), head=Linear(4, 1, rng=rng))
+    model = Sequential(
+        rec=RNN(1, 4, nonlinearity="relu", batch_first=True, rng=rng), last=LastStep(), head=Linear(4, 1, rng=rng)
+    )
     model.params["rec.W_h_l0"][...] = 10 * np.eye(4)
     model.params["rec.W_x_l0"][...] = 0
     model.params["rec.b_l0"][...] = 1e-300  # h stays small, dh does not
@@ -146,7 +150,9 @@ def test_an_infinite_loss_stops_at_once(rng):
     x, y = sine(8)
     model = small_model(rng)
     model.params["head.b"][...] = np.inf
-    with pytest.raises(TrainingDiverged, match=r"the loss is inf at step 0: it began in head.b, where 1 of 1 values are not finite"):
+    with pytest.raises(
+        TrainingDiverged, match=r"the loss is inf at step 0: it began in head.b, where 1 of 1 values are not finite"
+    ):
         fit(model, x, y, SGD(0.1), epochs=1, rng=rng, progress=False)
 
 
@@ -154,7 +160,9 @@ def test_the_last_step_is_looked_at_too(rng):
     """It leaves infinite weights, and no loss comes after it."""
     x, y = sine(8)
     model = small_model(rng).astype(np.float32)
-    with pytest.raises(TrainingDiverged, match=r"a parameter is not finite at step 1: it began in rec\.W_x_l0, where") as caught:
+    with pytest.raises(
+        TrainingDiverged, match=r"a parameter is not finite at step 1: it began in rec\.W_x_l0, where"
+    ) as caught:
         fit(model, x.astype(np.float32), 1000 * y.astype(np.float32), SGD(3e38), epochs=1, rng=rng, progress=False)
     assert "one step before. a smaller" in str(caught.value)
     stream = Sequential(rec=GRU(1, 4, rng=rng), head=Linear(4, 1, rng=rng)).astype(np.float32)
@@ -176,7 +184,9 @@ def test_a_validation_loss_that_is_not_finite_ends_the_training(rng):
             return next(values), dy
         return value, dy
 
-    with pytest.raises(TrainingDiverged, match="the validation loss is inf at step 2: all values are still finite; the largest is"):
+    with pytest.raises(
+        TrainingDiverged, match="the validation loss is inf at step 2: all values are still finite; the largest is"
+    ):
         fit(model, x, y, Adam(0.1), epochs=5, rng=rng, loss=loss, validation=(x, 0 * y), progress=False)
     for name, p in model.params.items():
         np.testing.assert_array_equal(p, before[0][name])
@@ -276,7 +286,9 @@ def test_ragged_batches(rng):
         for n, length in enumerate(lengths):
             x[n, length:] = filler
         seeded = np.random.default_rng(1)
-        histories.append(fit(small_model(seeded), x, y, Adam(0.01), epochs=2, rng=seeded, lengths=lengths, progress=False).steps)
+        histories.append(
+            fit(small_model(seeded), x, y, Adam(0.01), epochs=2, rng=seeded, lengths=lengths, progress=False).steps
+        )
     assert histories[0] == histories[1]
 
 
@@ -299,9 +311,25 @@ def test_targets_of_every_step_without_the_padding():
         x, y, lengths = padded(rng, filler=filler)
         model = tagger(rng)
         history = fit(
-            model, x, y, Adam(0.01), epochs=2, batch_size=8, rng=rng, lengths=lengths, validation=(x, y, lengths), progress=False
+            model,
+            x,
+            y,
+            Adam(0.01),
+            epochs=2,
+            batch_size=8,
+            rng=rng,
+            lengths=lengths,
+            validation=(x, y, lengths),
+            progress=False,
         )
-        results.append((history.steps, history.column("train_loss"), history.column("val_loss"), predict(model, x, lengths=lengths)))
+        results.append(
+            (
+                history.steps,
+                history.column("train_loss"),
+                history.column("val_loss"),
+                predict(model, x, lengths=lengths),
+            )
+        )
     for other in results[1:]:
         assert other[:3] == results[0][:3]
         np.testing.assert_array_equal(other[3], results[0][3])
@@ -315,7 +343,16 @@ def test_train_and_validation_loss_are_means_over_the_steps_that_count(rng):
     prediction = predict(model, x, lengths=lengths)
     expected = float(np.mean((prediction[kept] - y[kept]) ** 2))
     history = fit(
-        model, x, y, SGD(1e-300), epochs=1, batch_size=4, rng=rng, lengths=lengths, validation=(x, y, lengths), progress=False
+        model,
+        x,
+        y,
+        SGD(1e-300),
+        epochs=1,
+        batch_size=4,
+        rng=rng,
+        lengths=lengths,
+        validation=(x, y, lengths),
+        progress=False,
     )
     assert history.epochs[0]["train_loss"] == pytest.approx(expected, rel=1e-12)
     assert history.epochs[0]["val_loss"] == pytest.approx(expected, rel=1e-12)
@@ -325,7 +362,15 @@ def test_classes_of_every_step_may_be_minus_one_in_the_padding(rng):
     x, y, lengths = padded(rng)
     classes = np.where(np.arange(7) < lengths[:, None], (y[:, :, 0] > 0).astype(int), -1)
     history = fit(
-        tagger(rng, 2), x, classes, Adam(0.02), epochs=30, rng=rng, lengths=lengths, loss=softmax_cross_entropy, progress=False
+        tagger(rng, 2),
+        x,
+        classes,
+        Adam(0.02),
+        epochs=30,
+        rng=rng,
+        lengths=lengths,
+        loss=softmax_cross_entropy,
+        progress=False,
     )
     assert history.epochs[-1]["train_loss"] < history.epochs[0]["train_loss"] < 1
 
@@ -348,7 +393,17 @@ def test_validation_looks_at_the_lengths(rng):
         held_back[np.arange(7) >= lengths[:, None]] = noise
         model = small_model(seeded)
         histories.append(
-            fit(model, x, y, Adam(0.01), epochs=3, rng=seeded, lengths=lengths, validation=(held_back, y, lengths), progress=False)
+            fit(
+                model,
+                x,
+                y,
+                Adam(0.01),
+                epochs=3,
+                rng=seeded,
+                lengths=lengths,
+                validation=(held_back, y, lengths),
+                progress=False,
+            )
         )
     assert histories[0].column("val_loss") == histories[1].column("val_loss")
     assert histories[0].column("val_loss")[-1] != mse(predict(model, x), y)[0]  # they do matter here
@@ -359,7 +414,9 @@ def test_predict_takes_lengths(rng):
     x, _, lengths = padded(rng)
     model = small_model(rng)
     one_by_one = [predict(model, x[n : n + 1, :length]) for n, length in enumerate(lengths)]
-    np.testing.assert_allclose(predict(model, x, batch_size=3, lengths=list(lengths)), np.concatenate(one_by_one), rtol=1e-12)
+    np.testing.assert_allclose(
+        predict(model, x, batch_size=3, lengths=list(lengths)), np.concatenate(one_by_one), rtol=1e-12
+    )
 
 
 def test_stateful_training_on_a_long_sequence(rng):
@@ -465,7 +522,8 @@ def test_bad_input(rng):
     stream = Sequential(rec=GRU(1, 2, rng=rng), head=Linear(2, 1, rng=rng))
     time_first = Sequential(rec=LSTM(1, 2, rng=rng))
     nested = Sequential(outer=Sequential(inner=time_first))
-    bad = wave.copy(); bad[3] = np.nan
+    bad = wave.copy()
+    bad[3] = np.nan
 
     def fitted(x=x, y=y, model=model, **options):
         return fit(model, x, y, optimizer, **{"epochs": 1, "rng": rng, **options})
@@ -488,13 +546,19 @@ def test_bad_input(rng):
         "outer.inner.rec takes time first, but fit gives samples first": lambda: fitted(model=nested),
         "the layer takes time first, but predict gives": lambda: predict(LSTM(1, 2, rng=rng), np.ones((300, 1, 1))),
         "validation x has 8 samples but validation y has 7": lambda: fitted(validation=(x, y[:7])),
-        "validation y holds 1 values that are NaN or infinite": lambda: fitted(validation=(x, np.where(y == y[2], np.nan, y))),
+        "validation y holds 1 values that are NaN or infinite": lambda: fitted(
+            validation=(x, np.where(y == y[2], np.nan, y))
+        ),
         r"validation has 1 parts: expected \(x, y\)": lambda: fitted(validation=(x,)),
-        r"validation has 2 parts: expected \(x, y, lengths\), because": lambda: fitted(lengths=[12] * 8, validation=(x, y)),
+        r"validation has 2 parts: expected \(x, y, lengths\), because": lambda: fitted(
+            lengths=[12] * 8, validation=(x, y)
+        ),
         r"lengths has shape \(9,\) but the batch has 8 sequences": lambda: fitted(lengths=[12] * 9),
         r"lengths has shape \(7,\) but the batch has 8 sequences: ex": lambda: fitted(lengths=np.full(7, 12)),
         r"lengths\[0\] is 13 but the sequences have 12 steps": lambda: fitted(lengths=[13] * 8),
-        "lengths were given but no layer of the model looks along time": lambda: predict(Linear(1, 1, rng=rng), y, lengths=[1] * 8),
+        "lengths were given but no layer of the model looks along time": lambda: predict(
+            Linear(1, 1, rng=rng), y, lengths=[1] * 8
+        ),
         r"x is \(8,\): expected \(samples, T, ...\), because lengths": lambda: predict(model, y[:, 0], lengths=[1] * 8),
         r"y is \(8, 1\) but x is \(8, 12, 1\) and the model answers at each step: expected \(8, 12\)": lambda: fitted(
             model=tagger(rng), lengths=[12] * 8
@@ -530,7 +594,11 @@ def test_fused_updates_train_the_same(rng):
     x, y, losses = rng.standard_normal((20, 5, 1)), rng.standard_normal((20, 1)), {}
     for engine in ("array", "step"):
         seeded = np.random.default_rng(0)
-        model = Sequential(rec=LSTM(1, 4, batch_first=True, return_sequences=False, rng=seeded), head=Linear(4, 1, rng=seeded))
-        history = fit(model, x, y, Adam(lr=0.01, engine=engine), epochs=3, rng=seeded, batch_size=8, clip=0.1, progress=False)
+        model = Sequential(
+            rec=LSTM(1, 4, batch_first=True, return_sequences=False, rng=seeded), head=Linear(4, 1, rng=seeded)
+        )
+        history = fit(
+            model, x, y, Adam(lr=0.01, engine=engine), epochs=3, rng=seeded, batch_size=8, clip=0.1, progress=False
+        )
         losses[engine] = [*history.column("loss"), *(step["grad_norm"] for step in history.steps)]
     np.testing.assert_allclose(losses["step"], losses["array"], rtol=1e-12)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_layers import RECURRENT as LAYERS
-
 import scratchnet
 from scratchnet.cells import CELLS, variants
 from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Recurrent, ReLU, Sequential, Tanh
 from scratchnet.tracing import per_loss_gradients
 from scratchnet.view import notebook_html, page, steps
 from scratchnet.view.page import COMPUTED
+
+from test_layers import RECURRENT as LAYERS
 
 RECURRENT = LAYERS | {name: partial(Recurrent, name) for name in steps.FORWARD if name not in COMPUTED}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -44,7 +44,9 @@ def unpack(packed):
 # ---- what stands in the page ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("label", "name", "options"), [(v[0], v[0].split()[0], v[2]) for v in variants()], ids=[v[0] for v in variants()])
+@pytest.mark.parametrize(
+    ("label", "name", "options"), [(v[0], v[0].split()[0], v[2]) for v in variants()], ids=[v[0] for v in variants()]
+)
 def test_micro_steps_quote_lines_that_are_there(label, name, options):
     data = steps.as_data(name, options)
     if name not in steps.FORWARD:
@@ -62,9 +64,14 @@ def test_micro_steps_quote_lines_that_are_there(label, name, options):
 def test_the_lstms_backward_walk_is_the_seven_steps():
     titles = [step["equation"] for step in steps.as_data("lstm", {})["backward"]]
     assert [t.split("    ")[0] for t in titles] == [
-        "dh = dy + dh_next", "do = dh tanh(c)", "dc = dh o (1 - tanh(c)^2) + dc_next", "di = dc g",
-        "da = d(gate) times the slope, in terms of the gate", "dW_x += x^T da", "dh_prev = da W_h^T",
-    ]  # fmt: skip
+        "dh = dy + dh_next",
+        "do = dh tanh(c)",
+        "dc = dh o (1 - tanh(c)^2) + dc_next",
+        "di = dc g",
+        "da = d(gate) times the slope, in terms of the gate",
+        "dW_x += x^T da",
+        "dh_prev = da W_h^T",
+    ]
 
 
 @pytest.mark.parametrize("kind", RECURRENT)
@@ -183,7 +190,14 @@ def test_the_steps_are_those_of_the_option(rng):
 
 
 def test_labels_cannot_end_the_data(rng):
-    evil = ["</script><script>document.title='hacked'</script>", "<img src=x onerror=alert(1)>", "@@SCRIPT@@", "@@DATA@@", "c", "&amp;"]
+    evil = [
+        "</script><script>document.title='hacked'</script>",
+        "<img src=x onerror=alert(1)>",
+        "@@SCRIPT@@",
+        "@@DATA@@",
+        "c",
+        "&amp;",
+    ]
     text = page(small_trace(rng, labels=evil), names=["</title><script>1</script> @@STYLE@@"])
     assert text.count("</script>") == 2  # the page's own: the data's and the script's
     assert "<img" not in text
@@ -205,8 +219,14 @@ def test_what_the_page_cannot_compute_it_says(rng):
     x, target = rng.standard_normal((4, 1, 2)), rng.standard_normal((4, 1, 1))
     for trace, note in [
         (scratchnet.trace(model, x, target), "cannot compute layers of the kind gelu"),
-        (scratchnet.trace(LSTM(2, 4, rng=rng), x), "made without a target and a loss: no editing and no numeric gradients"),
-        (scratchnet.trace(LSTM(2, 1, rng=rng), x, target, lambda y, t: (0.0, y - t)), "does not know the loss <lambda>"),
+        (
+            scratchnet.trace(LSTM(2, 4, rng=rng), x),
+            "made without a target and a loss: no editing and no numeric gradients",
+        ),
+        (
+            scratchnet.trace(LSTM(2, 1, rng=rng), x, target, lambda y, t: (0.0, y - t)),
+            "does not know the loss <lambda>",
+        ),
     ]:
         data = data_of(page(trace))["traces"][0]
         assert data["model"] is None
@@ -240,8 +260,17 @@ def browser():
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-                     "disable-component-update", "disable-sync", "window-size=1400,1200"):  # fmt: skip
+    for argument in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "window-size=1400,1200",
+    ):
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(service=Service(DRIVER), options=options)
@@ -288,7 +317,9 @@ def test_walking_backwards_by_keyboard_shows_the_traces_numbers(kind, opened, rn
     for t in reversed(range(4)):
         for number, step in enumerate(walk):
             assert driver.find_element("id", "clock").text == f"t = {t} of 3"
-            assert driver.find_element("css selector", ".title").text.startswith(f"backward step {number + 1} of {len(walk)}")
+            assert driver.find_element("css selector", ".title").text.startswith(
+                f"backward step {number + 1} of {len(walk)}"
+            )
             for result, _ in step["terms"]:
                 assert shown(driver, result) == pytest.approx(run[result][t, 0, 1], rel=1e-12, abs=1e-16), (t, result)
             press(driver, " ")
@@ -298,7 +329,9 @@ def test_walking_backwards_by_keyboard_shows_the_traces_numbers(kind, opened, rn
 @pytest.mark.parametrize("name", [name for name in CELLS if name not in COMPUTED])
 def test_the_page_of_a_cell_that_it_cannot_compute(name, opened, rng):
     """It opens without an error, shows Python's numbers, and says what is missing."""
-    trace = scratchnet.trace(Recurrent(name, 2, 4, rng=rng), rng.standard_normal((5, 1, 2)), rng.standard_normal((5, 1, 4)))
+    trace = scratchnet.trace(
+        Recurrent(name, 2, 4, rng=rng), rng.standard_normal((5, 1, 2)), rng.standard_normal((5, 1, 4))
+    )
     driver, walk = opened(trace, "#t=2&unit=1&walk=backward"), steps.as_data(name, {})["backward"]
     text = driver.find_element("tag name", "body").text
     assert f"no drawing of the {name} cell yet" in text
@@ -318,7 +351,9 @@ def test_the_page_of_a_cell_that_it_cannot_compute(name, opened, rng):
 
 def test_numeric_gradients_beside_ours(opened, rng):
     driver = opened(small_trace(rng, "lstm"), "#t=2&unit=3&walk=backward&step=2")
-    numeric = float(driver.find_element("css selector", '.term[data-result="dc"] [data-numeric]').get_attribute("data-numeric"))
+    numeric = float(
+        driver.find_element("css selector", '.term[data-result="dc"] [data-numeric]').get_attribute("data-numeric")
+    )
     assert numeric == pytest.approx(shown(driver, "dc"), abs=1e-9)
     made = driver.execute_script("""
         const { Engine, panes } = window.scratchnet, { run, trace } = panes[0], worst = {};
@@ -332,22 +367,47 @@ def test_numeric_gradients_beside_ours(opened, rng):
 
 MODELS = {
     "stacked, both directions, ragged": lambda rng: (
-        Sequential(rec=LSTM(2, 3, num_layers=2, bidirectional=True, rng=rng), head=Linear(6, 1, rng=rng)), (5, 3, 2), (5, 3, 1), {"lengths": [5, 2, 4]}, "mse",
+        Sequential(rec=LSTM(2, 3, num_layers=2, bidirectional=True, rng=rng), head=Linear(6, 1, rng=rng)),
+        (5, 3, 2),
+        (5, 3, 1),
+        {"lengths": [5, 2, 4]},
+        "mse",
     ),
     "gru, final state, tanh": lambda rng: (
-        Sequential(rec=GRU(2, 3, return_sequences=False, bidirectional=True, rng=rng), act=Tanh(), drop=Dropout(0.5, rng=rng), head=Linear(6, 2, rng=rng)), (5, 3, 2), (3, 2), {"lengths": [5, 2, 4]}, "mae",
+        Sequential(
+            rec=GRU(2, 3, return_sequences=False, bidirectional=True, rng=rng),
+            act=Tanh(),
+            drop=Dropout(0.5, rng=rng),
+            head=Linear(6, 2, rng=rng),
+        ),
+        (5, 3, 2),
+        (3, 2),
+        {"lengths": [5, 2, 4]},
+        "mae",
     ),
     "gru before, batch first": lambda rng: (
-        Sequential(rec=GRU(2, 3, reset_after=False, batch_first=True, rng=rng), act=ReLU(), head=Linear(3, 2, rng=rng)), (3, 5, 2), (3, 5, 2), {}, "huber",
+        Sequential(rec=GRU(2, 3, reset_after=False, batch_first=True, rng=rng), act=ReLU(), head=Linear(3, 2, rng=rng)),
+        (3, 5, 2),
+        (3, 5, 2),
+        {},
+        "huber",
     ),
     "rnn relu, two layers of them": lambda rng: (
-        Sequential(a=RNN(2, 3, nonlinearity="relu", rng=rng), b=LSTM(3, 2, rng=rng), head=Linear(2, 1, rng=rng)), (5, 2, 2), (5, 2, 1), {}, "binary_cross_entropy",
+        Sequential(a=RNN(2, 3, nonlinearity="relu", rng=rng), b=LSTM(3, 2, rng=rng), head=Linear(2, 1, rng=rng)),
+        (5, 2, 2),
+        (5, 2, 1),
+        {},
+        "binary_cross_entropy",
     ),
     "classes of each step": lambda rng: (
-        Sequential(rec=RNN(2, 3, rng=rng), head=Linear(3, 4, rng=rng)), (5, 2, 2), "classes", {"state": "random"}, "softmax_cross_entropy",
+        Sequential(rec=RNN(2, 3, rng=rng), head=Linear(3, 4, rng=rng)),
+        (5, 2, 2),
+        "classes",
+        {"state": "random"},
+        "softmax_cross_entropy",
     ),
     "a bare layer": lambda rng: (LSTM(2, 3, rng=rng), (5, 2, 2), (5, 2, 3), {}, "mse"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -378,12 +438,16 @@ def test_javascript_computes_what_python_computed(name, opened, rng):
                     weights[run_name][key] = weights[run_name].get(key, 0) + np.array(values)
                     continue
                 ours = run[key][n] if key in ("dh0", "dc0") else run[key][:, n][: length + (key in run.cell.STATES)]
-                np.testing.assert_allclose(np.array(values).reshape(ours.shape), ours, rtol=1e-10, atol=1e-13, err_msg=f"{run_name} {key}")
+                np.testing.assert_allclose(
+                    np.array(values).reshape(ours.shape), ours, rtol=1e-10, atol=1e-13, err_msg=f"{run_name} {key}"
+                )
                 compared.add(key)
     assert {"h", "dh", "dh_prev", "dx", "dy", "x"} <= compared
     for run_name, sums in weights.items():
         for key, total in sums.items():
-            np.testing.assert_allclose(total.reshape(trace.runs[run_name][key].shape), trace.runs[run_name][key], rtol=1e-10, atol=1e-13)
+            np.testing.assert_allclose(
+                total.reshape(trace.runs[run_name][key].shape), trace.runs[run_name][key], rtol=1e-10, atol=1e-13
+            )
 
 
 def test_changing_a_weight_by_hand_changes_the_loss_to_pythons(opened, rng):
@@ -398,14 +462,20 @@ def test_changing_a_weight_by_hand_changes_the_loss_to_pythons(opened, rng):
             "const [tensor, row, col, value] = arguments[0].querySelectorAll('select, input');"
             "tensor.value = arguments[1]; row.value = arguments[2]; col.value = arguments[3]; tensor.dispatchEvent(new Event('change'));"
             "value.value = arguments[4]; arguments[0].requestSubmit();",
-            form, tensor, row, column, value,
-        )  # fmt: skip
+            form,
+            tensor,
+            row,
+            column,
+            value,
+        )
         return float(driver.find_element("css selector", ".edit output").get_attribute("data-value"))
 
     rec.params["W_h_l0"][2, 7] = 1.5
     changed = scratchnet.trace(model, x, target)
     assert change("rec.l0 W_h", 2, 7, 1.5) == pytest.approx(changed.loss, rel=1e-12)
-    assert float(driver.find_element("css selector", ".loss").get_attribute("data-value")) == pytest.approx(changed.loss, rel=1e-12)
+    assert float(driver.find_element("css selector", ".loss").get_attribute("data-value")) == pytest.approx(
+        changed.loss, rel=1e-12
+    )
     press(driver, "\ue00c")  # escape, and the keyboard is the page's again
     driver.execute_script("document.activeElement.blur()")
     assert shown(driver, "dh") == pytest.approx(changed.run["dh"][4, 0, 0], rel=1e-10)
@@ -444,7 +514,9 @@ def test_editing_another_sequence_of_the_batch_and_taking_it_back(opened, rng):
     )
     x[2, 1, 1] = 3
     changed = scratchnet.trace(model, x, target)
-    assert float(driver.find_element("css selector", ".loss").get_attribute("data-value")) == pytest.approx(changed.loss, rel=1e-12)
+    assert float(driver.find_element("css selector", ".loss").get_attribute("data-value")) == pytest.approx(
+        changed.loss, rel=1e-12
+    )
     assert shown(driver, "dh") == pytest.approx(changed.run["dh"][4, 1, 0], rel=1e-10)
     edited = driver.execute_script("return Array.from(scratchnet.panes[0].trace.outputs.output)")
     np.testing.assert_allclose(edited, changed.y[:, 1, 0], rtol=1e-10)
@@ -460,7 +532,9 @@ def test_a_page_with_a_planted_bug_cannot_be_edited(opened, rng):
 
     planted = mistakes.plant(next(m for m in mistakes.load() if m.id == "lstm-dc-next-forgotten"))
     model = Sequential(rec=LSTM(2, 4, rng=rng), head=Linear(4, 1, rng=rng))
-    trace = scratchnet.trace(model, rng.standard_normal((5, 1, 2)), rng.standard_normal((5, 1, 1)), backward=planted.backward)
+    trace = scratchnet.trace(
+        model, rng.standard_normal((5, 1, 2)), rng.standard_normal((5, 1, 1)), backward=planted.backward
+    )
     driver = opened(trace)
     assert not driver.find_element("css selector", ".edit").is_displayed()
     assert "numbers cannot be edited" in driver.find_element("css selector", ".name").text
@@ -474,11 +548,16 @@ def test_the_weights_step_gives_each_products_size(opened, rng):
         trace_run = small_trace(np.random.default_rng(0), kind).run
         number = next(k for k, s in enumerate(steps.as_data(run.cell_name, {})["backward"]) if s["title"] == "weights")
         driver.execute_script(f"scratchnet.go({{ s: {number} }})")
-        sizes = {e.get_attribute("data-weight"): float(e.get_attribute("data-value")) for e in driver.find_elements("css selector", "[data-weight]")}
+        sizes = {
+            e.get_attribute("data-weight"): float(e.get_attribute("data-value"))
+            for e in driver.find_elements("css selector", "[data-weight]")
+        }
         whole = trace_run.weight_gradients(3)
         assert sizes["dW_x"] == pytest.approx(np.linalg.norm(whole["dW_x"]), rel=1e-10)
         if kind == "gru before":
-            assert np.hypot(sizes["dW_h (r, z)"], sizes["dW_hn"]) == pytest.approx(np.linalg.norm(whole["dW_h"]), rel=1e-10)
+            assert np.hypot(sizes["dW_h (r, z)"], sizes["dW_hn"]) == pytest.approx(
+                np.linalg.norm(whole["dW_h"]), rel=1e-10
+            )
         else:
             assert sizes["dW_h"] == pytest.approx(np.linalg.norm(whole["dW_h"]), rel=1e-10)
 
@@ -521,7 +600,14 @@ def test_a_click_on_the_per_loss_map_moves_in_time_only(opened, rng):
 
 
 def test_evil_labels_are_only_text(opened, rng):
-    evil = ["</script><script>document.title='hacked'</script>", "<img src=x onerror=document.title='hacked'>", "a", "b", "c", "d"]
+    evil = [
+        "</script><script>document.title='hacked'</script>",
+        "<img src=x onerror=document.title='hacked'>",
+        "a",
+        "b",
+        "c",
+        "d",
+    ]
     driver = opened(small_trace(rng, labels=evil), "#t=0", names=["<b>bold</b>"])
     press(driver, "\ue007")  # enter: pin
     assert "hacked" not in driver.title
@@ -533,7 +619,8 @@ def test_evil_labels_are_only_text(opened, rng):
 def test_the_address_reopens_the_same_step(opened, rng):
     trace = small_trace(rng, "lstm", num_layers=2)
     driver = opened(trace)
-    press(driver, "r", "\ue012", "\ue012", "\ue015", " ", " ")  # next run, two steps earlier, next unit, two micro-steps
+    # next run, two steps earlier, next unit, two micro-steps
+    press(driver, "r", "\ue012", "\ue012", "\ue015", " ", " ")
     fragment = driver.execute_script("return location.hash")
     assert fragment == "#run=1&t=3&unit=1&walk=backward&step=2"
     value = shown(driver, "dc")
@@ -556,7 +643,9 @@ def test_keys_and_pointer(opened, rng):
     assert driver.find_element("id", "clock").text == "t = 5 of 5"
     heat = driver.find_element("css selector", 'canvas[data-map="dc"]')
     box = heat.size
-    hover = ActionChains(driver).move_to_element_with_offset(heat, -box["width"] // 2 + int(box["width"] * 2.5 / 6), -box["height"] // 2 + int(box["height"] * 1.5 / 4))
+    hover = ActionChains(driver).move_to_element_with_offset(
+        heat, -box["width"] // 2 + int(box["width"] * 2.5 / 6), -box["height"] // 2 + int(box["height"] * 1.5 / 4)
+    )
     hover.perform()
     tip = driver.find_element("id", "tip").text
     assert "dc[t=2, unit 1] = " in tip
@@ -582,7 +671,9 @@ def test_two_traces_side_by_side(opened, rng):
     driver = opened(a, compare=b, names=["LSTM", "RNN"])
     press(driver, "\ue012")
     terms = driver.find_elements("css selector", '.term[data-result="dh"]')
-    assert [float(t.get_attribute("data-value")) for t in terms] == pytest.approx([a.run["dh"][4, 0, 0], b.run["dh"][4, 0, 0]], rel=1e-12)
+    assert [float(t.get_attribute("data-value")) for t in terms] == pytest.approx(
+        [a.run["dh"][4, 0, 0], b.run["dh"][4, 0, 0]], rel=1e-12
+    )
     assert [e.text for e in driver.find_elements("css selector", ".name b")] == ["LSTM", "RNN"]
 
 
@@ -594,12 +685,15 @@ def test_a_planted_bug_beside_the_right_cell(opened, rng):
     x, target = rng.standard_normal((5, 1, 2)), rng.standard_normal((5, 1, 1))
     planted = mistakes.plant(next(m for m in mistakes.load() if m.id == "lstm-dc-next-forgotten"))
     right, wrong = (scratchnet.trace(model, x, target, backward=b) for b in (None, planted.backward))
-    np.testing.assert_array_equal(wrong.run["da_f"][4], right.run["da_f"][4])  # at the last step nothing has been forgotten yet
+    # at the last step nothing has been forgotten yet
+    np.testing.assert_array_equal(wrong.run["da_f"][4], right.run["da_f"][4])
     assert np.abs(wrong.run["da_f"][3] - right.run["da_f"][3]).max() > 1e-6
     driver = opened(right, "#t=2&step=4", compare=wrong, names=["right", "wrong"])
     terms = driver.find_elements("css selector", '.term[data-result="da_f"]')
     values = [float(term.get_attribute("data-value")) for term in terms]
-    numeric = [float(term.find_element("css selector", "[data-numeric]").get_attribute("data-numeric")) for term in terms]
+    numeric = [
+        float(term.find_element("css selector", "[data-numeric]").get_attribute("data-numeric")) for term in terms
+    ]
     assert values == pytest.approx([right.run["da_f"][2, 0, 0], wrong.run["da_f"][2, 0, 0]], rel=1e-12)
     assert numeric == pytest.approx([values[0], values[0]], abs=1e-9)
     assert "another backward than the cell's own" in driver.find_elements("css selector", ".name")[1].text

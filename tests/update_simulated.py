@@ -18,10 +18,9 @@ from scratchnet_kernels import launch
 
 launch.BLOCK = (4, 2)  # before the kernels are imported, which take their size from it
 
+from scratchnet.training import clip, optim  # noqa: E402
 from scratchnet_kernels import update_cuda  # noqa: E402
 from scratchnet_kernels.update_cuda import norm, table, update  # noqa: E402
-
-from scratchnet.training import clip, optim  # noqa: E402
 
 table.CHUNK = 12
 SHAPES = {"W": (7, 5), "b": (5,), "s": (), "none": (0, 4), "chunk": (12,), "one more": (13,)}
@@ -48,7 +47,9 @@ def draws(dtype, seed, names=SHAPES):
 
 
 def largest(ours, oracle):
-    return max(float(np.max(np.abs(ours[name] - a) / max(1, np.max(np.abs(a))))) for name, a in oracle.items() if a.size)
+    return max(
+        float(np.max(np.abs(ours[name] - a) / max(1, np.max(np.abs(a))))) for name, a in oracle.items() if a.size
+    )
 
 
 def report(case, dtype, error):
@@ -85,11 +86,19 @@ def norms():
             ours = clip.norms_of(grads, "step")
             launched = launches.copy()
             assert ours == clip.norms_of(grads, "step"), "not the same bits again"
-            exact = {n: size * math.sqrt(math.fsum(float(x) ** 2 for x in (g.astype(float) / size).flat)) for n, g in grads.items()}
+            exact = {
+                n: size * math.sqrt(math.fsum(float(x) ** 2 for x in (g.astype(float) / size).flat))
+                for n, g in grads.items()
+            }
             assert list(ours) == list(SHAPES)
             launches[:] = launched
             report(f"norm of {size:g}", dtype, max(abs(ours[n] - e) / (e or 1) for n, e in exact.items()))
-    both = {"a": np.array([3, 4], np.float32), "b": np.array([1.0, np.nan]), "c": np.array([np.inf]), "d": np.array([5.0, 12.0])}
+    both = {
+        "a": np.array([3, 4], np.float32),
+        "b": np.array([1.0, np.nan]),
+        "c": np.array([np.inf]),
+        "d": np.array([5.0, 12.0]),
+    }
     assert str(clip.norms_of(both, "step")) == "{'a': 5.0, 'b': nan, 'c': inf, 'd': 13.0}"
     report("norm of two types", np.float64, 0)
     many = {"g": np.array([4096, 1], np.float32)}

@@ -37,7 +37,9 @@ da = dy * (1 - y**2)
 dw = da * x
 numeric = numeric_gradient(lambda: float((np.tanh(w[0] * x[0]) - target) ** 2), w)
 np.testing.assert_allclose(dw, numeric, rtol=1e-8)
-print(f"a = {a[0]:.3f}   y = {y[0]:.4f}   L = {L[0]:.4f}   dy = {dy[0]:.4f}   da = {da[0]:.4f}   dw = {dw[0]:.4f}")
+print(
+    f"a = {a[0]:.3f}   y = {y[0]:.4f}   L = {L[0]:.4f}   dy = {dy[0]:.4f}   da = {da[0]:.4f}   dw = {dw[0]:.4f}"
+)
 
 # %% [markdown]
 # ## A layer: three gradients
@@ -84,7 +86,12 @@ model.backward(dy, cache)
 W1, b1, W2, b2 = model.params.values()
 h = np.tanh(x @ W1 + b1)
 da = (dy @ W2.T) * (1 - h**2)
-ours = {"first.W": x.T @ da, "first.b": da.sum(axis=0), "second.W": h.T @ dy, "second.b": dy.sum(axis=0)}
+ours = {
+    "first.W": x.T @ da,
+    "first.b": da.sum(axis=0),
+    "second.W": h.T @ dy,
+    "second.b": dy.sum(axis=0),
+}
 for name, grad in ours.items():
     np.testing.assert_allclose(grad, model.grads[name], rtol=1e-12, atol=1e-15)
 report = check_layer(model, x)
@@ -107,7 +114,14 @@ for _ in range(3000):
     losses.append(loss)
 assert losses[-1] < 0.01
 print(f"loss {losses[0]:.3f} at first, {losses[-1]:.5f} at the end")
-plots.forecast(x[:, 0], target[:, 0], {"MLP": y[:, 0]}, xlabel="x", ylabel="sin 2x", title="Two layers, eight units")
+plots.forecast(
+    x[:, 0],
+    target[:, 0],
+    {"MLP": y[:, 0]},
+    xlabel="x",
+    ylabel="sin 2x",
+    title="Two layers, eight units",
+)
 
 # %% [markdown]
 # ## The loss's own gradient
@@ -131,7 +145,11 @@ def loss_of_y():
 
 numeric = numeric_gradient(loss_of_y, y)
 np.testing.assert_allclose(dy, numeric, rtol=1e-6, atol=1e-9)
-print("the rows of dy add up to", np.abs(dy.sum(axis=1)).max().round(15), "- what one class gains the others lose")
+print(
+    "the rows of dy add up to",
+    np.abs(dy.sum(axis=1)).max().round(15),
+    "- what one class gains the others lose",
+)
 
 # %% [markdown]
 # ## What goes wrong in practice
@@ -201,8 +219,10 @@ def mlp_backward(x, target, W1, b1, W2, b2):
     error = (b2 + np.einsum("nh,hk->nk", hidden, W2) - target) / (target.size / 2)
     through = np.einsum("nk,hk->nh", error, W2) * (1 - np.square(hidden))
     return {
-        "dW2": np.einsum("nh,nk->hk", hidden, error), "db2": error.sum(0),
-        "dW1": np.einsum("nd,nh->dh", x, through), "db1": through.sum(0),
+        "dW2": np.einsum("nh,nk->hk", hidden, error),
+        "db2": error.sum(0),
+        "dW1": np.einsum("nd,nh->dh", x, through),
+        "db1": through.sum(0),
     }
     # END SOLUTION
 

@@ -33,7 +33,9 @@ w, true = 0.8, 1 - np.tanh(0.8) ** 2  # L = tanh(w)
 for e in (1e-1, 1e-2, 1e-3):
     one = (np.tanh(w + e) - np.tanh(w)) / e
     central = (np.tanh(w + e) - np.tanh(w - e)) / (2 * e)
-    print(f"e = {e:.0e}   one-sided off by {abs(one - true):.1e}   central off by {abs(central - true):.1e}")
+    print(
+        f"e = {e:.0e}   one-sided off by {abs(one - true):.1e}   central off by {abs(central - true):.1e}"
+    )
 assert abs(central - true) < 1e-6 < abs(one - true)
 
 # %% [markdown]
@@ -62,7 +64,9 @@ assert 1e-7 < best < 1e-4
 assert wide.min() < 1e-9
 assert thin.min() > 1e-6  # the best that float32 can do
 assert thin[steps < 1e-7].min() > 0.5  # and soon nothing is left
-print(f"float64: best step {best:.0e}, error {wide.min():.0e}.  float32: never better than {thin.min():.0e}")
+print(
+    f"float64: best step {best:.0e}, error {wide.min():.0e}.  float32: never better than {thin.min():.0e}"
+)
 ax = plots.axes(None, 7, 3.6)
 ax.loglog(steps, wide, "-o", color=plots.colour("h"), label="float64")
 ax.loglog(steps, thin, "--s", color=plots.colour("f"), label="float32")
@@ -97,7 +101,10 @@ def caught(planted, T, states, inputs, every_step):
     """Whether a check of this design sees that the planted backward is wrong."""
     N, D, H = 3, 2, 4
     own = np.random.default_rng(0)
-    x, h0, c0 = own.standard_normal((T, N, D)), *(states * own.standard_normal((N, H)) for _ in range(2))
+    x, h0, c0 = (
+        own.standard_normal((T, N, D)),
+        *(states * own.standard_normal((N, H)) for _ in range(2)),
+    )
     params = [own.standard_normal(s) / 2 for s in lstm.param_shapes(D, H).values()]
     w = own.standard_normal((T, N, H))
     w[: T - 1] *= every_step
@@ -105,7 +112,10 @@ def caught(planted, T, states, inputs, every_step):
     _, cache = lstm.forward(x, h0, c0, *params)
     right, wrong = lstm.backward(w, cache, *last), planted.backward(w, cache, *last)
     names = ["dW_x", "dW_h", "db", *(["dx", "dh0", "dc0"] if inputs else [])]
-    return any(np.abs(getattr(right, n) - getattr(wrong, n)).max() > 1e-6 * np.abs(getattr(right, n)).max() for n in names)
+    return any(
+        np.abs(getattr(right, n) - getattr(wrong, n)).max() > 1e-6 * np.abs(getattr(right, n)).max()
+        for n in names
+    )
 
 
 designs = {
@@ -140,7 +150,9 @@ dW[7, 3] *= 1.01
 try:
     check_directional(lambda: float(np.tanh(x @ W).sum()), {"W": W}, {"W": dW}, rng=rng)
 except GradientError as error:
-    print(f"right: {report.error:.0e};  one element of {W.size} off by a hundredth: {error.report.error:.0e}")
+    print(
+        f"right: {report.error:.0e};  one element of {W.size} off by a hundredth: {error.report.error:.0e}"
+    )
 
 # %% [markdown]
 # ## What goes wrong in practice
@@ -164,6 +176,7 @@ import numpy as np
 
 def numeric(w, coefficients, e):
     """The numeric gradient (n,) of sum_k coefficients[k] tanh(w[k]) at w (n,), with step e to both sides."""
+
     # BEGIN SOLUTION
     def f(v):
         return float(coefficients @ np.tanh(v))

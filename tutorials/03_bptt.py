@@ -34,11 +34,15 @@ rng = np.random.default_rng(3)
 # %%
 w, u, b = np.array([0.7, 0.9, 0.1])
 x, target = np.array([0.5, -1.0, 0.8]), np.array([0.3, 0.2, 0.6])
-h = np.array([0.25, 0.0, 0.0, 0.0])  # h[0] is the state before the first step, h[t + 1] the state after step t
+h = np.array(
+    [0.25, 0.0, 0.0, 0.0]
+)  # h[0] is the state before the first step, h[t + 1] the state after step t
 for t in range(3):
     a = w * x[t] + u * h[t] + b
     h[t + 1] = np.tanh(a)
-    print(f"t = {t}:  a = {w} * ({x[t]:.1f}) + {u} * ({h[t]:.4f}) + {b} = {a:.4f}    h = tanh(a) = {h[t + 1]:.4f}")
+    print(
+        f"t = {t}:  a = {w} * ({x[t]:.1f}) + {u} * ({h[t]:.4f}) + {b} = {a:.4f}    h = tanh(a) = {h[t + 1]:.4f}"
+    )
 
 # %% [markdown]
 # ## Two gradients meet in h
@@ -57,7 +61,9 @@ dy, da, dh_next = h[1:] - target, np.zeros(3), 0.0
 for t in (2, 1, 0):
     dh = dy[t] + dh_next
     da[t] = dh * (1 - h[t + 1] ** 2)
-    print(f"t = {t}:  dh = {dy[t]:7.4f} + ({dh_next:7.4f}) = {dh:7.4f}    da = dh * (1 - ({h[t + 1]:.4f})^2) = {da[t]:7.4f}")
+    print(
+        f"t = {t}:  dh = {dy[t]:7.4f} + ({dh_next:7.4f}) = {dh:7.4f}    da = dh * (1 - ({h[t + 1]:.4f})^2) = {da[t]:7.4f}"
+    )
     dh_next = da[t] * u
 dh0 = dh_next
 
@@ -137,7 +143,11 @@ for t in range(3):
 
 # %%
 T, N, D, H = 6, 2, 3, 4
-x, h0, dy = rng.standard_normal((T, N, D)), rng.standard_normal((N, H)), rng.standard_normal((T, N, H))
+x, h0, dy = (
+    rng.standard_normal((T, N, D)),
+    rng.standard_normal((N, H)),
+    rng.standard_normal((T, N, H)),
+)
 W_x, W_h, b = (rng.standard_normal(shape) / 2 for shape in rnn.param_shapes(D, H).values())
 h = np.zeros((T + 1, N, H))
 h[0] = h0
@@ -284,8 +294,11 @@ def rnn_backward(dy, dh_last, x, h, W_x, W_h):
         carried = np.einsum("nk,hk->nh", steps[0], W_h)
     into = np.stack(steps)
     return {
-        "dh0": carried, "dx": np.einsum("tnh,dh->tnd", into, W_x), "db": np.einsum("tnh->h", into),
-        "dW_x": np.tensordot(x, into, ((0, 1), (0, 1))), "dW_h": np.tensordot(h[:-1], into, ((0, 1), (0, 1))),
+        "dh0": carried,
+        "dx": np.einsum("tnh,dh->tnd", into, W_x),
+        "db": np.einsum("tnh->h", into),
+        "dW_x": np.tensordot(x, into, ((0, 1), (0, 1))),
+        "dW_h": np.tensordot(h[:-1], into, ((0, 1), (0, 1))),
     }
     # END SOLUTION
 

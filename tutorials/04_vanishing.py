@@ -29,7 +29,9 @@ rng = np.random.default_rng(4)
 
 # %%
 for g in (0.5, 0.9, 1.0, 1.1, 1.5):
-    print(f"g = {g}   after 10 steps {g**10:9.2g}   after 50 {g**50:9.2g}   after 100 {g**100:9.2g}")
+    print(
+        f"g = {g}   after 10 steps {g**10:9.2g}   after 50 {g**50:9.2g}   after 100 {g**100:9.2g}"
+    )
 for g in (0.9, 1.1):
     n = int(np.ceil(np.log(1000) / abs(np.log(g))))
     away = abs(np.log(g ** np.array([n - 1, n])))
@@ -73,7 +75,9 @@ product = np.eye(H)
 for Jt in J:
     product = Jt @ product
 np.testing.assert_allclose(last[-1] @ product, run["dh0"], rtol=1e-9)
-print("largest singular value of each step:   ", " ".join(f"{np.linalg.norm(Jt, 2):.2f}" for Jt in J))
+print(
+    "largest singular value of each step:   ", " ".join(f"{np.linalg.norm(Jt, 2):.2f}" for Jt in J)
+)
 bound = np.prod([np.linalg.norm(Jt, 2) for Jt in J])
 assert np.linalg.norm(product, 2) <= bound
 print(f"of the product {np.linalg.norm(product, 2):.2e}; all of the above multiplied {bound:.2e}")
@@ -100,7 +104,9 @@ for radius, style, name in ((1.05, "-", "f"), (1.0, "-.", "h"), (0.95, "--", "i"
     sizes = np.array([np.linalg.norm(np.linalg.matrix_power(W, k), 2) for k in n])
     rate = sizes[-1] ** (1 / n[-1])
     assert abs(rate - radius) < 0.03
-    print(f"radius {radius:.2f}: largest singular value {sizes[0]:.2f}; over 100 steps a factor of {rate:.3f} a step")
+    print(
+        f"radius {radius:.2f}: largest singular value {sizes[0]:.2f}; over 100 steps a factor of {rate:.3f} a step"
+    )
     ax.semilogy(n, sizes, style, color=plots.colour(name), label=f"radius {radius}")
 assert sizes[0] > 1.5
 assert sizes[-1] < 0.05
@@ -137,7 +143,9 @@ arrived = {}
 for label, made in traces.items():
     arrived[label] = np.linalg.norm(made.run["dh"][0]) / np.linalg.norm(last)
     slope = np.mean(1 - made.run["h"][1:] ** 2)
-    print(f"{label:<24} mean slope {slope:.2f}    left of the gradient at step 0: {arrived[label]:.1e}")
+    print(
+        f"{label:<24} mean slope {slope:.2f}    left of the gradient at step 0: {arrived[label]:.1e}"
+    )
 assert arrived["radius 0.5"] < 1e-12
 assert 1e-3 < arrived["radius 1"] < 100
 assert arrived["radius 2"] > 100
@@ -173,9 +181,13 @@ worst = plain.norms.argmax()
 assert plain.norms[worst] > 1000 * np.median(plain.norms[:worst])
 assert np.abs(plain.points[-1]).max() > 100
 assert np.abs(clipped.points[-1]).max() < 6
-print(f"gradient norms before the wall: about {np.median(plain.norms[:worst]):.2f}; at the wall {plain.norms[worst]:,.0f}")
+print(
+    f"gradient norms before the wall: about {np.median(plain.norms[:worst]):.2f}; at the wall {plain.norms[worst]:,.0f}"
+)
 (w, b), (w_clipped, b_clipped) = plain.points[-1], clipped.points[-1]
-print(f"plain ends at w = {w:,.0f}, b = {b:,.0f}; clipped at w = {w_clipped:.2f}, b = {b_clipped:.2f}")
+print(
+    f"plain ends at w = {w:,.0f}, b = {b:,.0f}; clipped at w = {w_clipped:.2f}, b = {b_clipped:.2f}"
+)
 plots.loss_cliff()
 
 # %% [markdown]
@@ -201,7 +213,9 @@ for way, clip in CLIPS.items():
     flat = np.concatenate([g.ravel() for g in after.values()])
     cosine = flat @ whole / np.linalg.norm(flat) / np.linalg.norm(whole)
     assert (cosine > 1 - 1e-12) == (way == "global")
-    print(f"{way:<7} norm {global_norm(grads):.1f} -> {np.linalg.norm(flat):.2f}    cosine {cosine:.3f}")
+    print(
+        f"{way:<7} norm {global_norm(grads):.1f} -> {np.linalg.norm(flat):.2f}    cosine {cosine:.3f}"
+    )
 
 # %% [markdown]
 # Clipping is for explosions. Nothing that multiplies a gradient afterwards brings back one that has vanished: the distant

@@ -42,9 +42,13 @@ i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
 kept, written = f * c_prev, i * g
 c = kept + written
 h = o * np.tanh(c)
-np.testing.assert_allclose(lstm.gates_forward(a_i, a_f, a_g, a_o, c_prev), (i, f, g, o, c, h), rtol=1e-12)
+np.testing.assert_allclose(
+    lstm.gates_forward(a_i, a_f, a_g, a_o, c_prev), (i, f, g, o, c, h), rtol=1e-12
+)
 print(f"i = {i:.3f}   f = {f:.3f}   g = {g:.3f}   o = {o:.3f}")
-print(f"kept {f:.3f} * {c_prev} = {kept:.3f}, written {i:.3f} * {g:.3f} = {written:.3f}, together c = {c:.3f}")
+print(
+    f"kept {f:.3f} * {c_prev} = {kept:.3f}, written {i:.3f} * {g:.3f} = {written:.3f}, together c = {c:.3f}"
+)
 print(f"shown h = {o:.3f} * tanh({c:.3f}) = {h:.3f}")
 
 # %% [markdown]
@@ -73,7 +77,9 @@ np.testing.assert_allclose(h, y[0], rtol=1e-12)
 swapped = [blocks[k] for k in (0, 1, 3, 2)]
 *_, other = lstm.gates_forward(*swapped, c0)
 assert np.abs(other - h).max() > 0.1
-print(f"first step: equal to the library's; with g and o exchanged h is off by up to {np.abs(other - h).max():.2f}")
+print(
+    f"first step: equal to the library's; with g and o exchanged h is off by up to {np.abs(other - h).max():.2f}"
+)
 
 # %% [markdown]
 # ## All steps
@@ -106,11 +112,15 @@ for bias, style in ((0.0, ":"), (1.0, "-."), (2.0, "--"), (4.0, "-")):
     f = sigmoid(np.array(bias))
     tau = -1 / np.log(f)
     np.testing.assert_allclose(f**tau, np.exp(-1), rtol=1e-12)
-    print(f"bias {bias:.0f}:  f = {f:.3f}   tau = {tau:4.1f} steps   left after 10 steps {f**10:.1e}, after 50 {f**50:.1e}")
+    print(
+        f"bias {bias:.0f}:  f = {f:.3f}   tau = {tau:4.1f} steps   left after 10 steps {f**10:.1e}, after 50 {f**50:.1e}"
+    )
     ax.plot(n, f**n, style, color=plots.colour("f"), label=f"bias {bias:.0f}, f = {f:.2f}")
 assert sigmoid(np.array(0.0)) ** 10 < 1e-3 < sigmoid(np.array(1.0)) ** 10
 ax.axhline(np.exp(-1), color="#999999", lw=0.8)
-ax.annotate("1/e", (60, np.exp(-1)), (0, 3), textcoords="offset points", ha="right", color="#666666")
+ax.annotate(
+    "1/e", (60, np.exp(-1)), (0, 3), textcoords="offset points", ha="right", color="#666666"
+)
 ax.set(xlabel="steps n", ylabel="share of c that is left", ylim=(0, 1.02))
 ax.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.95))
 ax.figure
@@ -137,12 +147,16 @@ def sample_and_hold(n, T):
 
 
 x, target = sample_and_hold(400, 25)
-model = Sequential(lstm=LSTM(2, 4, batch_first=True, forget_bias=2.0, rng=rng), head=Linear(4, 1, rng=rng))
+model = Sequential(
+    lstm=LSTM(2, 4, batch_first=True, forget_bias=2.0, rng=rng), head=Linear(4, 1, rng=rng)
+)
 history = fit(model, x, target, Adam(0.03), epochs=150, rng=rng, clip=1.0, progress=False)
 x, target = sample_and_hold(100, 40)
 error = np.mean((predict(model, x) - target) ** 2)
 assert error < 0.003 < 0.3 < np.mean(target**2)
-print(f"mean squared error on new sequences {error:.5f}; of someone who has learned nothing {np.mean(target**2):.2f}")
+print(
+    f"mean squared error on new sequences {error:.5f}; of someone who has learned nothing {np.mean(target**2):.2f}"
+)
 
 # %% [markdown]
 # Here is one sequence. Triangles point at the marks. Look for two things at the marks: a unit whose forget gate shuts, and
@@ -151,15 +165,23 @@ print(f"mean squared error on new sequences {error:.5f}; of someone who has lear
 # %%
 trace = scratchnet.trace(model, x)
 sample = 3
-plots.gates(trace, sample=sample, inputs=x[sample, :, 0], marks=np.flatnonzero(x[sample, :, 1]).tolist())
+plots.gates(
+    trace, sample=sample, inputs=x[sample, :, 0], marks=np.flatnonzero(x[sample, :, 1]).tolist()
+)
 
 # %%
 run = trace.run
 marked = x[:, :, 1].T > 0  # (T, N)
-at, between = ({letter: run[letter][where].mean(axis=0) for letter in "ifo"} for where in (marked, ~marked))
-unit = int(np.argmax(between["f"] - at["f"] + at["i"] - between["i"]))  # the one that the marks move most
+at, between = (
+    {letter: run[letter][where].mean(axis=0) for letter in "ifo"} for where in (marked, ~marked)
+)
+unit = int(
+    np.argmax(between["f"] - at["f"] + at["i"] - between["i"])
+)  # the one that the marks move most
 for letter in "ifo":
-    print(f"unit {unit}, {letter}:  at a mark {at[letter][unit]:.2f}, between marks {between[letter][unit]:.2f}")
+    print(
+        f"unit {unit}, {letter}:  at a mark {at[letter][unit]:.2f}, between marks {between[letter][unit]:.2f}"
+    )
 assert at["f"][unit] < 0.4 < 0.8 < between["f"][unit]
 assert at["i"][unit] > 0.7 > 0.2 > between["i"][unit]
 
@@ -191,7 +213,9 @@ late = off[since >= 20].mean()
 best = between["f"].max()
 assert late < 0.03
 assert best**20 < 0.5
-print(f"error 20 or more steps after a mark {late:.4f}; the best forget gate alone keeps {best:.2f}^20 = {best**20:.2f}")
+print(
+    f"error 20 or more steps after a mark {late:.4f}; the best forget gate alone keeps {best:.2f}^20 = {best**20:.2f}"
+)
 
 # %% [markdown]
 # ## What goes wrong in practice

@@ -33,7 +33,9 @@ rng = np.random.default_rng(0)
 # line reads?* Where there are two readers, two gradients meet, and they are added.
 
 # %%
-i, f, o = np.array([0.8, 0.9, 0.5])  # float64 numbers: a bare 0.8 would follow the library's float32 constants
+i, f, o = np.array(
+    [0.8, 0.9, 0.5]
+)  # float64 numbers: a bare 0.8 would follow the library's float32 constants
 g, c_prev = np.array([0.6, 1.5])
 c = f * c_prev + i * g
 h = o * np.tanh(c)
@@ -196,14 +198,23 @@ def lstm_backward(dy, dh_last, dc_last, x, h, c, gates, W_x, W_h):
         shown = np.tanh(c[t + 1])
         into_c = memory + total * o[t] * (1 - shown**2)
         parts = (
-            into_c * g[t] * i[t] * (1 - i[t]), into_c * c[t] * f[t] * (1 - f[t]),
-            into_c * i[t] * (1 - g[t] ** 2), total * shown * o[t] * (1 - o[t]),
+            into_c * g[t] * i[t] * (1 - i[t]),
+            into_c * c[t] * f[t] * (1 - f[t]),
+            into_c * i[t] * (1 - g[t] ** 2),
+            total * shown * o[t] * (1 - o[t]),
         )
         da[t] = np.concatenate(parts, axis=-1)
         from_future, memory = da[t] @ W_h.T, into_c * f[t]
     dW_x = np.einsum("tnd,tng->dg", x, da)
     dW_h = np.einsum("tnh,tng->hg", h[:-1], da)
-    return {"dx": da @ W_x.T, "dh0": from_future, "dc0": memory, "dW_x": dW_x, "dW_h": dW_h, "db": da.sum(axis=(0, 1))}
+    return {
+        "dx": da @ W_x.T,
+        "dh0": from_future,
+        "dc0": memory,
+        "dW_x": dW_x,
+        "dW_h": dW_h,
+        "db": da.sum(axis=(0, 1)),
+    }
     # END SOLUTION
 
 

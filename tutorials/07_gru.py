@@ -39,7 +39,9 @@ h_prev = np.array(0.8)
 r, z = sigmoid(a_r + m_r), sigmoid(a_z + m_z)
 n = np.tanh(a_n + r * m_n)
 h = (1 - z) * n + z * h_prev
-np.testing.assert_allclose(gru.gates_forward(a_r, a_z, a_n, m_r, m_z, m_n, h_prev), (r, z, n, h), rtol=1e-12)
+np.testing.assert_allclose(
+    gru.gates_forward(a_r, a_z, a_n, m_r, m_z, m_n, h_prev), (r, z, n, h), rtol=1e-12
+)
 print(f"r = {r:.3f}   z = {z:.3f}   n = tanh({a_n} + {r:.3f} * {m_n}) = {n:.3f}")
 print(f"h = {1 - z:.3f} * {n:.3f} + {z:.3f} * {h_prev} = {h:.3f}")
 
@@ -69,7 +71,10 @@ apart = np.abs(after - before).max()
 assert apart > 0.05
 print(f"the same weights and no b_hn: the two forms differ by up to {apart:.2f}")
 
-one = [v[..., :1] for v in (x, h0)], [rng.standard_normal(shape) for shape in gru_reset_before.param_shapes(1, 1).values()]
+one = (
+    [v[..., :1] for v in (x, h0)],
+    [rng.standard_normal(shape) for shape in gru_reset_before.param_shapes(1, 1).values()],
+)
 after_one, _ = gru.forward(*one[0], *one[1], np.zeros(1))
 before_one, _ = gru_reset_before.forward(*one[0], *one[1])
 np.testing.assert_allclose(after_one, before_one, rtol=1e-12)
@@ -117,7 +122,10 @@ for array in (turned_x, turned_h, turned_b):
 
 def step_other(x, h, W_x, W_h, b, b_hn):
     """A step of the other convention: z multiplies the candidate."""
-    (a_r, a_z, a_n), (m_r, m_z, m_n) = np.split(x @ W_x + b, 3, axis=-1), np.split(h @ W_h, 3, axis=-1)
+    (a_r, a_z, a_n), (m_r, m_z, m_n) = (
+        np.split(x @ W_x + b, 3, axis=-1),
+        np.split(h @ W_h, 3, axis=-1),
+    )
     r, z = sigmoid(a_r + m_r), sigmoid(a_z + m_z)
     n = np.tanh(a_n + r * (m_n + b_hn))
     return z * n + (1 - z) * h
@@ -148,11 +156,15 @@ n = np.tanh(a_n + r * m_n)
 da_n = dh * (1 - z) * (1 - n**2)
 da_z = dh * (h_prev - n) * z * (1 - z)
 da_r = da_n * m_n * r * (1 - r)
-np.testing.assert_allclose(gru.gates_backward(dh, r, z, n, m_n, h_prev), (da_r, da_z, da_n, da_n * r, dh * z), rtol=1e-12)
+np.testing.assert_allclose(
+    gru.gates_backward(dh, r, z, n, m_n, h_prev), (da_r, da_z, da_n, da_n * r, dh * z), rtol=1e-12
+)
 for cell in (gru, gru_reset_before):
     report = check_cell(cell)
     assert report.error < 1e-6
-print(f"da_r = {da_r:.4f}   da_z = {da_z:.4f}   da_n = {da_n:.4f}   dm_n = {da_n * r:.4f}   straight to h' {dh * z:.4f}")
+print(
+    f"da_r = {da_r:.4f}   da_z = {da_z:.4f}   da_n = {da_n:.4f}   dm_n = {da_n * r:.4f}   straight to h' {dh * z:.4f}"
+)
 print("both forms pass the gradient check")
 
 # %% [markdown]
@@ -174,7 +186,9 @@ for bias in (0, 2, 4):
     straight = np.linalg.norm(made.run["dh_direct"]) / np.linalg.norm(made.run["dh_prev"])
     left.append(np.linalg.norm(made.run["dh"][0]) / np.linalg.norm(last))
     z = made.run["z"].mean()
-    print(f"z bias {bias}: mean z {z:.2f}, |dh z| / |dh'| {straight:.2f}, left after 100 steps {left[-1]:.0e}")
+    print(
+        f"z bias {bias}: mean z {z:.2f}, |dh z| / |dh'| {straight:.2f}, left after 100 steps {left[-1]:.0e}"
+    )
 assert left[0] < 1e-10 < 1e-6 < left[1] < 1e-2 < left[2]
 plots.gradient_norms(traces)
 
@@ -206,7 +220,9 @@ def both_forms(x, h_prev, W_x, W_h, b, b_hn):
     # BEGIN SOLUTION
     fed = np.stack(np.hsplit(np.einsum("nd,dg->ng", x, W_x) + b, 3))
     recurrent = np.stack(np.hsplit(W_h, 3))
-    reset, keep = 0.5 + 0.5 * np.tanh(0.5 * (fed[:2] + np.einsum("nk,bkh->bnh", h_prev, recurrent[:2])))
+    reset, keep = 0.5 + 0.5 * np.tanh(
+        0.5 * (fed[:2] + np.einsum("nk,bkh->bnh", h_prev, recurrent[:2]))
+    )
     late = np.tanh(fed[2] + (np.einsum("nk,kh->nh", h_prev, recurrent[2]) + b_hn) * reset)
     early = np.tanh(fed[2] + np.einsum("nk,nk,kh->nh", reset, h_prev, recurrent[2]))
     return tuple(fresh + keep * (h_prev - fresh) for fresh in (late, early))

@@ -38,11 +38,16 @@ T, k1, k2 = 12, 3, 5
 cuts = bptt.windows(T, k1, k2)
 print("step   ", " ".join(f"{t:>2}" for t in range(T)))
 for cut in cuts:
-    signs = [" n" if cut.new <= t < cut.stop else " -" if cut.start <= t < cut.stop else "  " for t in range(T)]
+    signs = [
+        " n" if cut.new <= t < cut.stop else " -" if cut.start <= t < cut.stop else "  "
+        for t in range(T)
+    ]
     print("       ", " ".join(signs))
 print("n: new, its loss is counted    -: passed through again")
 assert sorted(t for cut in cuts for t in range(cut.new, cut.stop)) == list(range(T))
-reach = [t - cut.start + 1 for cut in cuts for t in range(cut.new, cut.stop)]  # steps that the loss at t goes through
+reach = [
+    t - cut.start + 1 for cut in cuts for t in range(cut.new, cut.stop)
+]  # steps that the loss at t goes through
 assert min(reach[k2:]) == k2 - k1 + 1
 assert max(reach) == k2
 print(f"far from the beginning each loss goes back through {min(reach[k2:])} to {max(reach)} steps")
@@ -56,7 +61,11 @@ print(f"far from the beginning each loss goes back through {min(reach[k2:])} to 
 
 # %%
 T, N, D, H = 12, 2, 3, 4
-x, h0, dy = rng.standard_normal((T, N, D)), rng.standard_normal((N, H)), rng.standard_normal((T, N, H))
+x, h0, dy = (
+    rng.standard_normal((T, N, D)),
+    rng.standard_normal((N, H)),
+    rng.standard_normal((T, N, H)),
+)
 params = [rng.standard_normal(shape) / 2 for shape in rnn.param_shapes(D, H).values()]
 _, cache = rnn.forward(x, h0, *params)
 kept = np.zeros((H, H))
@@ -67,11 +76,19 @@ for cut in cuts:
         kept += rnn.backward(alone, cache.window(cut.start, cut.stop)).dW_h
 truncated, whole = bptt.truncated(rnn, dy, cache, k1, k2), rnn.backward(dy, cache)
 np.testing.assert_allclose(truncated.dW_h, kept, rtol=1e-10, atol=1e-12)
-np.testing.assert_allclose(bptt.truncated(rnn, dy, cache, k1, T).dW_h, whole.dW_h, rtol=1e-10, atol=1e-12)
+np.testing.assert_allclose(
+    bptt.truncated(rnn, dy, cache, k1, T).dW_h, whole.dW_h, rtol=1e-10, atol=1e-12
+)
 lost = np.linalg.norm(whole.dW_h - truncated.dW_h) / np.linalg.norm(whole.dW_h)
-cosine = np.sum(whole.dW_h * truncated.dW_h) / np.linalg.norm(whole.dW_h) / np.linalg.norm(truncated.dW_h)
+cosine = (
+    np.sum(whole.dW_h * truncated.dW_h)
+    / np.linalg.norm(whole.dW_h)
+    / np.linalg.norm(truncated.dW_h)
+)
 assert cosine < 0.999
-print(f"BPTT({k1}, {k2}) is the sum of the kept pairs; it throws away a share of dW_h of {lost:.2f}; cosine {cosine:.3f}")
+print(
+    f"BPTT({k1}, {k2}) is the sum of the kept pairs; it throws away a share of dW_h of {lost:.2f}; cosine {cosine:.3f}"
+)
 
 # %% [markdown]
 # ## A network in which everything can be counted
@@ -86,10 +103,17 @@ for u in (0.5, 0.9, 0.99):
     shares = []
     for k1, k2 in ((10, 10), (1, 10), (10, 50)):
         full = sum(u ** (tau - t) for tau in range(T) for t in range(tau + 1))
-        pairs = ((t, tau) for w in bptt.windows(T, k1, k2) for tau in range(w.new, w.stop) for t in range(w.start, tau + 1))
+        pairs = (
+            (t, tau)
+            for w in bptt.windows(T, k1, k2)
+            for tau in range(w.new, w.stop)
+            for t in range(w.start, tau + 1)
+        )
         left = sum(u ** (tau - t) for t, tau in pairs)
         shares.append(1 - left / full)
-    print(f"u = {u:<5} thrown away by BPTT(10, 10) {shares[0]:.3f}, BPTT(1, 10) {shares[1]:.3f}, BPTT(10, 50) {shares[2]:.3f}")
+    print(
+        f"u = {u:<5} thrown away by BPTT(10, 10) {shares[0]:.3f}, BPTT(1, 10) {shares[1]:.3f}, BPTT(10, 50) {shares[2]:.3f}"
+    )
     assert shares[0] > shares[1] > shares[2]
 assert shares[0] > 0.9
 
@@ -139,7 +163,9 @@ def trained(k1, k2, epochs, freeze=()):
     own = np.random.default_rng(3)
     model = Sequential(rnn=RNN(1, 16, rng=own), head=Linear(16, 1, rng=own))
     options = {"clip": 1.0, "freeze": freeze, "progress": False}
-    fit_stream(model, coin[delay:], coin[:-delay], Adam(0.005), epochs=epochs, k1=k1, k2=k2, **options)
+    fit_stream(
+        model, coin[delay:], coin[:-delay], Adam(0.005), epochs=epochs, k1=k1, k2=k2, **options
+    )
     y, _ = model.forward(unseen[delay:])
     return np.mean((y - unseen[:-delay])[20:] ** 2)
 
@@ -177,7 +203,9 @@ for start in range(0, 30, 10):
 np.testing.assert_allclose(np.concatenate(pieces), y, rtol=1e-12)
 fresh, _ = layer.forward(x[10:20])
 assert np.abs(fresh[0] - y[10]).max() > 0.05
-print(f"carried: the same outputs. Set to zero: off by {np.abs(fresh[0] - y[10]).max():.2f} at the window's first step")
+print(
+    f"carried: the same outputs. Set to zero: off by {np.abs(fresh[0] - y[10]).max():.2f} at the window's first step"
+)
 
 # %% [markdown]
 # How much that matters: hold the number at the last mark (05), where marks come every 20 steps on average and the windows have
@@ -304,7 +332,10 @@ def stateful(x, dy, h0, W_x, W_h, b, k):
         if t % k == k - 1:
             arriving = np.zeros_like(h0)  # nothing comes over the edge
         into = (arriving + dy[t]) * (1 - np.square(trail[t + 1]))
-        total, arriving = total + np.einsum("nk,nh->kh", trail[t], into), np.einsum("nh,kh->nk", into, W_h)
+        total, arriving = (
+            total + np.einsum("nk,nh->kh", trail[t], into),
+            np.einsum("nh,kh->nk", into, W_h),
+        )
     return np.stack(trail[1:]), total
     # END SOLUTION
 
@@ -334,7 +365,11 @@ def truncated(dy, x, h, W_h, k1, k2):
         for t in range(tau, max(end - k2, 0) - 1, -1):
             into[t] += back
             back = np.einsum("nh,kh->nk", back, W_h) * slope[t - 1]
-    return np.einsum("tnd,tnh->dh", x, into), np.einsum("tnk,tnh->kh", h[:-1], into), into.sum((0, 1))
+    return (
+        np.einsum("tnd,tnh->dh", x, into),
+        np.einsum("tnk,tnh->kh", h[:-1], into),
+        into.sum((0, 1)),
+    )
     # END SOLUTION
 
 

@@ -37,7 +37,14 @@ rng = np.random.default_rng(9)
 # %%
 T = 60
 x, y = adding(rng, 1000, T)
-print("one sequence: numbers", x[:5, 0, 0].round(2), "...  marks at", np.flatnonzero(x[:, 0, 1]), " target", y[0].round(3))
+print(
+    "one sequence: numbers",
+    x[:5, 0, 0].round(2),
+    "...  marks at",
+    np.flatnonzero(x[:, 0, 1]),
+    " target",
+    y[0].round(3),
+)
 measured = mse(np.ones((100_000, 1)), adding(rng, 100_000, 2)[1])[0]
 print(f"answering 1 always: {measured:.4f} measured, {ADDING_BASELINE_MSE:.4f} worked out")
 np.testing.assert_allclose(measured, ADDING_BASELINE_MSE, rtol=0.02)
@@ -54,14 +61,21 @@ for cell in ("rnn", "lstm", "gru"):
     own = np.random.default_rng(1)
     rec = Recurrent(cell, 2, 24, batch_first=True, return_sequences=False, forget_bias=3.0, rng=own)
     models[cell] = Sequential(rec=rec, head=Linear(24, 1, rng=own))
-    history = fit(models[cell], samples, y, Adam(0.01), epochs=20, rng=own, clip=1.0, progress=False)
+    history = fit(
+        models[cell], samples, y, Adam(0.01), epochs=20, rng=own, clip=1.0, progress=False
+    )
     curves[cell.upper()] = history.column("train_loss")
     error[cell] = mse(predict(models[cell], unseen), answers)[0]
-    print(f"{cell.upper():<4} error on new sequences {error[cell]:.4f}, share of the line {error[cell] / measured:.2f}")
+    print(
+        f"{cell.upper():<4} error on new sequences {error[cell]:.4f}, share of the line {error[cell] / measured:.2f}"
+    )
 assert error["rnn"] > 0.9 * ADDING_BASELINE_MSE
 assert max(error["lstm"], error["gru"]) < 0.2 * ADDING_BASELINE_MSE
 plots.learning_curves(
-    curves, xlabel="epoch", ylabel="mean squared error", lines={"nothing learned: 1/6": ADDING_BASELINE_MSE},
+    curves,
+    xlabel="epoch",
+    ylabel="mean squared error",
+    lines={"nothing learned: 1/6": ADDING_BASELINE_MSE},
     title="Adding problem, 60 steps",
 )
 
@@ -79,10 +93,17 @@ trace = scratchnet.trace(models["lstm"], unseen[:1], answers[:1])
 marks = np.flatnonzero(unseen[0, :, 1])
 i, f = trace.run["i"][:, 0], trace.run["f"][:, 0]
 busiest = np.argmax(i[marks].mean(axis=0) - np.delete(i, marks, axis=0).mean(axis=0))
-print(f"input gate of unit {busiest}: {i[marks, busiest].mean():.2f} at the marks, "
-      f"{np.delete(i, marks, axis=0)[:, busiest].mean():.2f} elsewhere")
+print(
+    f"input gate of unit {busiest}: {i[marks, busiest].mean():.2f} at the marks, "
+    f"{np.delete(i, marks, axis=0)[:, busiest].mean():.2f} elsewhere"
+)
 assert i[marks, busiest].mean() > 2 * np.delete(i, marks, axis=0)[:, busiest].mean()
-plots.gates(trace, inputs=unseen[0, :, 0], marks=marks.tolist(), title="LSTM, adding problem; triangles: the marked steps")
+plots.gates(
+    trace,
+    inputs=unseen[0, :, 0],
+    marks=marks.tolist(),
+    title="LSTM, adding problem; triangles: the marked steps",
+)
 
 # %% [markdown]
 # ## Time constants
@@ -139,15 +160,34 @@ onehot, steps_first = np.eye(S + 2)[tokens.T], wanted.T.copy()
 curves = {}
 for cell in ("rnn", "lstm", "gru"):
     own = np.random.default_rng(2)
-    model = Sequential(Recurrent(cell, S + 2, 40, batch_first=True, forget_bias=3.0, rng=own), Linear(40, S + 1, rng=own))
+    model = Sequential(
+        Recurrent(cell, S + 2, 40, batch_first=True, forget_bias=3.0, rng=own),
+        Linear(40, S + 1, rng=own),
+    )
     history = fit(
-        model, onehot, steps_first, Adam(0.01), epochs=30, rng=own, clip=1.0, loss=softmax_cross_entropy, progress=False
+        model,
+        onehot,
+        steps_first,
+        Adam(0.01),
+        epochs=30,
+        rng=own,
+        clip=1.0,
+        loss=softmax_cross_entropy,
+        progress=False,
     )
     curves[cell.upper()] = history.column("train_loss")
-    print(f"{cell.upper():<4} {curves[cell.upper()][-1]:.4f}, share of the line {curves[cell.upper()][-1] / line:.2f}")
+    print(
+        f"{cell.upper():<4} {curves[cell.upper()][-1]:.4f}, share of the line {curves[cell.upper()][-1] / line:.2f}"
+    )
 assert min(curves["LSTM"][-1], curves["GRU"][-1]) < 0.5 * line
 lines = {"without a memory": line}
-plots.learning_curves(curves, xlabel="epoch", ylabel="cross entropy", lines=lines, title="Copying 3 symbols over 12 steps")
+plots.learning_curves(
+    curves,
+    xlabel="epoch",
+    ylabel="cross entropy",
+    lines=lines,
+    title="Copying 3 symbols over 12 steps",
+)
 
 # %% [markdown]
 # All three come to the line within a few epochs: saying "blank" is easy. Only what lies below it is memory.
@@ -178,13 +218,26 @@ seen = Counter()
 for (before, _), count in pairs.items():
     seen[before] += count
 total = sum(pairs.values())
-one_letter = -sum(count * np.log(count / seen[before]) for (before, _), count in pairs.items()) / total
+one_letter = (
+    -sum(count * np.log(count / seen[before]) for (before, _), count in pairs.items()) / total
+)
 best = 10 * np.log(10) / total  # n is one of ten, and nothing else is open
 print(f"cross entropy of who sees one letter {one_letter:.3f}, of who counts {best:.3f}")
 own = np.random.default_rng(0)
-model = Sequential(rec=LSTM(3, 4, batch_first=True, forget_bias=2.0, rng=own), head=Linear(4, 3, rng=own))
+model = Sequential(
+    rec=LSTM(3, 4, batch_first=True, forget_bias=2.0, rng=own), head=Linear(4, 3, rng=own)
+)
 history = fit(
-    model, x, y, Adam(0.02), epochs=400, rng=own, batch_size=5, clip=1.0, lengths=lengths, loss=softmax_cross_entropy,
+    model,
+    x,
+    y,
+    Adam(0.02),
+    epochs=400,
+    rng=own,
+    batch_size=5,
+    clip=1.0,
+    lengths=lengths,
+    loss=softmax_cross_entropy,
     progress=False,
 )
 reached = history.column("train_loss")[-1]
@@ -199,9 +252,14 @@ assert best < reached < best + 0.1 * (one_letter - best)
 longest = 60
 x_long, y_long, long = strings(range(1, longest + 1))
 said = predict(model, x_long, lengths=long).argmax(axis=2)
-right = [bool((said[n - 1, n + 1 : 2 * n + 1] == y_long[n - 1, n + 1 : 2 * n + 1]).all()) for n in range(1, longest + 1)]
+right = [
+    bool((said[n - 1, n + 1 : 2 * n + 1] == y_long[n - 1, n + 1 : 2 * n + 1]).all())
+    for n in range(1, longest + 1)
+]
 until = right.index(False) if False in right else longest
-print(f"learned from n = 1 to 10; everything behind the first b is right up to n = {until}, of {longest} that were tried")
+print(
+    f"learned from n = 1 to 10; everything behind the first b is right up to n = {until}, of {longest} that were tried"
+)
 assert until > 12
 n = 12
 c = model.forward(strings([n])[0])[1].caches[0].runs[0].c[1:, 0]  # (2n + 1, 4)
@@ -209,13 +267,18 @@ ax = plots.axes(None, 8, 3.6)
 for unit, (style, mark) in enumerate(zip(("-", "--", "-.", ":"), "os^D")):
     ax.plot(c[:, unit], style, marker=mark, ms=4, label=f"unit {unit}")
 ax.set_xticks(range(2 * n + 1), ["start"] + ["a"] * n + ["b"] * n)
-ax.set(ylabel="cell state c", title=f"Counting: {n} letters a, {n} letters b, longer than any it learned from")
+ax.set(
+    ylabel="cell state c",
+    title=f"Counting: {n} letters a, {n} letters b, longer than any it learned from",
+)
 ax.axvline(n + 0.5, color="#777777", lw=0.9)
 ax.legend(frameon=False)
 steps = np.diff(c, axis=0)
 counter = np.argmin(steps[2:n].std(axis=0) / np.abs(steps[2:n].mean(axis=0)))
 up, down = steps[2:n, counter].mean(), steps[n + 2 :, counter].mean()
-print(f"unit {counter} goes {up:+.2f} with each a, give or take {steps[2:n, counter].std():.2f}, and {down:+.2f} with each b")
+print(
+    f"unit {counter} goes {up:+.2f} with each a, give or take {steps[2:n, counter].std():.2f}, and {down:+.2f} with each b"
+)
 assert up * down < 0
 ax.figure
 

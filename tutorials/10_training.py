@@ -15,7 +15,17 @@ from scratchnet import init, plots
 from scratchnet.training.clip import CLIPS
 from scratchnet_course import check
 from scratchnet.gradcheck import check_layer
-from scratchnet.layers import LSTM, RNN, BatchNorm1d, Dropout, LayerNorm, Linear, Recurrent, Sequential, VariationalDropout
+from scratchnet.layers import (
+    LSTM,
+    RNN,
+    BatchNorm1d,
+    Dropout,
+    LayerNorm,
+    Linear,
+    Recurrent,
+    Sequential,
+    VariationalDropout,
+)
 from scratchnet.losses import binary_cross_entropy, mse
 from scratchnet.training.optim import SGD, Adam
 from scratchnet.plots.style import new_figure
@@ -39,7 +49,9 @@ def task(T, seed=0):
 
 def network(rng, cell="lstm", units=16, forget_bias=1.0):
     """One recurrent layer whose last state is read by a linear one."""
-    rec = Recurrent(cell, 2, units, batch_first=True, return_sequences=False, forget_bias=forget_bias, rng=rng)
+    rec = Recurrent(
+        cell, 2, units, batch_first=True, return_sequences=False, forget_bias=forget_bias, rng=rng
+    )
     return Sequential(rec=rec, head=Linear(units, 1, rng=rng))
 
 
@@ -49,7 +61,9 @@ def trained(seed, T=20, epochs=15, lr=0.01, change=None, scale=1.0, **options):
     model = network(rng, **options)
     if change is not None:
         change(model.params, rng)
-    return fit(model, scale * x, y, Adam(lr), epochs=epochs, rng=rng, clip=1.0, progress=False).column("train_loss")
+    return fit(
+        model, scale * x, y, Adam(lr), epochs=epochs, rng=rng, clip=1.0, progress=False
+    ).column("train_loss")
 
 
 # %% [markdown]
@@ -63,12 +77,18 @@ def trained(seed, T=20, epochs=15, lr=0.01, change=None, scale=1.0, **options):
 rng = np.random.default_rng(10)
 v = rng.standard_normal(64)
 v /= np.linalg.norm(v)
-W = {"orthogonal": init.orthogonal(rng, (64, 64)), "xavier": init.xavier_uniform(rng, (64, 64)),
-     "0.01 normal": 0.01 * rng.standard_normal((64, 64)), "normal": rng.standard_normal((64, 64))}
+W = {
+    "orthogonal": init.orthogonal(rng, (64, 64)),
+    "xavier": init.xavier_uniform(rng, (64, 64)),
+    "0.01 normal": 0.01 * rng.standard_normal((64, 64)),
+    "normal": rng.standard_normal((64, 64)),
+}
 for name, w in W.items():
     once, often = (np.linalg.norm(v @ np.linalg.matrix_power(w, n)) for n in (1, 30))
     print(f"{name:<12} length after 1 and after 30 products: {once:8.2g} {often:8.2g}")
-np.testing.assert_allclose(np.linalg.norm(v @ np.linalg.matrix_power(W["orthogonal"], 30)), 1, rtol=1e-10)
+np.testing.assert_allclose(
+    np.linalg.norm(v @ np.linalg.matrix_power(W["orthogonal"], 30)), 1, rtol=1e-10
+)
 
 # %% [markdown]
 # The same in a recurrent network of 64 units over 40 steps, with a loss on the last output: how much of the gradient is left
@@ -80,7 +100,9 @@ norms = {}
 for name, w in W.items():
     layer = RNN(2, 64, rng=np.random.default_rng(0))
     layer.params["W_h_l0"][...] = w
-    layer.params["W_x_l0"] *= 0.1  # where the states stay small the tanh is nearly a line, and what is seen is W_h
+    layer.params["W_x_l0"] *= (
+        0.1  # where the states stay small the tanh is nearly a line, and what is seen is W_h
+    )
     dy = np.zeros((40, 8, 64))
     dy[-1] = 1 / np.sqrt(64 * 8)
     norms[name] = np.linalg.norm(scratchnet.trace(layer, x, dy=dy).run["dh"], axis=(1, 2))
@@ -90,7 +112,12 @@ assert norms["0.01 normal"][0] < 1e-30
 ax = plots.axes(None, 7.5, 3.6)
 for (name, values), style in zip(norms.items(), ("-", "--", "-.", ":")):
     ax.semilogy(values, style, label=name, lw=2)
-ax.set(xlabel="time step t", ylabel="|dL/dh|", ylim=(1e-20, 1e15), title="Gradient of the last output, four initial W_h")
+ax.set(
+    xlabel="time step t",
+    ylabel="|dL/dh|",
+    ylim=(1e-20, 1e15),
+    title="Gradient of the last output, four initial W_h",
+)
 ax.legend(frameon=False)
 ax.figure
 
@@ -110,7 +137,10 @@ def large(params, rng):
     params["rec.W_h_l0"][...] = rng.standard_normal(params["rec.W_h_l0"].shape)
 
 
-last = {name: [trained(s, change=f)[-1] for s in SEEDS] for name, f in (("default", None), ("tiny", tiny), ("large", large))}
+last = {
+    name: [trained(s, change=f)[-1] for s in SEEDS]
+    for name, f in (("default", None), ("tiny", tiny), ("large", large))
+}
 for name, losses in last.items():
     print(f"{name:<8} loss after 15 epochs, three seeds: {', '.join(f'{v:.4f}' for v in losses)}")
 assert max(last["default"]) < min(*last["tiny"], *last["large"])
@@ -127,7 +157,10 @@ for b in (0, 1, 3):
     f = 1 / (1 + np.exp(-b))
     print(f"bias {b}: f = {f:.2f}, after 30 steps {f**30:.1e} is left")
 biases = (-2.0, 0.0, 1.0, 3.0)
-curves = {f"bias {b:g}": np.mean([trained(s, T=30, epochs=25, forget_bias=b) for s in SEEDS], axis=0) for b in biases}
+curves = {
+    f"bias {b:g}": np.mean([trained(s, T=30, epochs=25, forget_bias=b) for s in SEEDS], axis=0)
+    for b in biases
+}
 print("mean loss after 25 epochs:", ", ".join(f"{name} {v[-1]:.4f}" for name, v in curves.items()))
 assert curves["bias -2"][-1] > 3 * curves["bias 0"][-1]
 assert curves["bias 3"][-1] < curves["bias 1"][-1] < curves["bias 0"][-1]
@@ -135,7 +168,11 @@ ax = plots.axes(None, 7.5, 3.6)
 for (name, values), style in zip(curves.items(), (":", "-.", "--", "-")):
     ax.semilogy(1 + np.arange(25), values, style, lw=2, label=name)
 ax.axhline(ADDING_BASELINE_MSE, color="#777777", lw=0.9)
-ax.set(xlabel="epoch", ylabel="loss, mean of three seeds", title="Adding problem, 30 steps: the forget bias at the start")
+ax.set(
+    xlabel="epoch",
+    ylabel="loss, mean of three seeds",
+    title="Adding problem, 30 steps: the forget bias at the start",
+)
 ax.legend(frameon=False)
 ax.figure
 
@@ -160,7 +197,9 @@ for how, clip in CLIPS.items():
     clip(after, 1.0)
     a, b = flat(before), flat(after)
     cosines[how] = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
-    print(f"{how:<7} norm {np.linalg.norm(a):.2f} -> {np.linalg.norm(b):.2f}   cosine to the gradient {cosines[how]:.4f}")
+    print(
+        f"{how:<7} norm {np.linalg.norm(a):.2f} -> {np.linalg.norm(b):.2f}   cosine to the gradient {cosines[how]:.4f}"
+    )
 assert abs(cosines["global"] - 1) < 1e-12
 assert max(cosines["each"], cosines["value"]) < 0.99
 
@@ -174,10 +213,15 @@ def descent(seed, clip):
     rng, (x, y) = np.random.default_rng(seed), task(20)
     model = network(rng, "rnn", 32)
     try:
-        history = fit(model, x, y, SGD(0.1, momentum=0.9), epochs=20, rng=rng, clip=clip, progress=False)
+        history = fit(
+            model, x, y, SGD(0.1, momentum=0.9), epochs=20, rng=rng, clip=clip, progress=False
+        )
     except TrainingDiverged as error:
         return "diverged", str(error).splitlines()[0]
-    return "finite", f"loss {history.column('train_loss')[-1]:.4f}, largest gradient {max(history.column('grad_norm')):.0f}"
+    return (
+        "finite",
+        f"loss {history.column('train_loss')[-1]:.4f}, largest gradient {max(history.column('grad_norm')):.0f}",
+    )
 
 
 for clip in (None, 0.3):
@@ -202,14 +246,18 @@ for name in ("constant", "warm-up and cosine"):
         rng, (x, y) = np.random.default_rng(seed), task(20)
         model, optimizer = network(rng), Adam(0.1)
         schedule = Warmup(optimizer, 4, then=Cosine(optimizer, 36)) if name != "constant" else None
-        history = fit(model, x, y, optimizer, epochs=40, rng=rng, clip=1.0, progress=False, schedule=schedule)
+        history = fit(
+            model, x, y, optimizer, epochs=40, rng=rng, clip=1.0, progress=False, schedule=schedule
+        )
         losses = history.column("train_loss")
         x_new, y_new = task(20, seed=5)
         jitter.setdefault(name, []).append(np.std(np.log(losses[-8:])))
         errors.setdefault(name, []).append(mse(predict(model, x_new), y_new)[0])
         example[name] = losses, history.column("lr")[:: len(history.steps) // 40]
     said = ", ".join(f"{e:.5f}" for e in errors[name])
-    print(f"{name:<19} error on new sequences {said};  spread of the last 8 losses {np.mean(jitter[name]):.0%}")
+    print(
+        f"{name:<19} error on new sequences {said};  spread of the last 8 losses {np.mean(jitter[name]):.0%}"
+    )
 assert max(jitter["warm-up and cosine"]) < 0.5 * min(jitter["constant"])
 assert np.mean(errors["warm-up and cosine"]) < np.mean(errors["constant"])
 figure = new_figure(8, 3.2)
@@ -236,8 +284,10 @@ p, T = 0.5, 50
 ones, rng = np.ones((T, 2000, 1)), np.random.default_rng(4)
 each, _ = Dropout(p, rng=rng).forward(ones, training=True)
 same, _ = VariationalDropout(p, rng=rng).forward(ones, training=True)
-print(f"mean {each.mean():.3f} and {same.mean():.3f}; spread of the mean over {T} steps: "
-      f"{each.mean(axis=0).std():.3f} with a mask a step, {same.mean(axis=0).std():.3f} with one mask")
+print(
+    f"mean {each.mean():.3f} and {same.mean():.3f}; spread of the mean over {T} steps: "
+    f"{each.mean(axis=0).std():.3f} with a mask a step, {same.mean(axis=0).std():.3f} with one mask"
+)
 np.testing.assert_allclose(each.mean(axis=0).std(), np.sqrt(p / (1 - p) / T), rtol=0.1)
 np.testing.assert_allclose(same.mean(axis=0).std(), np.sqrt(p / (1 - p)), rtol=0.1)
 
@@ -254,14 +304,31 @@ for p in (0.0, 0.5):
     for seed in SEEDS:
         own = np.random.default_rng(seed)
         model = Sequential(
-            VariationalDropout(p, batch_first=True, rng=own), LSTM(12, 24, batch_first=True, return_sequences=False, rng=own),
+            VariationalDropout(p, batch_first=True, rng=own),
+            LSTM(12, 24, batch_first=True, return_sequences=False, rng=own),
             Linear(24, 1, rng=own),
         )
-        fit(model, x[:150], given[:150], Adam(0.01), epochs=25, rng=own, loss=binary_cross_entropy, clip=1.0, progress=False)
-        old, new = (((predict(model, x[part]) > 0) == answers[part]).mean()
-                    for part, answers in ((slice(150), given), (slice(150, None), truth)))
-        surprise.setdefault(p, []).append(binary_cross_entropy(predict(model, x[150:]), truth[150:])[0])
-        print(f"dropout {p}, seed {seed}: right on the old {old:.0%}, on new {new:.0%}; cross entropy {surprise[p][-1]:.2f}")
+        fit(
+            model,
+            x[:150],
+            given[:150],
+            Adam(0.01),
+            epochs=25,
+            rng=own,
+            loss=binary_cross_entropy,
+            clip=1.0,
+            progress=False,
+        )
+        old, new = (
+            ((predict(model, x[part]) > 0) == answers[part]).mean()
+            for part, answers in ((slice(150), given), (slice(150, None), truth))
+        )
+        surprise.setdefault(p, []).append(
+            binary_cross_entropy(predict(model, x[150:]), truth[150:])[0]
+        )
+        print(
+            f"dropout {p}, seed {seed}: right on the old {old:.0%}, on new {new:.0%}; cross entropy {surprise[p][-1]:.2f}"
+        )
 assert max(surprise[0.5]) < min(surprise[0.0]) / 1.5
 
 # %% [markdown]
@@ -284,8 +351,12 @@ alone = layer_norm.forward(rows[:1])[0]
 np.testing.assert_allclose(alone, layer_norm.forward(rows)[0][:1], rtol=1e-12)
 full, half = (batch_norm.forward(rows[:n], training=True)[0][0] for n in (5, 3))
 assert np.abs(full - half).max() > 0.1
-print(f"layer norm: the same alone and in a batch.  batch norm: row 0 moves by {np.abs(full - half).max():.2f} with its batch")
-print(f"gradient by three roads, through x, the mean and the variance: worst error {check_layer(layer_norm, rows).error:.0e}")
+print(
+    f"layer norm: the same alone and in a batch.  batch norm: row 0 moves by {np.abs(full - half).max():.2f} with its batch"
+)
+print(
+    f"gradient by three roads, through x, the mean and the variance: worst error {check_layer(layer_norm, rows).error:.0e}"
+)
 
 # %% [markdown]
 # Inputs that nobody scaled, a hundred times too large: most of the LSTM's gates are shut or wide open from the start, where a
@@ -304,7 +375,9 @@ last = {}
 for cell in ("lstm", "lstm_norm"):
     for scale in (1.0, 100.0):
         last[cell, scale] = [trained(s, T=15, cell=cell, scale=scale)[-1] for s in SEEDS]
-        print(f"{cell:<10} inputs times {scale:>3g}: loss {', '.join(f'{v:.4f}' for v in last[cell, scale])}")
+        print(
+            f"{cell:<10} inputs times {scale:>3g}: loss {', '.join(f'{v:.4f}' for v in last[cell, scale])}"
+        )
 assert min(last["lstm", 100.0]) > 2 * max(last["lstm_norm", 100.0])
 
 # %% [markdown]

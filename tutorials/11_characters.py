@@ -48,7 +48,9 @@ assert vocabulary.decode(vocabulary.encode("def f(x):")) == "def f(x):"
 x, target = streams(vocabulary.encode(past), 32)
 print(f"x {x.shape}: {x.shape[0]} steps of 32 streams")
 for n in (0, 1):
-    print(f"stream {n} reads {vocabulary.decode(x[:24, n])!r} and should say {vocabulary.decode(target[:24, n])!r}")
+    print(
+        f"stream {n} reads {vocabulary.decode(x[:24, n])!r} and should say {vocabulary.decode(target[:24, n])!r}"
+    )
 np.testing.assert_array_equal(x[1:], target[:-1])
 np.testing.assert_array_equal(x[:, 1], vocabulary.encode(past)[x.shape[0] : 2 * x.shape[0]])
 
@@ -108,7 +110,15 @@ model = character_model(K, 96, features=24, rng=rng).astype(np.float32)
 untrained = bits_of(model)
 optimizer = Adam(0.01)
 history = fit_stream(
-    model, x, target, optimizer, epochs=14, k1=40, loss=softmax_cross_entropy, clip=1.0, schedule=Cosine(optimizer, 14),
+    model,
+    x,
+    target,
+    optimizer,
+    epochs=14,
+    k1=40,
+    loss=softmax_cross_entropy,
+    clip=1.0,
+    schedule=Cosine(optimizer, 14),
     progress=False,
 )
 reached = bits_of(model)
@@ -118,8 +128,12 @@ assert reached < lines["threes"]
 assert history.column("train_loss")[-1] / np.log(2) < reached - 0.2  # it knows its own text better
 shown = {name: bits for name, bits in lines.items() if name != "all alike"}
 plots.learning_curves(
-    {"LSTM, text it learns from": np.array(history.column("loss")) / np.log(2)}, smooth=20, lines=shown,
-    ylabel="bits per character", xlabel="window", title="Dotted: counting, on the text held back",
+    {"LSTM, text it learns from": np.array(history.column("loss")) / np.log(2)},
+    smooth=20,
+    lines=shown,
+    ylabel="bits per character",
+    xlabel="window",
+    title="Dotted: counting, on the text held back",
 )
 
 # %% [markdown]
@@ -131,7 +145,10 @@ plots.learning_curves(
 
 # %%
 cost = {reset: bits_of(model, reset) for reset in (1, 5, 20, 100)}
-print(", ".join(f"every {reset}: {bits:.2f}" for reset, bits in cost.items()), f"; never: {reached:.2f}")
+print(
+    ", ".join(f"every {reset}: {bits:.2f}" for reset, bits in cost.items()),
+    f"; never: {reached:.2f}",
+)
 assert cost[1] > cost[5] > cost[20] > reached
 
 # %% [markdown]
@@ -146,7 +163,15 @@ assert cost[1] > cost[5] > cost[20] > reached
 
 # %%
 for temperature, top_k in ((0.3, None), (0.8, None), (0.8, 5), (1.2, None)):
-    written = sample(model, vocabulary, "The ", 160, rng=np.random.default_rng(1), temperature=temperature, top_k=top_k)
+    written = sample(
+        model,
+        vocabulary,
+        "The ",
+        160,
+        rng=np.random.default_rng(1),
+        temperature=temperature,
+        top_k=top_k,
+    )
     print(f"temperature {temperature}, top_k {top_k}:\n  The {written!r}\n")
 
 # %% [markdown]
@@ -167,7 +192,9 @@ for t, letter in enumerate(read):
     quote[t] = (quote[t - 1] + (letter == '"')) % 2
     depth[t] = min(max(depth[t - 1] + (letter == "(") - (letter == ")"), 0), 1)
 properties = {
-    "place in the line": place, "inside brackets": depth, "inside quotation marks": quote,
+    "place in the line": place,
+    "inside brackets": depth,
+    "inside quotation marks": quote,
     "a space": np.array([letter == " " for letter in read], float),
     "a capital letter": np.array([letter.isupper() for letter in read], float),
 }
@@ -184,12 +211,19 @@ for name, values in properties.items():
     r, chance = correlations(values), np.abs(correlations(np.roll(values, 1000))).max()
     unit = int(np.abs(r).argmax())
     best[name] = unit, r[unit]
-    print(f"{name:<24} cell {unit:>2}, correlation {r[unit]:+.2f}   (moved text, best of 96: {chance:.2f})")
+    print(
+        f"{name:<24} cell {unit:>2}, correlation {r[unit]:+.2f}   (moved text, best of 96: {chance:.2f})"
+    )
 assert max(abs(r) for _, r in best.values()) > 0.4
 unit, r = best["inside quotation marks"]
-start = max((t for t in range(len(read) - 900) if read[t - 1] == "\n"), key=lambda t: read[t : t + 900].count('"'))
+start = max(
+    (t for t in range(len(read) - 900) if read[t - 1] == "\n"),
+    key=lambda t: read[t : t + 900].count('"'),
+)
 plots.text(
-    c[start : start + 900, unit], read[start : start + 900], columns=80,
+    c[start : start + 900, unit],
+    read[start : start + 900],
+    columns=80,
     title=f"tanh(c) of cell {unit}, the one closest to 'inside quotation marks' (correlation {r:+.2f})",
 )
 

@@ -60,7 +60,9 @@ assert (y[~inside] == 0).all()
 assert (dx[~inside] == 0).all()
 for name, grad in layer.grads.items():
     np.testing.assert_array_equal(grad, before[name])
-print(f"{int((~inside).sum())} of {inside.size} steps are padding; full of NaN they change no output and no gradient")
+print(
+    f"{int((~inside).sum())} of {inside.size} steps are padding; full of NaN they change no output and no gradient"
+)
 
 # %% [markdown]
 # ## Reversing inside the length
@@ -72,7 +74,9 @@ one = np.array([1.0, 2, 3, 0, 0]).reshape(5, 1, 1)
 print("x[::-1]            ", one[::-1].ravel())
 print("reverse(x, [3])    ", reverse(one, np.array([3])).ravel())
 np.testing.assert_array_equal(reverse(one, np.array([3])).ravel(), [3, 2, 1, 0, 0])
-np.testing.assert_array_equal(reverse(reverse(x, lengths), lengths), x)  # turning twice is doing nothing
+np.testing.assert_array_equal(
+    reverse(reverse(x, lengths), lengths), x
+)  # turning twice is doing nothing
 
 # %% [markdown]
 # ## Two directions are two layers side by side
@@ -97,10 +101,15 @@ np.testing.assert_allclose(y, np.concatenate(parts, axis=2), rtol=1e-12)
 
 deep = LSTM(D, H, num_layers=2, bidirectional=True, rng=rng)
 y, cache = deep.forward(x, lengths=lengths)
-print(f"y {y.shape}: both directions side by side.  state {cache.state_last[0].shape}: 2 layers times 2 directions")
+print(
+    f"y {y.shape}: both directions side by side.  state {cache.state_last[0].shape}: 2 layers times 2 directions"
+)
 assert y.shape == (T, N, 2 * H)
 assert cache.state_last[0].shape == (4, N, H)
-print("gradients, ragged, two layers, both ways: worst error", f"{check_layer(deep, x, lengths=[8, 5, 3]).error:.0e}")
+print(
+    "gradients, ragged, two layers, both ways: worst error",
+    f"{check_layer(deep, x, lengths=[8, 5, 3]).error:.0e}",
+)
 
 # %% [markdown]
 # ## Which steps an output has seen
@@ -126,13 +135,17 @@ assert two_ways[:5, :5].all()
 assert not two_ways[5:].any()
 assert not two_ways[:, 5:].any()
 figure = new_figure(7, 3.4)
-for ax, values, title in zip(figure.subplots(1, 2, sharey=True), (forwards, two_ways), ("forwards only", "both directions")):
+for ax, values, title in zip(
+    figure.subplots(1, 2, sharey=True), (forwards, two_ways), ("forwards only", "both directions")
+):
     heatmap(ax, values, 0, 1, "share").colorbar.remove()
     ax.axhline(4.5, color="#333333", lw=1)
     ax.axvline(4.5, color="#333333", lw=1)
     ax.set(title=title, xlabel="input step", xticks=range(T), yticks=range(T))
 figure.axes[0].set_ylabel("output step")
-figure.suptitle("Dark: the output depends on that input.  A sequence of 5 steps, 3 of padding", fontsize=10)
+figure.suptitle(
+    "Dark: the output depends on that input.  A sequence of 5 steps, 3 of padding", fontsize=10
+)
 figure
 
 # %% [markdown]
@@ -191,9 +204,15 @@ np.testing.assert_allclose(dscores, numeric, atol=1e-9)
 assert abs(dscores.sum()) < 1e-15
 print("dscores", dscores.round(4), " sum to zero")
 attention = SelfAttention(D, 4, heads=2, causal=True, rng=rng)
-print("self-attention, causal, ragged, two heads: worst error", f"{check_layer(attention, x, lengths=[8, 5, 3]).error:.0e}")
+print(
+    "self-attention, causal, ragged, two heads: worst error",
+    f"{check_layer(attention, x, lengths=[8, 5, 3]).error:.0e}",
+)
 pooling = AttentionPooling(D, 4, rng=rng)
-print("attention pooling, ragged: worst error", f"{check_layer(pooling, x, lengths=[8, 5, 3]).error:.0e}")
+print(
+    "attention pooling, ragged: worst error",
+    f"{check_layer(pooling, x, lengths=[8, 5, 3]).error:.0e}",
+)
 
 # %% [markdown]
 # ## Attention, learned
@@ -212,17 +231,30 @@ data[:, :, 0] = rng.uniform(-1, 1, (count, longest)) * real
 data[np.arange(count), marked, 1] = 1
 answers = data[np.arange(count), marked, :1]
 model = Sequential(
-    gru=GRU(2, 8, bidirectional=True, batch_first=True, rng=rng), pool=AttentionPooling(16, 8, batch_first=True, rng=rng),
+    gru=GRU(2, 8, bidirectional=True, batch_first=True, rng=rng),
+    pool=AttentionPooling(16, 8, batch_first=True, rng=rng),
     head=Linear(16, 1, rng=rng),
 )
-fit(model, data[:500], answers[:500], Adam(0.01), epochs=25, rng=rng, lengths=many[:500], clip=1.0, progress=False)
+fit(
+    model,
+    data[:500],
+    answers[:500],
+    Adam(0.01),
+    epochs=25,
+    rng=rng,
+    lengths=many[:500],
+    clip=1.0,
+    progress=False,
+)
 error, nothing = mse(predict(model, data[500:], lengths=many[500:]), answers[500:])[0], 1 / 3
 _, cache = model.forward(data[500:], lengths=many[500:])
 weights = cache.caches[1].weights.T  # (samples, T)
 np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-12)
 assert (weights[~real[500:]] == 0).all()
 there = weights[np.arange(100), marked[500:]]
-print(f"error {error:.4f}, who learned nothing {nothing:.4f};  weight at the marked step: median {np.median(there):.2f}")
+print(
+    f"error {error:.4f}, who learned nothing {nothing:.4f};  weight at the marked step: median {np.median(there):.2f}"
+)
 assert error < 0.03
 assert np.median(there) > 0.7
 rows = np.argsort(many[500:520])
@@ -231,7 +263,12 @@ ax = plots.axes(None, 7.5, 4.2)
 heatmap(ax, shown, 0, 1, "share")
 ax.set_facecolor("#dddddd")
 ax.plot(marked[500:520][rows], np.arange(20), "o", mfc="none", mec=plots.colour("f"), ms=9, mew=1.6)
-ax.set(xlabel="step", ylabel="sequence, by length", yticks=[], title="Attention weights; ring: the marked step; grey: padding")
+ax.set(
+    xlabel="step",
+    ylabel="sequence, by length",
+    yticks=[],
+    title="Attention weights; ring: the marked step; grey: padding",
+)
 ax.figure
 
 # %% [markdown]

@@ -16,12 +16,23 @@ from scratchnet_course import check
 from scratchnet.data import Standardizer, chronological_split, windows
 from scratchnet.data.tasks import price_like
 from scratchnet.forecasting import (
-    Direct, EncodeDecode, LastValue, Linear, Recursive, SeasonalLastValue, Settings, backtest, coverage, dropout_interval,
+    Direct,
+    EncodeDecode,
+    LastValue,
+    Linear,
+    Recursive,
+    SeasonalLastValue,
+    Settings,
+    backtest,
+    coverage,
+    dropout_interval,
 )
 
 series = datasets.load("elnino")
 values = series.values
-print(f"{series.name}: {len(values)} months of {series.columns[0]}, {series.times[0]} to {series.times[-1]}")
+print(
+    f"{series.name}: {len(values)} months of {series.columns[0]}, {series.times[0]} to {series.times[-1]}"
+)
 
 # %% [markdown]
 # ## The picture that proves nothing
@@ -35,7 +46,9 @@ yesterday = price[:-1]
 print(f"correlation {np.corrcoef(yesterday[:, 0], price[1:, 0])[0, 1]:.3f}, and nothing is known")
 assert np.corrcoef(yesterday[:, 0], price[1:, 0])[0, 1] > 0.9
 shown = {"last value": yesterday[:, 0]}
-plots.forecast(np.arange(119), price[1:, 0], shown, xlabel="day", ylabel="price", title="A forecast?")
+plots.forecast(
+    np.arange(119), price[1:, 0], shown, xlabel="day", ylabel="price", title="A forecast?"
+)
 
 # %% [markdown]
 # So a forecast is worth what it adds to a baseline. Three are free: the last value, last season's value, and an
@@ -50,7 +63,9 @@ plots.forecast(np.arange(119), price[1:, 0], shown, xlabel="day", ylabel="price"
 past, held_back, test = chronological_split(len(values))
 scaler = Standardizer().fit(values[past])
 whole = Standardizer().fit(values)
-print(f"mean of the past {scaler.offset[0]:.3f}, of everything {whole.offset[0]:.3f}: the difference is of the future")
+print(
+    f"mean of the past {scaler.offset[0]:.3f}, of everything {whole.offset[0]:.3f}: the difference is of the future"
+)
 assert scaler.offset[0] != whole.offset[0]
 x, y, at = windows(values, 12, part=test)
 assert at[0] == test.start  # the first test month is forecast from the last months before the test
@@ -83,7 +98,9 @@ ratio = tested.total(best) / tested.total("AR(24)")
 print(f"\nthe best network, {best}, has {ratio:.2f} times the autoregression's error")
 assert tested.total(best) < tested.total("last season") < tested.total("last value")
 assert 0.7 < ratio < 1.5  # near each other: say so, whichever way it falls
-plots.errors_ahead({name: tested.rmse(name) for name in makers if name != "last value"}, ylabel="RMSE [degrees]")
+plots.errors_ahead(
+    {name: tested.rmse(name) for name in makers if name != "last value"}, ylabel="RMSE [degrees]"
+)
 
 # %% [markdown]
 # ## Intervals, and how often they hold
@@ -109,8 +126,14 @@ print("dropout and past errors:  ", coverage(wide[0], wide[2], truth, 0.9))
 assert coverage(narrow[0], narrow[2], truth, 0.9).inside < 0.7 < by_quantiles.inside
 last = len(origins) - 1
 plots.fan(
-    values[origins[last] - 36 : origins[last], 0], q[last, :, 0, 1], q[last, :, 0, 0], q[last, :, 0, 2],
-    truth=truth[last, :, 0], label="quantile, median", ylabel="degrees", title="Twelve months ahead, and what came",
+    values[origins[last] - 36 : origins[last], 0],
+    q[last, :, 0, 1],
+    q[last, :, 0, 0],
+    q[last, :, 0, 2],
+    truth=truth[last, :, 0],
+    label="quantile, median",
+    ylabel="degrees",
+    title="Twelve months ahead, and what came",
 )
 
 # %% [markdown]
@@ -140,7 +163,7 @@ def seasonal(past, horizon, season):
     extended = list(past)
     for _ in range(horizon):
         extended.append(extended[-season])
-    return np.array(extended[len(past):])
+    return np.array(extended[len(past) :])
     # END SOLUTION
 
 

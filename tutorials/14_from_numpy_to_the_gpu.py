@@ -78,7 +78,9 @@ if HAVE_CUPY:
 
     try:
         on_gpu = lstm.gates_forward(*map(cupy.asarray, (*blocks, c_prev)))
-        np.testing.assert_allclose(on_gpu[-1].get(), lstm.gates_forward(*blocks, c_prev)[-1], rtol=1e-12)
+        np.testing.assert_allclose(
+            on_gpu[-1].get(), lstm.gates_forward(*blocks, c_prev)[-1], rtol=1e-12
+        )
         print("on the GPU, by the same function: the same numbers")
     except cupy.cuda.runtime.CUDARuntimeError as error:
         print("left out: CuPy finds no GPU:", error)
@@ -93,7 +95,9 @@ else:
 
 # %%
 least = 11 * one
-print(f"18 passes move {moved / 1e6:.1f} MB, one pass {least / 1e6:.1f} MB: {moved / least:.1f} times less")
+print(
+    f"18 passes move {moved / 1e6:.1f} MB, one pass {least / 1e6:.1f} MB: {moved / least:.1f} times less"
+)
 assert moved == 40 * one
 
 if HAVE_NUMBA:
@@ -122,7 +126,9 @@ def fused_step(a, c_prev, gates, c, h):
 gates, c, h = np.empty((N, 4 * H)), np.empty((N, H)), np.empty((N, H))
 fused_step(a, c_prev, gates, c, h)
 expected = lstm.gates_forward(*blocks, c_prev)
-np.testing.assert_allclose(np.concatenate([*lstm.split(gates), c, h]), np.concatenate(expected), rtol=1e-12, atol=1e-14)
+np.testing.assert_allclose(
+    np.concatenate([*lstm.split(gates), c, h]), np.concatenate(expected), rtol=1e-12, atol=1e-14
+)
 print("the fused loop gives the numbers of the cell's file")
 
 # %% [markdown]
@@ -154,11 +160,21 @@ if HAVE_NUMBA:
     n = 4_000_000
     parts = [rng.random(n) for _ in range(4)]
     out = np.empty(n)
-    arrays, loop = seconds(lambda f, c_prev, i, g: f * c_prev + i * g, *parts), seconds(fused_c, *parts, out)
+    arrays, loop = (
+        seconds(lambda f, c_prev, i, g: f * c_prev + i * g, *parts),
+        seconds(fused_c, *parts, out),
+    )
     np.testing.assert_allclose(out, parts[0] * parts[1] + parts[2] * parts[3], rtol=1e-12)
-    print(f"c = f c' + i g, {n} numbers: arrays {1e3 * arrays:.1f} ms, one loop {1e3 * loop:.1f} ms")
-    arrays, loop = seconds(lstm.gates_forward, *blocks, c_prev), seconds(fused_step, a, c_prev, gates, c, h)
-    print(f"the whole step, N={N}, H={H}: arrays {1e3 * arrays:.2f} ms, one loop {1e3 * loop:.2f} ms")
+    print(
+        f"c = f c' + i g, {n} numbers: arrays {1e3 * arrays:.1f} ms, one loop {1e3 * loop:.1f} ms"
+    )
+    arrays, loop = (
+        seconds(lstm.gates_forward, *blocks, c_prev),
+        seconds(fused_step, a, c_prev, gates, c, h),
+    )
+    print(
+        f"the whole step, N={N}, H={H}: arrays {1e3 * arrays:.2f} ms, one loop {1e3 * loop:.2f} ms"
+    )
 else:
     print("left out: without Numba there is nothing to measure")
 print(explain(LSTM(8, H, rng=rng), rng.standard_normal((4, N, 8))))
@@ -186,7 +202,9 @@ def intensity(N, H, itemsize=4):
 for N in (1, 8, 64, 512):
     print(f"N = {N:>3}: {intensity(N, H):6.1f} operations a byte")
 assert abs(intensity(1, H) - 0.5) < 0.01
-pointwise = 30 / (11 * 4)  # about thirty operations a unit (a tanh counted as one), eleven numbers of four bytes
+pointwise = 30 / (
+    11 * 4
+)  # about thirty operations a unit (a tanh counted as one), eleven numbers of four bytes
 print(f"the pointwise step, fused: {pointwise:.1f}, whatever N is")
 
 # %% [markdown]
@@ -201,7 +219,7 @@ print(f"the pointwise step, fused: {pointwise:.1f}, whatever N is")
 # before it is loaded, hence in a process of its own.
 
 # %%
-MEASURE = '''import json
+MEASURE = """import json
 import time
 
 import numpy as np
@@ -227,27 +245,47 @@ peak = max(2 * len(a) ** 3 / seconds(np.matmul, a, a) for a in squares)
 W_h = np.ones((H, 4 * H), np.float32)
 took = [seconds(np.matmul, np.ones((N, H), np.float32), W_h) for N in sizes]
 print(json.dumps({"bandwidth": bandwidth, "peak": peak, "sizes": sizes, "took": took}))
-'''
+"""
 Path("measure.py").write_text(MEASURE, encoding="utf-8")
 names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 done = subprocess.run(
-    [sys.executable, "measure.py"], env=os.environ | dict.fromkeys(names, "1"), capture_output=True, text=True, check=True
+    [sys.executable, "measure.py"],
+    env=os.environ | dict.fromkeys(names, "1"),
+    capture_output=True,
+    text=True,
+    check=True,
 )
 found = json.loads(done.stdout)
 bandwidth, peak, sizes, took = (found[name] for name in ("bandwidth", "peak", "sizes", "took"))
 meet = peak / bandwidth
-print(f"one core: {bandwidth / 1e9:.0f} GB/s, {peak / 1e9:.0f} GFLOP/s in float32; they meet at {meet:.1f} operations a byte")
+print(
+    f"one core: {bandwidth / 1e9:.0f} GB/s, {peak / 1e9:.0f} GFLOP/s in float32; they meet at {meet:.1f} operations a byte"
+)
 rates = [8 * N * H * H / t for N, t in zip(sizes, took)]
 for N, t, rate in zip(sizes, took, rates):
-    print(f"N = {N:>3}: {1e3 * t:7.2f} ms a step, {1e3 * t / N:6.3f} ms a sequence, {rate / 1e9:6.1f} GFLOP/s")
+    print(
+        f"N = {N:>3}: {1e3 * t:7.2f} ms a step, {1e3 * t / N:6.3f} ms a sequence, {rate / 1e9:6.1f} GFLOP/s"
+    )
 assert max(rates) > 1.2 * rates[0]  # a batch makes better use of the weights that were read
 x = np.logspace(-1, 3, 50)
 ax = plots.axes(None, 8, 4)
-ax.loglog(x, np.minimum(peak, bandwidth * x) / 1e9, color="#333333", lw=1.8, label="roofline of one core")
-ax.loglog([intensity(N, H) for N in sizes], np.array(rates) / 1e9, "o", color=plots.colour("h"), label="h W_h, measured")
+ax.loglog(
+    x, np.minimum(peak, bandwidth * x) / 1e9, color="#333333", lw=1.8, label="roofline of one core"
+)
+ax.loglog(
+    [intensity(N, H) for N in sizes],
+    np.array(rates) / 1e9,
+    "o",
+    color=plots.colour("h"),
+    label="h W_h, measured",
+)
 for N, rate in list(zip(sizes, rates))[::2]:
-    ax.annotate(f"N={N}", (intensity(N, H), rate / 1e9), (4, -12), textcoords="offset points", fontsize=9)
-ax.axvline(pointwise, color=plots.colour("c"), ls="--", lw=1.4, label="intensity of the pointwise step")
+    ax.annotate(
+        f"N={N}", (intensity(N, H), rate / 1e9), (4, -12), textcoords="offset points", fontsize=9
+    )
+ax.axvline(
+    pointwise, color=plots.colour("c"), ls="--", lw=1.4, label="intensity of the pointwise step"
+)
 ax.set(xlabel="operations per byte", ylabel="GFLOP/s", title=f"One LSTM step, H = {H}, float32")
 ax.legend(frameon=False, loc="lower right")
 ax.figure
@@ -281,9 +319,18 @@ assert not np.isnan(owner[:n]).any()  # and all are done
 ax = plots.axes(None, 8, 2.2)
 heatmap(ax, owner.reshape(3, 12), 0, 2, "gate").colorbar.set_label("block")
 for k in range(n):
-    word = {"ha": "center", "va": "center", "fontsize": 9, "color": "white" if owner[k] < 2 else "black"}
+    word = {
+        "ha": "center",
+        "va": "center",
+        "fontsize": 9,
+        "color": "white" if owner[k] < 2 else "black",
+    }
     ax.text(k % 12, k // 12, f"{k}\nthread {k % width}", **word)
-ax.set(title="29 elements, 3 blocks of 4 threads: who does what; a row is one stride", xticks=[], yticks=range(3))
+ax.set(
+    title="29 elements, 3 blocks of 4 threads: who does what; a row is one stride",
+    xticks=[],
+    yticks=range(3),
+)
 ax.set_ylabel("stride")
 ax.figure
 
@@ -292,7 +339,7 @@ ax.figure
 # loaded, so the kernel goes into a file of its own, and a process of its own.
 
 # %%
-KERNEL = '''import numpy as np
+KERNEL = """import numpy as np
 from numba import cuda
 
 
@@ -313,7 +360,7 @@ n, H = c_prev.shape
 c, h = np.empty((n, H)), np.empty((n, H))
 pointwise[2, 4](a, c_prev, c, h, n, H)  # two blocks of four threads, for all n * H units
 np.save("h.npy", h)
-'''
+"""
 N, H = 3, 5
 a, c_prev = rng.standard_normal((N, 4 * H)), rng.standard_normal((N, H))
 expected = lstm.gates_forward(*lstm.split(a), c_prev)[-1]
@@ -322,7 +369,13 @@ if HAVE_NUMBA:
     np.save("a.npy", a)
     np.save("c_prev.npy", c_prev)
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
-    done = subprocess.run([sys.executable, "one_kernel.py"], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "one_kernel.py"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode == 0:
         np.testing.assert_allclose(np.load("h.npy"), expected, rtol=1e-12)
         print(f"{N * H} units by 8 simulated threads: the numbers of the cell's file")
@@ -347,7 +400,11 @@ else:
 # one line: seconds = launches * (cost of one) + bytes / bandwidth.
 
 # %%
-T, cost, fast = 100, 8e-6, 2e12  # steps; seconds a launch; bytes a second: round numbers, to be replaced by your own
+T, cost, fast = (
+    100,
+    8e-6,
+    2e12,
+)  # steps; seconds a launch; bytes a second: round numbers, to be replaced by your own
 for rung, launches in {"array": 26 + 29, "naive": 11 + 20, "step": 3 + 3}.items():
     print(f"{rung:<6} {T * launches:>5} launches, {1e3 * T * launches * cost:5.1f} ms of asking")
 weights = 2 * T * 4 * 128 * 128 * 4 / fast

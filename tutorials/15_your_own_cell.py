@@ -81,8 +81,12 @@ dm = da_n * w_n
 da_f = (dh * (n - h_prev) + dm * h_prev) * f * (1 - f)
 dh_prev = dh * (1 - f) + dm * f + da_f * w_f
 e = 1e-6
-numeric = (one_step(a_f, a_n, w_f, w_n, h_prev + e)[2] - one_step(a_f, a_n, w_f, w_n, h_prev - e)[2]) / (2 * e)
-print(f"f = {f:.4f}  n = {n:.4f}  h = {h:.4f}      dh' by hand {dh_prev:.8f}, by a difference {numeric:.8f}")
+numeric = (
+    one_step(a_f, a_n, w_f, w_n, h_prev + e)[2] - one_step(a_f, a_n, w_f, w_n, h_prev - e)[2]
+) / (2 * e)
+print(
+    f"f = {f:.4f}  n = {n:.4f}  h = {h:.4f}      dh' by hand {dh_prev:.8f}, by a difference {numeric:.8f}"
+)
 np.testing.assert_allclose(dh_prev, numeric, rtol=1e-8)
 roads = {"(1 - f)": dh * (1 - f), "through m": dm * f, "through the gate": da_f * w_f}
 print("its three roads:", ", ".join(f"{name} {value:+.4f}" for name, value in roads.items()))
@@ -218,8 +222,13 @@ for sample in range(N):
     past = list(h0[sample])
     for t in range(T):
         a = [sum(x[t, sample, d] * W_x[d, k] for d in range(D)) + b[k] for k in range(2 * H)]
-        gate = [1 / (1 + np.exp(-(a[k] + sum(past[j] * W_h[j, k] for j in range(H))))) for k in range(H)]
-        new = [np.tanh(a[H + k] + sum(gate[j] * past[j] * W_h[j, H + k] for j in range(H))) for k in range(H)]
+        gate = [
+            1 / (1 + np.exp(-(a[k] + sum(past[j] * W_h[j, k] for j in range(H))))) for k in range(H)
+        ]
+        new = [
+            np.tanh(a[H + k] + sum(gate[j] * past[j] * W_h[j, H + k] for j in range(H)))
+            for k in range(H)
+        ]
         past = [(1 - gate[k]) * past[k] + gate[k] * new[k] for k in range(H)]
         np.testing.assert_allclose(y[t, sample], past, rtol=1e-10)
 print("a second implementation, number by number, agrees")
@@ -255,16 +264,25 @@ curves, models = {}, {}
 for cell in ("rnn", "mgu", "gru", "lstm"):
     own = np.random.default_rng(1)
     bias = {"mgu": -1.0}.get(cell, 1.0)
-    rec = Recurrent(cell, 2, 24, batch_first=True, return_sequences=False, forget_bias=bias, rng=own)
+    rec = Recurrent(
+        cell, 2, 24, batch_first=True, return_sequences=False, forget_bias=bias, rng=own
+    )
     models[cell] = Sequential(rec=rec, head=Linear(24, 1, rng=own))
-    history = fit(models[cell], x, y[:1000], Adam(0.01), epochs=25, rng=own, clip=1.0, progress=False)
+    history = fit(
+        models[cell], x, y[:1000], Adam(0.01), epochs=25, rng=own, clip=1.0, progress=False
+    )
     curves[cell.upper()] = history.column("train_loss")
     error = ((predict(models[cell], unseen) - y_unseen) ** 2).mean()
     weights = sum(p.size for p in rec.params.values())
     print(f"{cell.upper():<5} {weights:>5} weights in the layer   error {error:.4f}")
     if cell == "mgu":
         assert error < ADDING_BASELINE_MSE / 3
-plots.learning_curves(curves, xlabel="epoch", ylabel="mean squared error", lines={"nothing learned": ADDING_BASELINE_MSE})
+plots.learning_curves(
+    curves,
+    xlabel="epoch",
+    ylabel="mean squared error",
+    lines={"nothing learned": ADDING_BASELINE_MSE},
+)
 
 # %% [markdown]
 # ## Look into it
@@ -278,9 +296,16 @@ shown = scratchnet.trace(model, unseen[:1], y_unseen[:1])
 marks = np.flatnonzero(unseen[0, :, 1])
 f = shown.run["f"][:, 0]
 at_marks, elsewhere = f[marks].max(axis=1).mean(), np.delete(f, marks, axis=0).mean()
-print(f"most open gate at the marks {at_marks:.2f}; all gates elsewhere, on average {elsewhere:.2f}")
+print(
+    f"most open gate at the marks {at_marks:.2f}; all gates elsewhere, on average {elsewhere:.2f}"
+)
 assert at_marks > 0.5 > 0.25 > elsewhere
-plots.gates(shown, inputs=unseen[0, :, 0], marks=marks.tolist(), title="MGU on the adding problem; triangles: marked steps")
+plots.gates(
+    shown,
+    inputs=unseen[0, :, 0],
+    marks=marks.tolist(),
+    title="MGU on the adding problem; triangles: marked steps",
+)
 
 # %% [markdown]
 # The weight gradients of the steps add up to the whole, and the gradient that reaches the first step is still a good part of
@@ -288,8 +313,13 @@ plots.gates(shown, inputs=unseen[0, :, 0], marks=marks.tolist(), title="MGU on t
 
 # %%
 run = shown.run
-np.testing.assert_allclose(sum(run.weight_gradients(t)["dW_h"] for t in range(T)), run["dW_h"], rtol=1e-9, atol=1e-12)
-traces = {cell.upper(): scratchnet.trace(models[cell], unseen[:64], y_unseen[:64]) for cell in ("mgu", "rnn", "gru")}
+np.testing.assert_allclose(
+    sum(run.weight_gradients(t)["dW_h"] for t in range(T)), run["dW_h"], rtol=1e-9, atol=1e-12
+)
+traces = {
+    cell.upper(): scratchnet.trace(models[cell], unseen[:64], y_unseen[:64])
+    for cell in ("mgu", "rnn", "gru")
+}
 reach = np.linalg.norm(traces["MGU"].run["dh"], axis=(1, 2))
 assert reach[0] > 0.2 * reach[-1]
 plots.gradient_norms(traces)

@@ -1,4 +1,5 @@
-"""Build the course from the lessons in this folder: student files, solutions, notebooks, and a book of static HTML.
+"""Build the course from the lessons in this folder: student files, solutions, notebooks, and a book
+of static HTML.
 
     python tutorials/build.py            the student's and the instructor's files, which are kept under version control
     python tutorials/build.py --book     also run every lesson, and write notebooks with output and the book into out/course
@@ -35,7 +36,9 @@ def notebook(parts: list[lessons.Cell]) -> str:
     made = jupytext.reads(lessons.script(parts), fmt="py:percent")
     for number, cell in enumerate(made.cells):
         cell["id"] = f"cell{number:03d}"
-    made.metadata = nbformat.from_dict({"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}})
+    made.metadata = nbformat.from_dict(
+        {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    )
     return str(nbformat.writes(made))
 
 
@@ -80,9 +83,13 @@ def executed(source: Path, folder: Path) -> Any:
 
     parts = lessons.teacher(lessons.cells(source.read_text(encoding="utf-8")))
     made = nbformat.reads(notebook(parts), as_version=4)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "kernels"), os.environ.get("PYTHONPATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(ROOT), str(ROOT / "kernels"), os.environ.get("PYTHONPATH", "")]
+    )
     started = time.perf_counter()
-    NotebookClient(made, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(
+        made, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
     print(f"{source.stem}: {time.perf_counter() - started:.0f} s", flush=True)
     return made
 
@@ -100,9 +107,16 @@ def book(out: Path, only: list[str]) -> None:
         made = executed(source, out)
         (notebooks / f"{source.stem}.ipynb").write_text(nbformat.writes(made), encoding="utf-8")
         original = lessons.cells(source.read_text(encoding="utf-8"))
-        (out / f"{source.stem}.html").write_text(page(source.stem, titles, made, original), encoding="utf-8")
-    links = "\n".join(f'<li><a href="{stem}.html">{html.escape(title)}</a></li>' for stem, title in titles.items())
-    about = "<p>Lessons to step through, one for each derivation. Each was run when its page was made.</p>"
+        (out / f"{source.stem}.html").write_text(
+            page(source.stem, titles, made, original), encoding="utf-8"
+        )
+    links = "\n".join(
+        f'<li><a href="{stem}.html">{html.escape(title)}</a></li>' for stem, title in titles.items()
+    )
+    about = (
+        "<p>Lessons to step through, one for each derivation. Each was run when its page was"
+        " made.</p>"
+    )
     body = f'<h1>Recurrent networks by hand</h1>{about}<ul class="contents">{links}</ul>'
     (out / "index.html").write_text(frame("Recurrent networks by hand", body, ""), encoding="utf-8")
     print(out / "index.html")
@@ -118,22 +132,36 @@ def page(stem: str, titles: dict[str, str], made: Any, original: list[lessons.Ce
         if cell.cell_type == "markdown":
             parts.append(f'<section class="text">{render(cell.source)}</section>')
             continue
-        text = cell.source if source.exercise is None else lessons.stub(source.text, source.exercise)
-        text = "\n".join(line for line in text.splitlines() if "%matplotlib" not in line).strip("\n")
+        text = (
+            cell.source if source.exercise is None else lessons.stub(source.text, source.exercise)
+        )
+        text = "\n".join(line for line in text.splitlines() if "%matplotlib" not in line).strip(
+            "\n"
+        )
         parts.append(f'<div class="code">{coloured(text)}</div>')
-        shown = "" if source.exercise or re.search(r"\bcheck\(\"\d\d/ex", text) else "".join(map(output, cell.outputs))
+        shown = (
+            ""
+            if source.exercise or re.search(r"\bcheck\(\"\d\d/ex", text)
+            else "".join(map(output, cell.outputs))
+        )
         if shown:
             parts.append(f'<div class="output">{shown}</div>')
     stems = list(titles)
     at = stems.index(stem)
-    before, after = (link(titles, stems[k] if 0 <= k < len(stems) else None) for k in (at - 1, at + 1))
+    before, after = (
+        link(titles, stems[k] if 0 <= k < len(stems) else None) for k in (at - 1, at + 1)
+    )
     turn = f'<nav class="turn">{before}<a href="index.html">contents</a>{after}</nav>'
     return frame(titles[stem], "\n".join(parts), turn)
 
 
 def link(titles: dict[str, str], stem: str | None) -> str:
     """The way to another lesson; an empty place where there is none."""
-    return "<span></span>" if stem is None else f'<a href="{stem}.html">{html.escape(titles[stem])}</a>'
+    return (
+        "<span></span>"
+        if stem is None
+        else f'<a href="{stem}.html">{html.escape(titles[stem])}</a>'
+    )
 
 
 def coloured(text: str) -> str:
@@ -146,9 +174,12 @@ def coloured(text: str) -> str:
 
 
 def output(part: Any) -> str:
-    """One output of a cell: a picture, or text.  Messages of the machine it was run on are left out."""
+    """One output of a cell: a picture, or text. Messages of the machine it was run on are left
+    out."""
     if part.output_type == "stream":
-        lines = [line for line in part.text.splitlines() if not line.startswith("scratchnet: compiling")]
+        lines = [
+            line for line in part.text.splitlines() if not line.startswith("scratchnet: compiling")
+        ]
         return f"<pre>{html.escape(chr(10).join(lines))}</pre>" if lines else ""
     if part.output_type == "error":
         return f"<pre>{html.escape(part.ename)}: {html.escape(part.evalue)}</pre>"
@@ -162,12 +193,15 @@ def frame(title: str, body: str, turn: str) -> str:
     """A whole page, with its style inside."""
     from pygments.formatters import HtmlFormatter
 
-    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("default", "github-dark"))
+    light, dark = (
+        HtmlFormatter(style=style).get_style_defs(".highlight")
+        for style in ("default", "github-dark")
+    )
     style = (HERE / "book.css").read_text(encoding="utf-8")
     night = f"@media (prefers-color-scheme: dark) {{{dark}}}"
     head = f"<title>{html.escape(title)}</title><style>{light}\n{night}\n{style}</style>"
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">{head}</head>'
         f"<body>{turn}<main>{body}</main>{turn}</body></html>\n"
     )
@@ -175,9 +209,15 @@ def frame(title: str, body: str, turn: str) -> str:
 
 def main() -> None:
     """Write what is kept; with --book, run and write the rest."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--book", action="store_true", help="run every lesson; notebooks and book into --out")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="with --book: these lessons alone")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--book", action="store_true", help="run every lesson; notebooks and book into --out"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NN", help="with --book: these lessons alone"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "course")
     chosen = parser.parse_args()
     write()

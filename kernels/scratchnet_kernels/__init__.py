@@ -1,8 +1,8 @@
-"""Engines that are faster than arrays, compiled with Numba.  Importing this package imports Numba; ``scratchnet`` does so
-only when an engine of it is asked for (``scratchnet/fused.py``).
+"""Engines that are faster than arrays, compiled with Numba. Importing this package imports Numba;
+``scratchnet`` does so only when an engine of it is asked for (``scratchnet/fused.py``).
 
-Nothing of a cell's math is written here.  The functions that a cell marks ``@elementwise`` are compiled as they stand: below
-each is handed to Numba, and from then on compiled loops may call it.
+Nothing of a cell's math is written here. The functions that a cell marks ``@elementwise`` are
+compiled as they stand: below each is handed to Numba, and from then on compiled loops may call it.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,9 @@ for function in ELEMENTWISE:  # all of them: CELLS, imported above, has loaded e
 Pair = tuple[Callable[..., Any], Callable[..., Any]]
 Table = dict[tuple[str, str], Pair]
 
-# What exists for NumPy arrays: (engine, cell) -> forward and backward with the cell's own signatures.  For CuPy arrays it
-# is ``cuda_kernels()``, which imports Numba's CUDA part when it is first needed.
+# What exists for NumPy arrays: (engine, cell) -> forward and backward with the cell's own
+# signatures. For CuPy arrays it is ``cuda_kernels()``, which imports Numba's CUDA part when it is
+# first needed.
 KERNELS: Table = {("step", cell): pair for cell, pair in step_cpu.PAIRS.items()}
 KERNELS |= {("sequence", cell): sequence.pair(loops) for cell, loops in sequence_cpu.LOOPS.items()}
 
@@ -33,27 +34,39 @@ NO_STEP = {
     "lstm_peephole": "its gates read the peepholes too, and no loop over those is written",
     "lstm_coupled": "no loop over its three gates is written",
     "lstm_no_forget": "no loop over its three gates is written",
-    "lstm_norm": "a mean over all units stands inside its step, which a loop over single units cannot take",
+    "lstm_norm": (
+        "a mean over all units stands inside its step, which a loop over single units cannot take"
+    ),
     "sru": "it has no product in its loop, and no loop over its four blocks is written",
     "mingru": "it has no product in its loop, and no loop over its two gates is written",
 }
-NO_SEQUENCE = NO_STEP | {"lstm_masked": "its masks act between two steps, and the whole loop is written without them"}
+NO_SEQUENCE = NO_STEP | {
+    "lstm_masked": "its masks act between two steps, and the whole loop is written without them"
+}
 HOLES: dict[tuple[str, str], str] = {
-    (engine, cell): why for engine, holes in {"step": NO_STEP, "sequence": NO_SEQUENCE}.items() for cell, why in holes.items()
+    (engine, cell): why
+    for engine, holes in {"step": NO_STEP, "sequence": NO_SEQUENCE}.items()
+    for cell, why in holes.items()
 }
 CUDA_HOLES: dict[tuple[str, str], str] = HOLES | {
-    ("sequence", "gru_reset_before"): "its step has two products, one waiting for the other, and W_h would have to be read in both"
+    (
+        "sequence",
+        "gru_reset_before",
+    ): "its step has two products, one waiting for the other, and W_h would have to be read in both"
 }
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def cuda_kernels() -> Table:
-    """What exists for CuPy arrays, as KERNELS.  Raises ImportError where Numba's CUDA part is not installed."""
+    """What exists for CuPy arrays, as KERNELS. Raises ImportError where Numba's CUDA part is not
+    installed."""
     from scratchnet_kernels import step_cuda
 
     steps = {("step", cell): pair for cell, pair in step_cuda.PAIRS.items()}
-    return steps | {("sequence", cell): sequence.pair(loops) for cell, loops in cuda_loops().items()}
+    return steps | {
+        ("sequence", cell): sequence.pair(loops) for cell, loops in cuda_loops().items()
+    }
 
 
 def cuda_loops() -> dict[str, sequence.Loops]:
@@ -64,17 +77,27 @@ def cuda_loops() -> dict[str, sequence.Loops]:
 
 
 def missing(engine: str, cell_name: str, x: Array, H: int) -> str | None:
-    """Why ``engine`` cannot run this cell with H units on x, as the end of a sentence that begins with its name, or None."""
+    """Why ``engine`` cannot run this cell with H units on x, as the end of a sentence that begins
+    with its name, or None."""
     if kind(x) not in ("numpy", "cupy") or not is_array(x):
-        return f"has kernels for NumPy and CuPy arrays, not for {type(x).__module__}.{type(x).__name__}"
+        return (
+            "has kernels for NumPy and CuPy arrays, not for"
+            f" {type(x).__module__}.{type(x).__name__}"
+        )
     on_gpu = kind(x) == "cupy"
     if on_gpu and find_spec("numba_cuda") is None:
-        return "needs numba-cuda for CuPy arrays, which is not installed: pip install 'scratchnet[cuda12]' or '[cuda13]'"
+        return (
+            "needs numba-cuda for CuPy arrays, which is not installed: pip install"
+            " 'scratchnet[cuda12]' or '[cuda13]'"
+        )
     if x.dtype not in DTYPES:
         return f"computes in {' or '.join(map(str, DTYPES))}, not in {x.dtype}"
     if (engine, cell_name) not in (cuda_kernels() if on_gpu else KERNELS):
         holes = CUDA_HOLES if on_gpu else HOLES
-        return f"has no kernel for the {cell_name} cell: {holes.get((engine, cell_name), 'not one of the library')}"
+        return (
+            f"has no kernel for the {cell_name} cell:"
+            f" {holes.get((engine, cell_name), 'not one of the library')}"
+        )
     return _does_not_fit(cell_name, x, H) if on_gpu and engine == "sequence" else None
 
 
@@ -92,9 +115,11 @@ def _does_not_fit(cell_name: str, x: Array, H: int) -> str | None:
 
 
 def find(engine: str, cell_name: str, x: Array, H: int, threads: int | None = None) -> Pair | None:
-    """Forward and backward, with the cell's own signatures, that run it on x (T, N, D); None where ``missing`` says why.
+    """Forward and backward, with the cell's own signatures, that run it on x (T, N, D); None where
+    ``missing`` says why.
 
-    ``threads``: the most that ``sequence`` uses of the processor's, all that the process may if None.
+    ``threads``: the most that ``sequence`` uses of the processor's, all that the process may if
+    None.
     """
     if missing(engine, cell_name, x, H):
         return None
@@ -104,7 +129,8 @@ def find(engine: str, cell_name: str, x: Array, H: int, threads: int | None = No
 
 
 def find_together(engine: str, cell_name: str, x: Array, threads: int | None = None) -> Pair | None:
-    """Both for several runs at once, each taking a list of calls; None for an engine that does one after another."""
+    """Both for several runs at once, each taking a list of calls; None for an engine that does one
+    after another."""
     if engine != "sequence":
         return None
     return sequence.together(_loops(cell_name, x), threads)

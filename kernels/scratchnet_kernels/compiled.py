@@ -1,4 +1,5 @@
-"""How this package compiles loops for the CPU: three decorators, so that the choices stand in one place."""
+"""How this package compiles loops for the CPU: three decorators, so that the choices stand in one
+place."""
 
 import hashlib
 import sys
@@ -18,34 +19,45 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(loop: F) -> F:
-    """Compile ``loop`` with Numba when it is first called, once for each combination of argument types.
+    """Compile ``loop`` with Numba when it is first called, once for each combination of argument
+    types.
 
-    No ``fastmath``: it reorders sums and forgets NaN, and the array engine would no longer be an oracle.
-    ``error_model="numpy"``: 1 / 0 is inf, as in an array, and no test for it stands in the loop.
-    Nothing is kept on disk: these loops are there to be read and changed, and compile in a second.
+    No ``fastmath``: it reorders sums and forgets NaN, and the array engine would no longer be an
+    oracle. ``error_model="numpy"``: 1 / 0 is inf, as in an array, and no test for it stands in the
+    loop. Nothing is kept on disk: these loops are there to be read and changed, and compile in a
+    second.
 
-    With NUMBA_DISABLE_JIT=1 in the environment the loop stays the Python function it is, and a debugger can enter it.
+    With NUMBA_DISABLE_JIT=1 in the environment the loop stays the Python function it is, and a
+    debugger can enter it.
     """
     return cast(F, njit(error_model="numpy")(loop))
 
 
 def vector_loop(loop: F) -> F:
-    """Compile an elementwise loop to vector instructions.  No two of its arrays may overlap: the compiler relies on it.
+    """Compile an elementwise loop to vector instructions. No two of its arrays may overlap: the
+    compiler relies on it.
 
-    ``contract`` allows a multiplication and an addition to become one instruction, rounded once; nothing is reordered, and
-    NaN and infinity are what they are.
+    ``contract`` allows a multiplication and an addition to become one instruction, rounded once;
+    nothing is reordered, and NaN and infinity are what they are.
     """
-    options = {"error_model": "numpy", "nogil": True, "fastmath": {"contract"}, "pipeline_class": _NoOverlap}
+    options = {
+        "error_model": "numpy",
+        "nogil": True,
+        "fastmath": {"contract"},
+        "pipeline_class": _NoOverlap,
+    }
     return cast(F, _kept(njit(**options)(loop)))
 
 
 def time_loop(loop: F) -> F:
-    """Compile a loop over time, which calls BLAS and vector loops, and lets other threads run beside it."""
+    """Compile a loop over time, which calls BLAS and vector loops, and lets other threads run
+    beside it."""
     return cast(F, _kept(njit(error_model="numpy", nogil=True)(loop)))
 
 
 class _NoOverlap(Compiler):  # type: ignore[misc]
-    """Tells LLVM that arrays do not overlap, as Numba itself does for what it makes of a ``prange``."""
+    """Tells LLVM that arrays do not overlap, as Numba itself does for what it makes of a
+    ``prange``."""
 
     def define_pipelines(self) -> Any:
         self.state.flags.noalias = True
@@ -55,8 +67,8 @@ class _NoOverlap(Compiler):  # type: ignore[misc]
 class _Kept(FunctionCache):  # type: ignore[misc]
     """Machine code kept on disk, until any file changes that it is made of.
 
-    Numba itself asks only whether the *loop's* file has changed.  The math it calls stands in the cell's file; whoever edited
-    that would go on running the old code, and nothing would say so.
+    Numba itself asks only whether the *loop's* file has changed. The math it calls stands in the
+    cell's file; whoever edited that would go on running the old code, and nothing would say so.
     """
 
     def __init__(self, loop: Callable[..., Any]) -> None:
@@ -70,7 +82,11 @@ class _Kept(FunctionCache):  # type: ignore[misc]
         found = super().load_overload(sig, target_context)
         if found is None:
             name = f"{self._py_func.__module__.partition('.')[2]}.{self._py_func.__name__}"
-            print(f"scratchnet: compiling {name}, and keeping it for the next time", file=sys.stderr, flush=True)
+            print(
+                f"scratchnet: compiling {name}, and keeping it for the next time",
+                file=sys.stderr,
+                flush=True,
+            )
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -79,7 +95,8 @@ class _Kept(FunctionCache):  # type: ignore[misc]
 
 
 class _File(IndexDataCacheFile):  # type: ignore[misc]
-    """Files named after what they hold.  Numba numbers them, and two processes may give one number to two loops."""
+    """Files named after what they hold. Numba numbers them, and two processes may give one number
+    to two loops."""
 
     def save(self, key: Any, data: Any) -> None:
         self._name = f"{self._index_name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
@@ -90,21 +107,31 @@ class _File(IndexDataCacheFile):  # type: ignore[misc]
 
 
 def _made_of(loop: Any) -> Any:
-    """The name of a loop and of every function it was made with, the same in every process: Numba's own key is not."""
+    """The name of a loop and of every function it was made with, the same in every process: Numba's
+    own key is not."""
     function = getattr(loop, "py_func", loop)
-    return (function.__qualname__, *(_made_of(cell.cell_contents) for cell in function.__closure__ or ()))
+    return (
+        function.__qualname__,
+        *(_made_of(cell.cell_contents) for cell in function.__closure__ or ()),
+    )
 
 
 def _kept(loop: Any) -> Any:
     if hasattr(loop, "py_func"):  # with NUMBA_DISABLE_JIT=1 it is the Python function
-        with suppress(RuntimeError):  # Numba finds no folder to write to: then each process compiles for itself
+        # Numba finds no folder to write to: then each process compiles for itself
+        with suppress(RuntimeError):
             loop._cache = _Kept(loop.py_func)
     return loop
 
 
 @cache
 def sources() -> str:
-    """A number for the text of every file that compiled code is made of, as they were when the first loop was loaded."""
+    """A number for the text of every file that compiled code is made of, as they were when the
+    first loop was loaded."""
     library, package = Path(elementwise.__file__).parent, Path(__file__).parent
-    files = [library / "elementwise.py", *sorted((library / "cells").glob("*.py")), *sorted(package.rglob("*.py"))]
+    files = [
+        library / "elementwise.py",
+        *sorted((library / "cells").glob("*.py")),
+        *sorted(package.rglob("*.py")),
+    ]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -1,6 +1,8 @@
-"""How a CUDA kernel is compiled and launched: the only file that knows of streams, grids and the driver.
+"""How a CUDA kernel is compiled and launched: the only file that knows of streams, grids and the
+driver.
 
-Everything that a wrong launch would answer with garbage or a crash is checked here first, and answered with a sentence.
+Everything that a wrong launch would answer with garbage or a crash is checked here first, and
+answered with a sentence.
 """
 
 import os
@@ -16,12 +18,16 @@ from scratchnet.arrays import Array, kind
 from scratchnet_kernels.sequence_cuda.resources import Device, Resources
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
-BLOCK = (32, 8)  # threads: x runs along the units, so that a warp reads 128 bytes in one piece; y along the sequences
-ALIGNED = None if SIMULATED else 16  # where shared memory begins, in bytes, so that it can be read 16 at a time
+# threads: x runs along the units, so that a warp reads 128 bytes in one piece; y along the
+# sequences
+BLOCK = (32, 8)
+# where shared memory begins, in bytes, so that it can be read 16 at a time
+ALIGNED = None if SIMULATED else 16
 
 
 def kernel(function: Callable[..., None]) -> Any:
-    """A CUDA kernel of ``function``, compiled when it is first launched, for the types it is launched with.
+    """A CUDA kernel of ``function``, compiled when it is first launched, for the types it is
+    launched with.
 
     No ``fastmath``: it turns tanh into the hardware's approximation, which is off by 5e-4.
     """
@@ -36,8 +42,9 @@ def device_function(function: Callable[..., Any]) -> Any:
 class Persistent:
     """A kernel that stays for a whole sequence, compiled when it is first launched, for float32.
 
-    Its arguments are two runs, each a tuple of so many float32 arrays and the lengths, then T, N and whether lengths count.
-    It is given bare addresses: a Numba array would pass shape and strides too, seven numbers for each.
+    Its arguments are two runs, each a tuple of so many float32 arrays and the lengths, then T, N
+    and whether lengths count. It is given bare addresses: a Numba array would pass shape and
+    strides too, seven numbers for each.
     """
 
     def __init__(self, function: Callable[..., None], pointers: int, use: Resources) -> None:
@@ -46,7 +53,9 @@ class Persistent:
     @property
     def signature(self) -> Any:
         """For the compiler."""
-        run = types.Tuple((types.CPointer(types.float32),) * self.pointers + (types.CPointer(types.intp),))
+        run = types.Tuple(
+            (types.CPointer(types.float32),) * self.pointers + (types.CPointer(types.intp),)
+        )
         return types.void(run, run, types.int32, types.int32, types.int32)
 
     @cached_property
@@ -58,23 +67,41 @@ class Persistent:
         allow_shared(compiled, self.use.shared_bytes)
         return compiled
 
-    def launch(self, blocks: int, runs: list[tuple[Array, ...]], lengths: list[Array | None], T: int, N: int) -> None:
+    def launch(
+        self,
+        blocks: int,
+        runs: list[tuple[Array, ...]],
+        lengths: list[Array | None],
+        T: int,
+        N: int,
+    ) -> None:
         """One launch: so many blocks for each of one or two runs, on CuPy's current stream."""
-        both = [(*map(_address, run), _address(run[0] if n is None else n)) for run, n in zip(runs, lengths)]
+        both = [
+            (*map(_address, run), _address(run[0] if n is None else n))
+            for run, n in zip(runs, lengths)
+        ]
         grid, ragged = (blocks, len(runs)), int(lengths[0] is not None)
-        _configured(self.compiled, grid, self.use.threads, _stream(), self.use.shared_bytes)(both[0], both[-1], T, N, ragged)
+        _configured(self.compiled, grid, self.use.threads, _stream(), self.use.shared_bytes)(
+            both[0], both[-1], T, N, ragged
+        )
 
 
 def allow_shared(compiled: Any, shared_bytes: int) -> None:
-    """A kernel gets more than 48 KB of shared memory only if the driver has been asked; Numba does not ask."""
+    """A kernel gets more than 48 KB of shared memory only if the driver has been asked; Numba does
+    not ask."""
     from cuda.bindings import driver
 
     (loaded,) = compiled.overloads.values()
     attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     handle = driver.CUkernel(int(loaded._codelibrary.get_cufunc().handle))
-    (status,) = driver.cuKernelSetAttribute(attribute, shared_bytes, handle, driver.CUdevice(cuda.get_current_device().id))
+    (status,) = driver.cuKernelSetAttribute(
+        attribute, shared_bytes, handle, driver.CUdevice(cuda.get_current_device().id)
+    )
     if status != driver.CUresult.CUDA_SUCCESS:
-        raise RuntimeError(f"the driver does not allow a kernel {shared_bytes} bytes of shared memory: {status.name}")
+        raise RuntimeError(
+            f"the driver does not allow a kernel {shared_bytes} bytes of shared memory:"
+            f" {status.name}"
+        )
 
 
 def device() -> Device:
@@ -91,7 +118,8 @@ def _address(array: Array) -> Any:
 
 
 def require_launchable(**arrays: Array) -> None:
-    """TypeError or ValueError, before the launch, unless all arrays are on the GPU, contiguous, and of one floating type.
+    """TypeError or ValueError, before the launch, unless all arrays are on the GPU, contiguous, and
+    of one floating type.
 
     In the simulator the arrays are NumPy's.
     """
@@ -99,16 +127,22 @@ def require_launchable(**arrays: Array) -> None:
     first = next(iter(arrays))
     for name, array in arrays.items():
         if kind(array) != expected:
-            raise TypeError(f"{name} is an array of {kind(array)}, but a CUDA kernel takes those of {expected}")
+            raise TypeError(
+                f"{name} is an array of {kind(array)}, but a CUDA kernel takes those of {expected}"
+            )
         if array.dtype not in (np.float32, np.float64) or array.dtype != arrays[first].dtype:
             both = f"{name} is {array.dtype} but {first} is {arrays[first].dtype}"
             raise TypeError(f"{both}: expected one type, float32 or float64")
         if not array.flags.c_contiguous:
-            raise ValueError(f"{name} {tuple(array.shape)} is not contiguous: the kernel reads its rows one after the other")
+            raise ValueError(
+                f"{name} {tuple(array.shape)} is not contiguous: the kernel reads its rows one"
+                " after the other"
+            )
 
 
 def launch(compiled: Any, N: int, H: int, *arrays: Array) -> None:
-    """Run a kernel with one thread for each of N sequences and H units, on CuPy's current stream."""
+    """Run a kernel with one thread for each of N sequences and H units, on CuPy's current
+    stream."""
     grid = (-(-H // BLOCK[0]), -(-N // BLOCK[1]))
     _configured(compiled, grid, BLOCK, _stream())(*arrays)
 
@@ -125,7 +159,8 @@ def _launcher(compiled: Any, grid: Any, block: Any, stream: int, shared_bytes: i
     # Numba does not take CuPy's stream objects, only the handle inside.
     where = cuda.external_stream(stream) if stream else 0
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Grid size")  # few blocks: a small model has no more work than that
+        # few blocks: a small model has no more work than that
+        warnings.filterwarnings("ignore", "Grid size")
         return compiled[grid, block, where, shared_bytes]
 
 

@@ -1,7 +1,8 @@
-"""The ``sequence`` engine around its loop: what comes before time and after it is the cell's own, one *run* after another.
+"""The ``sequence`` engine around its loop: what comes before time and after it is the cell's own,
+one *run* after another.
 
-A run is a cell applied once.  The two runs of a bidirectional layer read the same input and know nothing of each other, so a
-loop is given both and does them side by side.
+A run is a cell applied once. The two runs of a bidirectional layer read the same input and know
+nothing of each other, so a loop is given both and does them side by side.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,24 +31,30 @@ class ForwardRun(NamedTuple):
 
 
 class BackwardRun(NamedTuple):
-    """What a loop backward in time is given: it fills da, and d_states on the way from the last step to the first."""
+    """What a loop backward in time is given: it fills da, and d_states on the way from the last
+    step to the first."""
 
     dy: Array  # (T, N, H)
     cache: Any
-    d_states: tuple[Array, ...]  # (N, H) each: comes with the gradients of the final states, leaves with those of the initial
+    # (N, H) each: comes with the gradients of the final states, leaves with those of the initial
+    d_states: tuple[Array, ...]
     da: tuple[Array, ...]  # (T, N, G), uninitialised; for the GRU also dm
 
 
 class Loops(NamedTuple):
-    """One cell's loops over time, each for a list of runs of one shape, and what else an engine does its own way."""
+    """One cell's loops over time, each for a list of runs of one shape, and what else an engine
+    does its own way."""
 
     cell: Any
     forward: Callable[[Sequence[ForwardRun]], None]
     backward: Callable[[Sequence[BackwardRun]], None]
-    parts: int = 1  # arrays of gradients of pre-activations that ``after_loop`` takes: da, and for the GRU dm
-    split: Callable[[Any], Any] = _unchanged  # an array whose products with others the engine does its own way
+    # arrays of gradients of pre-activations that ``after_loop`` takes: da, and for the GRU dm
+    parts: int = 1
+    # an array whose products with others the engine does its own way
+    split: Callable[[Any], Any] = _unchanged
     plain: Callable[[Any], Any] = _unchanged  # and back
-    session: Callable[[int | None], AbstractContextManager[Any]] = nullcontext  # around all of it; takes the threads
+    # around all of it; takes the threads
+    session: Callable[[int | None], AbstractContextManager[Any]] = nullcontext
 
     def __reduce__(self) -> Any:  # a module cannot be pickled or copied, but imported again
         return _loops_of, (self.forward.__module__,)
@@ -66,7 +73,11 @@ def forwards(
     W_x = 1 + len(loops.cell.STATES)  # its place: x and the states come before it
     with loops.session(threads):
         for call in calls:
-            x, states, params = loops.split(call[0]), call[1:W_x], (loops.split(call[W_x]), *call[W_x + 1 :])
+            x, states, params = (
+                loops.split(call[0]),
+                call[1:W_x],
+                (loops.split(call[W_x]), *call[W_x + 1 :]),
+            )
             a, cache = loops.cell.before_loop(x, *states, *params, **options)
             cache = type(cache)(*map(loops.plain, cache))
             runs.append(ForwardRun(loops.plain(a), cache, call))
@@ -74,24 +85,33 @@ def forwards(
     return [(read_only(run.cache.h[1:]), run.cache) for run in runs]
 
 
-def backwards(loops: Loops, calls: Sequence[tuple[Any, ...]], threads: int | None = None) -> list[Any]:
-    """The cell's ``backward`` for each (dy, cache, gradients of the final states); all calls have the same shapes."""
+def backwards(
+    loops: Loops, calls: Sequence[tuple[Any, ...]], threads: int | None = None
+) -> list[Any]:
+    """The cell's ``backward`` for each (dy, cache, gradients of the final states); all calls have
+    the same shapes."""
     runs = []
     for dy, cache, *d_last in calls:
         given = dict(zip(loops.cell.STATES, [*d_last, None, None]))
         check_backward(dy, cache.h, **{f"d{name}_last": d for name, d in given.items()})
-        d_states = tuple(np.zeros_like(cache.h[0]) if d is None else d.copy(order="C") for d in given.values())
+        d_states = tuple(
+            np.zeros_like(cache.h[0]) if d is None else d.copy(order="C") for d in given.values()
+        )
         like = cache.h[1:] if len(loops.cell.GATES) == 1 else cache.gates
         da = tuple(loops.plain(np.empty_like(loops.split(like))) for _ in range(loops.parts))
         runs.append(BackwardRun(dy, cache, d_states, da))
     with loops.session(threads):
         loops.backward(runs)
-        found = [loops.cell.after_loop(run.cache, *map(loops.split, run.da), *run.d_states) for run in runs]
+        found = [
+            loops.cell.after_loop(run.cache, *map(loops.split, run.da), *run.d_states)
+            for run in runs
+        ]
     return [type(grads)(*map(loops.plain, grads)) for grads in found]
 
 
 def pair(loops: Loops, threads: int | None = None) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Forward and backward of one run, with the cell's own signatures, on at most so many threads."""
+    """Forward and backward of one run, with the cell's own signatures, on at most so many
+    threads."""
     return partial(_forward, loops, threads), partial(_backward, loops, threads)
 
 
@@ -101,7 +121,13 @@ def _forward(loops: Loops, threads: int | None, /, *args: Any, **options: Any) -
 
 
 def _backward(
-    loops: Loops, threads: int | None, /, dy: Array, cache: Any, *d_last: Array | None, **named: Array | None
+    loops: Loops,
+    threads: int | None,
+    /,
+    dy: Array,
+    cache: Any,
+    *d_last: Array | None,
+    **named: Array | None,
 ) -> Any:
     states = [f"d{name}_last" for name in loops.cell.STATES]
     last = dict(zip(states, d_last)) | named
@@ -110,13 +136,18 @@ def _backward(
     return backwards(loops, [(dy, cache, *map(last.get, states))], threads)[0]
 
 
-def together(loops: Loops, threads: int | None = None) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def together(
+    loops: Loops, threads: int | None = None
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Both, for several runs at once, on at most so many threads."""
     return partial(forwards, loops, threads=threads), partial(backwards, loops, threads=threads)
 
 
-def _sorted(cell: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Array, ...], dict[str, Any]]:
-    """The arrays, each in its place, where a loop finds it, and all else by name, however the caller gave them."""
+def _sorted(
+    cell: Any, args: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Array, ...], dict[str, Any]]:
+    """The arrays, each in its place, where a loop finds it, and all else by name, however the
+    caller gave them."""
     given = signature(cell.before_loop).bind(*args, **options).arguments
     names = ["x", *(f"{name}0" for name in cell.STATES), *cell.param_shapes(1, 1)]
     return tuple(given.pop(name) for name in names), given

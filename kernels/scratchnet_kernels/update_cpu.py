@@ -1,8 +1,8 @@
 """Adam's rule and the sum of squares behind a norm, on the CPU: each array is passed over once.
 
-The array rule of ``scratchnet.training.optim.Adam`` writes about ten arrays to memory for the next operation to read.  Here p, g, m
-and v are read once, and p, m and v written once.  Every operation is the array rule's, in its order, so on a CPU the numbers
-are the same to the last bit.
+The array rule of ``scratchnet.training.optim.Adam`` writes about ten arrays to memory for the next
+operation to read. Here p, g, m and v are read once, and p, m and v written once. Every operation is
+the array rule's, in its order, so on a CPU the numbers are the same to the last bit.
 """
 
 import math
@@ -23,7 +23,8 @@ LANES = 256  # partial sums of squares, added up in pairs; a power of two
 
 
 class Rates(NamedTuple):
-    """The numbers of one step, in the type of the parameters: a Python float would turn float32 into float64."""
+    """The numbers of one step, in the type of the parameters: a Python float would turn float32
+    into float64."""
 
     shrink: Any  # 1 - lr weight_decay where that is decoupled, else 1
     decay: Any  # weight_decay where it is coupled, else 0
@@ -38,16 +39,36 @@ class Rates(NamedTuple):
 
 
 def rates(
-    dtype: Any, t: int, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool
+    dtype: Any,
+    t: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
 ) -> Rates:
-    """The numbers of update t (from 1).  Computed in float64, then rounded: in float32 1 - 0.999 has but four digits."""
+    """The numbers of update t (from 1). Computed in float64, then rounded: in float32 1 - 0.999 has
+    but four digits."""
     shrink, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    numbers = (shrink, decay, beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta1**t, 1 - beta2**t, lr, eps)
+    numbers = (
+        shrink,
+        decay,
+        beta1,
+        1 - beta1,
+        beta2,
+        1 - beta2,
+        1 - beta1**t,
+        1 - beta2**t,
+        lr,
+        eps,
+    )
     return Rates(*map(np.dtype(dtype).type, numbers))
 
 
 def adam_rule(p: Any, g: Any, m: Any, v: Any, k: Rates) -> Any:
-    """One element: parameter, gradient and the two running means to the new parameter and means.  CPU and GPU call it."""
+    """One element: parameter, gradient and the two running means to the new parameter and means.
+    CPU and GPU call it."""
     p = p * k.shrink  # p <- (1 - lr wd) p, decoupled
     if k.decay != ZERO:
         g = g + k.decay * p  # g <- g + wd p, coupled
@@ -56,7 +77,8 @@ def adam_rule(p: Any, g: Any, m: Any, v: Any, k: Rates) -> Any:
     m_hat = m / k.start1  # m started at 0 and is too small by just this factor
     v_hat = v / k.start2
     # math.sqrt: numba-cuda compiles no np.sqrt
-    return p - k.lr * m_hat / (math.sqrt(v_hat) + k.eps), m, v  # p <- p - lr m_hat / (sqrt(v_hat) + eps)
+    # p <- p - lr m_hat / (sqrt(v_hat) + eps)
+    return p - k.lr * m_hat / (math.sqrt(v_hat) + k.eps), m, v
 
 
 register_jitable(adam_rule)
@@ -71,9 +93,11 @@ def adam_loop(p: Array, g: Array, m: Array, v: Array, k: Rates) -> None:
 
 @compiled
 def squares_loop(g: Array) -> Any:
-    """Sum of the squares of g (n,), in float64: lane k has elements k, k + 256, ..., and then lanes are added in pairs.
+    """Sum of the squares of g (n,), in float64: lane k has elements k, k + 256, ..., and then lanes
+    are added in pairs.
 
-    With one sum each addition would wait for the one before; lanes do not, and their order is fixed all the same.
+    With one sum each addition would wait for the one before; lanes do not, and their order is fixed
+    all the same.
     """
     lanes = np.zeros(LANES)
     for first in range(0, len(g), LANES):
@@ -88,11 +112,15 @@ def squares_loop(g: Array) -> Any:
     return lanes[0]
 
 
-def adam(params: Arrays, grads: Arrays, m: Arrays, v: Arrays, updates: Mapping[str, int], **options: Any) -> None:
-    """Adam's update of all parameters, in place: changes every array in params, m and v, none in grads.
+def adam(
+    params: Arrays, grads: Arrays, m: Arrays, v: Arrays, updates: Mapping[str, int], **options: Any
+) -> None:
+    """Adam's update of all parameters, in place: changes every array in params, m and v, none in
+    grads.
 
-    ``updates[name]``: which update of that parameter this is, from 1.  ``options``: those of ``rates`` from lr on.
-    Raises TypeError or ValueError, before anything is changed, for arrays that the loop cannot take.
+    ``updates[name]``: which update of that parameter this is, from 1. ``options``: those of
+    ``rates`` from lr on. Raises TypeError or ValueError, before anything is changed, for arrays
+    that the loop cannot take.
     """
     check(params, grads, m, v, require_loopable)
     for name, p in params.items():
@@ -106,9 +134,9 @@ def adam(params: Arrays, grads: Arrays, m: Arrays, v: Arrays, updates: Mapping[s
 def squares(arrays: Mapping[Name, Array]) -> dict[Name, float]:
     """Sum of the squares of each array, in float64, without scaling.
 
-    Of float32 it is as good as exact: the square of every float32 is a float64, which neither overflows nor vanishes.  Of
-    float64 it may do both, which the caller sees.  The same bits in every run.
-    Raises TypeError or ValueError for arrays that the loop cannot take.
+    Of float32 it is as good as exact: the square of every float32 is a float64, which neither
+    overflows nor vanishes. Of float64 it may do both, which the caller sees. The same bits in every
+    run. Raises TypeError or ValueError for arrays that the loop cannot take.
     """
     for name, a in arrays.items():
         require_loopable(**{str(name): a})
@@ -120,10 +148,16 @@ def flat(array: Array) -> Array:
     return np.asarray(array).reshape(-1)
 
 
-def check(params: Arrays, grads: Arrays, m: Arrays, v: Arrays, require: Callable[..., None]) -> None:
+def check(
+    params: Arrays, grads: Arrays, m: Arrays, v: Arrays, require: Callable[..., None]
+) -> None:
     """Every parameter with its gradient and its means must pass ``require`` and have one shape."""
     for name, p in params.items():
-        mates = {f"the gradient of {name}": grads[name], f"m of {name}": m[name], f"v of {name}": v[name]}
+        mates = {
+            f"the gradient of {name}": grads[name],
+            f"m of {name}": m[name],
+            f"v of {name}": v[name],
+        }
         require(**{name: p, **mates})
         for what, mate in mates.items():
             require_shape(what, mate, p.shape, f"{name} is {tuple(p.shape)}")
@@ -134,9 +168,14 @@ def require_loopable(**arrays: Array) -> None:
     first = next(iter(arrays))
     for name, array in arrays.items():
         if kind(array) != "numpy":
-            raise TypeError(f"{name} is an array of {kind(array)}, but a loop on the CPU takes those of numpy")
+            raise TypeError(
+                f"{name} is an array of {kind(array)}, but a loop on the CPU takes those of numpy"
+            )
         if array.dtype not in FLOATING or array.dtype != arrays[first].dtype:
             both = f"{name} is {array.dtype} but {first} is {arrays[first].dtype}"
             raise TypeError(f"{both}: expected one type, float32 or float64")
         if not array.flags.c_contiguous:
-            raise ValueError(f"{name} {tuple(array.shape)} is not contiguous: the loop reads its rows one after the other")
+            raise ValueError(
+                f"{name} {tuple(array.shape)} is not contiguous: the loop reads its rows one after"
+                " the other"
+            )

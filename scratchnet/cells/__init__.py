@@ -1,7 +1,8 @@
-"""The heart of the library: one cell a file, each with its equations, its gate math, its forward and its backward.
+"""The heart of the library: one cell a file, each with its equations, its gate math, its forward
+and its backward.
 
-``CELLS`` is the table that everything else walks: the gradient check, the comparison with PyTorch, layers, plots, engines
-and benchmarks.  A new cell is one file of the same shape and one line here.
+``CELLS`` is the table that everything else walks: the gradient check, the comparison with PyTorch,
+layers, plots, engines and benchmarks. A new cell is one file of the same shape and one line here.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,13 +27,15 @@ from scratchnet.cells import (
 class Cell(Protocol):
     """What every cell module states.
 
-    ``forward(x, *states, *params, **options, lengths=None) -> (y, cache)`` and
-    ``backward(dy, cache, *d_last) -> grads``, with states, params and d_last in the order of STATES and param_shapes.
+    ``forward(x, *states, *params, **options, lengths=None) -> (y, cache)`` and ``backward(dy,
+    cache, *d_last) -> grads``, with states, params and d_last in the order of STATES and
+    param_shapes.
     """
 
     GATES: str  # the blocks of the last axis of the pre-activations, one letter each
     STATES: tuple[str, ...]  # what is carried from step to step; the first one is the output
-    OPTIONS: dict[str, tuple[str, ...]]  # keyword of forward -> its allowed values, the default first
+    # keyword of forward -> its allowed values, the default first
+    OPTIONS: dict[str, tuple[str, ...]]
 
     @property
     def Cache(self) -> type[Any]:
@@ -75,7 +78,8 @@ CELLS: dict[str, Cell] = {
 
 
 def variants() -> Iterator[tuple[str, Cell, dict[str, Any]]]:
-    """Every cell with every combination of its options, as (label, cell, options): ("rnn relu", rnn, {...}) among them."""
+    """Every cell with every combination of its options, as (label, cell, options): ("rnn relu",
+    rnn, {...}) among them."""
     for name, cell in CELLS.items():
         for values in product(*cell.OPTIONS.values()):
             options: dict[str, Any] = dict(zip(cell.OPTIONS, values))

@@ -1,4 +1,5 @@
-"""Gated recurrent unit, forward and backward through time, in the form of PyTorch and cuDNN: reset *after* the product.
+"""Gated recurrent unit, forward and backward through time, in the form of PyTorch and cuDNN: reset
+*after* the product.
 
 With h' for the hidden state of the step before,
 
@@ -10,11 +11,12 @@ With h' for the hidden state of the step before,
 Two products meet in a gate, and the reset gate stands between them, so each has its own name:
 a = x W_x + b is the input's part, m = h' W_h (+ b_hn in the n block) the memory's.
 
-Shapes.  T time steps, N sequences in the batch, D inputs, H hidden units.  W_x (D, 3H), W_h (H, 3H), b (3H,), b_hn (H,),
-gates in the order r z n (PyTorch's; Keras has z r h, and Chung et al. 2014 swap the roles of z and 1 - z).
+Shapes. T time steps, N sequences in the batch, D inputs, H hidden units. W_x (D, 3H), W_h (H, 3H),
+b (3H,), b_hn (H,), gates in the order r z n (PyTorch's; Keras has z r h, and Chung et al. 2014 swap
+the roles of z and 1 - z).
 
-Source: Cho et al. 2014 (arXiv:1406.1078), in the variant of its first version.  The form that resets h' *before* the
-product is ``gru_reset_before.py``.
+Source: Cho et al. 2014 (arXiv:1406.1078), in the variant of its first version. The form that resets
+h' *before* the product is ``gru_reset_before.py``.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +34,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {}
 
 
 def param_shapes(D: int, H: int) -> dict[str, tuple[int, ...]]:
-    """Shape of each parameter for D inputs and H units, in the order in which ``forward`` takes them."""
+    """Shape of each parameter for D inputs and H units, in the order in which ``forward`` takes
+    them."""
     return {"W_x": (D, 3 * H), "W_h": (H, 3 * H), "b": (3 * H,), "b_hn": (H,)}
 
 
@@ -47,7 +50,8 @@ def gates_forward(a_r: Any, a_z: Any, a_n: Any, m_r: Any, m_z: Any, m_n: Any, h_
 
 @elementwise
 def gates_backward(dh: Any, r: Any, z: Any, n: Any, m_n: Any, h_prev: Any) -> Any:
-    """One step back, elementwise: dh to da, to dm where it differs from da, and to h' by the direct road."""
+    """One step back, elementwise: dh to da, to dm where it differs from da, and to h' by the direct
+    road."""
     da_n = dh * (ONE - z) * d_tanh(n)  # undoes  h = (1 - z) n + ...,  n = tanh(a_n + r m_n)
     da_z = dh * (h_prev - n) * d_sigmoid(z)  # undoes  h = (1 - z) n + z h',  z = sigmoid(...)
     da_r = da_n * m_n * d_sigmoid(r)  # undoes  r m_n,  r = sigmoid(...)
@@ -68,14 +72,21 @@ class Cache(NamedTuple):
     lengths: Array | None  # (N,)
 
     def window(self, start: int, stop: int) -> "Cache":
-        """The cache of steps start..stop-1 alone, the state at ``start`` taken as given: truncated BPTT detaches here."""
+        """The cache of steps start..stop-1 alone, the state at ``start`` taken as given: truncated
+        BPTT detaches here."""
         lengths = None if self.lengths is None else self.lengths - start
-        x, h, gates, m_n = self.x[start:stop], self.h[start : stop + 1], self.gates[start:stop], self.m_n[start:stop]
+        x, h, gates, m_n = (
+            self.x[start:stop],
+            self.h[start : stop + 1],
+            self.gates[start:stop],
+            self.m_n[start:stop],
+        )
         return Cache(x, h, gates, m_n, self.W_x, self.W_h, lengths)
 
 
 class Grads(NamedTuple):
-    """Gradients in the order of the forward's arguments, each with its argument's shape, and da (T, N, 3H)."""
+    """Gradients in the order of the forward's arguments, each with its argument's shape, and da (T,
+    N, 3H)."""
 
     dx: Array
     dh0: Array
@@ -83,7 +94,9 @@ class Grads(NamedTuple):
     dW_h: Array
     db: Array
     db_hn: Array
-    da: Array  # of the input's part a; the memory's part m has dm = da, but for its n block, where dm_n = r da_n
+    # of the input's part a; the memory's part m has dm = da, but for its n block, where dm_n = r
+    # da_n
+    da: Array
 
 
 def split(a: Array) -> tuple[Array, Array, Array]:
@@ -93,15 +106,21 @@ def split(a: Array) -> tuple[Array, Array, Array]:
 
 
 def step_forward(a: Array, m: Array, h_prev: Array, gates: Array, h: Array) -> None:
-    """One time step: from the input's part a and the memory's part m (N, 3H), fills gates (N, 3H) and h (N, H)."""
+    """One time step: from the input's part a and the memory's part m (N, 3H), fills gates (N, 3H)
+    and h (N, H)."""
     r, z, n = split(gates)
     r[...], z[...], n[...], h[...] = gates_forward(*split(a), *split(m), h_prev)
 
 
-def step_backward(dh: Array, gates: Array, m_n: Array, h_prev: Array, da: Array, dm: Array) -> Array:
-    """One time step back: fills da and dm (N, 3H) and returns what reaches h_prev directly (N, H)."""
+def step_backward(
+    dh: Array, gates: Array, m_n: Array, h_prev: Array, da: Array, dm: Array
+) -> Array:
+    """One time step back: fills da and dm (N, 3H) and returns what reaches h_prev directly (N,
+    H)."""
     (da_r, da_z, da_n), (dm_r, dm_z, dm_n) = split(da), split(dm)
-    da_r[...], da_z[...], da_n[...], dm_n[...], dh_direct = gates_backward(dh, *split(gates), m_n, h_prev)
+    da_r[...], da_z[...], da_n[...], dm_n[...], dh_direct = gates_backward(
+        dh, *split(gates), m_n, h_prev
+    )
     dm_r[...], dm_z[...] = da_r, da_z
     return dh_direct
 
@@ -109,27 +128,39 @@ def step_backward(dh: Array, gates: Array, m_n: Array, h_prev: Array, da: Array,
 def before_loop(
     x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, b_hn: Array, lengths: Any = None
 ) -> tuple[Array, Cache]:
-    """What of the forward pass does not recur: a = x W_x + b (T, N, 3H), and the cache, which the loop fills.
+    """What of the forward pass does not recur: a = x W_x + b (T, N, 3H), and the cache, which the
+    loop fills.
 
     Raises as ``forward`` does.
     """
-    lengths = check_forward(x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b, "b_hn": b_hn}, param_shapes, lengths)
+    lengths = check_forward(
+        x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b, "b_hn": b_hn}, param_shapes, lengths
+    )
     x = without_padding(x, lengths)
     T, N, D = x.shape
-    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C"); h[0] = h0
+    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C")
+    h[0] = h0
     a = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
     a += b
     return a, Cache(x, h, np.empty_like(a), np.empty_like(h[1:]), W_x, W_h, lengths)
 
 
 def forward(
-    x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, b_hn: Array, lengths: Any = None, step: Any = step_forward
+    x: Array,
+    h0: Array,
+    W_x: Array,
+    W_h: Array,
+    b: Array,
+    b_hn: Array,
+    lengths: Any = None,
+    step: Any = step_forward,
 ) -> tuple[Array, Cache]:
     """Run the cell over a whole sequence: x (T, N, D), h0 (N, H), to y (T, N, H) and the cache.
 
-    ``lengths`` (N,): sequences that are over sooner; past its length a sequence's state stays at its last value.
-    ``step``: what runs one time step; an engine puts its kernel here (``step_forward`` is the reference).
-    Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
+    ``lengths`` (N,): sequences that are over sooner; past its length a sequence's state stays at
+    its last value. ``step``: what runs one time step; an engine puts its kernel here
+    (``step_forward`` is the reference). Raises ValueError or TypeError, naming both sides, where
+    shapes or types do not fit.
     """
     a, cache = before_loop(x, h0, W_x, W_h, b, b_hn, lengths)
     _, h, gates, m_n, _, _, lengths = cache
@@ -144,11 +175,15 @@ def forward(
     return read_only(h[1:]), cache
 
 
-def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = step_backward) -> Grads:
-    """Backpropagation through time: dy (T, N, H), the loss's own gradient of every output, to the gradient of every input.
+def backward(
+    dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = step_backward
+) -> Grads:
+    """Backpropagation through time: dy (T, N, H), the loss's own gradient of every output, to the
+    gradient of every input.
 
-    ``dh_last`` (N, H): the gradient that arrives at the final state from whatever comes after.
-    Each gradient has its argument's shape.  Raises ValueError or TypeError where one that arrives has not.
+    ``dh_last`` (N, H): the gradient that arrives at the final state from whatever comes after. Each
+    gradient has its argument's shape. Raises ValueError or TypeError where one that arrives has
+    not.
     """
     check_backward(dy, cache.h, dh_last=dh_last)
     _, h, gates, m_n, _, W_h, lengths = cache
@@ -167,7 +202,8 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = 
 
 
 def after_loop(cache: Cache, da: Array, dm: Array, dh0: Array) -> Grads:
-    """What of the backward pass does not recur: with da and dm (T, N, 3H) known, every other gradient is a product or sum."""
+    """What of the backward pass does not recur: with da and dm (T, N, 3H) known, every other
+    gradient is a product or sum."""
     x, h, _, _, W_x, _, _ = cache
     T, N, D = x.shape
     H = h.shape[2]
@@ -175,9 +211,11 @@ def after_loop(cache: Cache, da: Array, dm: Array, dh0: Array) -> Grads:
     return Grads(
         dx=(da_flat @ W_x.T).reshape(x.shape),  # undoes  a = x W_x + b
         dh0=dh0,
-        dW_x=x.reshape(T * N, D).T @ da_flat,  # a weight is used at every step by every sequence: the sum over both
+        # a weight is used at every step by every sequence: the sum over both
+        dW_x=x.reshape(T * N, D).T @ da_flat,
         dW_h=h[:-1].reshape(T * N, H).T @ dm_flat,  # W_h met h', the *previous* hidden state
         db=da_flat.sum(axis=0),
-        db_hn=dm_flat[:, 2 * H :].sum(axis=0),  # b_hn stands inside r (...), so its gradient carries r
+        # b_hn stands inside r (...), so its gradient carries r
+        db_hn=dm_flat[:, 2 * H :].sum(axis=0),
         da=da,
     )

@@ -8,11 +8,13 @@ With h' for the hidden state of the step before,
     n = tanh(x W_xn + s W_hn + b_n)                 candidate
     h = (1 - z) n + z h'                            hidden state, which is also the output
 
-A step needs two products one after the other, since s W_hn has to wait for r; that is why cuDNN and PyTorch moved the reset
-behind the product (``gru.py``).  The two are different functions: weights of one do not work in the other.
+A step needs two products one after the other, since s W_hn has to wait for r; that is why cuDNN and
+PyTorch moved the reset behind the product (``gru.py``). The two are different functions: weights of
+one do not work in the other.
 
-Shapes.  T time steps, N sequences in the batch, D inputs, H hidden units.  W_x (D, 3H), W_h (H, 3H), b (3H,), gates in the
-order r z n.  There is no b_hn: without a reset between them, two biases would be one.
+Shapes. T time steps, N sequences in the batch, D inputs, H hidden units. W_x (D, 3H), W_h (H, 3H),
+b (3H,), gates in the order r z n. There is no b_hn: without a reset between them, two biases would
+be one.
 
 Source: Cho et al. 2014 (arXiv:1406.1078), section 2.3.
 """
@@ -33,7 +35,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {}
 
 
 def param_shapes(D: int, H: int) -> dict[str, tuple[int, ...]]:
-    """Shape of each parameter for D inputs and H units, in the order in which ``forward`` takes them."""
+    """Shape of each parameter for D inputs and H units, in the order in which ``forward`` takes
+    them."""
     return {"W_x": (D, 3 * H), "W_h": (H, 3 * H), "b": (3 * H,)}
 
 
@@ -80,14 +83,21 @@ class Cache(NamedTuple):
     lengths: Array | None  # (N,)
 
     def window(self, start: int, stop: int) -> "Cache":
-        """The cache of steps start..stop-1 alone, the state at ``start`` taken as given: truncated BPTT detaches here."""
+        """The cache of steps start..stop-1 alone, the state at ``start`` taken as given: truncated
+        BPTT detaches here."""
         lengths = None if self.lengths is None else self.lengths - start
-        x, h, gates, s = self.x[start:stop], self.h[start : stop + 1], self.gates[start:stop], self.s[start:stop]
+        x, h, gates, s = (
+            self.x[start:stop],
+            self.h[start : stop + 1],
+            self.gates[start:stop],
+            self.s[start:stop],
+        )
         return Cache(x, h, gates, s, self.W_x, self.W_h, lengths)
 
 
 class Grads(NamedTuple):
-    """Gradients in the order of the forward's arguments, each with its argument's shape, and da (T, N, 3H)."""
+    """Gradients in the order of the forward's arguments, each with its argument's shape, and da (T,
+    N, 3H)."""
 
     dx: Array
     dh0: Array
@@ -98,7 +108,8 @@ class Grads(NamedTuple):
 
 
 def step_forward(a: Array, h_prev: Array, W_hn: Array, gates: Array, s: Array, h: Array) -> None:
-    """One time step: from a (N, 3H), complete but for s W_hn, fills gates (N, 3H), s and h (N, H)."""
+    """One time step: from a (N, 3H), complete but for s W_hn, fills gates (N, 3H), s and h (N,
+    H)."""
     (a_r, a_z, a_n), (r, z, n) = split(a), split(gates)
     r[...], z[...], s[...] = reset_forward(a_r, a_z, h_prev)
     a_n += s @ W_hn  # has to wait for r
@@ -106,7 +117,8 @@ def step_forward(a: Array, h_prev: Array, W_hn: Array, gates: Array, s: Array, h
 
 
 def step_backward(dh: Array, gates: Array, W_hn: Array, h_prev: Array, da: Array) -> Array:
-    """One time step back: fills da (N, 3H) and returns what reaches h_prev past W_hr and W_hz (N, H)."""
+    """One time step back: fills da (N, 3H) and returns what reaches h_prev past W_hr and W_hz (N,
+    H)."""
     (r, z, n), (da_r, da_z, da_n) = split(gates), split(da)
     da_n[...], da_z[...], dh_direct = update_backward(dh, z, n, h_prev)
     ds = da_n @ W_hn.T  # undoes  a_n = ... + s W_hn
@@ -117,27 +129,36 @@ def step_backward(dh: Array, gates: Array, W_hn: Array, h_prev: Array, da: Array
 def before_loop(
     x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, lengths: Any = None
 ) -> tuple[Array, Cache]:
-    """What of the forward pass does not recur: a = x W_x + b (T, N, 3H), and the cache, which the loop fills.
+    """What of the forward pass does not recur: a = x W_x + b (T, N, 3H), and the cache, which the
+    loop fills.
 
     Raises as ``forward`` does.
     """
     lengths = check_forward(x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
     x = without_padding(x, lengths)
     T, N, D = x.shape
-    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C"); h[0] = h0
+    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C")
+    h[0] = h0
     a = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
     a += b
     return a, Cache(x, h, np.empty_like(a), np.empty_like(h[1:]), W_x, W_h, lengths)
 
 
 def forward(
-    x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, lengths: Any = None, step: Any = step_forward
+    x: Array,
+    h0: Array,
+    W_x: Array,
+    W_h: Array,
+    b: Array,
+    lengths: Any = None,
+    step: Any = step_forward,
 ) -> tuple[Array, Cache]:
     """Run the cell over a whole sequence: x (T, N, D), h0 (N, H), to y (T, N, H) and the cache.
 
-    ``lengths`` (N,): sequences that are over sooner; past its length a sequence's state stays at its last value.
-    ``step``: what runs one time step; an engine puts its kernel here (``step_forward`` is the reference).
-    Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
+    ``lengths`` (N,): sequences that are over sooner; past its length a sequence's state stays at
+    its last value. ``step``: what runs one time step; an engine puts its kernel here
+    (``step_forward`` is the reference). Raises ValueError or TypeError, naming both sides, where
+    shapes or types do not fit.
     """
     a, cache = before_loop(x, h0, W_x, W_h, b, lengths)
     _, h, gates, s, _, _, lengths = cache
@@ -151,11 +172,15 @@ def forward(
     return read_only(h[1:]), cache
 
 
-def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = step_backward) -> Grads:
-    """Backpropagation through time: dy (T, N, H), the loss's own gradient of every output, to the gradient of every input.
+def backward(
+    dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = step_backward
+) -> Grads:
+    """Backpropagation through time: dy (T, N, H), the loss's own gradient of every output, to the
+    gradient of every input.
 
-    ``dh_last`` (N, H): the gradient that arrives at the final state from whatever comes after.
-    Each gradient has its argument's shape.  Raises ValueError or TypeError where one that arrives has not.
+    ``dh_last`` (N, H): the gradient that arrives at the final state from whatever comes after. Each
+    gradient has its argument's shape. Raises ValueError or TypeError where one that arrives has
+    not.
     """
     check_backward(dy, cache.h, dh_last=dh_last)
     _, h, gates, _, _, W_h, lengths = cache
@@ -166,7 +191,8 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = 
     for t in reversed(range(T)):
         dh = dy[t] + dh_next  # h is read twice: by the loss at t, and by step t+1
         dh_past_gates = step(dh, gates[t], W_hn, h[t], da[t])
-        dh_prev = da[t, :, : 2 * H] @ W_hrz.T + dh_past_gates  # undoes  a_r, a_z = ... + h' W_h,  s = r h'  and  z h'
+        # undoes  a_r, a_z = ... + h' W_h,  s = r h'  and  z h'
+        dh_prev = da[t, :, : 2 * H] @ W_hrz.T + dh_past_gates
         if lengths is not None:
             pass_over(lengths <= t, da[t], (dh_prev, dh_next))
         dh_next = dh_prev  # one step back: what left step t is what arrives at step t-1
@@ -174,14 +200,19 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None, step: Any = 
 
 
 def after_loop(cache: Cache, da: Array, dh0: Array) -> Grads:
-    """What of the backward pass does not recur: with da (T, N, 3H) known, every other gradient is one product or sum."""
+    """What of the backward pass does not recur: with da (T, N, 3H) known, every other gradient is
+    one product or sum."""
     x, h, _, s, W_x, W_h, _ = cache
     T, N, D = x.shape
     H = h.shape[2]
-    flat = da.reshape(T * N, 3 * H)  # a weight is used at every step by every sequence: its gradient sums over both
+    # a weight is used at every step by every sequence: its gradient sums over both
+    flat = da.reshape(T * N, 3 * H)
     h_prev, s_flat = h[:-1].reshape(T * N, H), s.reshape(T * N, H)
     dW_h = np.empty_like(W_h)
-    dW_h[:, : 2 * H] = h_prev.T @ flat[:, : 2 * H]  # W_hr and W_hz met h', the *previous* hidden state
+    # W_hr and W_hz met h', the *previous* hidden state
+    dW_h[:, : 2 * H] = h_prev.T @ flat[:, : 2 * H]
     dW_h[:, 2 * H :] = s_flat.T @ flat[:, 2 * H :]  # W_hn met s = r h'
     dx = (flat @ W_x.T).reshape(x.shape)
-    return Grads(dx=dx, dh0=dh0, dW_x=x.reshape(T * N, D).T @ flat, dW_h=dW_h, db=flat.sum(axis=0), da=da)
+    return Grads(
+        dx=dx, dh0=dh0, dW_x=x.reshape(T * N, D).T @ flat, dW_h=dW_h, db=flat.sum(axis=0), da=da
+    )

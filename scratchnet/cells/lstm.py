@@ -10,8 +10,8 @@ With h' and c' for the states of the step before,
     c = f c' + i g                  cell state
     h = o tanh(c)                   hidden state, which is also the output
 
-Shapes.  T time steps, N sequences in the batch, D inputs, H hidden units.  W_x (D, 4H), W_h (H, 4H), b (4H,), gates in
-the order i f g o (PyTorch's).
+Shapes. T time steps, N sequences in the batch, D inputs, H hidden units. W_x (D, 4H), W_h (H, 4H),
+b (4H,), gates in the order i f g o (PyTorch's).
 
 Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000.
 """
@@ -31,7 +31,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {}
 
 
 def param_shapes(D: int, H: int) -> dict[str, tuple[int, ...]]:
-    """Shape of each parameter for D inputs and H units, in the order in which ``forward`` takes them."""
+    """Shape of each parameter for D inputs and H units, in the order in which ``forward`` takes
+    them."""
     return {"W_x": (D, 4 * H), "W_h": (H, 4 * H), "b": (4 * H,)}
 
 
@@ -45,10 +46,13 @@ def gates_forward(a_i: Any, a_f: Any, a_g: Any, a_o: Any, c_prev: Any) -> Any:
 
 
 @elementwise
-def gates_backward(dh: Any, dc_next: Any, i: Any, f: Any, g: Any, o: Any, c_prev: Any, c: Any) -> Any:
+def gates_backward(
+    dh: Any, dc_next: Any, i: Any, f: Any, g: Any, o: Any, c_prev: Any, c: Any
+) -> Any:
     """One step back, elementwise: dh and dc_next to the four da and the gradient of c_prev."""
     tanh_c = np.tanh(c)
-    dc = dh * o * d_tanh(tanh_c) + dc_next  # c is read twice: by  h = o tanh(c)  and by the next step's  f c'
+    # c is read twice: by  h = o tanh(c)  and by the next step's  f c'
+    dc = dh * o * d_tanh(tanh_c) + dc_next
     da_o = dh * tanh_c * d_sigmoid(o)  # undoes  h = o tanh(c),  o = sigmoid(a_o)
     da_i = dc * g * d_sigmoid(i)  # undoes  c = f c' + i g,  i = sigmoid(a_i)
     da_f = dc * c_prev * d_sigmoid(f)  # undoes  c = f c' + i g,  f = sigmoid(a_f)
@@ -69,7 +73,8 @@ class Cache(NamedTuple):
     lengths: Array | None  # (N,)
 
     def window(self, start: int, stop: int) -> "Cache":
-        """The cache of steps start..stop-1 alone, the state at ``start`` taken as given: truncated BPTT detaches here."""
+        """The cache of steps start..stop-1 alone, the state at ``start`` taken as given: truncated
+        BPTT detaches here."""
         lengths = None if self.lengths is None else self.lengths - start
         states = slice(start, stop + 1)
         x, h, c, gates = self.x[start:stop], self.h[states], self.c[states], self.gates[start:stop]
@@ -77,7 +82,8 @@ class Cache(NamedTuple):
 
 
 class Grads(NamedTuple):
-    """Gradients in the order of the forward's arguments, each with its argument's shape, and da (T, N, 4H)."""
+    """Gradients in the order of the forward's arguments, each with its argument's shape, and da (T,
+    N, 4H)."""
 
     dx: Array
     dh0: Array
@@ -85,7 +91,8 @@ class Grads(NamedTuple):
     dW_x: Array
     dW_h: Array
     db: Array
-    da: Array  # of all pre-activations: dh_next[t] = da[t+1] W_h^T, and step t adds h[t-1]^T da[t] to dW_h
+    # of all pre-activations: dh_next[t] = da[t+1] W_h^T, and step t adds h[t-1]^T da[t] to dW_h
+    da: Array
 
 
 def split(a: Array) -> tuple[Array, Array, Array, Array]:
@@ -95,43 +102,62 @@ def split(a: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def step_forward(a: Array, c_prev: Array, gates: Array, c: Array, h: Array) -> None:
-    """One time step: from the pre-activations a (N, 4H) and the old cell state, fills gates (N, 4H), c and h (N, H)."""
+    """One time step: from the pre-activations a (N, 4H) and the old cell state, fills gates (N,
+    4H), c and h (N, H)."""
     i, f, g, o = split(gates)
     i[...], f[...], g[...], o[...], c[...], h[...] = gates_forward(*split(a), c_prev)
 
 
-def step_backward(dh: Array, dc_next: Array, gates: Array, c_prev: Array, c: Array, da: Array) -> Array:
+def step_backward(
+    dh: Array, dc_next: Array, gates: Array, c_prev: Array, c: Array, da: Array
+) -> Array:
     """One time step back: fills da (N, 4H) and returns the gradient of c_prev (N, H)."""
     da_i, da_f, da_g, da_o = split(da)
-    da_i[...], da_f[...], da_g[...], da_o[...], dc_prev = gates_backward(dh, dc_next, *split(gates), c_prev, c)
+    da_i[...], da_f[...], da_g[...], da_o[...], dc_prev = gates_backward(
+        dh, dc_next, *split(gates), c_prev, c
+    )
     return dc_prev
 
 
 def before_loop(
     x: Array, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Any = None
 ) -> tuple[Array, Cache]:
-    """What of the forward pass does not recur: a_x = x W_x + b (T, N, 4H), and the cache, which the loop fills.
+    """What of the forward pass does not recur: a_x = x W_x + b (T, N, 4H), and the cache, which the
+    loop fills.
 
     Raises as ``forward`` does.
     """
-    lengths = check_forward(x, {"h0": h0, "c0": c0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
+    lengths = check_forward(
+        x, {"h0": h0, "c0": c0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths
+    )
     x = without_padding(x, lengths)
     T, N, D = x.shape
-    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C"); h[0] = h0
-    c = np.empty_like(h); c[0] = c0
+    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C")
+    h[0] = h0
+    c = np.empty_like(h)
+    c[0] = c0
     a_x = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
     a_x += b
     return a_x, Cache(x, h, c, np.empty_like(a_x), W_x, W_h, lengths)
 
 
 def forward(
-    x: Array, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Any = None, step: Any = step_forward
+    x: Array,
+    h0: Array,
+    c0: Array,
+    W_x: Array,
+    W_h: Array,
+    b: Array,
+    lengths: Any = None,
+    step: Any = step_forward,
 ) -> tuple[Array, Cache]:
-    """Run the cell over a whole sequence: x (T, N, D), h0 and c0 (N, H), to y (T, N, H) and the cache.
+    """Run the cell over a whole sequence: x (T, N, D), h0 and c0 (N, H), to y (T, N, H) and the
+    cache.
 
-    ``lengths`` (N,): sequences that are over sooner; past its length a sequence's state stays at its last value.
-    ``step``: what runs one time step; an engine puts its kernel here (``step_forward`` is the reference).
-    Raises ValueError or TypeError, naming both sides, where shapes or types do not fit.
+    ``lengths`` (N,): sequences that are over sooner; past its length a sequence's state stays at
+    its last value. ``step``: what runs one time step; an engine puts its kernel here
+    (``step_forward`` is the reference). Raises ValueError or TypeError, naming both sides, where
+    shapes or types do not fit.
     """
     a_x, cache = before_loop(x, h0, c0, W_x, W_h, b, lengths)
     _, h, c, gates, _, _, lengths = cache
@@ -144,12 +170,18 @@ def forward(
 
 
 def backward(
-    dy: Array, cache: Cache, dh_last: Array | None = None, dc_last: Array | None = None, step: Any = step_backward
+    dy: Array,
+    cache: Cache,
+    dh_last: Array | None = None,
+    dc_last: Array | None = None,
+    step: Any = step_backward,
 ) -> Grads:
-    """Backpropagation through time: dy (T, N, H), the loss's own gradient of every output, to the gradient of every input.
+    """Backpropagation through time: dy (T, N, H), the loss's own gradient of every output, to the
+    gradient of every input.
 
-    ``dh_last``, ``dc_last`` (N, H): gradients that arrive at the final states from whatever comes after.
-    Each gradient has its argument's shape.  Raises ValueError or TypeError where one that arrives has not.
+    ``dh_last``, ``dc_last`` (N, H): gradients that arrive at the final states from whatever comes
+    after. Each gradient has its argument's shape. Raises ValueError or TypeError where one that
+    arrives has not.
     """
     check_backward(dy, cache.h, dh_last=dh_last, dc_last=dc_last)
     _, h, c, gates, _, W_h, lengths = cache
@@ -163,15 +195,18 @@ def backward(
         dh_prev = da[t] @ W_h.T  # undoes  a = ... + h' W_h
         if lengths is not None:
             pass_over(lengths <= t, da[t], (dh_prev, dh_next), (dc_prev, dc_next))
-        dh_next, dc_next = dh_prev, dc_prev  # one step back: what left step t is what arrives at step t-1
+        # one step back: what left step t is what arrives at step t-1
+        dh_next, dc_next = dh_prev, dc_prev
     return after_loop(cache, da, dh_next, dc_next)
 
 
 def after_loop(cache: Cache, da: Array, dh0: Array, dc0: Array) -> Grads:
-    """What of the backward pass does not recur: with da (T, N, 4H) known, every other gradient is one product or sum."""
+    """What of the backward pass does not recur: with da (T, N, 4H) known, every other gradient is
+    one product or sum."""
     x, h, _, _, W_x, _, _ = cache
     T, N, D = x.shape
-    flat = da.reshape(T * N, -1)  # a weight is used at every step and by every sequence: its gradient is the sum over both
+    # a weight is used at every step and by every sequence: its gradient is the sum over both
+    flat = da.reshape(T * N, -1)
     return Grads(
         dx=(flat @ W_x.T).reshape(x.shape),  # undoes  a = x W_x + ...
         dh0=dh0,

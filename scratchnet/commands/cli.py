@@ -1,4 +1,5 @@
-"""The command line: ``scratchnet demo | gradcheck | train | forecast | plot | ...``, the same as ``python -m scratchnet``."""
+"""The command line: ``scratchnet demo | gradcheck | train | forecast | plot | ...``, the same as
+``python -m scratchnet``."""
 
 import argparse
 import os
@@ -18,76 +19,149 @@ from scratchnet.forecasting.one_step import run as run_forecasting
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 1 where the command found something wrong."""
     parser = argparse.ArgumentParser(
-        prog="scratchnet", description="Recurrent networks written out by hand: train, check, look inside."
+        prog="scratchnet",
+        description="Recurrent networks written out by hand: train, check, look inside.",
     )
     parser.add_argument("--version", action="version", version=f"scratchnet {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="check the gradients, forecast, remember, draw: a minute on two cores")
-    demo.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures (default: out)")
+    demo = commands.add_parser(
+        "demo", help="check the gradients, forecast, remember, draw: a minute on two cores"
+    )
+    demo.add_argument(
+        "--out", type=Path, default=Path("out"), help="folder for the pictures (default: out)"
+    )
     demo.set_defaults(run=run_demo)
 
     check = commands.add_parser(
-        "gradcheck", help="gradients of cells and layers against central differences",
-        description="Compare each gradient of a backward pass with central differences (L(p + e) - L(p - e)) / 2e, for "
-        "every element p, in float64: of a cell over four steps, with random states and a random weight on every output and "
-        "final state; of a layer on each of its examples. The table has the largest relative error of each gradient, gate by "
-        "gate. A right backward pass stays below the tolerance; a wrong one is marked WRONG, and the exit status is 1.",
-    )  # fmt: skip
-    about = "a cell (rnn, lstm, ...), a layer (conv, attention, ...) or all (default); an unknown name lists them"
+        "gradcheck",
+        help="gradients of cells and layers against central differences",
+        description=(
+            "Compare each gradient of a backward pass with central differences (L(p + e) - L(p -"
+            " e)) / 2e, for every element p, in float64: of a cell over four steps, with random"
+            " states and a random weight on every output and final state; of a layer on each of its"
+            " examples. The table has the largest relative error of each gradient, gate by gate. A"
+            " right backward pass stays below the tolerance; a wrong one is marked WRONG, and the"
+            " exit status is 1."
+        ),
+    )
+    about = (
+        "a cell (rnn, lstm, ...), a layer (conv, attention, ...) or all (default); an unknown name"
+        " lists them"
+    )
     check.add_argument("name", nargs="?", default="all", help=about)
-    check.add_argument("--lengths", type=int, nargs="+", help="for cells: three sequence lengths from 1 to 4, a ragged batch")
-    check.add_argument("--seed", type=int, default=0, help="of the random inputs, states and parameters (default: 0)")
+    check.add_argument(
+        "--lengths",
+        type=int,
+        nargs="+",
+        help="for cells: three sequence lengths from 1 to 4, a ragged batch",
+    )
+    check.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the random inputs, states and parameters (default: 0)",
+    )
     check.set_defaults(run=run_gradcheck)
 
     train = commands.add_parser(
-        "train", help="fit a one-step forecaster to a CSV column or a bundled series",
-        description="Fit a one-step forecaster to a series, oldest part first, and print its error beside two baselines.",
-    )  # fmt: skip
+        "train",
+        help="fit a one-step forecaster to a CSV column or a bundled series",
+        description=(
+            "Fit a one-step forecaster to a series, oldest part first, and print its error beside"
+            " two baselines."
+        ),
+    )
     add_data(train)
     add_settings(train)
-    train.add_argument("--out", type=Path, default=Path("out", "train"), help="folder to write into (default: out/train)")
+    train.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out", "train"),
+        help="folder to write into (default: out/train)",
+    )
     train.set_defaults(run=run_train)
 
     ahead = commands.add_parser(
-        "forecast", help="many steps ahead: strategies beside baselines in a rolling backtest; intervals",
-        description="Forecast a series many steps ahead by several strategies, beside the last value, the last season and an "
-        "autoregression, from origins that roll through its last part; then what comes behind its last row, with an interval "
-        "whose coverage was measured.",
-    )  # fmt: skip
+        "forecast",
+        help="many steps ahead: strategies beside baselines in a rolling backtest; intervals",
+        description=(
+            "Forecast a series many steps ahead by several strategies, beside the last value, the"
+            " last season and an autoregression, from origins that roll through its last part; then"
+            " what comes behind its last row, with an interval whose coverage was measured."
+        ),
+    )
     add_data(ahead)
     add_task(ahead)
-    ahead.add_argument("--out", type=Path, default=Path("out", "forecast"), help="folder to write into (out/forecast)")
+    ahead.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out", "forecast"),
+        help="folder to write into (out/forecast)",
+    )
     ahead.set_defaults(run=run_forecast)
 
     plot = commands.add_parser(
-        "plot", help="figures of a saved trace",
-        description="Draw a trace that was saved with scratchnet.trace(model, x, target).save('trace.npz').",
-    )  # fmt: skip
+        "plot",
+        help="figures of a saved trace",
+        description=(
+            "Draw a trace that was saved with scratchnet.trace(model, x, target).save('trace.npz')."
+        ),
+    )
     plot.add_argument("trace", type=Path, metavar="TRACE.npz")
-    kinds = "gates, saturation, gradients, per-loss, jacobians, weights, text, or all that the trace allows (default)"
+    kinds = (
+        "gates, saturation, gradients, per-loss, jacobians, weights, text, or all that the trace"
+        " allows (default)"
+    )
     plot.add_argument("--kind", default="all", help=kinds)
-    plot.add_argument("--run", dest="of_run", metavar="NAME", help="which run of the trace; by default the last")
-    plot.add_argument("--sample", type=int, metavar="N", help="which sequence of the batch, counted from 0")
-    plot.add_argument("--k1", type=int, help="per-loss: the steps from window to window of truncated BPTT, to draw them in")
-    plot.add_argument("--k2", type=int, help="per-loss: how far each window goes back (default: k1)")
-    plot.add_argument("--unit", type=int, metavar="N", help="text: which unit; by default the one that moves most")
-    plot.add_argument("--out", type=Path, help="file (.png, .pdf, .svg), of all kinds the folder; default: the trace's name")
+    plot.add_argument(
+        "--run", dest="of_run", metavar="NAME", help="which run of the trace; by default the last"
+    )
+    plot.add_argument(
+        "--sample", type=int, metavar="N", help="which sequence of the batch, counted from 0"
+    )
+    plot.add_argument(
+        "--k1",
+        type=int,
+        help="per-loss: the steps from window to window of truncated BPTT, to draw them in",
+    )
+    plot.add_argument(
+        "--k2", type=int, help="per-loss: how far each window goes back (default: k1)"
+    )
+    plot.add_argument(
+        "--unit", type=int, metavar="N", help="text: which unit; by default the one that moves most"
+    )
+    plot.add_argument(
+        "--out",
+        type=Path,
+        help="file (.png, .pdf, .svg), of all kinds the folder; default: the trace's name",
+    )
     plot.set_defaults(run=run_plot)
 
-    view = commands.add_parser("view", help="a saved trace as a page that steps through it, forwards and backwards")
+    view = commands.add_parser(
+        "view", help="a saved trace as a page that steps through it, forwards and backwards"
+    )
     view.add_argument("trace", type=Path, help="a file written by trace.save()")
     view.add_argument("--compare", type=Path, help="a second trace, shown beside the first")
     view.add_argument("--names", nargs="+", default=[], help="what to call the trace, or the two")
-    view.add_argument("--sequence", type=int, default=0, help="which sequence of the batch (default: 0)")
-    view.add_argument("--run", dest="runs", nargs="+", help="only these runs, such as lstm.l0 (default: all)")
-    view.add_argument("--out", type=Path, help="the page to write (default: the trace's name with .html)")
+    view.add_argument(
+        "--sequence", type=int, default=0, help="which sequence of the batch (default: 0)"
+    )
+    view.add_argument(
+        "--run", dest="runs", nargs="+", help="only these runs, such as lstm.l0 (default: all)"
+    )
+    view.add_argument(
+        "--out", type=Path, help="the page to write (default: the trace's name with .html)"
+    )
     view.set_defaults(run=run_view)
 
     for plugin in sorted(entry_points(group="scratchnet.commands"), key=lambda plugin: plugin.name):
-        plugin.load()(commands)  # other distributions, such as the course, bring commands of their own
+        # other distributions, such as the course, bring commands of their own
+        plugin.load()(commands)
 
-    doctor = commands.add_parser("doctor", help="what is installed, what works here, what to install for the rest")
+    doctor = commands.add_parser(
+        "doctor", help="what is installed, what works here, what to install for the rest"
+    )
     doctor.set_defaults(run=run_doctor)
 
     chosen = parser.parse_args(arguments)
@@ -112,54 +186,115 @@ def sentence(error: Exception) -> str:
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """The options that say which series, and how to read it."""
-    parser.add_argument("--data", default="sunspots", help="sunspots (default), co2, elnino, or the path of a CSV")
+    parser.add_argument(
+        "--data", default="sunspots", help="sunspots (default), co2, elnino, or the path of a CSV"
+    )
     parser.add_argument("--column", help="the column to forecast, where the CSV has several")
-    parser.add_argument("--missing", choices=MISSING, help="what to do about gaps in the CSV (default: error)")
-    parser.add_argument("--time", metavar="COLUMN", help="the CSV's column of times; '' for none (default: by its name)")
-    parser.add_argument("--delimiter", metavar="CHARACTER", help="what stands between the CSV's fields (default: found out)")
+    parser.add_argument(
+        "--missing", choices=MISSING, help="what to do about gaps in the CSV (default: error)"
+    )
+    parser.add_argument(
+        "--time",
+        metavar="COLUMN",
+        help="the CSV's column of times; '' for none (default: by its name)",
+    )
+    parser.add_argument(
+        "--delimiter",
+        metavar="CHARACTER",
+        help="what stands between the CSV's fields (default: found out)",
+    )
 
 
 def add_task(parser: argparse.ArgumentParser) -> None:
-    """The options of ``scratchnet forecast``: the task, the backtest, and the networks' settings."""
+    """The options of ``scratchnet forecast``: the task, the backtest, and the networks'
+    settings."""
     parser.add_argument("--horizon", type=int, default=12, help="steps to forecast (default: 12)")
-    parser.add_argument("--season", type=int, help="rows of a season, 12 for months of a year; adds last season's value")
+    parser.add_argument(
+        "--season",
+        type=int,
+        help="rows of a season, 12 for months of a year; adds last season's value",
+    )
     names = "direct, recursive, encoder-decoder, several of them, or all (default)"
     parser.add_argument("--strategy", nargs="+", default=["all"], metavar="NAME", help=names)
-    parser.add_argument("--test", type=float, default=0.2, help="share of the rows that is forecast in the backtest (0.2)")
-    parser.add_argument("--step", type=int, default=1, help="rows from origin to origin (default: 1)")
-    parser.add_argument("--refit", type=int, help="fit everything anew after so many origins (default: once)")
-    parser.add_argument("--interval", default="quantile", help="quantile (default), dropout, or none")
-    parser.add_argument("--coverage", dest="asked", type=float, default=0.9, help="share that the interval is to hold (0.9)")
-    parser.add_argument("--ensemble", action="store_true", help="also the average of the networks and a classical forecast")
-    parser.add_argument("--smoothing", action="store_true", help="also exponential smoothing; needs statsmodels")
+    parser.add_argument(
+        "--test",
+        type=float,
+        default=0.2,
+        help="share of the rows that is forecast in the backtest (0.2)",
+    )
+    parser.add_argument(
+        "--step", type=int, default=1, help="rows from origin to origin (default: 1)"
+    )
+    parser.add_argument(
+        "--refit", type=int, help="fit everything anew after so many origins (default: once)"
+    )
+    parser.add_argument(
+        "--interval", default="quantile", help="quantile (default), dropout, or none"
+    )
+    parser.add_argument(
+        "--coverage",
+        dest="asked",
+        type=float,
+        default=0.9,
+        help="share that the interval is to hold (0.9)",
+    )
+    parser.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="also the average of the networks and a classical forecast",
+    )
+    parser.add_argument(
+        "--smoothing", action="store_true", help="also exponential smoothing; needs statsmodels"
+    )
     about = {
-        "cell": "rnn, lstm, gru, ...", "window": "rows of input", "units": "hidden units", "layers": "recurrent layers",
-        "dropout": "while training; with --interval dropout also while forecasting", "epochs": "at the most",
-        "patience": "epochs without a better one before stopping", "batch_size": "windows in a step", "lr": "learning rate",
-        "clip": "limit of the global gradient norm", "seed": "of the first weights and the shuffling",
-    }  # fmt: skip
+        "cell": "rnn, lstm, gru, ...",
+        "window": "rows of input",
+        "units": "hidden units",
+        "layers": "recurrent layers",
+        "dropout": "while training; with --interval dropout also while forecasting",
+        "epochs": "at the most",
+        "patience": "epochs without a better one before stopping",
+        "batch_size": "windows in a step",
+        "lr": "learning rate",
+        "clip": "limit of the global gradient norm",
+        "seed": "of the first weights and the shuffling",
+    }
     for name, text in about.items():
         default = getattr(MultistepSettings(), name)
         option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=type(default), default=default, help=f"{text} (default: {default})")
-    parser.add_argument("--anchored", action="store_true", help="forecast changes from the last row, for series that drift")
+        parser.add_argument(
+            option, type=type(default), default=default, help=f"{text} (default: {default})"
+        )
+    parser.add_argument(
+        "--anchored",
+        action="store_true",
+        help="forecast changes from the last row, for series that drift",
+    )
 
 
 def add_settings(train: argparse.ArgumentParser) -> None:
     """An option for each of forecasting's ``Settings``, with its default."""
     about = {
-        "model": "the network", "window": "steps of input", "units": "hidden units", "layers": "hidden or recurrent layers",
-        "epochs": "at the most", "patience": "epochs without a better one before stopping", "lr": "learning rate",
-        "clip": "limit of the global gradient norm", "seed": "of the first weights and the shuffling",
+        "model": "the network",
+        "window": "steps of input",
+        "units": "hidden units",
+        "layers": "hidden or recurrent layers",
+        "epochs": "at the most",
+        "patience": "epochs without a better one before stopping",
+        "lr": "learning rate",
+        "clip": "limit of the global gradient norm",
+        "seed": "of the first weights and the shuffling",
         "difference": "learn the change from step to step, for series that drift",
-    }  # fmt: skip
+    }
     for name, default in Settings()._asdict().items():
         if isinstance(default, bool):
             train.add_argument(f"--{name}", action="store_true", default=default, help=about[name])
         else:
             choices = tuple(MODELS) if name == "model" else None
             text = f"{about[name]} (default: {default})"
-            train.add_argument(f"--{name}", type=type(default), default=default, choices=choices, help=text)
+            train.add_argument(
+                f"--{name}", type=type(default), default=default, choices=choices, help=text
+            )
 
 
 def run_demo(chosen: argparse.Namespace) -> int:
@@ -180,24 +315,42 @@ def run_gradcheck(chosen: argparse.Namespace) -> int:
 
     name = chosen.name
     if name not in ("all", *CELLS, *LAYERS):
-        raise ValueError(f"there is no cell or layer {name!r}: expected all or one of {', '.join([*CELLS, *LAYERS])}")
+        raise ValueError(
+            f"there is no cell or layer {name!r}: expected all or one of"
+            f" {', '.join([*CELLS, *LAYERS])}"
+        )
     if chosen.lengths is not None and name != "all" and name not in CELLS:
-        raise ValueError(f"--lengths is for cells, and {name} is a layer: its examples have lengths of their own")
+        raise ValueError(
+            f"--lengths is for cells, and {name} is a layer: its examples have lengths of their own"
+        )
     checks: list[tuple[str, Callable[[], Report]]] = []
     for label, cell, options in variants():
         if name in ("all", label.split()[0]):
-            checks.append((label, partial(check_cell, cell, lengths=chosen.lengths, seed=chosen.seed, **options)))
+            checks.append(
+                (
+                    label,
+                    partial(check_cell, cell, lengths=chosen.lengths, seed=chosen.seed, **options),
+                )
+            )
     for of, kind in LAYERS.items():
         if name in ("all", of):
             for label, layer, x, arguments in kind.examples(np.random.default_rng(chosen.seed)):
-                checks.append((f"{of} {label}".strip(), partial(check_layer, layer, x, seed=chosen.seed, **arguments)))
+                checks.append(
+                    (
+                        f"{of} {label}".strip(),
+                        partial(check_layer, layer, x, seed=chosen.seed, **arguments),
+                    )
+                )
     status = 0
     for label, check in checks:
         print(label)
         try:
             report = check()
             print(report)
-            print(f"right: the largest is {report.error:.1e}, the tolerance {report.tolerance:.0e}", end="\n\n")
+            print(
+                f"right: the largest is {report.error:.1e}, the tolerance {report.tolerance:.0e}",
+                end="\n\n",
+            )
         except GradientError as error:
             status = 1
             print(error.report, error, sep="\n\n", end="\n\n")
@@ -230,9 +383,15 @@ def run_plot(chosen: argparse.Namespace) -> int:
     every = chosen.kind == "all"
     out = chosen.out or Path(chosen.trace.stem + ("" if every else f"-{chosen.kind}.png"))
     for line in kinds.write(
-        load(chosen.trace), chosen.kind, out, run=chosen.of_run, sample=chosen.sample, k1=chosen.k1, k2=chosen.k2,
+        load(chosen.trace),
+        chosen.kind,
+        out,
+        run=chosen.of_run,
+        sample=chosen.sample,
+        k1=chosen.k1,
+        k2=chosen.k2,
         unit=chosen.unit,
-    ):  # fmt: skip
+    ):
         print(line)
     return 0
 
@@ -244,7 +403,16 @@ def run_view(chosen: argparse.Namespace) -> int:
 
     compare = None if chosen.compare is None else load(chosen.compare)
     out = chosen.out or chosen.trace.with_suffix(".html")
-    print(to_html(load(chosen.trace), out, compare=compare, names=chosen.names, sequence=chosen.sequence, runs=chosen.runs))
+    print(
+        to_html(
+            load(chosen.trace),
+            out,
+            compare=compare,
+            names=chosen.names,
+            sequence=chosen.sequence,
+            runs=chosen.runs,
+        )
+    )
     return 0
 
 

@@ -1,4 +1,5 @@
-"""The main job, under a minute on two cores: check the gradients, forecast a real series, remember over 100 steps, draw it.
+"""The main job, under a minute on two cores: check the gradients, forecast a real series, remember
+over 100 steps, draw it.
 
 What is printed and drawn here is computed here; nothing is read from a file of results.
 """
@@ -34,7 +35,9 @@ WIDTH, UNITS = 9, 16  # the networks see the same nine years as the autoregressi
 STEPS_BACK = 100
 FEW = 64  # sequences that are looked into
 SOLVED = 0.01  # mean squared error; predicting the mean gives 1/6
-RECURRENT: dict[str, Callable[..., Recurrent]] = {name.upper(): cell for name, cell in MODELS.items() if cell is not None}
+RECURRENT: dict[str, Callable[..., Recurrent]] = {
+    name.upper(): cell for name, cell in MODELS.items() if cell is not None
+}
 
 
 class Forecasts(NamedTuple):
@@ -48,7 +51,8 @@ class Forecasts(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """One network on the adding problem: what it reached, and what is to be seen inside, before and after."""
+    """One network on the adding problem: what it reached, and what is to be seen inside, before and
+    after."""
 
     name: str
     losses: list[float]  # of each training step, before it
@@ -75,9 +79,11 @@ def check_gradients() -> dict[str, float]:
 
 
 def forecast_sunspots() -> Forecasts:
-    """MLP, RNN, LSTM and GRU against last value and autoregression, fitted on 1700-1920, tested on 1921-1955.
+    """MLP, RNN, LSTM and GRU against last value and autoregression, fitted on 1700-1920, tested on
+    1921-1955.
 
-    The networks keep 1891-1920 back to know when to stop; the autoregression has nothing to stop and fits all of it.
+    The networks keep 1891-1920 back to know when to stop; the autoregression has nothing to stop
+    and fits all of it.
     """
     series = datasets.load("sunspots")
     train, held_back, test, _ = split_at(series.times, 1890, 1920, 1955)
@@ -89,21 +95,30 @@ def forecast_sunspots() -> Forecasts:
         "held_back": windows(z, WIDTH, part=held_back),
         "test": windows(z, WIDTH, part=test),
     }
-    networks = {name: np.stack([_sunspot_network(name, parts, seed) for seed in range(SEEDS)]) for name in ("MLP", *RECURRENT)}
+    networks = {
+        name: np.stack([_sunspot_network(name, parts, seed) for seed in range(SEEDS)])
+        for name in ("MLP", *RECURRENT)
+    }
     raw = windows(series.values, WIDTH, part=test)
     simple = {
         "last value": baselines.last_value(raw.x),
         "AR(9)": baselines.Autoregression(9).fit(series.values[past]).predict(raw.x),
     }
     years = [int(t) for t in series.times[raw.at]]
-    in_sunspots = {name: scaler.inverse_transform(y.astype(np.float64)) for name, y in networks.items()}
-    return Forecasts(years, raw.y, in_sunspots, simple, series.values[: split_at(series.times, 1979)[0].stop])
+    in_sunspots = {
+        name: scaler.inverse_transform(y.astype(np.float64)) for name, y in networks.items()
+    }
+    return Forecasts(
+        years, raw.y, in_sunspots, simple, series.values[: split_at(series.times, 1979)[0].stop]
+    )
 
 
 def _sunspot_model(name: str, rng: np.random.Generator) -> Sequential:
     head = Linear(UNITS, 1, rng=rng)
     if name == "MLP":
-        return Sequential(hidden=Linear(WIDTH, UNITS, rng=rng), tanh=Tanh(), head=head).astype(np.float32)
+        return Sequential(hidden=Linear(WIDTH, UNITS, rng=rng), tanh=Tanh(), head=head).astype(
+            np.float32
+        )
     cell = RECURRENT[name](1, UNITS, batch_first=True, return_sequences=False, rng=rng)
     return Sequential(rec=cell, head=head).astype(np.float32)
 
@@ -113,9 +128,18 @@ def _sunspot_network(name: str, parts: dict[str, Any], seed: int) -> Array:
     model = _sunspot_model(name, rng)
     x = {part: w.x[:, :, 0] if name == "MLP" else w.x for part, w in parts.items()}
     fit(
-        model, x["train"], parts["train"].y, AdamW(0.005, weight_decay=0.01), epochs=300, batch_size=16, clip=1.0, rng=rng,
-        validation=(x["held_back"], parts["held_back"].y), patience=40, progress=False,
-    )  # fmt: skip
+        model,
+        x["train"],
+        parts["train"].y,
+        AdamW(0.005, weight_decay=0.01),
+        epochs=300,
+        batch_size=16,
+        clip=1.0,
+        rng=rng,
+        validation=(x["held_back"], parts["held_back"].y),
+        patience=40,
+        progress=False,
+    )
     return predict(model, x["test"])
 
 
@@ -131,36 +155,52 @@ def sunspot_table(result: Forecasts) -> str:
         error = float(np.mean([baselines.mae(run, result.truth) for run in runs]))
         spread = f" +- {np.std(variances[name], ddof=1):.3f}"
         size = _sunspot_model(name, np.random.default_rng(0)).size
-        lines.append(f"{name:<12}{np.mean(variances[name]):>14.3f}{spread:<8}{error:>18.1f}{size:>12}")
+        lines.append(
+            f"{name:<12}{np.mean(variances[name]):>14.3f}{spread:<8}{error:>18.1f}{size:>12}"
+        )
     return "\n".join(lines)
 
 
 def relative_variances(result: Forecasts) -> dict[str, list[float]]:
     """Of each forecast: one number for a baseline, one for each seed of a network."""
-    runs = {name: [f] for name, f in result.baselines.items()} | {name: list(f) for name, f in result.networks.items()}
+    runs = {name: [f] for name, f in result.baselines.items()} | {
+        name: list(f) for name, f in result.networks.items()
+    }
     return {
-        name: [baselines.relative_variance(forecast, result.truth, of=result.scale) for forecast in forecasts]
+        name: [
+            baselines.relative_variance(forecast, result.truth, of=result.scale)
+            for forecast in forecasts
+        ]
         for name, forecasts in runs.items()
     }
 
 
 def sunspot_verdict(result: Forecasts) -> str:
-    """How the best network stands beside the autoregression, measured by what another seed makes of it."""
+    """How the best network stands beside the autoregression, measured by what another seed makes of
+    it."""
     variances = relative_variances(result)
     best = min(result.networks, key=lambda name: float(np.mean(variances[name])))
-    line, mean, spread = variances["AR(9)"][0], float(np.mean(variances[best])), float(np.std(variances[best], ddof=1))
+    line, mean, spread = (
+        variances["AR(9)"][0],
+        float(np.mean(variances[best])),
+        float(np.std(variances[best], ddof=1)),
+    )
     side = "above" if mean > line else "below"
     return (
-        f"The best network, the {best}, is {abs(mean - line):.3f} {side} the autoregression; its seeds spread by {spread:.3f}"
-        f" (standard deviation),\nand {len(result.truth)} years are few.  What a network must beat is the autoregression."
+        f"The best network, the {best}, is {abs(mean - line):.3f} {side} the autoregression; its"
+        f" seeds spread by {spread:.3f} (standard deviation),\nand {len(result.truth)} years are"
+        " few.  What a network must beat is the autoregression."
     )
 
 
 # ---- 3  the adding problem -----------------------------------------------------------------------------------------------
 
 
-def adding_problem(name: str, max_steps: int = 2500, units: int = 32, batch: int = 32, seed: int = 0) -> Memory:
-    """Train one network on fresh batches until the mean loss of the last 50 is below SOLVED / 2, or for ``max_steps``."""
+def adding_problem(
+    name: str, max_steps: int = 2500, units: int = 32, batch: int = 32, seed: int = 0
+) -> Memory:
+    """Train one network on fresh batches until the mean loss of the last 50 is below SOLVED / 2, or
+    for ``max_steps``."""
     rng = np.random.default_rng(seed)
     extra = {"forget_bias": 2.0} if name == "LSTM" else {}
     rec = RECURRENT[name](2, units, return_sequences=False, rng=rng, dtype=np.float32, **extra)
@@ -182,12 +222,15 @@ def adding_problem(name: str, max_steps: int = 2500, units: int = 32, batch: int
     seconds = time.perf_counter() - started
     test = mse(model.forward(x_test)[0], y_test)[0]
     after = trace(model, x_test[:, :FEW], y_test[:FEW])
-    one = trace(model.astype(np.float64), x_test[:, :1].astype(np.float64), y_test[:1].astype(np.float64))
+    one = trace(
+        model.astype(np.float64), x_test[:, :1].astype(np.float64), y_test[:1].astype(np.float64)
+    )
     return Memory(name, losses, test, seconds, before, after, one)
 
 
 def share_by_step(of: Trace, gradient: str = "dh") -> Array:
-    """|dh|, or |dc|, at each step over that at the last one, (T,): mean over sequences, the loss read at the last step."""
+    """|dh|, or |dc|, at each step over that at the last one, (T,): mean over sequences, the loss
+    read at the last step."""
     sizes = np.linalg.norm(of.run[gradient], axis=2).mean(axis=1)
     share: Array = sizes / sizes[-1]
     return share
@@ -197,28 +240,50 @@ def share_by_step(of: Trace, gradient: str = "dh") -> Array:
 
 
 def run(out: Path) -> list[Path]:
-    """Do everything, print the tables, write pictures and page into ``out``, and return their paths."""
+    """Do everything, print the tables, write pictures and page into ``out``, and return their
+    paths."""
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     # The adding problem takes longest: it runs in processes of its own while the rest goes on here.
-    with _single_threaded_blas(), ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
+    with (
+        _single_threaded_blas(),
+        ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool,
+    ):
         memory = [pool.submit(adding_problem, name) for name in ("LSTM", "RNN")]
-        print("1  Gradients against central differences, float64, four steps, random states: the largest relative error\n")
+        print(
+            "1  Gradients against central differences, float64, four steps, random states: the"
+            " largest relative error\n"
+        )
         for label, error in check_gradients().items():
             print(f"   {label:<12} {error:.1e}")
         print("\n2  Yearly sunspots: learned from 1700-1920, one-step forecasts of 1921-1955")
-        print(f"   networks: {UNITS} units, {WIDTH} years of input, mean +- standard deviation of {SEEDS} seeds\n")
+        print(
+            f"   networks: {UNITS} units, {WIDTH} years of input, mean +- standard deviation of"
+            f" {SEEDS} seeds\n"
+        )
         sunspots = forecast_sunspots()
         print("   " + sunspot_table(sunspots).replace("\n", "\n   "))
-        print("\n   relative variance: mean squared error over the variance of 1700-1979.  The networks learn from 1700-1890,")
-        print("   and 1891-1920 say when to stop; the autoregression has nothing to stop and is fitted on all of 1700-1920.")
+        print(
+            "\n   relative variance: mean squared error over the variance of 1700-1979.  The"
+            " networks learn from 1700-1890,"
+        )
+        print(
+            "   and 1891-1920 say when to stop; the autoregression has nothing to stop and is"
+            " fitted on all of 1700-1920."
+        )
         print("   " + sunspot_verdict(sunspots).replace("\n", "\n   "))
         lstm, rnn = (job.result() for job in memory)
-    print(f"\n3  The adding problem: add two of {STEPS_BACK} numbers.  Learned nothing: {ADDING_BASELINE_MSE:.4f}\n")
+    print(
+        f"\n3  The adding problem: add two of {STEPS_BACK} numbers.  Learned nothing:"
+        f" {ADDING_BASELINE_MSE:.4f}\n"
+    )
     for result in (rnn, lstm):
         verdict = "solved" if result.test_mse < SOLVED else "not solved"
         steps = len(result.losses)
-        print(f"   {result.name:<6} {result.test_mse:.4f} after {steps} steps, {result.seconds:4.1f} s   {verdict}")
+        print(
+            f"   {result.name:<6} {result.test_mse:.4f} after {steps} steps, {result.seconds:4.1f}"
+            f" s   {verdict}"
+        )
     print("\n   Gradient of h at an earlier step, over that at the last step, after training:\n")
     print(f"   {'step':<6}" + "".join(f"{t:>10}" for t in (90, 75, 50, 25, 0)))
     for result in (rnn, lstm):
@@ -226,7 +291,10 @@ def run(out: Path) -> list[Path]:
         print(f"   {result.name:<6}" + "".join(f"{share[t]:>10.1e}" for t in (90, 75, 50, 25, 0)))
     paths = draw(sunspots, rnn, lstm, out)
     paths.append(to_html(lstm.one, out / "lstm.html"))
-    print("\n4  Pictures, and a page that steps through the trained LSTM: open lstm.html in a browser\n")
+    print(
+        "\n4  Pictures, and a page that steps through the trained LSTM: open lstm.html in a"
+        " browser\n"
+    )
     for path in paths:
         print(f"   {path}")
     print(f"\n   {time.perf_counter() - started:.0f} s in all")
@@ -235,7 +303,8 @@ def run(out: Path) -> list[Path]:
 
 @contextmanager
 def _single_threaded_blas() -> Iterator[None]:
-    """Processes started inside compute on one thread each: two that take a thread for every core would fight."""
+    """Processes started inside compute on one thread each: two that take a thread for every core
+    would fight."""
     names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
@@ -255,39 +324,57 @@ def draw(sunspots: Forecasts, rnn: Memory, lstm: Memory, out: Path) -> list[Path
 
     truth = sunspots.truth
     forecasts = {"LSTM": sunspots.networks["LSTM"].mean(axis=0), **sunspots.baselines}
-    variance = {name: baselines.relative_variance(f, truth, of=sunspots.scale) for name, f in forecasts.items()}
+    variance = {
+        name: baselines.relative_variance(f, truth, of=sunspots.scale)
+        for name, f in forecasts.items()
+    }
     run, x = lstm.after.run, lstm.after.x[:, 0]
     marks = [int(t) for t in np.flatnonzero(x[:, 1])]
     # The units whose input gate answers most to the marks stand on top.
     order = np.argsort(-np.abs(run["i"][marks, 0].mean(axis=0) - np.median(run["i"][:, 0], axis=0)))
     figures = {
         "forecast.png": plots.forecast(
-            sunspots.years, truth[:, 0], {f"{name}, {variance[name]:.3f}": f[:, 0] for name, f in forecasts.items()},
-            xlabel="year", ylabel="yearly sunspot number",
-            title=f"Sunspots one year ahead, and relative variance (the LSTM: mean forecast of {SEEDS} seeds)",
+            sunspots.years,
+            truth[:, 0],
+            {f"{name}, {variance[name]:.3f}": f[:, 0] for name, f in forecasts.items()},
+            xlabel="year",
+            ylabel="yearly sunspot number",
+            title=(
+                "Sunspots one year ahead, and relative variance (the LSTM: mean forecast of"
+                f" {SEEDS} seeds)"
+            ),
         ),
         "adding.png": plots.learning_curves(
-            {"RNN": rnn.losses, "LSTM": lstm.losses}, smooth=50, ylabel="mean squared error, mean of 50 steps",
+            {"RNN": rnn.losses, "LSTM": lstm.losses},
+            smooth=50,
+            ylabel="mean squared error, mean of 50 steps",
             lines={"learned nothing: 1/6": ADDING_BASELINE_MSE, "solved": SOLVED},
             title=f"Adding two marked numbers out of {STEPS_BACK}",
         ),
         "gates.png": plots.gates(
-            run, inputs=x[:, 0], marks=marks, order=order,
-            title="An LSTM that has learned to add: its gates at the two marked numbers, and its memory",
+            run,
+            inputs=x[:, 0],
+            marks=marks,
+            order=order,
+            title=(
+                "An LSTM that has learned to add: its gates at the two marked numbers, and its"
+                " memory"
+            ),
         ),
         "gradients.png": plots.gradient_norms(
             {
-                "LSTM trained, dL/dh": share_by_step(lstm.after), "LSTM trained, dL/dc": share_by_step(lstm.after, "dc"),
+                "LSTM trained, dL/dh": share_by_step(lstm.after),
+                "LSTM trained, dL/dc": share_by_step(lstm.after, "dc"),
                 "LSTM before training, dL/dh": share_by_step(lstm.before),
-                "RNN before training, dL/dh": share_by_step(rnn.before), "RNN trained, dL/dh": share_by_step(rnn.after),
+                "RNN before training, dL/dh": share_by_step(rnn.before),
+                "RNN trained, dL/dh": share_by_step(rnn.after),
             },
             ylabel="gradient at step t over that at the last step",
             title="How far back the gradient of the last step's loss reaches",
         ),
-    }  # fmt: skip
+    }
     paths = []
     for name, figure in figures.items():
         paths.append(out / name)
         figure.savefig(paths[-1])
     return paths
-

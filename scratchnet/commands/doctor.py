@@ -1,4 +1,5 @@
-"""What is installed here, what works, and what to install for the rest.  Tried out, not guessed from version numbers."""
+"""What is installed here, what works, and what to install for the rest. Tried out, not guessed from
+version numbers."""
 
 import os
 import platform
@@ -46,8 +47,14 @@ def packages() -> list[Finding]:
     found = []
     for distribution, module, purpose, extra in PACKAGES:
         if find_spec(module) is None:
-            choice = "'scratchnet[cuda12]' or 'scratchnet[cuda13]'" if extra == "cuda12" else f"'scratchnet[{extra}]'"
-            found.append(Finding(distribution, False, f"{purpose}; to install: pip install {choice}"))
+            choice = (
+                "'scratchnet[cuda12]' or 'scratchnet[cuda13]'"
+                if extra == "cuda12"
+                else f"'scratchnet[{extra}]'"
+            )
+            found.append(
+                Finding(distribution, False, f"{purpose}; to install: pip install {choice}")
+            )
         else:
             found.append(Finding(distribution, True, f"{_version(distribution)}, {purpose}"))
     return found
@@ -71,11 +78,17 @@ def engines() -> list[Finding]:
 def report() -> str:
     """The whole report, as text."""
     lines = [
-        f"scratchnet {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
-        f"{os.cpu_count()} cores",
+        (
+            f"scratchnet {__version__}, Python {platform.python_version()}, {platform.system()}"
+            f" {platform.machine()}, {os.cpu_count()} cores"
+        ),
         f"  {sys.executable}",
     ]
-    for title, findings in (("packages", packages()), ("arrays", arrays()), ("engines, on NumPy arrays", engines())):
+    for title, findings in (
+        ("packages", packages()),
+        ("arrays", arrays()),
+        ("engines, on NumPy arrays", engines()),
+    ):
         lines += ["", title]
         width = max(len(finding.what) for finding in findings)
         lines += [f"  {WORDS[f.works]:<3}  {f.what:<{width}}  {f.detail}" for f in findings]
@@ -99,12 +112,17 @@ def _try(what: str, action: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, action())
     except Exception as error:  # whatever it is, the doctor reports it and goes on
-        return Finding(what, False, str(error).splitlines()[0] if str(error) else type(error).__name__)
+        return Finding(
+            what, False, str(error).splitlines()[0] if str(error) else type(error).__name__
+        )
 
 
 def _run_cupy() -> str:
     if find_spec("cupy") is None:
-        raise RuntimeError("not installed; with an NVIDIA GPU: pip install 'scratchnet[cuda12]' or 'scratchnet[cuda13]'")
+        raise RuntimeError(
+            "not installed; with an NVIDIA GPU: pip install 'scratchnet[cuda12]' or"
+            " 'scratchnet[cuda13]'"
+        )
     import cupy
 
     return _run_cells(cupy)
@@ -114,6 +132,8 @@ def _run_cells(module: Any) -> str:
     """A forward and backward pass of every cell on the module's arrays."""
     for cell in CELLS.values():
         params = [module.ones(shape) for shape in cell.param_shapes(2, 3).values()]
-        y, cache = cell.forward(module.ones((2, 1, 2)), *(module.ones((1, 3)) for _ in cell.STATES), *params)
+        y, cache = cell.forward(
+            module.ones((2, 1, 2)), *(module.ones((1, 3)) for _ in cell.STATES), *params
+        )
         cell.backward(y, cache)
     return f"forward and backward of {', '.join(CELLS)}"

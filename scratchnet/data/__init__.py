@@ -1,7 +1,9 @@
-"""Series, and how an honest experiment cuts them up: read a CSV, split by time, scale by the training part, cut windows.
+"""Series, and how an honest experiment cuts them up: read a CSV, split by time, scale by the
+training part, cut windows.
 
-Three rules run through this file.  A series is never shuffled before it is split, or the test set would lie between training
-rows.  A scaler learns from the training rows alone.  A window's targets come after its last input row, always.
+Three rules run through this file. A series is never shuffled before it is split, or the test set
+would lie between training rows. A scaler learns from the training rows alone. A window's targets
+come after its last input row, always.
 
     series = load_csv("mine.csv", columns=["flow"])
     train, test = split_at(series.times, "1920")                  # slices: up to and including 1920, and the rest
@@ -17,6 +19,16 @@ from scratchnet.data.split import chronological_split, split_at
 from scratchnet.data.windows import Windows, require_series, windows
 
 __all__ = [
-    "MinMaxScaler", "Scaler", "Series", "Standardizer", "Windows", "buckets", "chronological_split", "load_csv",
-    "minibatches", "require_series", "split_at", "windows",
+    "MinMaxScaler",
+    "Scaler",
+    "Series",
+    "Standardizer",
+    "Windows",
+    "buckets",
+    "chronological_split",
+    "load_csv",
+    "minibatches",
+    "require_series",
+    "split_at",
+    "windows",
 ]

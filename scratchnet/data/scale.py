@@ -10,30 +10,39 @@ from scratchnet.data.windows import require_series
 
 
 class Scaler:
-    """z = (x - offset) / scale with one offset and one scale a column, both learned from the *training* rows alone.
+    """z = (x - offset) / scale with one offset and one scale a column, both learned from the
+    *training* rows alone.
 
-    ``offset``, ``scale`` (D,) float64 once ``fit`` has run, whatever the type of the data: long sums need the digits.
-    Predictions of some columns go back through a scaler fitted to those alone: ``Standardizer().fit(values[train][:, [2]])``.
+    ``offset``, ``scale`` (D,) float64 once ``fit`` has run, whatever the type of the data: long
+    sums need the digits. Predictions of some columns go back through a scaler fitted to those
+    alone: ``Standardizer().fit(values[train][:, [2]])``.
     """
 
     offset: Array | None = None
     scale: Array | None = None
 
     def fit(self, values: Array, columns: Sequence[str] | None = None) -> Self:
-        """Learn from values (T, D), the training part; ``columns``, D names, are for messages.  Returns itself.
+        """Learn from values (T, D), the training part; ``columns``, D names, are for messages.
+        Returns itself.
 
-        Raises ValueError where a column is constant (nothing to divide by) or values is not (T, D) and finite.
+        Raises ValueError where a column is constant (nothing to divide by) or values is not (T, D)
+        and finite.
         """
         require_series("values", values)
         D = values.shape[1]
         if columns is not None and len(columns) != D:
             raise ValueError(f"columns has {len(columns)} names but values has {D} columns")
         low, high = values.min(axis=0), values.max(axis=0)
-        offset, scale = self._learn(values.astype(np.float64), low.astype(np.float64), high.astype(np.float64))
+        offset, scale = self._learn(
+            values.astype(np.float64), low.astype(np.float64), high.astype(np.float64)
+        )
         for j in range(D):
             name = f"column {j}" if columns is None else f"column {j} ({columns[j]})"
             if low[j] == high[j]:
-                raise ValueError(f"{name} is {float(low[j])} in all {len(values)} rows, no spread to scale by: leave it out")
+                raise ValueError(
+                    f"{name} is {float(low[j])} in all {len(values)} rows, no spread to scale by:"
+                    " leave it out"
+                )
             if not 0 < float(scale[j]) < np.inf:
                 spread = f"from {float(low[j])} to {float(high[j])}"
                 raise ValueError(f"{name} runs {spread}, a spread that float64 cannot scale by")
@@ -45,24 +54,33 @@ class Scaler:
         raise NotImplementedError
 
     def transform(self, x: Array) -> Array:
-        """x (..., D) in its own unit to z (..., D), of x's type.  Raises RuntimeError before ``fit``."""
+        """x (..., D) in its own unit to z (..., D), of x's type. Raises RuntimeError before
+        ``fit``."""
         offset, scale = self._learned("x", x)
         return (x - offset) / scale
 
     def inverse_transform(self, z: Array) -> Array:
-        """z (..., D) back to x (..., D) in its own unit, of z's type.  Raises RuntimeError before ``fit``."""
+        """z (..., D) back to x (..., D) in its own unit, of z's type. Raises RuntimeError before
+        ``fit``."""
         offset, scale = self._learned("z", z)
         return z * scale + offset
 
     def _learned(self, name: str, x: Array) -> tuple[Array, Array]:
         """offset and scale in x's type and beside x."""
         if self.offset is None or self.scale is None:
-            raise RuntimeError(f"this {type(self).__name__} has not been fitted: call fit(values[train]) first")
+            raise RuntimeError(
+                f"this {type(self).__name__} has not been fitted: call fit(values[train]) first"
+            )
         require_floating(name, x)
         D = len(self.offset)
         if not x.ndim or x.shape[-1] != D:
-            raise ValueError(f"{name} is {tuple(x.shape)} but the scaler was fitted to {D} columns: expected (..., {D})")
-        return np.asarray(self.offset, dtype=x.dtype, like=x), np.asarray(self.scale, dtype=x.dtype, like=x)
+            raise ValueError(
+                f"{name} is {tuple(x.shape)} but the scaler was fitted to {D} columns: expected"
+                f" (..., {D})"
+            )
+        return np.asarray(self.offset, dtype=x.dtype, like=x), np.asarray(
+            self.scale, dtype=x.dtype, like=x
+        )
 
 
 class Standardizer(Scaler):
@@ -75,12 +93,15 @@ class Standardizer(Scaler):
 
 
 class MinMaxScaler(Scaler):
-    """Each column to ``feature_range``, (0, 1) unless given, on the training rows; later rows may well lie outside it."""
+    """Each column to ``feature_range``, (0, 1) unless given, on the training rows; later rows may
+    well lie outside it."""
 
     def __init__(self, feature_range: tuple[float, float] = (0.0, 1.0)) -> None:
         """Raises ValueError unless the range ascends."""
         if not -np.inf < feature_range[0] < feature_range[1] < np.inf:
-            raise ValueError(f"feature_range is {feature_range}: expected a lower and a higher finite number")
+            raise ValueError(
+                f"feature_range is {feature_range}: expected a lower and a higher finite number"
+            )
         self.feature_range = feature_range
 
     def _learn(self, values: Array, low: Array, high: Array) -> tuple[Array, Array]:

@@ -11,14 +11,18 @@ from scratchnet.data.windows import _count
 
 
 def chronological_split(n: int, parts: Sequence[float] = (0.7, 0.15, 0.15)) -> tuple[slice, ...]:
-    """Cut n rows into consecutive parts, oldest first: (train, validation, test), or (train, test).  Never shuffled.
+    """Cut n rows into consecutive parts, oldest first: (train, validation, test), or (train, test).
+    Never shuffled.
 
-    ``parts``: fractions that sum to 1 (floats), or numbers of rows that sum to n (ints).
-    Raises ValueError where they do not sum up or a part would be empty, TypeError where the two kinds are mixed.
+    ``parts``: fractions that sum to 1 (floats), or numbers of rows that sum to n (ints). Raises
+    ValueError where they do not sum up or a part would be empty, TypeError where the two kinds are
+    mixed.
     """
     n = _count("n", n)
     if len(parts) < 2:
-        raise ValueError(f"parts is {tuple(parts)}: expected at least two, a training part and a test part")
+        raise ValueError(
+            f"parts is {tuple(parts)}: expected at least two, a training part and a test part"
+        )
     if all(isinstance(p, (int, np.integer)) for p in parts):
         ends = np.cumsum(parts)
         if ends[-1] != n:
@@ -29,16 +33,20 @@ def chronological_split(n: int, parts: Sequence[float] = (0.7, 0.15, 0.15)) -> t
             raise ValueError(f"parts {tuple(parts)} sum to {total:g}: fractions sum to 1")
         ends = np.rint(np.cumsum(parts) * n).astype(int)
     else:
-        raise TypeError(f"parts {tuple(parts)} mix whole numbers and fractions: expected all of one kind")
+        raise TypeError(
+            f"parts {tuple(parts)} mix whole numbers and fractions: expected all of one kind"
+        )
     return _slices([0, *map(int, ends)], f"{n} rows cut into {tuple(parts)}")
 
 
 def split_at(times: Any, *boundaries: str | int) -> tuple[slice, ...]:
-    """Cut a series by time: each boundary is the *last* time of its part, so split_at(times, 1920) trains up to and with 1920.
+    """Cut a series by time: each boundary is the *last* time of its part, so split_at(times, 1920)
+    trains up to and with 1920.
 
-    times (T,) ISO dates as text, ascending: "1920", "1920-05", "1920-05-31" or "1920-05-31 12:00".  A boundary may be coarser:
-    the boundary "1920" takes all of 1920's months.  One slice more comes back than there are boundaries.
-    Raises ValueError where times are not ISO dates in order, a boundary is finer than the times, or a part would be empty.
+    times (T,) ISO dates as text, ascending: "1920", "1920-05", "1920-05-31" or "1920-05-31 12:00".
+    A boundary may be coarser: the boundary "1920" takes all of 1920's months. One slice more comes
+    back than there are boundaries. Raises ValueError where times are not ISO dates in order, a
+    boundary is finer than the times, or a part would be empty.
     """
     texts = [str(t) for t in times]
     if not boundaries:
@@ -47,7 +55,10 @@ def split_at(times: Any, *boundaries: str | int) -> tuple[slice, ...]:
         raise ValueError("times is empty: there is nothing to split")
     for t in texts:
         if not ISO_TIME.fullmatch(t) or len(t) != len(texts[0]):
-            raise ValueError(f"times has {texts[0]!r} and {t!r}: expected ISO dates of one length, such as 1920 or 1920-05-31")
+            raise ValueError(
+                f"times has {texts[0]!r} and {t!r}: expected ISO dates of one length, such as 1920"
+                " or 1920-05-31"
+            )
     if any(after <= before for before, after in pairwise(texts)):
         raise ValueError("times do not ascend: sort the rows from old to new first")
     ends = [0]

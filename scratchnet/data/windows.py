@@ -11,9 +11,12 @@ from scratchnet.arrays import Array, require_floating
 class Windows(NamedTuple):
     """Inputs, their targets, and the row at which each window's first target stands."""
 
-    x: Array  # (n, width, D)     rows at - width ... at - 1;  x.swapaxes(0, 1) is the (T, N, D) that cells and layers take
-    y: Array  # (n, horizon * K)  rows at ... at + horizon - 1;  y.reshape(n, horizon, K) has step and column apart
-    at: Any  # (n,)               NumPy integers; series.times[at] is when the (first) target was measured
+    # (n, width, D)     rows at - width ... at - 1;  x.swapaxes(0, 1) is the (T, N, D) that cells and layers take
+    x: Array
+    # (n, horizon * K)  rows at ... at + horizon - 1;  y.reshape(n, horizon, K) has step and column apart
+    y: Array
+    # (n,)               NumPy integers; series.times[at] is when the (first) target was measured
+    at: Any
 
 
 def windows(
@@ -24,39 +27,51 @@ def windows(
     stride: int = 1,
     part: slice | None = None,
 ) -> Windows:
-    """Cut values (T, D) into every window of ``width`` input rows and the ``horizon`` target rows right after them.
+    """Cut values (T, D) into every window of ``width`` input rows and the ``horizon`` target rows
+    right after them.
 
         row        0  1  2  3  4  5  6          width 3, horizon 2
         window 0  [x  x  x] y  y                at 3
         window 1     [x  x  x] y  y             at 4
         window 2        [x  x  x] y  y          at 5
 
-    ``targets``: the K columns to be predicted, by index; None for all D.
-    ``stride``: rows from one window to the next.
-    ``part``: keep the windows *all of whose targets* lie in these rows; their inputs may reach back before it.  This is how a
-    one-step forecast is tested honestly: the first test year is predicted from the last training years, which were known
-    by then.  ``windows(values[part], ...)`` would start with no past and lose the part's first ``width`` rows as targets.
+    ``targets``: the K columns to be predicted, by index; None for all D. ``stride``: rows from one
+    window to the next. ``part``: keep the windows *all of whose targets* lie in these rows; their
+    inputs may reach back before it. This is how a one-step forecast is tested honestly: the first
+    test year is predicted from the last training years, which were known by then.
+    ``windows(values[part], ...)`` would start with no past and lose the part's first ``width`` rows
+    as targets.
 
-    x and y are copies, of values' type.  Raises ValueError, with both numbers, where no window fits, and where values is not
-    (T, D) or holds a NaN or an infinity; TypeError where it is not of a floating type.
+    x and y are copies, of values' type. Raises ValueError, with both numbers, where no window fits,
+    and where values is not (T, D) or holds a NaN or an infinity; TypeError where it is not of a
+    floating type.
     """
     require_series("values", values)
     T, D = values.shape
-    width, horizon, stride = (_count(n, v) for n, v in (("width", width), ("horizon", horizon), ("stride", stride)))
+    width, horizon, stride = (
+        _count(n, v) for n, v in (("width", width), ("horizon", horizon), ("stride", stride))
+    )
     if width + horizon > T:
-        raise ValueError(f"values has {T} rows but a window needs width {width} + horizon {horizon} = {width + horizon}")
+        raise ValueError(
+            f"values has {T} rows but a window needs width {width} + horizon {horizon} ="
+            f" {width + horizon}"
+        )
     start, stop = (0, T) if part is None else _rows_of(part, T)
     at = np.arange(max(start, width), stop - horizon + 1, stride)
     if not len(at):
         raise ValueError(
-            f"no window has all its targets in rows {start} to {stop - 1}: the first row with {width} rows before it is row "
-            f"{width}, and horizon {horizon} needs {horizon} target rows"
+            f"no window has all its targets in rows {start} to {stop - 1}: the first row with"
+            f" {width} rows before it is row {width}, and horizon {horizon} needs {horizon} target"
+            " rows"
         )
     chosen = _target_columns(targets, D)
-    # All indices at once: row r of window i is at[i] - width + r.  Nothing from row at[i] on is among them.
+    # All indices at once: row r of window i is at[i] - width + r. Nothing from row at[i] on is
+    # among them.
     inputs = np.asarray(at[:, None] + np.arange(-width, 0), like=values)
     outputs = np.asarray(at[:, None] + np.arange(horizon), like=values)
-    return Windows(values[inputs], values[outputs][:, :, chosen].reshape(len(at), horizon * len(chosen)), at)
+    return Windows(
+        values[inputs], values[outputs][:, :, chosen].reshape(len(at), horizon * len(chosen)), at
+    )
 
 
 def require_series(name: str, values: Array) -> None:
@@ -64,13 +79,20 @@ def require_series(name: str, values: Array) -> None:
     require_floating(name, values)
     if values.ndim != 2:
         hint = f": {name}[:, None] has one column" if values.ndim == 1 else ""
-        raise ValueError(f"{name} is {tuple(values.shape)}: expected (T, D), a row for each time{hint}")
+        raise ValueError(
+            f"{name} is {tuple(values.shape)}: expected (T, D), a row for each time{hint}"
+        )
     if 0 in values.shape:
-        raise ValueError(f"{name} is {tuple(values.shape)}: it needs at least one row and one column")
+        raise ValueError(
+            f"{name} is {tuple(values.shape)}: it needs at least one row and one column"
+        )
     finite = np.isfinite(values)
     if not finite.all():
         row, column = divmod(int(np.argmin(finite)), values.shape[1])
-        raise ValueError(f"{name} has a {float(values[row, column])} in row {row}, column {column}: expected finite numbers")
+        raise ValueError(
+            f"{name} has a {float(values[row, column])} in row {row}, column {column}: expected"
+            " finite numbers"
+        )
 
 
 def _count(name: str, value: int, least: int = 1) -> int:
@@ -82,7 +104,8 @@ def _count(name: str, value: int, least: int = 1) -> int:
 
 
 def _rows_of(part: slice, T: int) -> tuple[int, int]:
-    """First row and end of a slice that lies inside T rows; slicing itself would clip one that does not without a word."""
+    """First row and end of a slice that lies inside T rows; slicing itself would clip one that does
+    not without a word."""
     if part.step not in (None, 1):
         raise ValueError(f"part is {part}: expected consecutive rows, no step")
     if max(part.start or 0, part.stop or 0) > T:
@@ -98,5 +121,8 @@ def _target_columns(targets: Sequence[int] | None, D: int) -> list[int]:
         raise TypeError(f"targets is {targets}: expected a list of column indices, [{targets}]")
     chosen = [_count("targets", column, least=0) for column in targets]
     if not chosen or max(chosen) >= D or len(set(chosen)) < len(chosen):
-        raise ValueError(f"targets is {chosen} but values has {D} columns: expected some of 0 to {D - 1}, each once")
+        raise ValueError(
+            f"targets is {chosen} but values has {D} columns: expected some of 0 to {D - 1}, each"
+            " once"
+        )
     return chosen

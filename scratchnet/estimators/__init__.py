@@ -1,4 +1,5 @@
-"""The library's networks as scikit-learn estimators: cross-validation, grid search, pipelines and metrics come from there.
+"""The library's networks as scikit-learn estimators: cross-validation, grid search, pipelines and
+metrics come from there.
 
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -6,8 +7,9 @@
     model = make_pipeline(StandardScaler(), LSTMRegressor(units=16, early_stopping=True, random_state=0))
     model.fit(X[:400], y[:400]).score(X[400:], y[400:])
 
-X (n, T) is n sequences of T steps with one feature, X (n, T, D) of D features.  Nothing is scaled in here: neither X, for
-which there are scikit-learn's scalers, nor y, for which there is its ``TransformedTargetRegressor``.
+X (n, T) is n sequences of T steps with one feature, X (n, T, D) of D features. Nothing is scaled in
+here: neither X, for which there are scikit-learn's scalers, nor y, for which there is its
+``TransformedTargetRegressor``.
 
     base.py         what all share: parameters, fit, partial_fit, when to stop
     targets.py      regressors and classifiers: what y is, the loss, the score
@@ -30,14 +32,29 @@ from scratchnet.estimators.networks import (
     MLPRegressor,
     RNNClassifier,
     RNNRegressor,
-)  # fmt: skip
+)
 
 ESTIMATORS = (
-    MLPRegressor, MLPClassifier, LSTMRegressor, LSTMClassifier, GRURegressor, GRUClassifier, RNNRegressor, RNNClassifier,
+    MLPRegressor,
+    MLPClassifier,
+    LSTMRegressor,
+    LSTMClassifier,
+    GRURegressor,
+    GRUClassifier,
+    RNNRegressor,
+    RNNClassifier,
     HybridRegressor,
-)  # fmt: skip
+)
 
 __all__ = [
-    "ESTIMATORS", "GRUClassifier", "GRURegressor", "HybridRegressor", "LSTMClassifier", "LSTMRegressor", "MLPClassifier",
-    "MLPRegressor", "RNNClassifier", "RNNRegressor",
-]  # fmt: skip
+    "ESTIMATORS",
+    "GRUClassifier",
+    "GRURegressor",
+    "HybridRegressor",
+    "LSTMClassifier",
+    "LSTMRegressor",
+    "MLPClassifier",
+    "MLPRegressor",
+    "RNNClassifier",
+    "RNNRegressor",
+]

@@ -1,8 +1,9 @@
 """What all estimators share: the parameters of training, fit and partial_fit, and when to stop.
 
-The network and its training are the library's own, ``scratchnet.models`` and ``train.fit``; here is only what scikit-learn
-expects of an estimator.  Trained in ``dtype``; answers are computed in float64, so that a sample's does not depend, in the
-last digits, on which others stand beside it in the batch.
+The network and its training are the library's own, ``scratchnet.models`` and ``train.fit``; here is
+only what scikit-learn expects of an estimator. Trained in ``dtype``; answers are computed in
+float64, so that a sample's does not depend, in the last digits, on which others stand beside it in
+the batch.
 """
 
 import copy
@@ -27,7 +28,8 @@ from scratchnet.training.penalty import L2
 
 
 def generator(random_state: Any) -> np.random.Generator:
-    """Of a whole number or a RandomState, as scikit-learn has them; None is different every time, and not global state."""
+    """Of a whole number or a RandomState, as scikit-learn has them; None is different every time,
+    and not global state."""
     if random_state is None:
         return np.random.default_rng()
     return np.random.default_rng(check_random_state(random_state).randint(np.iinfo(np.int32).max))
@@ -37,22 +39,28 @@ def generator(random_state: Any) -> np.random.Generator:
 class Network(BaseEstimator):  # type: ignore[misc]
     """The parameters of training, named as those of scikit-learn's MLP, and all there is to it.
 
-    ``solver``: one of ``optim.OPTIMIZERS``.  ``alpha``: the penalty on large weights, alpha/2 sum of W^2 / batch size, or with
-    "adamw" its decoupled decay.  ``learning_rate``: "constant", "invscaling", "adaptive" (a fifth of it where training would
-    stop, until 1e-6), or one that is planned for max_iter epochs, "step", "exponential", "cosine", "warmup", or "plateau",
-    which falls after half of n_iter_no_change; or a function that makes a ``schedule.Schedule`` for an optimiser.
+    ``solver``: one of ``optim.OPTIMIZERS``. ``alpha``: the penalty on large weights, alpha/2 sum of
+    W^2 / batch size, or with "adamw" its decoupled decay. ``learning_rate``: "constant",
+    "invscaling", "adaptive" (a fifth of it where training would stop, until 1e-6), or one that is
+    planned for max_iter epochs, "step", "exponential", "cosine", "warmup", or "plateau", which
+    falls after half of n_iter_no_change; or a function that makes a ``schedule.Schedule`` for an
+    optimiser.
 
-    Training stops after more than ``n_iter_no_change`` epochs in a row without a loss better by ``tol``: the training loss,
-    or with ``early_stopping`` that of a ``validation_fraction`` held back, and then the weights of the best epoch are kept.
-    It is a random share, of every class alike; with ``shuffle=False`` it is the *last* samples, as windows of a series need
-    it, and batches come in order.  Where max_iter comes first there is a ConvergenceWarning, as in scikit-learn, unless the
-    schedule was planned for just that many, or n_iter_no_change is None, which means: max_iter epochs.
+    Training stops after more than ``n_iter_no_change`` epochs in a row without a loss better by
+    ``tol``: the training loss, or with ``early_stopping`` that of a ``validation_fraction`` held
+    back, and then the weights of the best epoch are kept. It is a random share, of every class
+    alike; with ``shuffle=False`` it is the *last* samples, as windows of a series need it, and
+    batches come in order. Where max_iter comes first there is a ConvergenceWarning, as in
+    scikit-learn, unless the schedule was planned for just that many, or n_iter_no_change is None,
+    which means: max_iter epochs.
 
-    Fitted: ``model_`` (a scratchnet model), ``history_``, ``loss_curve_``, ``loss_``, ``best_loss_``, ``n_iter_``,
-    ``n_features_in_``, ``validation_scores_`` (R2 or accuracy of each epoch) and ``best_validation_score_`` (that of the epoch
-    with the best validation loss), None without early stopping.  Losses are without the penalty.  There are no sample weights.
+    Fitted: ``model_`` (a scratchnet model), ``history_``, ``loss_curve_``, ``loss_``,
+    ``best_loss_``, ``n_iter_``, ``n_features_in_``, ``validation_scores_`` (R2 or accuracy of each
+    epoch) and ``best_validation_score_`` (that of the epoch with the best validation loss), None
+    without early stopping. Losses are without the penalty. There are no sample weights.
 
-    Raises ValueError or TypeError, when it is fitted, for parameters out of range and data that do not fit.
+    Raises ValueError or TypeError, when it is fitted, for parameters out of range and data that do
+    not fit.
     """
 
     solver: str = "adam"
@@ -102,7 +110,8 @@ class Network(BaseEstimator):  # type: ignore[misc]
         raise NotImplementedError
 
     def _check_held_back(self, target: Array, held: int) -> Array | None:
-        """ValueError where so many samples are too few; returns the classes of which each gives its share."""
+        """ValueError where so many samples are too few; returns the classes of which each gives its
+        share."""
         raise NotImplementedError
 
     # ---- training --------------------------------------------------------------------------------------------------------
@@ -116,10 +125,16 @@ class Network(BaseEstimator):  # type: ignore[misc]
         if self.early_stopping:
             x, target, held_back = self._hold_back(x, target)
         stopped = self._train(x, target, self.max_iter, held_back)
-        planned = self.n_iter_no_change is None or callable(self.learning_rate) or self.learning_rate not in UNPLANNED
+        planned = (
+            self.n_iter_no_change is None
+            or callable(self.learning_rate)
+            or self.learning_rate not in UNPLANNED
+        )
         if not stopped and not planned:
             said = f"max_iter={self.max_iter} epochs are over and the loss was still falling"
-            warnings.warn(f"{said} (see tol, n_iter_no_change, max_iter)", ConvergenceWarning, stacklevel=2)
+            warnings.warn(
+                f"{said} (see tol, n_iter_no_change, max_iter)", ConvergenceWarning, stacklevel=2
+            )
         return self
 
     def _continue(self, X: Any, y: Any, classes: Any = None) -> Self:
@@ -142,15 +157,21 @@ class Network(BaseEstimator):  # type: ignore[misc]
         self.model_ = self._build(x, self._outputs(), self._rng).astype(self._dtype())
         self._optimizer = self._solver()
         self._schedule = schedule_for(
-            self.learning_rate, self._optimizer, epochs=self.max_iter, samples=count(x), patience=self.n_iter_no_change,
+            self.learning_rate,
+            self._optimizer,
+            epochs=self.max_iter,
+            samples=count(x),
+            patience=self.n_iter_no_change,
             power=self.power_t,
-        )  # fmt: skip
+        )
         self.history_ = History()
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = None
         self.best_validation_score_: float | None = None
 
-    def _train(self, x: Inputs, target: Array, epochs: int, held_back: tuple[Inputs, Array] | None) -> bool:
+    def _train(
+        self, x: Inputs, target: Array, epochs: int, held_back: tuple[Inputs, Array] | None
+    ) -> bool:
         """So many epochs, or fewer; True where the loss had stopped falling."""
         scores: list[float] = []
         best, waited, stopped = math.inf, 0, False
@@ -170,18 +191,36 @@ class Network(BaseEstimator):  # type: ignore[misc]
             stopped = True
             return True
 
-        batch_size = min(200, count(x)) if self.batch_size == "auto" else min(self._whole_batch(), count(x))
+        batch_size = (
+            min(200, count(x)) if self.batch_size == "auto" else min(self._whole_batch(), count(x))
+        )
         price = None if self.solver == "adamw" or self.alpha == 0 else L2(self.alpha / batch_size)
         history = fit(
-            self.model_, x, target, self._optimizer, epochs=epochs, loss=self._loss, batch_size=batch_size, clip=self.clip,
-            rng=self._rng, shuffle=self.shuffle, validation=held_back, penalty=price, schedule=self._schedule,
-            progress=self.verbose, after_epoch=after_epoch,
-        )  # fmt: skip
+            self.model_,
+            x,
+            target,
+            self._optimizer,
+            epochs=epochs,
+            loss=self._loss,
+            batch_size=batch_size,
+            clip=self.clip,
+            rng=self._rng,
+            shuffle=self.shuffle,
+            validation=held_back,
+            penalty=price,
+            schedule=self._schedule,
+            progress=self.verbose,
+            after_epoch=after_epoch,
+        )
         self.history_.steps += history.steps
         self.history_.epochs += history.epochs
         self.history_.best_epoch = history.best_epoch
         self.loss_curve_ += history.column("train_loss")
-        self.loss_, self.best_loss_, self.n_iter_ = self.loss_curve_[-1], min(self.loss_curve_), len(self.loss_curve_)
+        self.loss_, self.best_loss_, self.n_iter_ = (
+            self.loss_curve_[-1],
+            min(self.loss_curve_),
+            len(self.loss_curve_),
+        )
         if held_back is not None:
             self.validation_scores_ = scores
             self.best_validation_score_ = scores[history.best_epoch or 0]
@@ -190,14 +229,21 @@ class Network(BaseEstimator):  # type: ignore[misc]
     def _hold_back(self, x: Inputs, target: Array) -> tuple[Inputs, Array, tuple[Inputs, Array]]:
         """What is left to train on, and the validation set."""
         if not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction is {self.validation_fraction}: expected more than 0 and less than 1")
+            raise ValueError(
+                f"validation_fraction is {self.validation_fraction}: expected more than 0 and less"
+                " than 1"
+            )
         n = count(x)
         held = math.ceil(n * self.validation_fraction)
         if held >= n:
-            raise ValueError(f"early_stopping holds back {held} of {n} samples: none would be left to train on")
+            raise ValueError(
+                f"early_stopping holds back {held} of {n} samples: none would be left to train on"
+            )
         classes = self._check_held_back(target, held)
         seed = int(self._rng.integers(2**31 - 1))
-        options: dict[str, Any] = {"stratify": classes, "random_state": seed} if self.shuffle else {"shuffle": False}
+        options: dict[str, Any] = (
+            {"stratify": classes, "random_state": seed} if self.shuffle else {"shuffle": False}
+        )
         train, rest = train_test_split(np.arange(n), test_size=held, **options)
         return rows(x, train), target[train], (rows(x, rest), target[rest])
 
@@ -226,7 +272,9 @@ class Network(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"alpha is {self.alpha}: expected 0 or a positive number")
         lr = float(self.learning_rate_init)
         if self.solver == "sgd":
-            return SGD(lr, momentum=self.momentum, nesterov=self.nesterovs_momentum and self.momentum > 0)
+            return SGD(
+                lr, momentum=self.momentum, nesterov=self.nesterovs_momentum and self.momentum > 0
+            )
         if self.solver == "adamw":
             return OPTIMIZERS["adamw"](lr=lr, weight_decay=self.alpha)  # type: ignore[call-arg]
         return OPTIMIZERS[self.solver](lr=lr)  # type: ignore[call-arg]

@@ -5,7 +5,8 @@ from typing import Any
 
 from scratchnet.training.schedule import Cosine, Exponential, Plateau, Schedule, Step, Warmup
 
-# Those that follow the loss or go on for ever.  The others are planned: they end with the last epoch, as they are meant to.
+# Those that follow the loss or go on for ever. The others are planned: they end with the last
+# epoch, as they are meant to.
 UNPLANNED = ("constant", "invscaling", "adaptive", "plateau")
 
 
@@ -26,31 +27,47 @@ def _warmup(optimizer: Any, epochs: int) -> Schedule:
     return Warmup(optimizer, rise, then=Cosine(optimizer, max(1, epochs - rise)))
 
 
-# name -> schedule of (optimizer, epochs, samples, patience, power); "adaptive" follows the rule for stopping, in base.py.
+# name -> schedule of (optimizer, epochs, samples, patience, power); "adaptive" follows the rule for
+# stopping, in base.py.
 NAMED: dict[str, Callable[[Any, int, int, int, float], Schedule | None]] = {
     "constant": lambda optimizer, epochs, samples, patience, power: None,
-    "invscaling": lambda optimizer, epochs, samples, patience, power: InverseScaling(optimizer, samples, power),
+    "invscaling": lambda optimizer, epochs, samples, patience, power: InverseScaling(
+        optimizer, samples, power
+    ),
     "adaptive": lambda optimizer, epochs, samples, patience, power: None,
-    "step": lambda optimizer, epochs, samples, patience, power: Step(optimizer, max(1, epochs // 3)),
-    "exponential": lambda optimizer, epochs, samples, patience, power: Exponential(optimizer, 0.01 ** (1 / epochs)),
+    "step": lambda optimizer, epochs, samples, patience, power: Step(
+        optimizer, max(1, epochs // 3)
+    ),
+    "exponential": lambda optimizer, epochs, samples, patience, power: Exponential(
+        optimizer, 0.01 ** (1 / epochs)
+    ),
     "cosine": lambda optimizer, epochs, samples, patience, power: Cosine(optimizer, epochs),
     "warmup": lambda optimizer, epochs, samples, patience, power: _warmup(optimizer, epochs),
-    "plateau": lambda optimizer, epochs, samples, patience, power: Plateau(optimizer, patience // 2),
+    "plateau": lambda optimizer, epochs, samples, patience, power: Plateau(
+        optimizer, patience // 2
+    ),
 }
 
 
 def schedule_for(
     name: Any, optimizer: Any, *, epochs: int, samples: int, patience: int | None, power: float
 ) -> Schedule | None:
-    """The schedule of this name, or what a function of the optimiser makes; None where the learning rate stays.
+    """The schedule of this name, or what a function of the optimiser makes; None where the learning
+    rate stays.
 
     Raises ValueError for an unknown name.
     """
     if callable(name):
         made = name(optimizer)
         if not isinstance(made, Schedule):
-            raise TypeError(f"learning_rate made a {type(made).__name__}: expected a scratchnet.training.schedule.Schedule")
+            raise TypeError(
+                f"learning_rate made a {type(made).__name__}: expected a"
+                " scratchnet.training.schedule.Schedule"
+            )
         return made
     if name not in NAMED:
-        raise ValueError(f"learning_rate is {name!r}: expected one of {', '.join(NAMED)}, or a function of the optimiser")
+        raise ValueError(
+            f"learning_rate is {name!r}: expected one of {', '.join(NAMED)}, or a function of the"
+            " optimiser"
+        )
     return NAMED[name](optimizer, epochs, samples, 10 if patience is None else patience, power)

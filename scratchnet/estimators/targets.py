@@ -15,7 +15,8 @@ from scratchnet.models import probabilities
 
 
 class Regressor(RegressorMixin, Network):  # type: ignore[misc]
-    """y (n,) or (n, outputs), numbers; the loss is half the mean squared error, as scikit-learn's MLP has it."""
+    """y (n,) or (n, outputs), numbers; the loss is half the mean squared error, as scikit-learn's
+    MLP has it."""
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -23,7 +24,8 @@ class Regressor(RegressorMixin, Network):  # type: ignore[misc]
         return tags
 
     def partial_fit(self, X: Any, y: Any) -> Self:
-        """One more epoch, on these samples alone; the optimiser and its schedule go on where they were."""
+        """One more epoch, on these samples alone; the optimiser and its schedule go on where they
+        were."""
         return self._continue(X, y)
 
     def predict(self, X: Any) -> Array:
@@ -41,7 +43,9 @@ class Regressor(RegressorMixin, Network):  # type: ignore[misc]
         if first:
             self._one_output, self.n_outputs_ = y.ndim == 1, outputs
         elif outputs != self.n_outputs_:
-            raise ValueError(f"y has {outputs} outputs but the estimator was trained on {self.n_outputs_}")
+            raise ValueError(
+                f"y has {outputs} outputs but the estimator was trained on {self.n_outputs_}"
+            )
         return y.reshape(len(y), -1).astype(self._dtype())
 
     def _outputs(self) -> int:
@@ -57,20 +61,29 @@ class Regressor(RegressorMixin, Network):  # type: ignore[misc]
     def _check_held_back(self, target: Array, held: int) -> None:
         if held < 2:
             given = f"early_stopping holds back {held} of {len(target)} samples"
-            raise ValueError(f"{given}: R2 needs 2; give more samples, a larger validation_fraction, or early_stopping=False")
+            raise ValueError(
+                f"{given}: R2 needs 2; give more samples, a larger validation_fraction, or"
+                " early_stopping=False"
+            )
 
 
 class Classifier(ClassifierMixin, Network):  # type: ignore[misc]
-    """y (n,), classes of any kind; the loss is the cross entropy of a softmax, also where there are two.
+    """y (n,), classes of any kind; the loss is the cross entropy of a softmax, also where there are
+    two.
 
-    ``classes_``: those of y, sorted.  One that is missing in a fold is unknown to what was fitted there: predict_proba has no
-    column for it; ``partial_fit(classes=...)`` tells of classes that are still to come.  Raises ValueError for a single class.
+    ``classes_``: those of y, sorted. One that is missing in a fold is unknown to what was fitted
+    there: predict_proba has no column for it; ``partial_fit(classes=...)`` tells of classes that
+    are still to come. Raises ValueError for a single class.
     """
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
-        """One more epoch, on these samples alone; ``classes``, all that there will be, must be given at the first call."""
+        """One more epoch, on these samples alone; ``classes``, all that there will be, must be
+        given at the first call."""
         if classes is None and not hasattr(self, "model_"):
-            raise ValueError("classes must be given at the first call of partial_fit: more may come than are in this y")
+            raise ValueError(
+                "classes must be given at the first call of partial_fit: more may come than are in"
+                " this y"
+            )
         return self._continue(X, y, classes)
 
     def predict_proba(self, X: Any) -> Array:
@@ -90,12 +103,20 @@ class Classifier(ClassifierMixin, Network):  # type: ignore[misc]
         if first:
             self.classes_ = unique_labels(y if classes is None else classes)
         elif classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
-            raise ValueError(f"classes are {list(classes)} but were {list(self.classes_)} at the first call of partial_fit")
+            raise ValueError(
+                f"classes are {list(classes)} but were {list(self.classes_)} at the first call of"
+                " partial_fit"
+            )
         if len(self.classes_) < 2:
-            raise ValueError(f"y has one class, {self.classes_[0]!r}: a classifier needs at least two to tell apart")
+            raise ValueError(
+                f"y has one class, {self.classes_[0]!r}: a classifier needs at least two to tell"
+                " apart"
+            )
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
-            raise ValueError(f"y has classes {list(unknown)} that are not among {list(self.classes_)}")
+            raise ValueError(
+                f"y has classes {list(unknown)} that are not among {list(self.classes_)}"
+            )
         return np.searchsorted(self.classes_, y)
 
     def _outputs(self) -> int:
@@ -110,6 +131,11 @@ class Classifier(ClassifierMixin, Network):  # type: ignore[misc]
     def _check_held_back(self, target: Array, held: int) -> Array:
         fewest, kinds = int(np.bincount(target).min()), len(self.classes_)
         if self.shuffle and (fewest < 2 or not kinds <= held <= len(target) - kinds):
-            given = f"early_stopping holds back {held} of {len(target)} samples; the smallest of {kinds} classes has {fewest}"
-            raise ValueError(f"{given}: expected room for each class on both sides; or early_stopping=False")
+            given = (
+                f"early_stopping holds back {held} of {len(target)} samples; the smallest of"
+                f" {kinds} classes has {fewest}"
+            )
+            raise ValueError(
+                f"{given}: expected room for each class on both sides; or early_stopping=False"
+            )
         return target

@@ -1,6 +1,7 @@
 """A backtest: forecasts from origins that roll through time, each made with what was known there.
 
-One split into past and future is one throw of the dice.  Rolling origins give many, and an error for each step ahead.
+One split into past and future is one throw of the dice. Rolling origins give many, and an error for
+each step ahead.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,12 +15,14 @@ from scratchnet.forecasting.forecaster import Forecaster
 
 
 class Backtest(NamedTuple):
-    """Forecasts of several forecasters from the same origins, and what came true.  All in the series' unit."""
+    """Forecasts of several forecasters from the same origins, and what came true. All in the
+    series' unit."""
 
     at: Any  # (n,) the origins: the first row of each forecast
     truth: Array  # (n, horizon, K)
     forecasts: dict[str, Array]  # name -> (n, horizon, K)
-    scale: float  # mean absolute change from row to row before the first origin: what MASE divides by
+    # mean absolute change from row to row before the first origin: what MASE divides by
+    scale: float
 
     def rmse(self, name: str) -> Array:
         """(horizon,) root mean squared error of each step ahead."""
@@ -30,11 +33,13 @@ class Backtest(NamedTuple):
         return np.mean(np.abs(self.forecasts[name] - self.truth), axis=(0, 2))
 
     def mase(self, name: str) -> float:
-        """Mean absolute error over that of a one-step last value before the first origin.  (Hyndman and Koehler 2006.)"""
+        """Mean absolute error over that of a one-step last value before the first origin. (Hyndman
+        and Koehler 2006.)"""
         return float(np.mean(self.mae(name)) / self.scale)
 
     def table(self, unit: str = "") -> str:
-        """Each forecaster's errors over all steps and at the first, middle and last one, best first."""
+        """Each forecaster's errors over all steps and at the first, middle and last one, best
+        first."""
         horizon = self.truth.shape[1]
         steps = sorted({1, (horizon + 1) // 2, horizon})
         width = max(12, *(len(name) for name in self.forecasts)) + 2
@@ -44,7 +49,9 @@ class Backtest(NamedTuple):
         for name in sorted(self.forecasts, key=self.total):
             by_step = "".join(f"{self.rmse(name)[s - 1]:>12.4g}" for s in steps)
             mae = float(np.mean(self.mae(name)))
-            lines.append(f"{name:<{width}}{self.total(name):>10.4g}{mae:>10.4g}{self.mase(name):>8.3f}{by_step}")
+            lines.append(
+                f"{name:<{width}}{self.total(name):>10.4g}{mae:>10.4g}{self.mase(name):>8.3f}{by_step}"
+            )
         return "\n".join(lines)
 
     def total(self, name: str) -> float:
@@ -53,13 +60,20 @@ class Backtest(NamedTuple):
 
 
 def backtest(
-    makers: Mapping[str, Callable[[], Forecaster]], values: Array, first: int, *, step: int = 1, refit: int | None = None
+    makers: Mapping[str, Callable[[], Forecaster]],
+    values: Array,
+    first: int,
+    *,
+    step: int = 1,
+    refit: int | None = None,
 ) -> Backtest:
-    """Forecast values (T, D) from the origins first, first + step, ... as long as the whole horizon is there to compare.
+    """Forecast values (T, D) from the origins first, first + step, ... as long as the whole horizon
+    is there to compare.
 
-    ``makers``: name -> a function that makes an unfitted forecaster.  Each is fitted to values[:first], and with ``refit``
-    anew after so many origins, to all rows before; it never sees a row from its origin on.
-    Raises ValueError where no origin fits, horizons or columns differ, or there are no makers.
+    ``makers``: name -> a function that makes an unfitted forecaster. Each is fitted to
+    values[:first], and with ``refit`` anew after so many origins, to all rows before; it never sees
+    a row from its origin on. Raises ValueError where no origin fits, horizons or columns differ, or
+    there are no makers.
     """
     require_series("values", values)
     if not makers:
@@ -73,10 +87,16 @@ def backtest(
         raise ValueError(f"the forecasters' horizons are {horizons}: expected the same of all")
     columns = {name: forecaster.columns(values.shape[1]) for name, forecaster in made.items()}
     if any(chosen != next(iter(columns.values())) for chosen in columns.values()):
-        raise ValueError(f"the forecasters' columns are {columns}: expected the same of all, or they cannot be compared")
+        raise ValueError(
+            f"the forecasters' columns are {columns}: expected the same of all, or they cannot be"
+            " compared"
+        )
     at = np.arange(first, len(values) - horizon + 1, step)
     if first < 2 or not len(at):
-        raise ValueError(f"values has {len(values)} rows: no origin from row {first} on has {horizon} rows behind it")
+        raise ValueError(
+            f"values has {len(values)} rows: no origin from row {first} on has {horizon} rows"
+            " behind it"
+        )
     groups = [at] if refit is None else [at[i : i + refit] for i in range(0, len(at), refit)]
     forecasts: dict[str, Array] = {}
     for name, make in makers.items():
@@ -90,6 +110,9 @@ def backtest(
     truth = next(iter(made.values())).chosen(values[at[:, None] + np.arange(horizon)])
     for name, forecast in forecasts.items():
         if forecast.shape != truth.shape:
-            raise ValueError(f"{name} forecasts {forecast.shape[1:]} but the truth is {truth.shape[1:]}: (horizon, columns)")
+            raise ValueError(
+                f"{name} forecasts {forecast.shape[1:]} but the truth is {truth.shape[1:]}:"
+                " (horizon, columns)"
+            )
     scale = float(np.mean(np.abs(np.diff(made[name].chosen(values[:first]), axis=0)))) or 1.0
     return Backtest(at, truth, forecasts, scale)

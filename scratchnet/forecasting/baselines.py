@@ -1,13 +1,16 @@
-"""What a forecast must beat before it is worth a word: the last value, and an autoregression by least squares.
+"""What a forecast must beat before it is worth a word: the last value, and an autoregression by
+least squares.
 
-Yearly sunspots (``datasets.load("sunspots")``), fitted up to 1920, one-step forecasts of 1921 to 1955:
+Yearly sunspots (``datasets.load("sunspots")``), fitted up to 1920, one-step forecasts of 1921 to
+1955:
 
                          MSE       MAE    relative variance
     last value          638.31    20.349       0.4268
     Autoregression(9)   189.19    10.382       0.1265
 
-The relative variance here is the MSE over the variance of the whole series 1700 to 1979, 1495.59: the span that the classical
-sunspot experiments had.  Over the variance of the 35 targets themselves, 1673.73, the autoregression has 0.1130.
+The relative variance here is the MSE over the variance of the whole series 1700 to 1979, 1495.59:
+the span that the classical sunspot experiments had. Over the variance of the 35 targets themselves,
+1673.73, the autoregression has 0.1130.
 """
 
 from typing import Self
@@ -31,19 +34,25 @@ def mae(prediction: Array, target: Array) -> float:
 def relative_variance(prediction: Array, target: Array, of: Array | None = None) -> float:
     """Mean squared error over a variance: 0 is perfect, 1 is no better than a constant.  No unit.
 
-    prediction and target (n, K).  ``of`` (M, K): the values whose variance (over M, about each column's own mean) divides;
-    None takes the targets, and then this is 1 - R^2.  A number without its ``of`` cannot be compared: the one for sunspots at
-    the top of this file is over the series 1700 to 1979, whichever years the errors come from.
+    prediction and target (n, K). ``of`` (M, K): the values whose variance (over M, about each
+    column's own mean) divides; None takes the targets, and then this is 1 - R^2. A number without
+    its ``of`` cannot be compared: the one for sunspots at the top of this file is over the series
+    1700 to 1979, whichever years the errors come from.
 
-    Raises ValueError where shapes differ, n is 0, or the values do not vary; TypeError for what is no floating array.
-    Source: Weigend, Huberman and Rumelhart 1990, "average relative variance".
+    Raises ValueError where shapes differ, n is 0, or the values do not vary; TypeError for what is
+    no floating array. Source: Weigend, Huberman and Rumelhart 1990, "average relative variance".
     """
     error = mse(prediction, target)
     if of is None:
         of = target
     require_floating("of", of)
     rows = of.shape[0] if of.ndim else 0
-    require_shape("of", of, (rows, *target.shape[1:]), f"target is {tuple(target.shape)}, and may differ in rows only")
+    require_shape(
+        "of",
+        of,
+        (rows, *target.shape[1:]),
+        f"target is {tuple(target.shape)}, and may differ in rows only",
+    )
     # Not by their computed variance: that of ten times 0.1 comes out as 1e-34, and not as 0.
     if rows == 0 or bool((of == of[:1]).all()):
         raise ValueError(f"the {rows} rows whose variance is to divide do not vary")
@@ -51,7 +60,8 @@ def relative_variance(prediction: Array, target: Array, of: Array | None = None)
 
 
 def _error(prediction: Array, target: Array) -> Array:
-    """prediction - target in float64; equal shapes, because (n, 1) - (n,) would silently be (n, n)."""
+    """prediction - target in float64; equal shapes, because (n, 1) - (n,) would silently be (n,
+    n)."""
     require_floating("prediction", prediction)
     require_floating("target", target)
     require_shape("prediction", prediction, target.shape, f"target is {tuple(target.shape)}")
@@ -61,7 +71,8 @@ def _error(prediction: Array, target: Array) -> Array:
 
 
 def last_value(x: Array, horizon: int = 1) -> Array:
-    """The forecast that nothing changes: windows x (n, width, D) to (n, horizon * D), the last row, ``horizon`` times.
+    """The forecast that nothing changes: windows x (n, width, D) to (n, horizon * D), the last row,
+    ``horizon`` times.
 
     Where only some columns are targets, give it those: ``last_value(x[:, :, targets], horizon)``.
     Raises ValueError or TypeError where x is no windows array or horizon is less than 1.
@@ -71,10 +82,11 @@ def last_value(x: Array, horizon: int = 1) -> Array:
 
 
 def seasonal_last_value(x: Array, horizon: int, season: int) -> Array:
-    """The forecast that each step is as it was one season ago: windows x (n, width, D) to (n, horizon * D).
+    """The forecast that each step is as it was one season ago: windows x (n, width, D) to (n,
+    horizon * D).
 
-    Beyond one season the last one is repeated.  Raises ValueError or TypeError where x is no windows array, is shorter than
-    a season, or horizon or season is less than 1.
+    Beyond one season the last one is repeated. Raises ValueError or TypeError where x is no windows
+    array, is shorter than a season, or horizon or season is less than 1.
     """
     if season < 1:
         raise ValueError(f"season is {season}: expected at least 1 step")
@@ -85,9 +97,11 @@ def seasonal_last_value(x: Array, horizon: int, season: int) -> Array:
 
 
 class Autoregression:
-    """row[t] = intercept + sum over lags k of row[t - k] A_k, fitted by least squares; for one column, the classical AR.
+    """row[t] = intercept + sum over lags k of row[t - k] A_k, fitted by least squares; for one
+    column, the classical AR.
 
-    ``intercept`` (D,), ``coefficients`` (order, D, D) with A_k at index k - 1, both float64 once ``fit`` has run.
+    ``intercept`` (D,), ``coefficients`` (order, D, D) with A_k at index k - 1, both float64 once
+    ``fit`` has run.
     """
 
     def __init__(self, order: int) -> None:
@@ -101,16 +115,17 @@ class Autoregression:
     def fit(self, values: Array) -> Self:
         """Fit to values (T, D), the training rows in order.  Returns itself.
 
-        Computes in float64 whatever the type: neighbouring rows are nearly equal, and float32 loses what tells them apart.
-        Raises ValueError where there are fewer equations than unknowns, or values is not (T, D) and finite.
+        Computes in float64 whatever the type: neighbouring rows are nearly equal, and float32 loses
+        what tells them apart. Raises ValueError where there are fewer equations than unknowns, or
+        values is not (T, D) and finite.
         """
         require_series("values", values)
         T, D = values.shape
         unknowns = 1 + self.order * D
         if T - self.order < unknowns:
             raise ValueError(
-                f"values has {T} rows but order {self.order} with D = {D} has {unknowns} unknowns for each column: "
-                f"expected at least {self.order + unknowns} rows"
+                f"values has {T} rows but order {self.order} with D = {D} has {unknowns} unknowns"
+                f" for each column: expected at least {self.order + unknowns} rows"
             )
         x, y, _ = windows(values.astype(np.float64), self.order)
         newest_first = x[:, ::-1].reshape(len(x), -1)
@@ -120,21 +135,30 @@ class Autoregression:
         return self
 
     def predict(self, x: Array, horizon: int = 1) -> Array:
-        """Windows x (n, width, D) to the ``horizon`` rows after each, (n, horizon * D), of x's type.
+        """Windows x (n, width, D) to the ``horizon`` rows after each, (n, horizon * D), of x's
+        type.
 
-        width may exceed the order; the older rows are not looked at.  Beyond the first step, predictions are predicted from.
-        Raises RuntimeError before ``fit``, ValueError where width is less than the order or D is not what was fitted.
+        width may exceed the order; the older rows are not looked at. Beyond the first step,
+        predictions are predicted from. Raises RuntimeError before ``fit``, ValueError where width
+        is less than the order or D is not what was fitted.
         """
         if self.intercept is None or self.coefficients is None:
-            raise RuntimeError(f"this Autoregression({self.order}) has not been fitted: call fit(values[train]) first")
+            raise RuntimeError(
+                f"this Autoregression({self.order}) has not been fitted: call fit(values[train])"
+                " first"
+            )
         _check_windows(x, self.order, horizon)
         n, width, D = x.shape
         if len(self.intercept) != D:
-            raise ValueError(f"x has {D} columns but the autoregression was fitted to {len(self.intercept)}")
+            raise ValueError(
+                f"x has {D} columns but the autoregression was fitted to {len(self.intercept)}"
+            )
         rows = np.empty_like(x, shape=(n, width + horizon, D), dtype=np.float64)
         rows[:, :width] = x
         for t in range(width, width + horizon):
-            rows[:, t] = self.intercept + sum(rows[:, t - k] @ self.coefficients[k - 1] for k in range(1, self.order + 1))
+            rows[:, t] = self.intercept + sum(
+                rows[:, t - k] @ self.coefficients[k - 1] for k in range(1, self.order + 1)
+            )
         return rows[:, width:].reshape(n, horizon * D).astype(x.dtype)
 
 
@@ -143,6 +167,8 @@ def _check_windows(x: Array, least: int, horizon: int) -> None:
     if x.ndim != 3:
         raise ValueError(f"x is {tuple(x.shape)}: expected windows (n, width, D)")
     if x.shape[1] < least:
-        raise ValueError(f"x has windows of {x.shape[1]} rows: expected at least {least} to predict from")
+        raise ValueError(
+            f"x has windows of {x.shape[1]} rows: expected at least {least} to predict from"
+        )
     if horizon < 1:
         raise ValueError(f"horizon is {horizon}: expected at least 1 step")

@@ -1,4 +1,5 @@
-"""What a network must beat: the last value, the last season, an autoregression; and exponential smoothing by statsmodels."""
+"""What a network must beat: the last value, the last season, an autoregression; and exponential
+smoothing by statsmodels."""
 
 import warnings
 from collections.abc import Sequence
@@ -37,12 +38,20 @@ class SeasonalLastValue(Forecaster):
 
 
 class Linear(Forecaster):
-    """An autoregression of all columns on their last ``order`` rows, by least squares, step after step.
+    """An autoregression of all columns on their last ``order`` rows, by least squares, step after
+    step.
 
-    With ``season`` on the changes from the row one season before, which takes a yearly or daily shape out.
+    With ``season`` on the changes from the row one season before, which takes a yearly or daily
+    shape out.
     """
 
-    def __init__(self, horizon: int, order: int, targets: Sequence[int] | None = None, season: int | None = None) -> None:
+    def __init__(
+        self,
+        horizon: int,
+        order: int,
+        targets: Sequence[int] | None = None,
+        season: int | None = None,
+    ) -> None:
         super().__init__(horizon, targets)
         self.order, self.season = order, season
         self.model = baselines.Autoregression(order)
@@ -70,13 +79,17 @@ class Linear(Forecaster):
 
 
 class Smoothing(Forecaster):
-    """Exponential smoothing of one column (Holt and Winters): level, trend and season, by statsmodels.
+    """Exponential smoothing of one column (Holt and Winters): level, trend and season, by
+    statsmodels.
 
     Its parameters are fitted once; for each origin the states are run over all rows before it.
-    Raises ImportError where statsmodels is not installed, ValueError for several columns or fewer than two seasons.
+    Raises ImportError where statsmodels is not installed, ValueError for several columns or fewer
+    than two seasons.
     """
 
-    def __init__(self, horizon: int, season: int | None = None, trend: str | None = "add", column: int = 0) -> None:
+    def __init__(
+        self, horizon: int, season: int | None = None, trend: str | None = "add", column: int = 0
+    ) -> None:
         super().__init__(horizon, [column])
         self.season, self.trend, self.column = season, trend, column
         self.params: dict[str, Any] | None = None
@@ -88,7 +101,10 @@ class Smoothing(Forecaster):
     def fit(self, values: Array) -> Self:
         check_values(values, self.needs + self.horizon, "Smoothing")
         found = self._model(values).fit().params
-        self.params = {name: found[name] for name in ("smoothing_level", "smoothing_trend", "smoothing_seasonal")}
+        self.params = {
+            name: found[name]
+            for name in ("smoothing_level", "smoothing_trend", "smoothing_seasonal")
+        }
         return self
 
     def forecast(self, x: Array, values: Array, at: Any) -> Array:
@@ -99,18 +115,28 @@ class Smoothing(Forecaster):
         for origin in at:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # statsmodels warns where it is told the parameters
-                rows.append(self._model(values[:origin]).fit(optimized=False, **given).forecast(self.horizon))
+                rows.append(
+                    self._model(values[:origin])
+                    .fit(optimized=False, **given)
+                    .forecast(self.horizon)
+                )
         return np.stack(rows)[:, :, None]
 
     def _model(self, values: Array) -> Any:
         try:
             from statsmodels.tsa.holtwinters import ExponentialSmoothing
         except ImportError:
-            raise ImportError("statsmodels is not installed: pip install 'scratchnet[forecast]'") from None
+            raise ImportError(
+                "statsmodels is not installed: pip install 'scratchnet[forecast]'"
+            ) from None
         seasonal = None if self.season is None else "add"
         column = np.asarray(values[:, self.column], dtype=np.float64)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ExponentialSmoothing(
-                column, trend=self.trend, seasonal=seasonal, seasonal_periods=self.season, initialization_method="heuristic"
+                column,
+                trend=self.trend,
+                seasonal=seasonal,
+                seasonal_periods=self.season,
+                initialization_method="heuristic",
             )

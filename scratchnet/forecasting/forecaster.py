@@ -1,4 +1,5 @@
-"""What every forecaster of many steps is: fitted to rows, asked at origins, and never shown what comes after one."""
+"""What every forecaster of many steps is: fitted to rows, asked at origins, and never shown what
+comes after one."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -10,9 +11,11 @@ from scratchnet.data import require_series
 
 
 class Forecaster:
-    """Forecasts ``horizon`` rows of the ``targets`` columns (None: all) from the rows before an origin.
+    """Forecasts ``horizon`` rows of the ``targets`` columns (None: all) from the rows before an
+    origin.
 
-    ``needs``: how many rows before an origin it looks at.  ``fit(values)`` learns from values (T, D), all of them past.
+    ``needs``: how many rows before an origin it looks at. ``fit(values)`` learns from values (T,
+    D), all of them past.
     """
 
     def __init__(self, horizon: int, targets: Sequence[int] | None = None) -> None:
@@ -41,13 +44,17 @@ class Forecaster:
         require_series("values", values)
         for origin in origins:
             if not self.needs <= origin <= len(values):
-                have = f"values has {len(values)} rows and {type(self).__name__} needs {self.needs} before an origin"
+                have = (
+                    f"values has {len(values)} rows and {type(self).__name__} needs {self.needs}"
+                    " before an origin"
+                )
                 raise ValueError(f"the origin {origin} cannot be forecast from: {have}")
         rows = origins[:, None] + np.arange(-self.needs, 0)
         return self.forecast(values[rows].astype(np.float64), values, origins)
 
     def forecast(self, x: Array, values: Array, at: Any) -> Array:
-        """The rows x (n, needs, D) before each origin to (n, horizon, K); ``values`` and ``at`` for those that need all."""
+        """The rows x (n, needs, D) before each origin to (n, horizon, K); ``values`` and ``at`` for
+        those that need all."""
         raise NotImplementedError(f"{type(self).__name__} has no forecast")
 
     def columns(self, D: int) -> list[int]:
@@ -60,7 +67,8 @@ class Forecaster:
 
 
 def check_values(values: Array, least: int, who: str) -> None:
-    """ValueError, with both numbers, where a series is shorter than what is to be learned from it, or is not (T, D)."""
+    """ValueError, with both numbers, where a series is shorter than what is to be learned from it,
+    or is not (T, D)."""
     require_series("values", values)
     if len(values) < least:
         raise ValueError(f"values has {len(values)} rows but {who} needs at least {least}")

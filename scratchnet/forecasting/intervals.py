@@ -1,4 +1,5 @@
-"""Intervals: from where to where, and how often the truth was inside.  An interval without its coverage is a decoration."""
+"""Intervals: from where to where, and how often the truth was inside. An interval without its
+coverage is a decoration."""
 
 from typing import Any, NamedTuple
 
@@ -14,11 +15,15 @@ class Coverage(NamedTuple):
     asked: float  # the share that was to lie inside
     inside: float  # the share that did
     by_step: Array  # (horizon,) the same for each step ahead
-    width: float  # mean width, in the series' unit: an interval as wide as the world covers everything
+    # mean width, in the series' unit: an interval as wide as the world covers everything
+    width: float
 
     def __str__(self) -> str:
         ends = f"{self.by_step[0]:.0%} at the first step, {self.by_step[-1]:.0%} at the last"
-        return f"asked {self.asked:.0%}, measured {self.inside:.1%} ({ends}), mean width {self.width:.4g}"
+        return (
+            f"asked {self.asked:.0%}, measured {self.inside:.1%} ({ends}), mean width"
+            f" {self.width:.4g}"
+        )
 
 
 def coverage(low: Array, high: Array, truth: Array, asked: float) -> Coverage:
@@ -33,38 +38,53 @@ def coverage(low: Array, high: Array, truth: Array, asked: float) -> Coverage:
     if bool((low > high).any()):
         raise ValueError("low is above high somewhere: an interval goes from low to high")
     inside = (low <= truth) & (truth <= high)
-    return Coverage(asked, float(inside.mean()), inside.mean(axis=(0, 2)), float(np.mean(high - low)))
+    return Coverage(
+        asked, float(inside.mean()), inside.mean(axis=(0, 2)), float(np.mean(high - low))
+    )
 
 
 def pinball(forecast: Array, truth: Array, level: float) -> float:
-    """The quantile loss of a forecast at one level, in the series' unit: lower is better, for narrow and right alike."""
+    """The quantile loss of a forecast at one level, in the series' unit: lower is better, for
+    narrow and right alike."""
     r = truth - forecast
     return float(np.mean(np.maximum(level * r, (level - 1) * r)))
 
 
 def dropout_interval(
-    forecaster: Network, values: Array, at: Any, *, asked: float = 0.9, samples: int = 100, noise: bool = True, seed: int = 0
+    forecaster: Network,
+    values: Array,
+    at: Any,
+    *,
+    asked: float = 0.9,
+    samples: int = 100,
+    noise: bool = True,
+    seed: int = 0,
 ) -> tuple[Array, Array, Array]:
-    """An interval (low, median, high), (n, horizon, K) each, from dropout that stays on while forecasting.
+    """An interval (low, median, high), (n, horizon, K) each, from dropout that stays on while
+    forecasting.
 
-    Each sample runs the network with another mask, as if another network had been drawn; the spread is what the network does
-    not know.  What it cannot know, the noise of the series itself, is added with ``noise``: errors drawn from those it made on
-    its validation rows, a whole path of steps at a time.  Without it the interval is far too narrow (measure it).
-    Raises ValueError where the network has no dropout, or was not fitted.
-    Source: Gal and Ghahramani 2016, Dropout as a Bayesian approximation.
+    Each sample runs the network with another mask, as if another network had been drawn; the spread
+    is what the network does not know. What it cannot know, the noise of the series itself, is added
+    with ``noise``: errors drawn from those it made on its validation rows, a whole path of steps at
+    a time. Without it the interval is far too narrow (measure it). Raises ValueError where the
+    network has no dropout, or was not fitted. Source: Gal and Ghahramani 2016, Dropout as a
+    Bayesian approximation.
     """
     if forecaster.settings.dropout == 0:
         raise ValueError("the forecaster's dropout is 0: all samples would be the same")
     if not 0 < asked < 1 or samples < 2:
-        raise ValueError(f"asked is {asked} and samples {samples}: expected a share between 0 and 1, and at least 2")
+        raise ValueError(
+            f"asked is {asked} and samples {samples}: expected a share between 0 and 1, and at"
+            " least 2"
+        )
     rng = np.random.default_rng(seed)
     forecaster.dropping = True
     try:
-        drawn = np.stack([forecaster.predict(values, at) for _ in range(samples)])  # (samples, n, horizon, K)
+        # (samples, n, horizon, K)
+        drawn = np.stack([forecaster.predict(values, at) for _ in range(samples)])
     finally:
         forecaster.dropping = False
     if noise:
         drawn = drawn + forecaster.errors[rng.integers(0, len(forecaster.errors), drawn.shape[:2])]
     low, middle, high = np.quantile(drawn, [(1 - asked) / 2, 0.5, (1 + asked) / 2], axis=0)
     return low, middle, high
-

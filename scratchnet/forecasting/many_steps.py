@@ -1,4 +1,5 @@
-"""``scratchnet forecast``: strategies and baselines in a rolling backtest, an interval and its coverage, what comes next."""
+"""``scratchnet forecast``: strategies and baselines in a rolling backtest, an interval and its
+coverage, what comes next."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -42,27 +43,38 @@ class Task(NamedTuple):
         if self.season is not None and self.season < 2:
             raise ValueError(f"--season is {self.season}: expected at least 2 rows")
         if not 0 < self.test < 1 or not 0 < self.asked < 1:
-            raise ValueError(f"--test is {self.test} and --coverage {self.asked}: expected shares between 0 and 1")
+            raise ValueError(
+                f"--test is {self.test} and --coverage {self.asked}: expected shares between 0"
+                " and 1"
+            )
         unknown = [name for name in self.strategies if name not in STRATEGIES]
         if unknown or not self.strategies:
-            raise ValueError(f"--strategy is {' '.join(unknown) or 'empty'}: expected some of {', '.join(STRATEGIES)}")
+            raise ValueError(
+                f"--strategy is {' '.join(unknown) or 'empty'}: expected some of"
+                f" {', '.join(STRATEGIES)}"
+            )
         if self.interval not in INTERVALS:
-            raise ValueError(f"--interval is {self.interval!r}: expected one of {', '.join(INTERVALS)}")
+            raise ValueError(
+                f"--interval is {self.interval!r}: expected one of {', '.join(INTERVALS)}"
+            )
         return self
 
 
 class Result(NamedTuple):
-    """A backtest, the best network fitted to all rows, and its forecast of what is not there yet."""
+    """A backtest, the best network fitted to all rows, and its forecast of what is not there
+    yet."""
 
     backtest: Backtest
     best: str
     ahead: Array  # (horizon,) behind the last row, by the best network
-    interval: tuple[Array, Array, Array] | None  # low, median, high (horizon,), by the interval's own network
+    # low, median, high (horizon,), by the interval's own network
+    interval: tuple[Array, Array, Array] | None
     coverage: Coverage | None  # measured in the backtest
 
 
 def makers(task: Task, settings: Settings, past: int) -> dict[str, Callable[[], Forecaster]]:
-    """Name -> what makes each forecaster: the baselines, the strategies, and the ensemble if asked for."""
+    """Name -> what makes each forecaster: the baselines, the strategies, and the ensemble if asked
+    for."""
     h, season = task.horizon, task.season
     made: dict[str, Callable[[], Forecaster]] = {"last value": lambda: LastValue(h)}
     if season is not None:
@@ -71,7 +83,7 @@ def makers(task: Task, settings: Settings, past: int) -> dict[str, Callable[[], 
     made[f"AR({order})"] = lambda: Linear(h, order)
     if task.smoothing:
         made["smoothing"] = lambda: Smoothing(h, season)
-    networks = {name: (lambda kind=STRATEGIES[name]: kind(settings, h)) for name in task.strategies}
+    networks = {name: lambda kind=STRATEGIES[name]: kind(settings, h) for name in task.strategies}
     made |= networks
     if task.ensemble:
         classical = [made["smoothing"]] if task.smoothing else [made[f"AR({order})"]]
@@ -81,7 +93,8 @@ def makers(task: Task, settings: Settings, past: int) -> dict[str, Callable[[], 
 
 
 def forecast(series: Series, task: Task, settings: Settings) -> Result:
-    """Backtest every forecaster, measure the interval's coverage on the same origins, and forecast behind the last row.
+    """Backtest every forecaster, measure the interval's coverage on the same origins, and forecast
+    behind the last row.
 
     The network is the best strategy of the backtest, fitted to all rows.
     Raises ValueError where an option makes no sense or the series is too short for it.
@@ -94,16 +107,20 @@ def forecast(series: Series, task: Task, settings: Settings) -> Result:
     least = settings.window + 3 * task.horizon + 2
     if first < least:
         raise ValueError(
-            f"{series.name} has {len(values)} rows, {first} before its test part: window {settings.window} and horizon "
-            f"{task.horizon} need at least {least} there"
+            f"{series.name} has {len(values)} rows, {first} before its test part: window"
+            f" {settings.window} and horizon {task.horizon} need at least {least} there"
         )
-    tested = backtest(makers(task, settings, first), values, first, step=task.step, refit=task.refit)
+    tested = backtest(
+        makers(task, settings, first), values, first, step=task.step, refit=task.refit
+    )
     best = min(task.strategies, key=tested.total)
     measured = None
     if task.interval != "none":
         low, _, high = _interval(task, settings, best, values[:first], values, tested.at)
         measured = coverage(low, high, tested.truth, task.asked)
-    ahead = STRATEGIES[best](settings, task.horizon).fit(values).predict(values, [len(values)])[0, :, 0]
+    ahead = (
+        STRATEGIES[best](settings, task.horizon).fit(values).predict(values, [len(values)])[0, :, 0]
+    )
     interval = None
     if task.interval != "none":
         low, median, high = _interval(task, settings, best, values, values, [len(values)])
@@ -127,12 +144,16 @@ def _interval(
 
 
 def run(series: Series, task: Task, settings: Settings, out: Path) -> Result:
-    """Forecast, print, and write ``backtest.csv``, ``forecast.csv``, ``errors.png`` and ``forecast.png`` into ``out``."""
+    """Forecast, print, and write ``backtest.csv``, ``forecast.csv``, ``errors.png`` and
+    ``forecast.png`` into ``out``."""
     from scratchnet import plots
 
     out.mkdir(parents=True, exist_ok=True)
     unit, column = series.unit, series.columns[0]
-    print(f"{series.name}: {len(series.values)} values of {column}, {series.times[0]} to {series.times[-1]}")
+    print(
+        f"{series.name}: {len(series.values)} values of {column}, {series.times[0]} to"
+        f" {series.times[-1]}"
+    )
     if series.note:
         print(f"  {series.note}")
     result = forecast(series, task, settings)
@@ -142,29 +163,46 @@ def run(series: Series, task: Task, settings: Settings, out: Path) -> Result:
     print(tested.table(unit), end="\n\n")
     if result.coverage is not None:
         print(f"{task.asked:.0%} interval ({task.interval}): {result.coverage}\n")
-    baseline = min((name for name in tested.forecasts if name not in (*STRATEGIES, "ensemble")), key=tested.total)
+    baseline = min(
+        (name for name in tested.forecasts if name not in (*STRATEGIES, "ensemble")),
+        key=tested.total,
+    )
     ratio = tested.total(result.best) / tested.total(baseline)
     verdict = "better" if ratio < 1 else "no better"
-    print(f"The best network ({result.best}) is {verdict} than the best baseline ({baseline}): RMSE ratio {ratio:.2f}.")
+    print(
+        f"The best network ({result.best}) is {verdict} than the best baseline ({baseline}): RMSE"
+        f" ratio {ratio:.2f}."
+    )
     print("Both were chosen by these same origins, which flatters them a little.\n")
-    _write(out / "backtest.csv", ["origin", "ahead", "truth", *tested.forecasts], _backtest_rows(series, tested))
+    _write(
+        out / "backtest.csv",
+        ["origin", "ahead", "truth", *tested.forecasts],
+        _backtest_rows(series, tested),
+    )
     bounds = dict(zip(("low", "median", "high"), result.interval or ()))
     _write(
-        out / "forecast.csv", ["ahead", result.best, *bounds],
+        out / "forecast.csv",
+        ["ahead", result.best, *bounds],
         [[k + 1, y, *(b[k] for b in bounds.values())] for k, y in enumerate(result.ahead)],
-    )  # fmt: skip
+    )
     label = f"{column} [{unit}]" if unit else column
     plots.errors_ahead(
         {name: tested.rmse(name) for name in sorted(tested.forecasts, key=tested.total)},
-        ylabel=f"RMSE [{unit}]" if unit else "RMSE", title=f"{series.name}: error by steps ahead, {len(tested.at)} origins",
-    ).savefig(out / "errors.png")  # fmt: skip
+        ylabel=f"RMSE [{unit}]" if unit else "RMSE",
+        title=f"{series.name}: error by steps ahead, {len(tested.at)} origins",
+    ).savefig(out / "errors.png")
     shown = min(len(series.values), max(4 * task.horizon, 2 * settings.window))
     plots.fan(
-        series.values[-shown:, 0], result.ahead, bounds.get("low"), bounds.get("high"), asked=task.asked,
+        series.values[-shown:, 0],
+        result.ahead,
+        bounds.get("low"),
+        bounds.get("high"),
+        asked=task.asked,
         times=[str(t) for t in series.times[-shown:]],
-        label=result.best, ylabel=label,
+        label=result.best,
+        ylabel=label,
         title=f"{series.name}: {task.horizon} steps behind the last row",
-    ).savefig(out / "forecast.png")  # fmt: skip
+    ).savefig(out / "forecast.png")
     for file in ("backtest.csv", "forecast.csv", *PICTURES):
         print(out / file)
     return result
@@ -174,7 +212,14 @@ def _backtest_rows(series: Series, tested: Backtest) -> list[list[Any]]:
     rows = []
     for n, origin in enumerate(tested.at):
         for k in range(tested.truth.shape[1]):
-            rows.append([series.times[origin], k + 1, tested.truth[n, k, 0], *(f[n, k, 0] for f in tested.forecasts.values())])
+            rows.append(
+                [
+                    series.times[origin],
+                    k + 1,
+                    tested.truth[n, k, 0],
+                    *(f[n, k, 0] for f in tested.forecasts.values()),
+                ]
+            )
     return rows
 
 
@@ -182,7 +227,12 @@ def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows([[f"{v:.6g}" if isinstance(v, (float, np.floating)) else v for v in row] for row in rows])
+        writer.writerows(
+            [
+                [f"{v:.6g}" if isinstance(v, (float, np.floating)) else v for v in row]
+                for row in rows
+            ]
+        )
 
 
 def options_of(chosen: Mapping[str, Any]) -> tuple[Task, Settings]:

@@ -5,9 +5,10 @@
                     and its errors pile up
     EncodeDecode    an encoder reads the window, a decoder writes the steps: trained on its own future
 
-Each is trained on the first rows of what it is given and stopped by the last 15%; scaled by the former alone.
-With ``anchored`` the network sees and answers the distance from the last row of the window: for series that drift out of
-the range they had, such as CO2, where every future value is new.
+Each is trained on the first rows of what it is given and stopped by the last 15%; scaled by the
+former alone. With ``anchored`` the network sees and answers the distance from the last row of the
+window: for series that drift out of the range they had, such as CO2, where every future value is
+new.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,13 +47,16 @@ class Settings(NamedTuple):
 class Network(Forecaster):
     """What the three have in common: windows, scaling, training, in float32.
 
-    Once it is fitted, ``model``, ``history`` and ``errors`` (m, horizon, K) are there: those of the forecasts from every
-    origin of the validation rows, truth minus forecast.  (They are a little too small, since those rows said when to stop.)
-    ``dropping``: dropout stays on while it forecasts; see ``intervals``.
-    Raises ValueError where the series is too short for the window and the horizon, or a column is constant.
+    Once it is fitted, ``model``, ``history`` and ``errors`` (m, horizon, K) are there: those of the
+    forecasts from every origin of the validation rows, truth minus forecast. (They are a little too
+    small, since those rows said when to stop.) ``dropping``: dropout stays on while it forecasts;
+    see ``intervals``. Raises ValueError where the series is too short for the window and the
+    horizon, or a column is constant.
     """
 
-    def __init__(self, settings: Settings, horizon: int, targets: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, horizon: int, targets: Sequence[int] | None = None
+    ) -> None:
         super().__init__(horizon, targets)
         if settings.window < 1:
             raise ValueError(f"window is {settings.window}: expected at least 1 row")
@@ -79,19 +83,36 @@ class Network(Forecaster):
     def fit(self, values: Array) -> Self:
         """Train on values (T, D): the first 85% of the rows, by default, and stop by the rest."""
         chosen = self.settings
-        held = max(self.horizon, round(len(values) * chosen.validation))  # what is held back has an origin at least
+        # what is held back has an origin at least
+        held = max(self.horizon, round(len(values) * chosen.validation))
         least = chosen.window + self.steps + held
-        check_values(values, max(least, chosen.window + 2 * self.steps), f"{type(self).__name__} with window {chosen.window}")
+        check_values(
+            values,
+            max(least, chosen.window + 2 * self.steps),
+            f"{type(self).__name__} with window {chosen.window}",
+        )
         cut = len(values) - held
         self.scaler.fit(self._changes(values[:cut]) if chosen.anchored else values[:cut])
         rng = np.random.default_rng(chosen.seed)
         K = values.shape[1] if self.targets is None else len(self.targets)
         self.model = self.build(values.shape[1], K, rng).astype(np.float32)
-        past, held_back = (self._pairs(values, part) for part in (slice(0, cut), slice(cut, len(values))))
+        past, held_back = (
+            self._pairs(values, part) for part in (slice(0, cut), slice(cut, len(values)))
+        )
         self.history = fit(
-            self.model, *past, AdamW(chosen.lr), epochs=chosen.epochs, batch_size=chosen.batch_size, rng=rng, loss=self.loss,
-            clip=chosen.clip, validation=held_back, patience=chosen.patience, progress=False, after_epoch=self.after_epoch(),
-        )  # fmt: skip
+            self.model,
+            *past,
+            AdamW(chosen.lr),
+            epochs=chosen.epochs,
+            batch_size=chosen.batch_size,
+            rng=rng,
+            loss=self.loss,
+            clip=chosen.clip,
+            validation=held_back,
+            patience=chosen.patience,
+            progress=False,
+            after_epoch=self.after_epoch(),
+        )
         self.trained()
         at = np.arange(cut, len(values) - self.horizon + 1)
         truth = self.chosen(values[at[:, None] + np.arange(self.horizon)])
@@ -108,8 +129,12 @@ class Network(Forecaster):
     def run(self, z: Array) -> Array:
         """Scaled windows through the network, in float32."""
         if self.model is None:
-            raise RuntimeError(f"this {type(self).__name__} has not been fitted: call fit(values[train]) first")
-        y: Array = self.model.forward(z, training=True)[0] if self.dropping else predict(self.model, z)
+            raise RuntimeError(
+                f"this {type(self).__name__} has not been fitted: call fit(values[train]) first"
+            )
+        y: Array = (
+            self.model.forward(z, training=True)[0] if self.dropping else predict(self.model, z)
+        )
         return y
 
     def loss(self, y: Array, target: Array, mask: Array | None = None) -> tuple[float, Array]:
@@ -121,13 +146,16 @@ class Network(Forecaster):
         return None
 
     def _changes(self, values: Array) -> Array:
-        """How far rows lie from the last row of a window before them: what an anchored network sees, for the scale."""
+        """How far rows lie from the last row of a window before them: what an anchored network
+        sees, for the scale."""
         lag = max(1, min(self.settings.window, self.steps, len(values) - 1))
         return values[lag:] - values[:-lag]
 
     def scaled(self, x: Array) -> Array:
         """Windows (n, window, D) as the network sees them."""
-        return self.scaler.transform(x - x[:, -1:] if self.settings.anchored else x).astype(np.float32)
+        return self.scaler.transform(x - x[:, -1:] if self.settings.anchored else x).astype(
+            np.float32
+        )
 
     def unscaled(self, z: Array, x: Array) -> Array:
         """The network's answers (n, steps, K), scaled, behind windows x, in the series' unit."""
@@ -136,7 +164,9 @@ class Network(Forecaster):
         return y + self.chosen(x[:, -1:]) if self.settings.anchored else y
 
     def _pairs(self, values: Array, part: slice) -> tuple[Array, Array]:
-        found: Windows = windows(values, self.settings.window, self.steps, targets=self.targets, part=part)
+        found: Windows = windows(
+            values, self.settings.window, self.steps, targets=self.targets, part=part
+        )
         y = found.y.reshape(len(found.x), self.steps, -1)
         if self.settings.anchored:
             y = y - self.chosen(found.x[:, -1:])
@@ -148,7 +178,8 @@ class Network(Forecaster):
         return z.reshape(len(z), -1)
 
     def answers(self, x: Array) -> Array:
-        """Windows x in the series' unit to the network's own answers, (n, steps, K), in that unit."""
+        """Windows x in the series' unit to the network's own answers, (n, steps, K), in that
+        unit."""
         return self.unscaled(self.run(self.scaled(x)).reshape(len(x), self.steps, -1), x)
 
     def forecast(self, x: Array, values: Array, at: Any) -> Array:
@@ -158,17 +189,32 @@ class Network(Forecaster):
         chosen = self.settings
         between = chosen.dropout if chosen.layers > 1 else 0.0
         rec = Recurrent(
-            chosen.cell, D, chosen.units, num_layers=chosen.layers, dropout=between, batch_first=True, return_sequences=False,
+            chosen.cell,
+            D,
+            chosen.units,
+            num_layers=chosen.layers,
+            dropout=between,
+            batch_first=True,
+            return_sequences=False,
             rng=rng,
-        )  # fmt: skip
-        return Sequential(rec=rec, dropout=Dropout(chosen.dropout, rng=rng), head=Linear(chosen.units, outputs, rng=rng))
+        )
+        return Sequential(
+            rec=rec,
+            dropout=Dropout(chosen.dropout, rng=rng),
+            head=Linear(chosen.units, outputs, rng=rng),
+        )
 
 
 class Direct(Network):
-    """All steps at once.  With ``levels`` (0.05, 0.5, 0.95), quantiles of each: forecasts are then (n, horizon, K, Q)."""
+    """All steps at once. With ``levels`` (0.05, 0.5, 0.95), quantiles of each: forecasts are then
+    (n, horizon, K, Q)."""
 
     def __init__(
-        self, settings: Settings, horizon: int, targets: Sequence[int] | None = None, levels: Sequence[float] | None = None
+        self,
+        settings: Settings,
+        horizon: int,
+        targets: Sequence[int] | None = None,
+        levels: Sequence[float] | None = None,
     ) -> None:
         super().__init__(settings, horizon, targets)
         self.levels = None if levels is None else tuple(levels)
@@ -187,13 +233,13 @@ class Direct(Network):
         z = np.sort(z, axis=-1)  # quantiles learned apart may cross; in order they are never worse
         return np.stack([self.unscaled(z[..., q], x) for q in range(len(self.levels))], axis=-1)
 
-
     def middle(self, forecast: Array) -> Array:
         return forecast if self.levels is None else forecast[..., len(self.levels) // 2]
 
 
 class Recursive(Network):
-    """One step, fed back.  It must forecast every column, since it needs them all for the next step."""
+    """One step, fed back. It must forecast every column, since it needs them all for the next
+    step."""
 
     @property
     def steps(self) -> int:
@@ -201,7 +247,10 @@ class Recursive(Network):
 
     def build(self, D: int, K: int, rng: np.random.Generator) -> Layer:
         if D != K:
-            raise ValueError(f"Recursive has {K} targets of {D} columns but feeds back all: give it all, or take Direct")
+            raise ValueError(
+                f"Recursive has {K} targets of {D} columns but feeds back all: give it all, or take"
+                " Direct"
+            )
         return self._recurrent(D, K, rng)
 
     def forecast(self, x: Array, values: Array, at: Any) -> Array:
@@ -215,10 +264,15 @@ class Recursive(Network):
 
 
 class EncodeDecode(Network):
-    """An encoder-decoder.  ``half_life``: the epoch at which teacher forcing has fallen to one half; None never teaches."""
+    """An encoder-decoder. ``half_life``: the epoch at which teacher forcing has fallen to one half;
+    None never teaches."""
 
     def __init__(
-        self, settings: Settings, horizon: int, targets: Sequence[int] | None = None, half_life: float | None = 10.0
+        self,
+        settings: Settings,
+        horizon: int,
+        targets: Sequence[int] | None = None,
+        half_life: float | None = 10.0,
     ) -> None:
         super().__init__(settings, horizon, targets)
         self.half_life = half_life
@@ -227,9 +281,17 @@ class EncodeDecode(Network):
         chosen = self.settings
         columns = list(range(D)) if self.targets is None else self.targets
         return EncoderDecoder(
-            D, K, chosen.units, self.horizon, rng=rng, cell=chosen.cell, num_layers=chosen.layers, columns=columns,
-            dropout=chosen.dropout if chosen.layers > 1 else 0.0, teacher=0.0 if self.half_life is None else 1.0,
-        )  # fmt: skip
+            D,
+            K,
+            chosen.units,
+            self.horizon,
+            rng=rng,
+            cell=chosen.cell,
+            num_layers=chosen.layers,
+            columns=columns,
+            dropout=chosen.dropout if chosen.layers > 1 else 0.0,
+            teacher=0.0 if self.half_life is None else 1.0,
+        )
 
     def after_epoch(self) -> Callable[[Any], Any] | None:
         return None if self.half_life is None else scheduled_sampling(self.model, self.half_life)
@@ -241,4 +303,8 @@ class EncodeDecode(Network):
         return z
 
 
-STRATEGIES: dict[str, type[Network]] = {"direct": Direct, "recursive": Recursive, "encoder-decoder": EncodeDecode}
+STRATEGIES: dict[str, type[Network]] = {
+    "direct": Direct,
+    "recursive": Recursive,
+    "encoder-decoder": EncodeDecode,
+}

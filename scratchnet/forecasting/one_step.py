@@ -1,4 +1,5 @@
-"""``scratchnet train``: a one-step forecaster of one column, fitted, measured against two baselines, saved and drawn."""
+"""``scratchnet train``: a one-step forecaster of one column, fitted, measured against two
+baselines, saved and drawn."""
 
 import json
 import math
@@ -17,7 +18,12 @@ from scratchnet.training import checkpoint
 from scratchnet.training.loop import History, fit, predict
 from scratchnet.training.optim import AdamW
 
-MODELS: dict[str, Callable[..., Recurrent] | None] = {"mlp": None, "rnn": RNN, "lstm": LSTM, "gru": GRU}
+MODELS: dict[str, Callable[..., Recurrent] | None] = {
+    "mlp": None,
+    "rnn": RNN,
+    "lstm": LSTM,
+    "gru": GRU,
+}
 
 
 class Settings(NamedTuple):
@@ -32,13 +38,22 @@ class Settings(NamedTuple):
     lr: float = 0.005
     clip: float = 1.0
     seed: int = 0
-    difference: bool = False  # learn the change from step to step: for series that drift out of the range they had
+    # learn the change from step to step: for series that drift out of the range they had
+    difference: bool = False
 
     def check(self) -> "Settings":
-        """Itself; ValueError, naming the option of the command line, for a value that makes no sense."""
+        """Itself; ValueError, naming the option of the command line, for a value that makes no
+        sense."""
         if self.model not in MODELS:
             raise ValueError(f"--model is {self.model!r}: expected one of {', '.join(MODELS)}")
-        for name, least in {"window": 1, "units": 1, "layers": 1, "epochs": 1, "patience": 1, "seed": 0}.items():
+        for name, least in {
+            "window": 1,
+            "units": 1,
+            "layers": 1,
+            "epochs": 1,
+            "patience": 1,
+            "seed": 0,
+        }.items():
             if getattr(self, name) < least:
                 raise ValueError(f"--{name} is {getattr(self, name)}: expected at least {least}")
         for name in ("lr", "clip"):
@@ -62,25 +77,37 @@ class Forecaster(NamedTuple):
         return self.settings.window + self.settings.difference
 
     def inputs(self, x: Array) -> Array:
-        """Windows x (n, needs, 1) in the series' unit to the network's input, (n, window, 1), or (n, window) for the MLP."""
-        z = self.scaler.transform(np.diff(x, axis=1) if self.settings.difference else x).astype(np.float32)
+        """Windows x (n, needs, 1) in the series' unit to the network's input, (n, window, 1), or
+        (n, window) for the MLP."""
+        z = self.scaler.transform(np.diff(x, axis=1) if self.settings.difference else x).astype(
+            np.float32
+        )
         return z[:, :, 0] if self.settings.model == "mlp" else z
 
     def targets(self, x: Array, y: Array) -> Array:
         """The rows y (n, 1) after the windows x to what the network is to answer, (n, 1)."""
-        return self.scaler.transform(y - x[:, -1] if self.settings.difference else y).astype(np.float32)
+        return self.scaler.transform(y - x[:, -1] if self.settings.difference else y).astype(
+            np.float32
+        )
 
     def predict(self, x: Array) -> Array:
-        """One-step forecasts (n, 1) of the rows after the windows x (n, rows, 1): their last ``needs`` rows are looked at.
+        """One-step forecasts (n, 1) of the rows after the windows x (n, rows, 1): their last
+        ``needs`` rows are looked at.
 
-        The value after the last one there is, of a series with values (T, 1): ``predict(values[None])``.
-        Raises ValueError or TypeError where x has another shape or fewer rows.
+        The value after the last one there is, of a series with values (T, 1):
+        ``predict(values[None])``. Raises ValueError or TypeError where x has another shape or fewer
+        rows.
         """
         require_floating("x", x)
         if x.ndim != 3 or x.shape[2] != 1 or x.shape[1] < self.needs:
-            raise ValueError(f"x is {tuple(x.shape)}: expected (n, rows, 1), at least {self.needs} rows of {self.column}")
+            raise ValueError(
+                f"x is {tuple(x.shape)}: expected (n, rows, 1), at least {self.needs} rows of"
+                f" {self.column}"
+            )
         x = x[:, -self.needs :]
-        forecast = self.scaler.inverse_transform(predict(self.model, self.inputs(x)).astype(np.float64))
+        forecast = self.scaler.inverse_transform(
+            predict(self.model, self.inputs(x)).astype(np.float64)
+        )
         return x[:, -1] + forecast if self.settings.difference else forecast
 
     def save(self, folder: Path) -> None:
@@ -101,10 +128,16 @@ def load_forecaster(folder: str | Path) -> Forecaster:
         facts = json.loads(path.read_text(encoding="utf-8"))
         settings = Settings(**{name: facts[name] for name in Settings._fields}).check()
         scaler = Standardizer()
-        scaler.offset, scaler.scale = np.array([float(facts["offset"])]), np.array([float(facts["scale"])])
+        scaler.offset, scaler.scale = (
+            np.array([float(facts["offset"])]),
+            np.array([float(facts["scale"])]),
+        )
         column, unit = str(facts["column"]), str(facts["unit"])
         if not (np.isfinite(scaler.offset[0]) and 0 < scaler.scale[0] < math.inf):
-            raise ValueError(f"{path}: nothing can be scaled by offset {scaler.offset[0]} and scale {scaler.scale[0]}")
+            raise ValueError(
+                f"{path}: nothing can be scaled by offset {scaler.offset[0]} and scale"
+                f" {scaler.scale[0]}"
+            )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what scratchnet train has written: {error!r}") from None
     model = build(settings, np.random.default_rng(settings.seed))
@@ -124,25 +157,39 @@ class Result(NamedTuple):
 
 
 def load(
-    data: str, column: str | None = None, missing: str | None = None, time: str | None = None, delimiter: str | None = None
+    data: str,
+    column: str | None = None,
+    missing: str | None = None,
+    time: str | None = None,
+    delimiter: str | None = None,
 ) -> Series:
-    """A bundled series by name, or one column of the CSV at the path ``data``, read as ``load_csv`` does.
+    """A bundled series by name, or one column of the CSV at the path ``data``, read as ``load_csv``
+    does.
 
-    Raises ValueError where the CSV has several columns and none was chosen, or has other faults, and where a bundled series is
-    to be read in another way than its own.
+    Raises ValueError where the CSV has several columns and none was chosen, or has other faults,
+    and where a bundled series is to be read in another way than its own.
     """
     given = {"--column": column, "--missing": missing, "--time": time, "--delimiter": delimiter}
     if data in datasets.NAMES:
         idle = [name for name, value in given.items() if value is not None]
         if idle:
-            raise ValueError(f"{data} comes with the library: {' and '.join(idle)} can only say how to read a CSV of your own")
+            raise ValueError(
+                f"{data} comes with the library: {' and '.join(idle)} can only say how to read a"
+                " CSV of your own"
+            )
         return datasets.load(data)
     if not Path(data).exists():
-        raise FileNotFoundError(f"{data!r} is no file, and no bundled series: those are {', '.join(datasets.NAMES)}")
+        raise FileNotFoundError(
+            f"{data!r} is no file, and no bundled series: those are {', '.join(datasets.NAMES)}"
+        )
     columns = None if column is None else [column]
-    series = load_csv(data, columns=columns, time=time, missing=missing or "error", delimiter=delimiter)
+    series = load_csv(
+        data, columns=columns, time=time, missing=missing or "error", delimiter=delimiter
+    )
     if len(series.columns) > 1:
-        raise ValueError(f"{data} has the columns {', '.join(series.columns)}: choose one with --column")
+        raise ValueError(
+            f"{data} has the columns {', '.join(series.columns)}: choose one with --column"
+        )
     return series
 
 
@@ -154,33 +201,52 @@ def build(settings: Settings, rng: np.random.Generator) -> Layer:
         for _ in range(settings.layers - 1):
             hidden += [Linear(units, units, rng=rng), Tanh()]
         return Sequential(*hidden, Linear(units, 1, rng=rng)).astype(np.float32)
-    rec = cell(1, units, num_layers=settings.layers, batch_first=True, return_sequences=False, rng=rng)
+    rec = cell(
+        1, units, num_layers=settings.layers, batch_first=True, return_sequences=False, rng=rng
+    )
     return Sequential(rec=rec, head=Linear(units, 1, rng=rng)).astype(np.float32)
 
 
 def train(series: Series, settings: Settings, progress: bool = True) -> Result:
-    """Fit on the first 70%, stop by the next 15%, measure on the last 15%; scaled by the training part alone.
+    """Fit on the first 70%, stop by the next 15%, measure on the last 15%; scaled by the training
+    part alone.
 
-    Raises ValueError where a setting makes no sense, the series is too short for it, or its training part does not vary.
+    Raises ValueError where a setting makes no sense, the series is too short for it, or its
+    training part does not vary.
     """
     settings.check()
     values, width = series.values, settings.window
     past, held_back, test = chronological_split(len(values))
-    if held_back.stop < 2 * width + 1:  # before the training: what cannot be compared is not worth the wait
+    # before the training: what cannot be compared is not worth the wait
+    if held_back.stop < 2 * width + 1:
         raise ValueError(
-            f"--window is {width}, and an autoregression over as many steps needs {2 * width + 1} rows to be fitted, "
-            f"but {series.name} has {held_back.stop} before its test part"
+            f"--window is {width}, and an autoregression over as many steps needs {2 * width + 1}"
+            f" rows to be fitted, but {series.name} has {held_back.stop} before its test part"
         )
     line = baselines.Autoregression(width).fit(values[: held_back.stop])
-    scaler = Standardizer().fit(np.diff(values[past], axis=0) if settings.difference else values[past], series.columns)
+    scaler = Standardizer().fit(
+        np.diff(values[past], axis=0) if settings.difference else values[past], series.columns
+    )
     rng = np.random.default_rng(settings.seed)
     forecaster = Forecaster(build(settings, rng), settings, scaler, series.columns[0], series.unit)
-    raw, raw_held_back, raw_test = (windows(values, forecaster.needs, part=part) for part in (past, held_back, test))
+    raw, raw_held_back, raw_test = (
+        windows(values, forecaster.needs, part=part) for part in (past, held_back, test)
+    )
     history = fit(
-        forecaster.model, forecaster.inputs(raw.x), forecaster.targets(raw.x, raw.y), AdamW(settings.lr, weight_decay=0.01),
-        epochs=settings.epochs, rng=rng, clip=settings.clip, patience=settings.patience, progress=progress,
-        validation=(forecaster.inputs(raw_held_back.x), forecaster.targets(raw_held_back.x, raw_held_back.y)),
-    )  # fmt: skip
+        forecaster.model,
+        forecaster.inputs(raw.x),
+        forecaster.targets(raw.x, raw.y),
+        AdamW(settings.lr, weight_decay=0.01),
+        epochs=settings.epochs,
+        rng=rng,
+        clip=settings.clip,
+        patience=settings.patience,
+        progress=progress,
+        validation=(
+            forecaster.inputs(raw_held_back.x),
+            forecaster.targets(raw_held_back.x, raw_held_back.y),
+        ),
+    )
     forecasts = {
         "last value": baselines.last_value(raw_test.x),
         f"AR({width})": line.predict(raw_test.x),
@@ -196,7 +262,10 @@ def table(result: Result) -> str:
     lines = [f"{'test part':<12}{'RMSE':>10}{'MAE':>10}{'R2':>8}{unit}"]
     varies = bool((result.truth != result.truth[:1]).any())
     for name, prediction in result.forecasts.items():
-        rmse, mae = baselines.mse(prediction, result.truth) ** 0.5, baselines.mae(prediction, result.truth)
+        rmse, mae = (
+            baselines.mse(prediction, result.truth) ** 0.5,
+            baselines.mae(prediction, result.truth),
+        )
         r2 = f"{1 - baselines.relative_variance(prediction, result.truth):.3f}" if varies else "-"
         lines.append(f"{name:<12}{rmse:>10.4g}{mae:>10.4g}{r2:>8}")
     if not varies:
@@ -205,28 +274,39 @@ def table(result: Result) -> str:
 
 
 def run(series: Series, settings: Settings, out: Path) -> Result:
-    """Train, print, and write ``model.npz``, ``settings.json``, ``history.csv`` and ``forecast.png`` into ``out``."""
+    """Train, print, and write ``model.npz``, ``settings.json``, ``history.csv`` and
+    ``forecast.png`` into ``out``."""
     from scratchnet import plots
 
     out.mkdir(parents=True, exist_ok=True)  # first: where that fails, no training is lost
     name = settings.model.upper()
-    print(f"{series.name}: {len(series.values)} values of {series.columns[0]}, {series.times[0]} to {series.times[-1]}")
+    print(
+        f"{series.name}: {len(series.values)} values of {series.columns[0]}, {series.times[0]} to"
+        f" {series.times[-1]}"
+    )
     if series.note:
         print(f"  {series.note}")
     result = train(series, settings)
     result.forecaster.save(out)
     result.history.to_csv(out / "history.csv")
     best, epochs = (result.history.best_epoch or 0) + 1, len(result.history.epochs)
-    print(f"{name}: {result.forecaster.model.size} parameters, {epochs} epochs, best after {best}, {result.seconds:.1f} s\n")
+    print(
+        f"{name}: {result.forecaster.model.size} parameters, {epochs} epochs, best after {best},"
+        f" {result.seconds:.1f} s\n"
+    )
     print(table(result), end="\n\n")
-    last, own = (baselines.mse(result.forecasts[label], result.truth) for label in ("last value", name))
+    last, own = (
+        baselines.mse(result.forecasts[label], result.truth) for label in ("last value", name)
+    )
     if own > last and not settings.difference:
         print(f"The {name} is worse than the last value: if the series drifts, try --difference.\n")
     figure = plots.forecast(
-        result.times, result.truth[:, 0], {label: values[:, 0] for label, values in result.forecasts.items()},
+        result.times,
+        result.truth[:, 0],
+        {label: values[:, 0] for label, values in result.forecasts.items()},
         ylabel=f"{series.columns[0]} [{series.unit}]" if series.unit else series.columns[0],
         title=f"{series.name}, one step ahead, test part",
-    )  # fmt: skip
+    )
     figure.savefig(out / "forecast.png")
     for file in ("model.npz", "settings.json", "history.csv", "forecast.png"):
         print(out / file)

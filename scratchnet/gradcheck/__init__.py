@@ -1,4 +1,5 @@
-"""Is a hand-written gradient right?  Compare it with central differences, and say where it goes wrong.
+"""Is a hand-written gradient right? Compare it with central differences, and say where it goes
+wrong.
 
 Three checks, from the specific to the general:
 
@@ -12,10 +13,26 @@ All raise GradientError if a gradient is wrong, and return the Report if it is r
 
 from scratchnet.gradcheck.cell import check_cell
 from scratchnet.gradcheck.layer import check_layer
-from scratchnet.gradcheck.numeric import EPS, TOLERANCE, check, check_directional, numeric_gradient, relative_error
+from scratchnet.gradcheck.numeric import (
+    EPS,
+    TOLERANCE,
+    check,
+    check_directional,
+    numeric_gradient,
+    relative_error,
+)
 from scratchnet.gradcheck.report import GradientError, Report, Row
 
 __all__ = [
-    "EPS", "TOLERANCE", "GradientError", "Report", "Row", "check", "check_cell", "check_directional", "check_layer",
-    "numeric_gradient", "relative_error",
-]  # fmt: skip
+    "EPS",
+    "TOLERANCE",
+    "GradientError",
+    "Report",
+    "Row",
+    "check",
+    "check_cell",
+    "check_directional",
+    "check_layer",
+    "numeric_gradient",
+    "relative_error",
+]

@@ -12,18 +12,28 @@ from scratchnet.layers import Layer, Recurrent, Sequential
 
 
 def check_layer(
-    layer: Layer, x: Any, *, seed: int = 0, training: bool = False, eps: float = EPS, tolerance: float = TOLERANCE,
+    layer: Layer,
+    x: Any,
+    *,
+    seed: int = 0,
+    training: bool = False,
+    eps: float = EPS,
+    tolerance: float = TOLERANCE,
     **arguments: Any,
-) -> Report:  # fmt: skip
-    """Check a layer or a model at input x: the gradients of x, of every parameter, and of the state.
+) -> Report:
+    """Check a layer or a model at input x: the gradients of x, of every parameter, and of the
+    state.
 
-    The loss is a random weight on every output.  ``arguments`` go to ``layer.forward`` (``lengths=``, ``state=``); where a
-    ``state`` is given its gradient is compared too, and the loss also weighs the final state.
-    x may be a tuple of arrays ("x.0", "x.1"), for a model with several inputs; whole numbers in it have no gradient.
-    A layer that draws random numbers (``training=True``) is given the same ones at every call.
-    Raises as ``check`` does.  Leaves the layer's gradients as this one pass made them.
+    The loss is a random weight on every output. ``arguments`` go to ``layer.forward``
+    (``lengths=``, ``state=``); where a ``state`` is given its gradient is compared too, and the
+    loss also weighs the final state. x may be a tuple of arrays ("x.0", "x.1"), for a model with
+    several inputs; whole numbers in it have no gradient. A layer that draws random numbers
+    (``training=True``) is given the same ones at every call. Raises as ``check`` does. Leaves the
+    layer's gradients as this one pass made them.
     """
-    inputs = {name: part for name, part in _flat(x, "x") if not np.issubdtype(part.dtype, np.integer)}
+    inputs = {
+        name: part for name, part in _flat(x, "x") if not np.issubdtype(part.dtype, np.integer)
+    }
     for name, tensor in {**inputs, **layer.params}.items():
         require_float64(name, tensor)
     rng = np.random.default_rng(seed)
@@ -52,7 +62,9 @@ def check_layer(
     def loss() -> float:
         y, cache = run()
         last = _flat(cache.state_last) if weights else ()
-        return float(np.sum(y * w)) + sum(float(np.sum(s * v)) for (_, s), (_, v) in zip(last, weights))
+        return float(np.sum(y * w)) + sum(
+            float(np.sum(s * v)) for (_, s), (_, v) in zip(last, weights)
+        )
 
     found = {name: part for name, part in _flat(dx, "x") if name in inputs}
     return check(loss, tensors, {**grads, **found, **layer.grads}, eps=eps, tolerance=tolerance)

@@ -21,13 +21,18 @@ class Report(NamedTuple):
     tolerance: float
     steps: int | None = None  # how many time steps were run, where there is time
     final_states: bool = True  # whether a gradient arrived at the final states
-    origin: "Report | None" = None  # the same check over the fewest last steps that fail: where the error begins
-    notes: tuple[str, ...] = ()  # what is wrong besides numbers: an argument that was changed in place, say
+    # the same check over the fewest last steps that fail: where the error begins
+    origin: "Report | None" = None
+    # what is wrong besides numbers: an argument that was changed in place, say
+    notes: tuple[str, ...] = ()
 
     @property
     def wrong(self) -> list[Row]:
         """The rows above the tolerance, worst first.  (``not <=``, so that a NaN is wrong.)"""
-        return sorted((row for row in self.rows if not row.error <= self.tolerance), key=lambda row: -row.error)
+        return sorted(
+            (row for row in self.rows if not row.error <= self.tolerance),
+            key=lambda row: -row.error,
+        )
 
     @property
     def ok(self) -> bool:
@@ -41,7 +46,8 @@ class Report(NamedTuple):
 
     @property
     def begins(self) -> int | None:
-        """The time step, counted from 0, at which the error begins, going backwards from the last one."""
+        """The time step, counted from 0, at which the error begins, going backwards from the last
+        one."""
         if self.origin is None or self.steps is None or self.origin.steps is None:
             return None
         return self.steps - self.origin.steps
@@ -55,20 +61,31 @@ class Report(NamedTuple):
         return "\n".join([*lines, *self.notes])
 
     def explain(self) -> str:
-        """What is wrong, in words: tensor, gate, time step, worst element, and which gradients are right."""
+        """What is wrong, in words: tensor, gate, time step, worst element, and which gradients are
+        right."""
         lines = list(self.notes)
         first = self.origin or self
         if first.wrong:
-            gated = [row for row in first.wrong if row.gate]  # a gate's block says more than dx, where all gates meet
+            # a gate's block says more than dx, where all gates meet
+            gated = [row for row in first.wrong if row.gate]
             worst = (gated or first.wrong)[0]
             gates = f" in gate {first.gates_of(worst.tensor)}" if worst.gate else ""
-            lines.append(f"{worst.tensor} is wrong{gates}: relative error {worst.error:.1e}, tolerance {self.tolerance:.0e}")
+            lines.append(
+                f"{worst.tensor} is wrong{gates}: relative error {worst.error:.1e}, tolerance"
+                f" {self.tolerance:.0e}"
+            )
             index = ", ".join(map(str, worst.worst))
-            lines.append(f"  worst element {worst.tensor}[{index}]: yours {worst.ours:.8g}, numeric {worst.numeric:.8g}")
+            lines.append(
+                f"  worst element {worst.tensor}[{index}]: yours {worst.ours:.8g}, numeric"
+                f" {worst.numeric:.8g}"
+            )
             if self.begins is not None:
                 lines.append(f"  {self._when()}")
                 if first.final_states:
-                    lines.append("  and only where a gradient arrives at the final states: with a loss on y alone it is right")
+                    lines.append(
+                        "  and only where a gradient arrives at the final states: with a loss on y"
+                        " alone it is right"
+                    )
             lines.append(f"  {first.summary()}")
             if first is not self and first.steps != self.steps:
                 lines.append(f"  over all {self.steps} steps {self.summary()}")
@@ -76,7 +93,9 @@ class Report(NamedTuple):
 
     def gates_of(self, tensor: str) -> str:
         """The gates in which a tensor is wrong: "i, f"."""
-        return ", ".join(row.gate for row in self.rows if row.tensor == tensor and row in self.wrong)
+        return ", ".join(
+            row.gate for row in self.rows if row.tensor == tensor and row in self.wrong
+        )
 
     def summary(self) -> str:
         """Which gradients are wrong, with their gates, and which are right, in one line."""
@@ -89,11 +108,15 @@ class Report(NamedTuple):
         begins, steps = self.begins, self.steps
         if steps == 1 or begins == (steps or 0) - 1:
             return f"begins at t={begins}, the last step of {steps}: wrong within a single step"
-        return f"begins at t={begins} of 0 to {(steps or 0) - 1}, going backwards: the steps after it are right"
+        return (
+            f"begins at t={begins} of 0 to {(steps or 0) - 1}, going backwards: the steps after it"
+            " are right"
+        )
 
 
 class GradientError(AssertionError):
-    """A gradient is wrong.  ``report`` holds every comparison; the message says what is wrong and where it begins."""
+    """A gradient is wrong. ``report`` holds every comparison; the message says what is wrong and
+    where it begins."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(report.explain())

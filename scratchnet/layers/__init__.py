@@ -1,7 +1,8 @@
 """What a model is built of, one kind of layer a file.
 
-``LAYERS`` is the table that everything else walks: ``scratchnet gradcheck``, the gradient tests and the tests of float32,
-copies and checkpoints run each layer on its own ``examples``.  A new layer is one file of the same shape and one line here.
+``LAYERS`` is the table that everything else walks: ``scratchnet gradcheck``, the gradient tests and
+the tests of float32, copies and checkpoints run each layer on its own ``examples``. A new layer is
+one file of the same shape and one line here.
 """
 
 from scratchnet.layers.activation import ACTIVATIONS, GELU, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
@@ -44,8 +45,35 @@ LAYERS: dict[str, type[Layer]] = {
 }
 
 __all__ = [
-    "ACTIVATIONS", "GELU", "GRU", "LAYERS", "LSTM", "RNN", "AttentionPooling", "AveragePool1d", "BatchNorm1d", "Composite",
-    "Conv1d", "Dropout", "Embedding", "Example", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Layer", "LayerNorm",
-    "LeakyReLU", "Linear", "MaskedLSTM", "MaxPool1d", "ReLU", "Recurrent", "SelfAttention", "Sequential", "Sigmoid",
-    "Softplus", "Tanh", "VariationalDropout",
-]  # fmt: skip
+    "ACTIVATIONS",
+    "GELU",
+    "GRU",
+    "LAYERS",
+    "LSTM",
+    "RNN",
+    "AttentionPooling",
+    "AveragePool1d",
+    "BatchNorm1d",
+    "Composite",
+    "Conv1d",
+    "Dropout",
+    "Embedding",
+    "Example",
+    "Flatten",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "MaskedLSTM",
+    "MaxPool1d",
+    "ReLU",
+    "Recurrent",
+    "SelfAttention",
+    "Sequential",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "VariationalDropout",
+]

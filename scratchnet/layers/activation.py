@@ -1,4 +1,5 @@
-"""Activations: elementwise layers without parameters.  Each caches what its derivative is easiest written in."""
+"""Activations: elementwise layers without parameters. Each caches what its derivative is easiest
+written in."""
 
 import math
 from collections.abc import Iterator
@@ -83,9 +84,11 @@ class Sigmoid(Activation):
 
 
 class GELU(Activation):
-    """y = x/2 (1 + tanh(u)),  u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form of Hendrycks and Gimpel 2016.
+    """y = x/2 (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form of Hendrycks and
+    Gimpel 2016.
 
-    PyTorch calls it ``gelu(x, approximate="tanh")``; its default takes the error function, and differs by up to 5e-4.
+    PyTorch calls it ``gelu(x, approximate="tanh")``; its default takes the error function, and
+    differs by up to 5e-4.
     """
 
     SCALE = math.sqrt(2 / math.pi)
@@ -98,7 +101,8 @@ class GELU(Activation):
         return HALF * x * (ONE + tanh_u), (x, tanh_u)
 
     def backward(self, dy: Array, cache: tuple[Array, Array]) -> Array:
-        """dx = dy [ (1 + tanh u)/2 + x/2 (1 - tanh^2 u) du/dx ]: x is read twice, outside the tanh and inside."""
+        """dx = dy [ (1 + tanh u)/2 + x/2 (1 - tanh^2 u) du/dx ]: x is read twice, outside the tanh
+        and inside."""
         x, tanh_u = cache
         self.check_gradient(dy, x)
         du_dx = self.SCALE * (1 + 3 * self.CUBIC * x * x)
@@ -120,5 +124,10 @@ class Softplus(Activation):
 
 
 ACTIVATIONS: dict[str, type[Layer]] = {
-    "relu": ReLU, "leaky_relu": LeakyReLU, "tanh": Tanh, "sigmoid": Sigmoid, "gelu": GELU, "softplus": Softplus,
-}  # fmt: skip
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+    "gelu": GELU,
+    "softplus": Softplus,
+}

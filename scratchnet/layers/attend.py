@@ -1,12 +1,12 @@
 """Attention: each query looks at all keys, and takes from their values what it finds alike.
 
-    scores[i, j] = q_i . k_j / sqrt(U)            "scaled", Vaswani et al. 2017, equation 1
-                   q_i . k_j                      "dot", Luong, Pham and Manning 2015, equation 8
-                   v_a . tanh(q_i + k_j)          "additive", Bahdanau, Cho and Bengio 2015, appendix A.1.2
-    weights[i] = softmax_j(scores[i])             over the keys that the mask allows
-    y_i = sum_j weights[i, j] v_j
+scores[i, j] = q_i . k_j / sqrt(U)            "scaled", Vaswani et al. 2017, equation 1
+               q_i . k_j                      "dot", Luong, Pham and Manning 2015, equation 8
+               v_a . tanh(q_i + k_j)          "additive", Bahdanau, Cho and Bengio 2015, appendix A.1.2
+weights[i] = softmax_j(scores[i])             over the keys that the mask allows
+y_i = sum_j weights[i, j] v_j
 
-    q (..., I, U)  k (..., J, U)  v (..., J, E)  scores, weights (..., I, J)  y (..., I, E)      ...: sequences, heads
+q (..., I, U)  k (..., J, U)  v (..., J, E)  scores, weights (..., I, J)  y (..., I, E)      ...: sequences, heads
 """
 
 import math
@@ -22,18 +22,21 @@ SCORES = ("scaled", "dot", "additive")
 
 
 def softmax(scores: Array, mask: Array | None = None, axis: int = -1) -> Array:
-    """exp(scores) / sum exp(scores) along ``axis``, over those where ``mask`` is True; all zeros where it is nowhere True."""
+    """exp(scores) / sum exp(scores) along ``axis``, over those where ``mask`` is True; all zeros
+    where it is nowhere True."""
     if mask is not None:
         scores = np.where(mask, scores, scores.dtype.type(-np.inf))
-    largest = scores.max(axis=axis, keepdims=True)  # taken off, it changes nothing, and exp cannot overflow
+    # taken off, it changes nothing, and exp cannot overflow
+    largest = scores.max(axis=axis, keepdims=True)
     raised = np.exp(scores - np.where(largest == -np.inf, scores.dtype.type(0), largest))
     total = raised.sum(axis=axis, keepdims=True)
     return raised / np.where(total == 0, scores.dtype.type(1), total)
 
 
 def softmax_backward(dweights: Array, weights: Array, axis: int = -1) -> Array:
-    """dweights to dscores.  The weights sum to one, so raising a score takes from all others: what matters is how much
-    more a weight is wanted than the weights are on average.  Where a mask made a weight zero, dscores is zero too.
+    """dweights to dscores. The weights sum to one, so raising a score takes from all others: what
+    matters is how much more a weight is wanted than the weights are on average. Where a mask made a
+    weight zero, dscores is zero too.
     """
     average = (dweights * weights).sum(axis=axis, keepdims=True)
     return weights * (dweights - average)
@@ -62,13 +65,19 @@ class AttendGrads(NamedTuple):
 
 
 def attend(
-    q: Array, k: Array, v: Array, score: str = "scaled", mask: Array | None = None, v_a: Array | None = None
+    q: Array,
+    k: Array,
+    v: Array,
+    score: str = "scaled",
+    mask: Array | None = None,
+    v_a: Array | None = None,
 ) -> tuple[Array, AttendCache]:
-    """q (..., I, U), k (..., J, U), v (..., J, E) to y (..., I, E) and the cache, whose ``weights`` are what is looked at.
+    """q (..., I, U), k (..., J, U), v (..., J, E) to y (..., I, E) and the cache, whose ``weights``
+    are what is looked at.
 
-    ``mask``: True where query i may look at key j, to broadcast against (..., I, J); a query that may look nowhere gets zeros.
-    What is masked must still be finite.  ``v_a`` (U,) belongs to score "additive".
-    Raises ValueError or TypeError, with both sides, where shapes or types do not fit.
+    ``mask``: True where query i may look at key j, to broadcast against (..., I, J); a query that
+    may look nowhere gets zeros. What is masked must still be finite. ``v_a`` (U,) belongs to score
+    "additive". Raises ValueError or TypeError, with both sides, where shapes or types do not fit.
     """
     _check(q, k, v, score, v_a)
     alike = None
@@ -93,12 +102,15 @@ def attend_backward(dy: Array, cache: AttendCache) -> AttendGrads:
         dscores = dscores * _scale(score, q)  # undoes  / sqrt(U)
         return AttendGrads(dscores @ k, dscores.swapaxes(-1, -2) @ q, dv, None)  # undoes  q k^T
     da = dscores[..., None] * v_a * d_tanh(alike)  # undoes  v_a . tanh(a)
-    dv_a = (dscores[..., None] * alike).sum(axis=tuple(range(alike.ndim - 1)))  # undoes  v_a . tanh(a)
-    return AttendGrads(da.sum(axis=-2), da.sum(axis=-3), dv, dv_a)  # undoes  a = q_i + k_j: each meets all of the other
+    # undoes  v_a . tanh(a)
+    dv_a = (dscores[..., None] * alike).sum(axis=tuple(range(alike.ndim - 1)))
+    # undoes  a = q_i + k_j: each meets all of the other
+    return AttendGrads(da.sum(axis=-2), da.sum(axis=-3), dv, dv_a)
 
 
 def _scale(score: str, q: Array) -> float:
-    """A dot product of U numbers of variance one has variance U; divided by sqrt(U) the softmax stays where it has a slope."""
+    """A dot product of U numbers of variance one has variance U; divided by sqrt(U) the softmax
+    stays where it has a slope."""
     return 1 / math.sqrt(q.shape[-1]) if score == "scaled" else 1.0
 
 
@@ -106,7 +118,10 @@ def _check(q: Array, k: Array, v: Array, score: str, v_a: Array | None) -> None:
     if score not in SCORES:
         raise ValueError(f"score is {score!r}: expected one of {', '.join(map(repr, SCORES))}")
     if (v_a is None) == (score == "additive"):
-        raise ValueError(f"score is {score!r} and v_a is {'missing' if v_a is None else 'given'}: only 'additive' has one")
+        raise ValueError(
+            f"score is {score!r} and v_a is {'missing' if v_a is None else 'given'}: only"
+            " 'additive' has one"
+        )
     require_same_dtype({"q": q, "k": k, "v": v} | ({} if v_a is None else {"v_a": v_a}))
     if q.ndim < 2:
         raise ValueError(f"q is {tuple(q.shape)}: expected (..., queries, units)")

@@ -1,10 +1,12 @@
-"""Self-attention: every step of a sequence looks at every other, and takes from it what ``attend.py`` says.
+"""Self-attention: every step of a sequence looks at every other, and takes from it what
+``attend.py`` says.
 
     q = x W_q    k = x W_k    v = x W_v    y = softmax(score(q, k)) v
 
     x (T, N, D)    W_q, W_k, W_v (D, U)    q, k, v, y (T, N, U)
 
-All steps at once, where a recurrent layer goes one by one: nothing is forgotten on the way, and T^2 pairs are compared.
+All steps at once, where a recurrent layer goes one by one: nothing is forgotten on the way, and T^2
+pairs are compared.
 
 Sources: Vaswani et al. 2017, sections 3.2.1 and 3.2.2; ``attend.py`` names those of the scores.
 """
@@ -38,25 +40,37 @@ class SelfAttentionCache(NamedTuple):
 
 
 class SelfAttention(OverTime):
-    """A sequence attends to itself: q = x W_q, k = x W_k, v = x W_v, each (D, U); x (T, N, D) to y (T, N, U).
+    """A sequence attends to itself: q = x W_q, k = x W_k, v = x W_v, each (D, U); x (T, N, D) to y
+    (T, N, U).
 
-    ``causal``: step i looks at steps 0..i only.  ``heads`` attend side by side, each on its own units / heads of the units.
-    Without biases, and without the product behind the heads: ``Sequential(SelfAttention(D, D, heads=h), Linear(D, D))`` is
-    ``torch.nn.MultiheadAttention(D, h)``.  With ``lengths`` no step looks into the padding.
+    ``causal``: step i looks at steps 0..i only. ``heads`` attend side by side, each on its own
+    units / heads of the units. Without biases, and without the product behind the heads:
+    ``Sequential(SelfAttention(D, D, heads=h), Linear(D, D))`` is ``torch.nn.MultiheadAttention(D,
+    h)``. With ``lengths`` no step looks into the padding.
     """
 
     def __init__(
-        self, inputs: int, units: int, *, rng: np.random.Generator, score: str = "scaled", causal: bool = False,
-        heads: int = 1, batch_first: bool = False, dtype: Any = np.float64,
-    ) -> None:  # fmt: skip
+        self,
+        inputs: int,
+        units: int,
+        *,
+        rng: np.random.Generator,
+        score: str = "scaled",
+        causal: bool = False,
+        heads: int = 1,
+        batch_first: bool = False,
+        dtype: Any = np.float64,
+    ) -> None:
         super().__init__(batch_first)
         require_rng(rng)
         require_counts(inputs=inputs, units=units, heads=heads)
         if score not in SCORES:
             raise ValueError(f"score is {score!r}: expected one of {', '.join(map(repr, SCORES))}")
         if units % heads or (heads > 1 and score == "additive"):
-            raise ValueError(f"{units} units and {heads} heads with score {score!r}: heads must share the units evenly, "
-                             f"and 'additive' has one head")  # fmt: skip
+            raise ValueError(
+                f"{units} units and {heads} heads with score {score!r}: heads must share the units"
+                " evenly, and 'additive' has one head"
+            )
         self.score, self.causal, self.heads = score, causal, heads
         for name in ("W_q", "W_k", "W_v"):
             self.add_param(name, init.xavier_uniform(rng, (inputs, units), dtype=dtype))
@@ -69,12 +83,27 @@ class SelfAttention(OverTime):
         for score in SCORES:
             yield Example(score, cls(3, 4, rng=rng, score=score), rng.standard_normal((4, 2, 3)))
             layer = cls(2, 3, rng=rng, score=score, causal=True, batch_first=True)
-            yield Example(f"{score}, causal, ragged", layer, rng.standard_normal((3, 4, 2)), {"lengths": [4, 1, 3]})
-        yield Example("ragged", cls(2, 3, rng=rng), rng.standard_normal((4, 3, 2)), {"lengths": [2, 4, 1]})
-        yield Example("two heads", cls(3, 4, rng=rng, heads=2), rng.standard_normal((4, 2, 3)), {"lengths": [4, 3]})
+            yield Example(
+                f"{score}, causal, ragged",
+                layer,
+                rng.standard_normal((3, 4, 2)),
+                {"lengths": [4, 1, 3]},
+            )
+        yield Example(
+            "ragged", cls(2, 3, rng=rng), rng.standard_normal((4, 3, 2)), {"lengths": [2, 4, 1]}
+        )
+        yield Example(
+            "two heads",
+            cls(3, 4, rng=rng, heads=2),
+            rng.standard_normal((4, 2, 3)),
+            {"lengths": [4, 3]},
+        )
 
-    def forward(self, x: Array, training: bool = False, lengths: Any = None) -> tuple[Array, SelfAttentionCache]:
-        """x (T, N, D) to y (T, N, U), or with N first in both if ``batch_first``; ``cache.weights`` are worth a picture."""
+    def forward(
+        self, x: Array, training: bool = False, lengths: Any = None
+    ) -> tuple[Array, SelfAttentionCache]:
+        """x (T, N, D) to y (T, N, U), or with N first in both if ``batch_first``; ``cache.weights``
+        are worth a picture."""
         parts = dict(self.params)
         x, lengths = self.check_sequences(x, lengths, len(parts["W_q"]))
         mask = self._mask(x, lengths)
@@ -91,7 +120,8 @@ class SelfAttention(OverTime):
         dq, dk, dv, dv_a = attend_backward(self._split(dy), cache.attend)
         dx = np.zeros_like(cache.x)
         rows = cache.x.reshape(-1, cache.x.shape[2])
-        for name, d in (("W_q", dq), ("W_k", dk), ("W_v", dv)):  # x was read three times, and gets three gradients
+        # x was read three times, and gets three gradients
+        for name, d in (("W_q", dq), ("W_k", dk), ("W_v", dv)):
             d = self._join(d)
             self.grads[name] += rows.T @ d.reshape(-1, d.shape[2])  # undoes  x W
             dx += d @ cache.parts[name].T  # undoes  x W
@@ -100,7 +130,8 @@ class SelfAttention(OverTime):
         return self.turned(without_padding(dx.swapaxes(0, 1), cache.lengths))
 
     def _mask(self, x: Array, lengths: Array | None) -> Array | None:
-        """True where step i may look at step j: (N, 1, T, T), an axis of one where it does not matter; None for everywhere."""
+        """True where step i may look at step j: (N, 1, T, T), an axis of one where it does not
+        matter; None for everywhere."""
         steps: Any = np.arange(len(x), like=x)
         past = steps[:, None] >= steps if self.causal else None
         if lengths is None:

@@ -1,10 +1,12 @@
-"""Attention pooling: a sequence becomes the weighted mean of its steps, and the weights are learned.
+"""Attention pooling: a sequence becomes the weighted mean of its steps, and the weights are
+learned.
 
     a_t = tanh(x_t W + b)      weights = softmax_t(a_t . v)      y = sum_t weights_t x_t
 
     x (T, N, D)  W (D, U)  b (U,)  v (U,)  a (T, N, U)  weights (T, N)  y (N, D)
 
-v is what a step is compared with to find out how much it matters.  x is read twice: for the weights and as what is weighed.
+v is what a step is compared with to find out how much it matters. x is read twice: for the weights
+and as what is weighed.
 
 Source: Yang et al. 2016 (hierarchical attention networks), equations 5 to 7.
 """
@@ -35,13 +37,20 @@ class AttentionPoolingCache(NamedTuple):
 
 
 class AttentionPooling(OverTime):
-    """x (T, N, D), or (N, T, D) if ``batch_first``, to y (N, D).  With ``lengths`` padding has weight zero.
+    """x (T, N, D), or (N, T, D) if ``batch_first``, to y (N, D). With ``lengths`` padding has
+    weight zero.
 
     W and v start Xavier-uniform, b at zero.
     """
 
     def __init__(
-        self, inputs: int, units: int, *, rng: np.random.Generator, batch_first: bool = False, dtype: Any = np.float64
+        self,
+        inputs: int,
+        units: int,
+        *,
+        rng: np.random.Generator,
+        batch_first: bool = False,
+        dtype: Any = np.float64,
     ) -> None:
         super().__init__(batch_first)
         require_rng(rng)
@@ -55,13 +64,17 @@ class AttentionPooling(OverTime):
         """Both orders; a ragged batch."""
         yield Example("time first", cls(3, 4, rng=rng), rng.standard_normal((4, 2, 3)))
         layer = cls(2, 3, rng=rng, batch_first=True)
-        yield Example("batch first, ragged", layer, rng.standard_normal((3, 4, 2)), {"lengths": [4, 1, 3]})
+        yield Example(
+            "batch first, ragged", layer, rng.standard_normal((3, 4, 2)), {"lengths": [4, 1, 3]}
+        )
 
     def lengths_after(self, lengths: Any) -> Any:
         """None: time is gone."""
         return None
 
-    def forward(self, x: Array, training: bool = False, lengths: Any = None) -> tuple[Array, AttentionPoolingCache]:
+    def forward(
+        self, x: Array, training: bool = False, lengths: Any = None
+    ) -> tuple[Array, AttentionPoolingCache]:
         """x (T, N, D) to y (N, D); ``cache.weights`` are worth a picture."""
         W, b, v = self.params["W"], self.params["b"], self.params["v"]
         x, lengths = self.check_sequences(x, lengths, len(W))
@@ -78,7 +91,8 @@ class AttentionPooling(OverTime):
         self.check_gradient(dy, y)
         dx = weights[:, :, None] * dy  # undoes  weights x, along x
         dweights = (dy * x).sum(axis=2)  # undoes  weights x, along the weights
-        dscores = softmax_backward(dweights, weights, axis=0)  # undoes the softmax; zero in the padding
+        # undoes the softmax; zero in the padding
+        dscores = softmax_backward(dweights, weights, axis=0)
         da = dscores[:, :, None] * v * d_tanh(a)  # undoes  tanh(..) . v
         self.grads["v"] += (dscores[:, :, None] * a).sum(axis=(0, 1))  # undoes  a . v
         rows, d_rows = x.reshape(-1, len(W)), da.reshape(-1, len(v))

@@ -8,17 +8,23 @@ from scratchnet.layers.layer import Layer
 
 
 class Merged(dict[str, Array]):
-    """The arrays of several layers by name.  Another array put in here would reach no layer, so that is refused."""
+    """The arrays of several layers by name. Another array put in here would reach no layer, so that
+    is refused."""
 
     def __setitem__(self, name: str, value: Array) -> None:
         if self.get(name) is not value:  # the same one comes back from  params[name] *= 2
-            raise TypeError(f"{name} belongs to a layer of the model: write into the array, params[{name!r}][...] = new")
+            raise TypeError(
+                f"{name} belongs to a layer of the model: write into the array,"
+                f" params[{name!r}][...] = new"
+            )
 
 
 class Composite(Layer):
-    """A model with its layers by name in ``layers``.  What it computes of them, and backwards, a subclass writes by hand.
+    """A model with its layers by name in ``layers``. What it computes of them, and backwards, a
+    subclass writes by hand.
 
-    Raises TypeError for what is no layer, ValueError where one layer stands twice, or some are batch_first and some not.
+    Raises TypeError for what is no layer, ValueError where one layer stands twice, or some are
+    batch_first and some not.
     """
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
@@ -28,7 +34,9 @@ class Composite(Layer):
             raise ValueError(f"{type(self).__name__} has no layers")
         for name, layer in self.layers.items():
             if not isinstance(layer, Layer):
-                raise TypeError(f"layer {name!r} is a {type(layer).__name__}, not a scratchnet layer")
+                raise TypeError(
+                    f"layer {name!r} is a {type(layer).__name__}, not a scratchnet layer"
+                )
         self._check_leaves()
 
     def leaves(self) -> dict[str, Layer]:
@@ -36,7 +44,11 @@ class Composite(Layer):
         found: dict[str, Layer] = {}
         for name, layer in self.layers.items():
             inner = layer.leaves() if isinstance(layer, Composite) else None
-            found |= {name: layer} if inner is None else {f"{name}.{n}": leaf for n, leaf in inner.items()}
+            found |= (
+                {name: layer}
+                if inner is None
+                else {f"{name}.{n}": leaf for n, leaf in inner.items()}
+            )
         return found
 
     def _check_leaves(self) -> None:
@@ -44,17 +56,26 @@ class Composite(Layer):
         batch_first: dict[bool, str] = {}
         for name, layer in self.leaves().items():
             if id(layer) in seen:
-                raise ValueError(f"layers {seen[id(layer)]!r} and {name!r} are one object: an optimiser would step it twice")
+                raise ValueError(
+                    f"layers {seen[id(layer)]!r} and {name!r} are one object: an optimiser would"
+                    " step it twice"
+                )
             seen[id(layer)] = name
             if hasattr(layer, "batch_first"):
                 batch_first[bool(layer.batch_first)] = name
         if len(batch_first) == 2:
-            raise ValueError(f"{batch_first[True]!r} is batch_first and {batch_first[False]!r} is not: one of them would take "
-                             f"samples for time steps")  # fmt: skip
+            raise ValueError(
+                f"{batch_first[True]!r} is batch_first and {batch_first[False]!r} is not: one of"
+                " them would take samples for time steps"
+            )
 
     def _merged(self, table: str) -> Merged:
         """One of the layers' tables (the same arrays) under "layer.name"."""
-        return Merged((f"{of}.{name}", a) for of, layer in self.layers.items() for name, a in getattr(layer, table).items())
+        return Merged(
+            (f"{of}.{name}", a)
+            for of, layer in self.layers.items()
+            for name, a in getattr(layer, table).items()
+        )
 
     @property
     def params(self) -> dict[str, Array]:

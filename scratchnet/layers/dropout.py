@@ -1,4 +1,5 @@
-"""Dropout: while training, each number is set to zero with probability p and the rest is scaled up to keep the mean."""
+"""Dropout: while training, each number is set to zero with probability p and the rest is scaled up
+to keep the mean."""
 
 from collections.abc import Iterator
 
@@ -11,7 +12,8 @@ from scratchnet.layers.layer import Example, Layer
 def keep_mask(rng: np.random.Generator, p: float, like: Array) -> Array:
     """Zeros with probability p, else 1 / (1 - p), in the shape and type of ``like``.
 
-    The scale stands in the mask ("inverted" dropout), so that nothing has to be scaled when the network is used.
+    The scale stands in the mask ("inverted" dropout), so that nothing has to be scaled when the
+    network is used.
     """
     kept = rng.random(like.shape) >= p
     return np.asarray(kept / (1 - p), dtype=like.dtype, like=like)

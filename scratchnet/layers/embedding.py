@@ -16,19 +16,30 @@ from scratchnet.layers.over_time import require_counts
 
 
 class Embedding(Layer):
-    """x (...), whole numbers, to y (..., E).  W (V, E) starts standard-normal, as in ``torch.nn.Embedding``.
+    """x (...), whole numbers, to y (..., E). W (V, E) starts standard-normal, as in
+    ``torch.nn.Embedding``.
 
-    ``padding``: a token that stands for nothing: its vector is zero, and its row of W is never trained.
+    ``padding``: a token that stands for nothing: its vector is zero, and its row of W is never
+    trained.
     """
 
     def __init__(
-        self, vocabulary: int, features: int, *, rng: np.random.Generator, padding: int | None = None, dtype: Any = np.float64
+        self,
+        vocabulary: int,
+        features: int,
+        *,
+        rng: np.random.Generator,
+        padding: int | None = None,
+        dtype: Any = np.float64,
     ) -> None:
         super().__init__()
         require_rng(rng)
         require_counts(vocabulary=vocabulary, features=features)
         if padding is not None and not 0 <= padding < vocabulary:
-            raise ValueError(f"padding is {padding} but the vocabulary has {vocabulary}: expected 0 to {vocabulary - 1}")
+            raise ValueError(
+                f"padding is {padding} but the vocabulary has {vocabulary}: expected 0 to"
+                f" {vocabulary - 1}"
+            )
         self.padding = padding
         self.add_param("W", rng.standard_normal((vocabulary, features)).astype(dtype))
         if padding is not None:
@@ -36,7 +47,8 @@ class Embedding(Layer):
 
     @classmethod
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
-        """Tokens that come more than once and one that never does; with and without a token for padding."""
+        """Tokens that come more than once and one that never does; with and without a token for
+        padding."""
         yield Example("sequences", cls(5, 3, rng=rng), np.array([[1, 4], [1, 0], [4, 1]]))
         yield Example("padding", cls(4, 2, rng=rng, padding=0), np.array([3, 0, 1, 3, 0]))
 
@@ -46,19 +58,30 @@ class Embedding(Layer):
         return True
 
     def check_input(self, x: Array) -> None:
-        """TypeError unless x holds whole numbers beside W; ValueError for one that is no token: CuPy would wrap it around."""
+        """TypeError unless x holds whole numbers beside W; ValueError for one that is no token:
+        CuPy would wrap it around."""
         W = self.params["W"]
         if not is_array(x):
-            raise TypeError(f"x is a {type(x).__module__}.{type(x).__name__}, not a NumPy or CuPy array")
+            raise TypeError(
+                f"x is a {type(x).__module__}.{type(x).__name__}, not a NumPy or CuPy array"
+            )
         if not np.issubdtype(x.dtype, np.integer):
-            raise TypeError(f"x is {x.dtype} but an embedding reads tokens: expected whole numbers, such as int64")
+            raise TypeError(
+                f"x is {x.dtype} but an embedding reads tokens: expected whole numbers, such as"
+                " int64"
+            )
         if kind(x) != kind(W):
-            raise TypeError(f"x is an array of {kind(x)} but W is one of {kind(W)}: move one of them")
+            raise TypeError(
+                f"x is an array of {kind(x)} but W is one of {kind(W)}: move one of them"
+            )
         if x.size == 0:
             raise ValueError(f"x is {tuple(x.shape)}: it needs at least one token")
         for token in (int(x.min()), int(x.max())):
             if not 0 <= token < len(W):
-                raise ValueError(f"x holds the token {token} but the vocabulary has {len(W)}: expected 0 to {len(W) - 1}")
+                raise ValueError(
+                    f"x holds the token {token} but the vocabulary has {len(W)}: expected 0 to"
+                    f" {len(W) - 1}"
+                )
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, Array]]:
         """x (...) to y (..., E); the cache is x and y."""
@@ -69,15 +92,21 @@ class Embedding(Layer):
         return y, (x, y)
 
     def backward(self, dy: Array, cache: tuple[Array, Array]) -> None:
-        """dy (..., E) to no dx: between two whole numbers there is nothing to differentiate along."""
+        """dy (..., E) to no dx: between two whole numbers there is nothing to differentiate
+        along."""
         x, y = cache
         self.check_gradient(dy, y)
         dW = self.grads["W"]
         V, E = dW.shape
         # undoes  W[x]: a token that comes twice gets both gradients.  dW[x] += dy would keep the last one only, and
         # np.add.at is not handed on to CuPy, which takes plain calls of ufuncs only; counting with weights is in both.
-        place = x.reshape(-1, 1).astype(np.intp) * E + np.arange(E, like=dW)  # in dW, counted through, of each element of dy
-        each = np.bincount(place.ravel(), weights=dy.ravel(), minlength=V * E).reshape(V, E).astype(dW.dtype)
+        # in dW, counted through, of each element of dy
+        place = x.reshape(-1, 1).astype(np.intp) * E + np.arange(E, like=dW)
+        each = (
+            np.bincount(place.ravel(), weights=dy.ravel(), minlength=V * E)
+            .reshape(V, E)
+            .astype(dW.dtype)
+        )
         if self.padding is not None:
             each[self.padding] = 0  # undoes the zeros
         dW += each

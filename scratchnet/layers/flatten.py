@@ -1,4 +1,5 @@
-"""Flatten: all steps of a sequence side by side in one row, for a Linear layer that weighs each step by its place."""
+"""Flatten: all steps of a sequence side by side in one row, for a Linear layer that weighs each
+step by its place."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,8 @@ from scratchnet.layers.over_time import OverTime
 
 
 class Flatten(OverTime):
-    """x (T, N, D), or (N, T, D) if ``batch_first``, to y (N, T D): step 0's features, step 1's, ...; zeros for padding."""
+    """x (T, N, D), or (N, T, D) if ``batch_first``, to y (N, T D): step 0's features, step 1's,
+    ...; zeros for padding."""
 
     def __init__(self, *, batch_first: bool = False) -> None:
         super().__init__(batch_first)
@@ -20,14 +22,18 @@ class Flatten(OverTime):
     @classmethod
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
         """Both orders; a ragged batch."""
-        yield Example("time first, ragged", cls(), rng.standard_normal((4, 3, 2)), {"lengths": [4, 1, 2]})
+        yield Example(
+            "time first, ragged", cls(), rng.standard_normal((4, 3, 2)), {"lengths": [4, 1, 2]}
+        )
         yield Example("batch first", cls(batch_first=True), rng.standard_normal((3, 4, 2)))
 
     def lengths_after(self, lengths: Any) -> Any:
         """None: time is gone."""
         return None
 
-    def forward(self, x: Array, training: bool = False, lengths: Any = None) -> tuple[Array, tuple[Any, ...]]:
+    def forward(
+        self, x: Array, training: bool = False, lengths: Any = None
+    ) -> tuple[Array, tuple[Any, ...]]:
         """x to y (N, T D); the cache is the shape of x, time first, the lengths, and y."""
         x, lengths = self.check_sequences(x, lengths)
         y = without_padding(x, lengths).swapaxes(0, 1).reshape(x.shape[1], -1)

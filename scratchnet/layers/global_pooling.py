@@ -1,4 +1,5 @@
-"""Pooling over all of time: a sequence becomes one vector, of each feature the largest number or the mean.
+"""Pooling over all of time: a sequence becomes one vector, of each feature the largest number or
+the mean.
 
     y = max_t x[t]      or      y = (1 / length) sum_t x[t]        x (T, N, D)  y (N, D)
 
@@ -26,7 +27,12 @@ class Global(OverTime):
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
         """Both orders; a ragged batch."""
         yield Example("time first", cls(), rng.standard_normal((4, 3, 2)))
-        yield Example("batch first, ragged", cls(batch_first=True), rng.standard_normal((3, 5, 2)), {"lengths": [5, 1, 3]})
+        yield Example(
+            "batch first, ragged",
+            cls(batch_first=True),
+            rng.standard_normal((3, 5, 2)),
+            {"lengths": [5, 1, 3]},
+        )
 
     def lengths_after(self, lengths: Any) -> Any:
         """None: time is gone."""
@@ -36,8 +42,11 @@ class Global(OverTime):
 class GlobalMaxPool(Global):
     """The largest of all steps of a sequence: x (T, N, D) to y (N, D)."""
 
-    def forward(self, x: Array, training: bool = False, lengths: Any = None) -> tuple[Array, tuple[Array, ...]]:
-        """x (T, N, D) to y (N, D); the cache is x, time first, which step was the largest (N, D), and y."""
+    def forward(
+        self, x: Array, training: bool = False, lengths: Any = None
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """x (T, N, D) to y (N, D); the cache is x, time first, which step was the largest (N, D),
+        and y."""
         x, lengths = self.check_sequences(x, lengths)
         if lengths is not None:  # nothing is below -inf: the padding never wins
             steps: Any = np.arange(len(x), like=lengths)
@@ -50,15 +59,19 @@ class GlobalMaxPool(Global):
         x, winner, y = cache
         self.check_gradient(dy, y)
         steps: Any = np.arange(len(x), like=winner)
-        dx = np.where(steps[:, None, None] == winner, dy, dy.dtype.type(0))  # undoes  max: the winner gets it all
+        # undoes  max: the winner gets it all
+        dx = np.where(steps[:, None, None] == winner, dy, dy.dtype.type(0))
         return self.turned(dx)
 
 
 class GlobalAveragePool(Global):
     """The mean of all steps of a sequence: x (T, N, D) to y (N, D)."""
 
-    def forward(self, x: Array, training: bool = False, lengths: Any = None) -> tuple[Array, tuple[Any, ...]]:
-        """x (T, N, D) to y (N, D); the cache is x, time first, 1 / length ((N, 1) or a number), the lengths, and y."""
+    def forward(
+        self, x: Array, training: bool = False, lengths: Any = None
+    ) -> tuple[Array, tuple[Any, ...]]:
+        """x (T, N, D) to y (N, D); the cache is x, time first, 1 / length ((N, 1) or a number), the
+        lengths, and y."""
         x, lengths = self.check_sequences(x, lengths)
         share = 1 / len(x) if lengths is None else (1 / lengths[:, None]).astype(x.dtype)
         y = without_padding(x, lengths).sum(axis=0) * share

@@ -1,10 +1,12 @@
-"""Layer normalisation: each vector is shifted and stretched to mean 0 and variance 1, then to what the layer has learned.
+"""Layer normalisation: each vector is shifted and stretched to mean 0 and variance 1, then to what
+the layer has learned.
 
     y = gain n + b,   n = (x - mean(x)) / sqrt(var(x) + eps)      mean and variance over the features of one vector
 
     x, n, y (..., F);  gain, b (F,)
 
-What is inside n, and why its gradient has three roads, stands in ``cells/normalise.py``: a cell normalises with it too.
+What is inside n, and why its gradient has three roads, stands in ``cells/normalise.py``: a cell
+normalises with it too.
 
 Source: Ba, Kiros and Hinton 2016, equations 3 and 4.
 """
@@ -26,7 +28,9 @@ class LayerNorm(Layer):
     gain (F,) starts at one and b (F,) at zero.  Equal to ``torch.nn.LayerNorm(F)``.
     """
 
-    def __init__(self, features: int, *, eps: float = normalise.EPS, dtype: Any = np.float64) -> None:
+    def __init__(
+        self, features: int, *, eps: float = normalise.EPS, dtype: Any = np.float64
+    ) -> None:
         super().__init__()
         require_counts(features=features)
         self.eps = check_eps(eps)
@@ -37,14 +41,20 @@ class LayerNorm(Layer):
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
         """Over one and two leading axes."""
         for shape in ((3, 4), (3, 2, 4)):
-            yield Example(f"x {shape}", away_from_the_start(cls(4), rng), 2 + 3 * rng.standard_normal(shape))
+            yield Example(
+                f"x {shape}", away_from_the_start(cls(4), rng), 2 + 3 * rng.standard_normal(shape)
+            )
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, ...]]:
-        """x (..., F) to y (..., F); the cache is n (..., F), 1 / sqrt(var + eps) (..., 1), gain and y."""
+        """x (..., F) to y (..., F); the cache is n (..., F), 1 / sqrt(var + eps) (..., 1), gain and
+        y."""
         gain, b = self.params["gain"], self.params["b"]
         self.check_input(x)
         if x.ndim == 0 or x.shape[-1] != len(gain):
-            raise ValueError(f"the layer has {len(gain)} features but x is {tuple(x.shape)}: expected (..., {len(gain)})")
+            raise ValueError(
+                f"the layer has {len(gain)} features but x is {tuple(x.shape)}: expected (...,"
+                f" {len(gain)})"
+            )
         n, scale = normalise.forward(x, self.eps)
         y = gain * n + b
         return y, (n, scale, gain, y)
@@ -62,12 +72,16 @@ class LayerNorm(Layer):
 def check_eps(eps: float) -> float:
     """eps itself, if it is a positive number."""
     if not eps > 0:
-        raise ValueError(f"eps is {eps}: expected a small positive number, which keeps 1 / sqrt(var + eps) finite")
+        raise ValueError(
+            f"eps is {eps}: expected a small positive number, which keeps 1 / sqrt(var + eps)"
+            " finite"
+        )
     return eps
 
 
 def away_from_the_start(layer: Any, rng: np.random.Generator) -> Any:
-    """The layer with another gain and b than it starts with: at one and zero, a forgotten one would not show."""
+    """The layer with another gain and b than it starts with: at one and zero, a forgotten one would
+    not show."""
     for p in layer.params.values():
         p += 0.5 * rng.standard_normal(p.shape)
     return layer

@@ -13,17 +13,25 @@ from scratchnet.layers.layer import Example, Layer
 class Linear(Layer):
     """y = x W + b over the last axis: x (..., D) to y (..., K), with W (D, K) and b (K,).
 
-    W starts as ``weight_init`` makes it (Xavier uniform; take ``init.he_normal`` before a ReLU), b at zero.
+    W starts as ``weight_init`` makes it (Xavier uniform; take ``init.he_normal`` before a ReLU), b
+    at zero.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, rng: np.random.Generator, weight_init: Any = init.xavier_uniform,
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        rng: np.random.Generator,
+        weight_init: Any = init.xavier_uniform,
         dtype: Any = np.float64,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         require_rng(rng)
         if inputs < 1 or outputs < 1:
-            raise ValueError(f"Linear needs at least one input and one output, but has {inputs} and {outputs}")
+            raise ValueError(
+                f"Linear needs at least one input and one output, but has {inputs} and {outputs}"
+            )
         self.add_param("W", weight_init(rng, (inputs, outputs), dtype=dtype))
         self.add_param("b", np.zeros(outputs, dtype))
 
@@ -39,7 +47,9 @@ class Linear(Layer):
         self.check_input(x)
         if x.ndim == 0 or x.shape[-1] != len(W):
             features = x.shape[-1] if x.ndim else "no"
-            raise ValueError(f"W is {W.shape} but x has {features} features, shape {tuple(x.shape)}")
+            raise ValueError(
+                f"W is {W.shape} but x has {features} features, shape {tuple(x.shape)}"
+            )
         y = x @ W + b
         return y, (x, W, y)
 
@@ -47,7 +57,8 @@ class Linear(Layer):
         """dy (..., K) to dx (..., D)."""
         x, W, y = cache
         self.check_gradient(dy, y)
-        rows, d_rows = x.reshape(-1, W.shape[0]), dy.reshape(-1, W.shape[1])  # every leading axis is only "another row"
+        # every leading axis is only "another row"
+        rows, d_rows = x.reshape(-1, W.shape[0]), dy.reshape(-1, W.shape[1])
         self.grads["W"] += rows.T @ d_rows  # undoes  y = x W: each row adds  x^T dy
         self.grads["b"] += d_rows.sum(axis=0)  # undoes  + b
         return dy @ W.T  # undoes  y = x W

@@ -1,4 +1,5 @@
-"""The LSTM layer with noise inside its loop: variational dropout and zoneout, over ``cells/lstm_masked.py``.
+"""The LSTM layer with noise inside its loop: variational dropout and zoneout, over
+``cells/lstm_masked.py``.
 
 While training, masks are drawn for each run of the cell and each forward pass:
 
@@ -6,9 +7,11 @@ While training, masks are drawn for each run of the cell and each forward pass:
     zoneout             k = 1 with probability p, else 0; anew at every step, (T, N, H), for h and for c
     dropout             between layers, and ``input_dropout`` in front of the first: one (N, features) for all steps
 
-At prediction m = 1, and zoneout keeps its expectation: each state is p times the old one and 1 - p times the new.
+At prediction m = 1, and zoneout keeps its expectation: each state is p times the old one and 1 - p
+times the new.
 
-Source: Gal and Ghahramani 2016 for all that is dropped, Krueger et al. 2017 for zoneout (at prediction: section 3).
+Source: Gal and Ghahramani 2016 for all that is dropped, Krueger et al. 2017 for zoneout (at
+prediction: section 3).
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,16 +27,23 @@ from scratchnet.layers.recurrent import Recurrent, RecurrentCache, State
 
 
 class MaskedLSTM(Recurrent):
-    """The LSTM layer with probabilities of noise for h' in the product, of zoneout for h and for c, of dropout for x.
+    """The LSTM layer with probabilities of noise for h' in the product, of zoneout for h and for c,
+    of dropout for x.
 
-    ``dropout``, which acts between layers, is variational too here: one mask for all steps.  See ``Recurrent`` for all other
-    arguments.  Raises ValueError for a probability outside [0, 1).
+    ``dropout``, which acts between layers, is variational too here: one mask for all steps. See
+    ``Recurrent`` for all other arguments. Raises ValueError for a probability outside [0, 1).
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, recurrent_dropout: float = 0.0, zoneout_h: float = 0.0,
-        zoneout_c: float = 0.0, input_dropout: float = 0.0, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        input_size: int,
+        hidden_size: int,
+        recurrent_dropout: float = 0.0,
+        zoneout_h: float = 0.0,
+        zoneout_c: float = 0.0,
+        input_dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__("lstm_masked", input_size, hidden_size, **kwargs)
         self.recurrent_dropout = check_probability(recurrent_dropout)
         self.zoneout_h, self.zoneout_c = check_probability(zoneout_h), check_probability(zoneout_c)
@@ -41,23 +51,39 @@ class MaskedLSTM(Recurrent):
 
     @classmethod
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
-        """All noises at once while training, and prediction: stacked, both ways, a ragged batch, an initial state."""
-        noise = {"recurrent_dropout": 0.2, "zoneout_h": 0.3, "zoneout_c": 0.4, "input_dropout": 0.2, "dropout": 0.2}
+        """All noises at once while training, and prediction: stacked, both ways, a ragged batch, an
+        initial state."""
+        noise = {
+            "recurrent_dropout": 0.2,
+            "zoneout_h": 0.3,
+            "zoneout_c": 0.4,
+            "input_dropout": 0.2,
+            "dropout": 0.2,
+        }
         for batch_first, training in ((False, True), (True, True), (False, False)):
-            layer = cls(2, 3, num_layers=2, bidirectional=True, batch_first=batch_first, rng=rng, **noise)
+            layer = cls(
+                2, 3, num_layers=2, bidirectional=True, batch_first=batch_first, rng=rng, **noise
+            )
             x = rng.standard_normal((3, 4, 2) if batch_first else (4, 3, 2))
             state = tuple(rng.standard_normal((4, 3, 3)) for _ in range(2))
             label = ("training" if training else "prediction") + " batch first" * batch_first
-            yield Example(label, layer, x, {"training": training, "state": state, "lengths": [4, 1, 2]})
+            yield Example(
+                label, layer, x, {"training": training, "state": state, "lengths": [4, 1, 2]}
+            )
 
     def forward(
-        self, x: Array, training: bool = False, state: Sequence[Array] | None = None, lengths: Any = None
+        self,
+        x: Array,
+        training: bool = False,
+        state: Sequence[Array] | None = None,
+        lengths: Any = None,
     ) -> tuple[Array, RecurrentCache]:
         """As ``Recurrent.forward``; the mask of x stands behind the others in the cache."""
         self._check(x, state, lengths)
         mask = None
         if training and self.input_dropout:
-            mask = keep_mask(self.rng, self.input_dropout, x[:, :1] if self.batch_first else x[:1])  # 1: the axis of time
+            # 1: the axis of time
+            mask = keep_mask(self.rng, self.input_dropout, x[:, :1] if self.batch_first else x[:1])
         y, cache = super().forward(x if mask is None else x * mask, training, state, lengths)
         cache.masks.append(mask)
         return y, cache
@@ -70,8 +96,13 @@ class MaskedLSTM(Recurrent):
         mask = cache.masks[-1]
         return dx if mask is None else dx * mask, dstate
 
-    def _run_layer(self, engine: Choice, calls: list[Any], lengths: Lengths | None, training: bool) -> list[Any]:
-        return [engine.forward(*call, lengths=lengths, **self._noise(call[0], training)) for call in calls]
+    def _run_layer(
+        self, engine: Choice, calls: list[Any], lengths: Lengths | None, training: bool
+    ) -> list[Any]:
+        return [
+            engine.forward(*call, lengths=lengths, **self._noise(call[0], training))
+            for call in calls
+        ]
 
     def _noise(self, x: Array, training: bool) -> dict[str, Any]:
         """What one run over x (T, N, D) is given of each noise: None where there is none."""
@@ -80,7 +111,13 @@ class MaskedLSTM(Recurrent):
         if not training:
             return {name: p or None for name, p in shares.items()}
         drop = np.empty_like(x, shape=(N, self.hidden_size))
-        noise = {"drop": keep_mask(self.rng, self.recurrent_dropout, drop) if self.recurrent_dropout else None}
+        noise = {
+            "drop": (
+                keep_mask(self.rng, self.recurrent_dropout, drop)
+                if self.recurrent_dropout
+                else None
+            )
+        }
         for name, p in shares.items():
             kept = self.rng.random((T, N, self.hidden_size)) < p if p else None
             noise[name] = None if kept is None else np.asarray(kept, dtype=x.dtype, like=x)

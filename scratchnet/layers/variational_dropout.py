@@ -2,8 +2,9 @@
 
     y[t] = x[t] mask        x, y (T, N, D);  mask (N, D), zeros with probability p, else 1 / (1 - p)
 
-A new mask at every step is noise that a network with a memory averages away over time; the same mask takes a feature away for
-the whole sequence.  Derived as an approximation to inference over the weights: Gal and Ghahramani 2016.
+A new mask at every step is noise that a network with a memory averages away over time; the same
+mask takes a feature away for the whole sequence. Derived as an approximation to inference over the
+weights: Gal and Ghahramani 2016.
 """
 
 from collections.abc import Iterator
@@ -26,19 +27,28 @@ class VariationalDropout(Layer):
     @classmethod
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
         """While training, in both orders, and not."""
-        yield Example("training", cls(0.4, rng=rng), rng.standard_normal((4, 3, 2)), {"training": True})
-        yield Example("batch first", cls(0.4, rng=rng, batch_first=True), rng.standard_normal((3, 4, 2)), {"training": True})
+        yield Example(
+            "training", cls(0.4, rng=rng), rng.standard_normal((4, 3, 2)), {"training": True}
+        )
+        yield Example(
+            "batch first",
+            cls(0.4, rng=rng, batch_first=True),
+            rng.standard_normal((3, 4, 2)),
+            {"training": True},
+        )
         yield Example("prediction", cls(0.4, rng=rng), rng.standard_normal((4, 3, 2)))
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, Array | None]]:
-        """x to y; the cache is y and the mask, with an axis of one for time, None where nothing was dropped."""
+        """x to y; the cache is y and the mask, with an axis of one for time, None where nothing was
+        dropped."""
         require_floating("x", x)
         if x.ndim != 3:
             order = "(N, T, D), batch first" if self.batch_first else "(T, N, D), time first"
             raise ValueError(f"x has {x.ndim} dimensions, shape {tuple(x.shape)}: expected {order}")
         if not training or self.p == 0:
             return x, (x, None)
-        mask = keep_mask(self.rng, self.p, x[:, :1] if self.batch_first else x[:1])  # one step's mask serves them all
+        # one step's mask serves them all
+        mask = keep_mask(self.rng, self.p, x[:, :1] if self.batch_first else x[:1])
         y = x * mask
         return y, (y, mask)
 

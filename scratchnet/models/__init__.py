@@ -1,4 +1,5 @@
-"""Whole models: rows of layers by a short function, and those that no row can express, whose backward is written by hand."""
+"""Whole models: rows of layers by a short function, and those that no row can express, whose
+backward is written by hand."""
 
 from scratchnet.models.builders import (
     BUILDERS,
@@ -9,12 +10,26 @@ from scratchnet.models.builders import (
     self_attentive,
     stacked,
     text_classifier,
-)  # fmt: skip
+)
 from scratchnet.models.hybrid import Hybrid
 from scratchnet.models.language import Vocabulary, character_model, probabilities, sample, streams
 from scratchnet.models.seq2seq import EncoderDecoder, scheduled_sampling
 
 __all__ = [
-    "BUILDERS", "EncoderDecoder", "Hybrid", "Vocabulary", "attention_pooled", "character_model", "cnn_recurrent", "mlp",
-    "probabilities", "recurrent", "sample", "scheduled_sampling", "self_attentive", "stacked", "streams", "text_classifier",
-]  # fmt: skip
+    "BUILDERS",
+    "EncoderDecoder",
+    "Hybrid",
+    "Vocabulary",
+    "attention_pooled",
+    "character_model",
+    "cnn_recurrent",
+    "mlp",
+    "probabilities",
+    "recurrent",
+    "sample",
+    "scheduled_sampling",
+    "self_attentive",
+    "stacked",
+    "streams",
+    "text_classifier",
+]

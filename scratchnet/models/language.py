@@ -34,11 +34,15 @@ class Vocabulary:
         return len(self.characters)
 
     def encode(self, text: str) -> Array:
-        """A text to its numbers (T,).  ValueError names the first character that is unknown, and where it stands."""
+        """A text to its numbers (T,). ValueError names the first character that is unknown, and
+        where it stands."""
         number = {c: k for k, c in enumerate(self.characters)}
         for position, c in enumerate(text):
             if c not in number:
-                raise ValueError(f"character {c!r} at position {position} is not in the vocabulary of {len(self)} characters")
+                raise ValueError(
+                    f"character {c!r} at position {position} is not in the vocabulary of"
+                    f" {len(self)} characters"
+                )
         return np.array([number[c] for c in text], dtype=np.int64)
 
     def decode(self, tokens: Any) -> str:
@@ -47,25 +51,45 @@ class Vocabulary:
 
 
 def streams(tokens: Array, count: int) -> tuple[Array, Array]:
-    """A long text (T,) cut into ``count`` streams side by side: inputs and targets (T', count), the target one step ahead.
+    """A long text (T,) cut into ``count`` streams side by side: inputs and targets (T', count), the
+    target one step ahead.
 
-    Stream n goes on where its own last window ended, which is what stateful training needs.  What is left over is dropped.
-    Raises ValueError where a stream would have no step.
+    Stream n goes on where its own last window ended, which is what stateful training needs. What is
+    left over is dropped. Raises ValueError where a stream would have no step.
     """
     steps = (len(tokens) - 1) // count if count >= 1 else 0
     if steps < 1:
-        raise ValueError(f"{len(tokens)} characters make no {count} streams: expected at least {count + 1}")
+        raise ValueError(
+            f"{len(tokens)} characters make no {count} streams: expected at least {count + 1}"
+        )
     used = steps * count
-    return tokens[:used].reshape(count, steps).T.copy(), tokens[1 : used + 1].reshape(count, steps).T.copy()
+    return (
+        tokens[:used].reshape(count, steps).T.copy(),
+        tokens[1 : used + 1].reshape(count, steps).T.copy(),
+    )
 
 
 def character_model(
-    vocabulary: int, units: int, *, rng: np.random.Generator, features: int = 32, cell: str = "lstm", num_layers: int = 1,
-    dropout: float = 0.0, engine: str = "auto",
-) -> Sequential:  # fmt: skip
-    """Embedding, recurrent layers, and a head with an output for each character; time first, so that text can stream by."""
-    rec = Recurrent(cell, features, units, num_layers=num_layers, dropout=dropout, rng=rng, engine=engine)
-    return Sequential(embed=Embedding(vocabulary, features, rng=rng), rec=rec, head=Linear(units, vocabulary, rng=rng))
+    vocabulary: int,
+    units: int,
+    *,
+    rng: np.random.Generator,
+    features: int = 32,
+    cell: str = "lstm",
+    num_layers: int = 1,
+    dropout: float = 0.0,
+    engine: str = "auto",
+) -> Sequential:
+    """Embedding, recurrent layers, and a head with an output for each character; time first, so
+    that text can stream by."""
+    rec = Recurrent(
+        cell, features, units, num_layers=num_layers, dropout=dropout, rng=rng, engine=engine
+    )
+    return Sequential(
+        embed=Embedding(vocabulary, features, rng=rng),
+        rec=rec,
+        head=Linear(units, vocabulary, rng=rng),
+    )
 
 
 def probabilities(logits: Array, temperature: float = 1.0, top_k: int | None = None) -> Array:
@@ -90,16 +114,24 @@ def probabilities(logits: Array, temperature: float = 1.0, top_k: int | None = N
 
 
 def sample(
-    model: Sequential, vocabulary: Vocabulary, prompt: str, length: int, *, rng: np.random.Generator, temperature: float = 1.0,
+    model: Sequential,
+    vocabulary: Vocabulary,
+    prompt: str,
+    length: int,
+    *,
+    rng: np.random.Generator,
+    temperature: float = 1.0,
     top_k: int | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """``length`` characters written by the model behind the prompt, which is not repeated.
 
     Raises ValueError where the prompt is empty or holds a character that the vocabulary has not.
     """
     require_rng(rng)
     if not prompt:
-        raise ValueError("the prompt is empty: the model needs at least one character to begin from")
+        raise ValueError(
+            "the prompt is empty: the model needs at least one character to begin from"
+        )
     tokens, state, written = vocabulary.encode(prompt), None, []
     like = next(iter(model.params.values()))
     for _ in range(length):

@@ -1,18 +1,22 @@
-"""Encoder and decoder: one network reads the past, another writes the future, step by step, from the state it was handed.
+"""Encoder and decoder: one network reads the past, another writes the future, step by step, from
+the state it was handed.
 
     state    = encoder(x)                               the past, as numbers
     u_0      = the last row of x, its target columns
     h_t      = decoder(u_t, h_{t-1}),     y_t = head(h_t)
     u_{t+1}  = target_t  or  y_t                        what the decoder is shown next
 
-While training, ``teacher`` is the probability that a step is shown the right answer of the step before (teacher forcing)
-instead of its own: at 1 learning is quick but the network never sees its own mistakes, at 0 it sees nothing else.  Scheduled
-sampling goes from one to the other while it trains.  A forecast has no right answers: there each step is shown its own.
+While training, ``teacher`` is the probability that a step is shown the right answer of the step
+before (teacher forcing) instead of its own: at 1 learning is quick but the network never sees its
+own mistakes, at 0 it sees nothing else. Scheduled sampling goes from one to the other while it
+trains. A forecast has no right answers: there each step is shown its own.
 
-The backward pass goes through what the decoder was shown: where that was y_t, step t+1 has a say in its gradient.
-(Bengio et al. stop it there, since a sampled word has no gradient; a forecast is a number and has one.)
+The backward pass goes through what the decoder was shown: where that was y_t, step t+1 has a say in
+its gradient. (Bengio et al. stop it there, since a sampled word has no gradient; a forecast is a
+number and has one.)
 
-Source: Sutskever, Vinyals and Le 2014; Bengio, Vinyals, Jaitly and Shazeer 2015 (scheduled sampling).
+Source: Sutskever, Vinyals and Le 2014; Bengio, Vinyals, Jaitly and Shazeer 2015 (scheduled
+sampling).
 """
 
 import math
@@ -30,7 +34,8 @@ class DecoderStep(NamedTuple):
 
     rec: Any  # the recurrent layer's cache
     head: Any  # the head's
-    shown: Array | None  # (N, 1) 1 where the *next* step was shown this y, 0 where the right answer; None where none was
+    # (N, 1) 1 where the *next* step was shown this y, 0 where the right answer; None where none was
+    shown: Array | None
 
 
 class EncoderDecoderCache(NamedTuple):
@@ -44,21 +49,41 @@ class EncoderDecoderCache(NamedTuple):
 
 
 class EncoderDecoder(Composite):
-    """x (N, T, D), samples first, to forecasts y (N, horizon, K) of the K ``columns`` of x (the first K by default).
+    """x (N, T, D), samples first, to forecasts y (N, horizon, K) of the K ``columns`` of x (the
+    first K by default).
 
-    ``cell``, ``units``, ``num_layers``, ``dropout`` (between layers) of both, the encoder and the decoder.
-    ``teacher`` may be changed between epochs: see ``scheduled_sampling``.
-    Raises ValueError for sizes below 1, columns that x does not have, and a teacher outside [0, 1].
+    ``cell``, ``units``, ``num_layers``, ``dropout`` (between layers) of both, the encoder and the
+    decoder. ``teacher`` may be changed between epochs: see ``scheduled_sampling``. Raises
+    ValueError for sizes below 1, columns that x does not have, and a teacher outside [0, 1].
     """
 
     def __init__(
-        self, inputs: int, outputs: int, units: int, horizon: int, *, rng: np.random.Generator, cell: str = "lstm",
-        num_layers: int = 1, dropout: float = 0.0, teacher: float = 1.0, columns: Sequence[int] | None = None,
+        self,
+        inputs: int,
+        outputs: int,
+        units: int,
+        horizon: int,
+        *,
+        rng: np.random.Generator,
+        cell: str = "lstm",
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        teacher: float = 1.0,
+        columns: Sequence[int] | None = None,
         engine: str = "auto",
-    ) -> None:  # fmt: skip
-        same: dict[str, Any] = {"num_layers": num_layers, "dropout": dropout, "batch_first": True, "engine": engine}
-        encoder, decoder = (Recurrent(cell, width, units, rng=rng, **same) for width in (inputs, outputs))
-        super().__init__({"encoder": encoder, "decoder": decoder, "head": Linear(units, outputs, rng=rng)})
+    ) -> None:
+        same: dict[str, Any] = {
+            "num_layers": num_layers,
+            "dropout": dropout,
+            "batch_first": True,
+            "engine": engine,
+        }
+        encoder, decoder = (
+            Recurrent(cell, width, units, rng=rng, **same) for width in (inputs, outputs)
+        )
+        super().__init__(
+            {"encoder": encoder, "decoder": decoder, "head": Linear(units, outputs, rng=rng)}
+        )
         self.columns = list(range(outputs)) if columns is None else list(columns)
         if horizon < 1:
             raise ValueError(f"horizon is {horizon}: expected at least 1")
@@ -74,9 +99,13 @@ class EncoderDecoder(Composite):
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
         """A forecast; teacher forcing; half and half, with two layers, ragged."""
         for label, teacher, cell, depth in (
-            ("forecast", 1.0, "lstm", 1), ("teacher forcing", 1.0, "lstm", 1), ("scheduled sampling", 0.5, "gru", 2),
-        ):  # fmt: skip
-            model = cls(3, 2, 4, 3, rng=rng, teacher=teacher, columns=[2, 0], cell=cell, num_layers=depth)
+            ("forecast", 1.0, "lstm", 1),
+            ("teacher forcing", 1.0, "lstm", 1),
+            ("scheduled sampling", 0.5, "gru", 2),
+        ):
+            model = cls(
+                3, 2, 4, 3, rng=rng, teacher=teacher, columns=[2, 0], cell=cell, num_layers=depth
+            )
             arguments: dict[str, Any] = {"lengths": [5, 2, 3, 1]}
             if label != "forecast":
                 arguments |= {"training": True, "target": rng.standard_normal((4, 3, 2))}
@@ -90,18 +119,30 @@ class EncoderDecoder(Composite):
     def forward(
         self, x: Array, training: bool = False, lengths: Any = None, target: Array | None = None
     ) -> tuple[Array, EncoderDecoderCache]:
-        """x (N, T, D) to y (N, horizon, K).  ``target``, of y's shape, is looked at while training, where teacher > 0."""
+        """x (N, T, D) to y (N, horizon, K). ``target``, of y's shape, is looked at while training,
+        where teacher > 0."""
         encoder, decoder, head = self._parts()
         teaching = training and self.teacher > 0
         _, past = encoder.forward(x, training=training, lengths=lengths)
         N, T, _ = x.shape
         shape = (N, self.horizon, len(self.columns))
         if teaching and target is None:
-            raise ValueError(f"teacher is {self.teacher} but no target was given: set teacher to 0, or give the right answers")
+            raise ValueError(
+                f"teacher is {self.teacher} but no target was given: set teacher to 0, or give the"
+                " right answers"
+            )
         if teaching:
-            require_shape("target", target, shape, f"x is {tuple(x.shape)} and the horizon {self.horizon}")
-        ends = np.asarray(np.full(N, T) if lengths is None else as_lengths(lengths, T, N, like=x), like=x) - 1
-        shown = x[np.arange(N, like=ends), ends][:, self.columns]  # (N, K) what the decoder is shown first
+            require_shape(
+                "target", target, shape, f"x is {tuple(x.shape)} and the horizon {self.horizon}"
+            )
+        ends = (
+            np.asarray(
+                np.full(N, T) if lengths is None else as_lengths(lengths, T, N, like=x), like=x
+            )
+            - 1
+        )
+        # (N, K) what the decoder is shown first
+        shown = x[np.arange(N, like=ends), ends][:, self.columns]
         state, steps, y = past.state_last, [], np.empty_like(x, shape=shape)
         for t in range(self.horizon):
             h, rec_cache = decoder.forward(shown[:, None], training=training, state=state)
@@ -112,12 +153,15 @@ class EncoderDecoder(Composite):
                 own = np.ones_like(out, shape=(N, 1))
                 if teaching:
                     own = np.asarray(self.rng.random((N, 1)) >= self.teacher, dtype=x.dtype, like=x)
-                shown = out if target is None or not teaching else own * out + (1 - own) * target[:, t]
+                shown = (
+                    out if target is None or not teaching else own * out + (1 - own) * target[:, t]
+                )
             steps.append(DecoderStep(rec_cache, head_cache, own))
         return y, EncoderDecoderCache(past, steps, y, x, ends)
 
     def backward(self, dy: Array, cache: EncoderDecoderCache) -> Array:
-        """dy (N, horizon, K) to dx (N, T, D): the decoder from its last step to its first, then the encoder."""
+        """dy (N, horizon, K) to dx (N, T, D): the decoder from its last step to its first, then the
+        encoder."""
         self.check_gradient(dy, cache.y)
         encoder, decoder, head = self._parts()
         dstate: Any = None  # nothing comes after the last step
@@ -130,10 +174,15 @@ class EncoderDecoder(Composite):
             du, dstate = decoder.backward_state(dh[:, None], step.rec, dstate)
             d_shown = du[:, 0]
         N, T, _ = cache.x.shape
-        nothing = np.zeros_like(dy, shape=(N, T, encoder.output_size))  # the encoder's outputs are not read, only its state
+        # the encoder's outputs are not read, only its state
+        nothing = np.zeros_like(dy, shape=(N, T, encoder.output_size))
         dx, _ = encoder.backward_state(nothing, cache.encoder, dstate)
-        rows, columns = np.arange(N, like=cache.ends)[:, None], np.asarray(self.columns, like=cache.ends)
-        dx[rows, cache.ends[:, None], columns] += d_shown  # x is read twice: by the encoder, and its last row as u_0
+        rows, columns = (
+            np.arange(N, like=cache.ends)[:, None],
+            np.asarray(self.columns, like=cache.ends),
+        )
+        # x is read twice: by the encoder, and its last row as u_0
+        dx[rows, cache.ends[:, None], columns] += d_shown
         return dx
 
     def _parts(self) -> tuple[Recurrent, Recurrent, Linear]:
@@ -141,8 +190,11 @@ class EncoderDecoder(Composite):
         return encoder, decoder, head  # type: ignore[return-value]
 
 
-def scheduled_sampling(model: EncoderDecoder, half_life: float, least: float = 0.0) -> Callable[[Any], None]:
-    """For ``fit(after_epoch=...)``: the teacher's share falls as k / (k + exp(epoch / k)), the paper's inverse sigmoid.
+def scheduled_sampling(
+    model: EncoderDecoder, half_life: float, least: float = 0.0
+) -> Callable[[Any], None]:
+    """For ``fit(after_epoch=...)``: the teacher's share falls as k / (k + exp(epoch / k)), the
+    paper's inverse sigmoid.
 
     ``half_life``: the epoch at which the share is one half; ``least``: where it stops.
     Raises ValueError unless half_life is at least 1.

@@ -14,19 +14,31 @@ from scratchnet.plots.style import MARKERS, STYLES, axes, colour, figure_of, hos
 def errors_ahead(
     errors: Mapping[str, Array], *, ylabel: str = "RMSE", title: str = "", ax: Axes | None = None
 ) -> Figure:
-    """The error of each step ahead, label -> (horizon,): line style and marker tell forecasters apart, not colour alone.
+    """The error of each step ahead, label -> (horizon,): line style and marker tell forecasters
+    apart, not colour alone.
 
     Raises ValueError where there are none, or their horizons differ.
     """
     lengths = {label: len(values) for label, values in errors.items()}
     if len(set(lengths.values())) != 1:
-        raise ValueError(f"the horizons are {lengths}: expected at least one forecaster, and one horizon for all")
+        raise ValueError(
+            f"the horizons are {lengths}: expected at least one forecaster, and one horizon for all"
+        )
     ax = axes(ax)
     for number, (label, values) in enumerate(errors.items()):
         steps = np.arange(1, len(values) + 1)
         every = max(1, len(values) // 12)
-        ax.plot(steps, host(values), STYLES[number % 4], color=model_colour(label), lw=1.8, ms=4.5,
-                marker=MARKERS[number % len(MARKERS)], markevery=every, label=label)  # fmt: skip
+        ax.plot(
+            steps,
+            host(values),
+            STYLES[number % 4],
+            color=model_colour(label),
+            lw=1.8,
+            ms=4.5,
+            marker=MARKERS[number % len(MARKERS)],
+            markevery=every,
+            label=label,
+        )
     ax.set(xlabel="steps ahead", ylabel=ylabel, title=title)
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -35,14 +47,24 @@ def errors_ahead(
 
 
 def fan(
-    past: Array, middle: Array, low: Array | None = None, high: Array | None = None, *, truth: Array | None = None,
-    times: Sequence[str] = (), asked: float = 0.9, label: str = "forecast", ylabel: str = "", title: str = "",
+    past: Array,
+    middle: Array,
+    low: Array | None = None,
+    high: Array | None = None,
+    *,
+    truth: Array | None = None,
+    times: Sequence[str] = (),
+    asked: float = 0.9,
+    label: str = "forecast",
+    ylabel: str = "",
+    title: str = "",
     ax: Axes | None = None,
-) -> Figure:  # fmt: skip
-    """The last rows ``past`` (m,), the forecast ``middle`` (horizon,) behind them, and the interval between low and high.
+) -> Figure:
+    """The last rows ``past`` (m,), the forecast ``middle`` (horizon,) behind them, and the interval
+    between low and high.
 
-    ``truth`` (horizon,): what came, where it is known.  ``times``: a text for each row of past, and of the forecast if known.
-    Raises ValueError where lengths differ.
+    ``truth`` (horizon,): what came, where it is known. ``times``: a text for each row of past, and
+    of the forecast if known. Raises ValueError where lengths differ.
     """
     for name, bound in (("low", low), ("high", high), ("truth", truth)):
         if bound is not None and len(bound) != len(middle):
@@ -53,8 +75,18 @@ def fan(
     ax.plot(t[: len(past)], host(past), "-", color=colour("truth"), lw=1.5, label="measured")
     if low is not None and high is not None:
         tint = model_colour(label)
-        ax.fill_between(ahead, host(low), host(high), color=tint, alpha=0.22, lw=0, label=f"{asked:.0%} interval")
-    ax.plot(ahead, host(middle), "--", marker="o", ms=3, color=model_colour(label), lw=1.8, label=label)
+        ax.fill_between(
+            ahead,
+            host(low),
+            host(high),
+            color=tint,
+            alpha=0.22,
+            lw=0,
+            label=f"{asked:.0%} interval",
+        )
+    ax.plot(
+        ahead, host(middle), "--", marker="o", ms=3, color=model_colour(label), lw=1.8, label=label
+    )
     if truth is not None:
         ax.plot(ahead, host(truth), "-o", color=colour("truth"), lw=1.2, ms=3.5, label="what came")
     ax.axvline(len(past) - 0.5, color="#777777", lw=0.9, ls=":")

@@ -12,10 +12,17 @@ from scratchnet.plots.style import STYLES, axes, colour, figure_of, host, model_
 
 
 def forecast(
-    times: Sequence[Any] | Array, truth: Array, predictions: Mapping[str, Array], *, xlabel: str = "time",
-    ylabel: str = "", title: str = "", ax: Axes | None = None,
-) -> Figure:  # fmt: skip
-    """Truth (n,) against predictions, label -> (n,), over times (n,), numbers or text; models in their own colours."""
+    times: Sequence[Any] | Array,
+    truth: Array,
+    predictions: Mapping[str, Array],
+    *,
+    xlabel: str = "time",
+    ylabel: str = "",
+    title: str = "",
+    ax: Axes | None = None,
+) -> Figure:
+    """Truth (n,) against predictions, label -> (n,), over times (n,), numbers or text; models in
+    their own colours."""
     ax = axes(ax)
     t = np.arange(len(truth)) if isinstance(times[0], str) else np.asarray(times)
     if len(t) != len(truth):
@@ -23,8 +30,17 @@ def forecast(
     ax.plot(t, host(truth), "o-", color=colour("truth"), lw=1.6, ms=3.5, label="truth", zorder=3)
     for number, (label, values) in enumerate(predictions.items()):
         if len(values) != len(truth):
-            raise ValueError(f"the prediction {label!r} has {len(values)} values but truth has {len(truth)}")
-        ax.plot(t, host(values), STYLES[(number + 1) % 4], color=model_colour(label), lw=1.8, label=label)
+            raise ValueError(
+                f"the prediction {label!r} has {len(values)} values but truth has {len(truth)}"
+            )
+        ax.plot(
+            t,
+            host(values),
+            STYLES[(number + 1) % 4],
+            color=model_colour(label),
+            lw=1.8,
+            label=label,
+        )
     if isinstance(times[0], str):
         every = max(1, len(t) // 8)
         ax.set_xticks(t[::every], list(times)[::every])

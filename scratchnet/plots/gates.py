@@ -1,4 +1,5 @@
-"""What the gates do: heat maps of a run, and how much of the time each gate is shut or wide open."""
+"""What the gates do: heat maps of a run, and how much of the time each gate is shut or wide
+open."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,63 +10,110 @@ from matplotlib.figure import Figure
 
 from scratchnet.arrays import Array
 from scratchnet.plots.source import labels_of, run_of, sequence, title_of
-from scratchnet.plots.style import MARKERS, axes, colour, figure_of, heatmap, host, name_of, new_figure, time_axis
+from scratchnet.plots.style import (
+    MARKERS,
+    axes,
+    colour,
+    figure_of,
+    heatmap,
+    host,
+    name_of,
+    new_figure,
+    time_axis,
+)
 from scratchnet.tracing import RunTrace, Trace
 from scratchnet.tracing.terms import blocks
 
-# Every other gate is a sigmoid.  Not all of these have a tanh (u, s, and the n of mingru have none): see ``_range``.
+# Every other gate is a sigmoid. Not all of these have a tanh (u, s, and the n of mingru have none):
+# see ``_range``.
 GATE_RANGE = dict.fromkeys(("g", "n", "u", "s", "h", "tanh c"), (-1.0, 1.0))
 SHUT, OPEN = 0.1, 0.9  # Karpathy, Johnson and Fei-Fei 2015, section 4.2
 
 
 def gates(
-    source: Array | Trace | RunTrace, letters: str | None = None, *, sample: int = 0,
-    states: Sequence[str] | Mapping[str, Array] | None = None, inputs: Array | None = None, marks: Sequence[int] = (),
-    order: Array | None = None, labels: Sequence[str] | None = None, title: str = "",
-) -> Figure:  # fmt: skip
-    """Gate activations as heat maps, one for each gate, units down and time across, of one sequence of the batch.
+    source: Array | Trace | RunTrace,
+    letters: str | None = None,
+    *,
+    sample: int = 0,
+    states: Sequence[str] | Mapping[str, Array] | None = None,
+    inputs: Array | None = None,
+    marks: Sequence[int] = (),
+    order: Array | None = None,
+    labels: Sequence[str] | None = None,
+    title: str = "",
+) -> Figure:
+    """Gate activations as heat maps, one for each gate, units down and time across, of one sequence
+    of the batch.
 
-    ``source``: a trace, one of its runs, or gates (T, N, G*H) after their nonlinearity, as a cell's cache has them, with
-    ``letters`` the G gates ("ifgo").  ``states`` adds panels below: of a trace by name, by default ("c",) where the cell has
-    one; of an array name -> (T, N, H) or (T+1, N, H).  c has no bounds and is shown as tanh(c), as h sees it.
-    ``inputs`` (T,) is drawn above, with ``marks`` at the steps to point out; ``labels`` (T,) name the steps.
+    ``source``: a trace, one of its runs, or gates (T, N, G*H) after their nonlinearity, as a cell's
+    cache has them, with ``letters`` the G gates ("ifgo"). ``states`` adds panels below: of a trace
+    by name, by default ("c",) where the cell has one; of an array name -> (T, N, H) or (T+1, N, H).
+    c has no bounds and is shown as tanh(c), as h sees it. ``inputs`` (T,) is drawn above, with
+    ``marks`` at the steps to point out; ``labels`` (T,) name the steps.
 
-    The units stand in one order in all panels: ``order`` (H,), or by the step at which the first gate is furthest from its
-    mean, so that units that act together stand together.  Colour ranges are fixed: 0 to 1, or -1 to 1 for what a tanh made.
+    The units stand in one order in all panels: ``order`` (H,), or by the step at which the first
+    gate is furthest from its mean, so that units that act together stand together. Colour ranges
+    are fixed: 0 to 1, or -1 to 1 for what a tanh made.
     """
     panels, texts, run = _panels(source, letters, sample, states, labels)
     first = next(iter(panels.values()))
     H, T = first.shape
     rows = peak_order(first) if order is None else host(order)
     if sorted(rows.tolist()) != list(range(H)):
-        raise ValueError(f"order has {len(rows)} entries for {H} units: expected each of 0 to {H - 1} once")
+        raise ValueError(
+            f"order has {len(rows)} entries for {H} units: expected each of 0 to {H - 1} once"
+        )
     heights = [0.45] * (inputs is not None) + [1.0] * len(panels)
     figure = new_figure(height=1.45 * sum(heights) + 0.8)
-    grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    grid = figure.subplots(
+        len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )[:, 0]
     if inputs is not None:
         if len(inputs) != T:
             raise ValueError(f"inputs has {len(inputs)} entries but the gates have {T} steps")
-        grid[0].bar(np.arange(T), host(inputs), color=[colour("f") if t in marks else "#bbbbbb" for t in range(T)], width=0.9)
+        grid[0].bar(
+            np.arange(T),
+            host(inputs),
+            color=[colour("f") if t in marks else "#bbbbbb" for t in range(T)],
+            width=0.9,
+        )
         grid[0].set(ylabel="input", yticks=[])
         grid[0].spines[["top", "right", "left"]].set_visible(False)
     for ax, (letter, values) in zip(grid[inputs is not None :], panels.items()):
         low, high = _range(letter, values)
         heatmap(ax, values[rows], low, high, "signed" if low < 0 else "gate")
         quantity = letter.split()[-1]
-        ax.set_ylabel(f"{letter}\n{name_of(quantity)}", color=colour(quantity), fontweight="bold", fontsize=9.5)
+        ax.set_ylabel(
+            f"{letter}\n{name_of(quantity)}",
+            color=colour(quantity),
+            fontweight="bold",
+            fontsize=9.5,
+        )
         ax.set_yticks([])
         for t in marks:
-            ax.plot([t], [1.0], "v", color=colour("f"), transform=ax.get_xaxis_transform(), clip_on=False, ms=6)
+            ax.plot(
+                [t],
+                [1.0],
+                "v",
+                color=colour("f"),
+                transform=ax.get_xaxis_transform(),
+                clip_on=False,
+                ms=6,
+            )
     for ax in grid[:-1]:
         ax.tick_params(bottom=False)
     time_axis(grid[-1], T, texts, run)
-    grid[-1].set_xlabel(f"{grid[-1].get_xlabel()}          (each row is one of the {H} units, the same in all panels)")
+    grid[-1].set_xlabel(
+        f"{grid[-1].get_xlabel()}          (each row is one of the {H} units, the same in all"
+        " panels)"
+    )
     figure.suptitle(title_of(source, title))
     return figure
 
 
 def _range(letter: str, values: Array) -> tuple[float, float]:
-    """The ends of the colours: fixed, but for what has no bounds, as the h of a relu network; the colour bar says where."""
+    """The ends of the colours: fixed, but for what has no bounds, as the h of a relu network; the
+    colour bar says where."""
     low, high = GATE_RANGE.get(letter, (0.0, 1.0))
     largest = float(np.max(np.abs(values)))
     if not largest > high:
@@ -75,7 +123,9 @@ def _range(letter: str, values: Array) -> tuple[float, float]:
 
 def peak_order(values: Array) -> Array:
     """Units (H,) by the step at which their values (H, T) are furthest from the unit's own mean."""
-    return np.argsort(np.argmax(np.abs(values - values.mean(axis=1, keepdims=True)), axis=1), kind="stable")
+    return np.argsort(
+        np.argmax(np.abs(values - values.mean(axis=1, keepdims=True)), axis=1), kind="stable"
+    )
 
 
 def _panels(
@@ -85,13 +135,21 @@ def _panels(
     if hasattr(source, "shape"):
         T, N, G = source.shape
         if letters is None or G % len(letters):
-            raise ValueError(f"gates is {source.shape}: expected letters, one for each block of its last axis, like 'ifgo'")
+            raise ValueError(
+                f"gates is {source.shape}: expected letters, one for each block of its last axis,"
+                " like 'ifgo'"
+            )
         if states is not None and not isinstance(states, Mapping):
             raise ValueError(f"states is {states!r} but gates is an array: expected name -> array")
         if not 0 <= sample < N:
-            raise ValueError(f"sample is {sample} but gates has {N} sequences: expected 0 to {N - 1}")
+            raise ValueError(
+                f"sample is {sample} but gates has {N} sequences: expected 0 to {N - 1}"
+            )
         if labels and len(labels) != T:
-            raise ValueError(f"there are {len(labels)} labels but the gates have {T} steps: expected one for each")
+            raise ValueError(
+                f"there are {len(labels)} labels but the gates have {T} steps: expected one for"
+                " each"
+            )
         run, texts, gate_values, known = None, list(labels or ()), host(source), dict(states or {})
     else:
         whole = run_of(source)
@@ -101,7 +159,9 @@ def _panels(
             states = ("c",) if "c" in run.cell.STATES else ()
         for name in states:
             if name not in run.cell.STATES:
-                raise ValueError(f"{run.cell_name} has no state {name!r}: it has {', '.join(run.cell.STATES)}")
+                raise ValueError(
+                    f"{run.cell_name} has no state {name!r}: it has {', '.join(run.cell.STATES)}"
+                )
         known = {name: run[name] for name in states if name not in letters}
     panels = {letter: block[:, sample].T for letter, block in blocks(gate_values, letters).items()}
     for name, values in known.items():
@@ -111,22 +171,28 @@ def _panels(
 
 
 def gates_of(run: RunTrace) -> Array:
-    """The gates of a run, (T, N, G*H); the vanilla network has none, and h, (T, N, H), stands there."""
+    """The gates of a run, (T, N, G*H); the vanilla network has none, and h, (T, N, H), stands
+    there."""
     return host(run.cache.gates if "gates" in run.cache._fields else run.cache.h[1:])
 
 
 def saturation(
     source: Trace | RunTrace, *, sample: int | None = None, title: str = "", ax: Axes | None = None
 ) -> Figure:
-    """Share of the time a gate is under 0.1 (shut) against the share over 0.9 (open), a dot for each unit.
+    """Share of the time a gate is under 0.1 (shut) against the share over 0.9 (open), a dot for
+    each unit.
 
-    Over all sequences of the batch, without their padding, or over the one called ``sample``.  A unit on the right never
-    passes anything on; one at the top is always open; one at the lower left decides anew at each step.
-    Raises ValueError for a cell without gates.  Source: Karpathy, Johnson and Fei-Fei 2015, section 4.2, figure 2.
+    Over all sequences of the batch, without their padding, or over the one called ``sample``. A
+    unit on the right never passes anything on; one at the top is always open; one at the lower left
+    decides anew at each step. Raises ValueError for a cell without gates. Source: Karpathy, Johnson
+    and Fei-Fei 2015, section 4.2, figure 2.
     """
     run = run_of(source)
     if "gates" not in run.cache._fields:
-        raise ValueError(f"{run.name} is a {run.cell_name}, which has no gates: there is nothing to be shut or open")
+        raise ValueError(
+            f"{run.name} is a {run.cell_name}, which has no gates: there is nothing to be shut or"
+            " open"
+        )
     if sample is not None:
         run = sequence(run, sample)
     real = np.arange(run.T)[:, None] < host(run.lengths)  # (T, N)
@@ -136,13 +202,38 @@ def saturation(
         values = blocks(gates_of(run), run.cell.GATES)[letter][real]  # (steps, H)
         shut, opened = np.mean(values < SHUT, axis=0), np.mean(values > OPEN, axis=0)
         ax.scatter(
-            shut, opened, s=36, marker=marker, color=colour(letter), edgecolor="white", linewidth=0.5, alpha=0.75,
-            label=f"{letter}  {name_of(letter)}", clip_on=False, zorder=3,
-        )  # fmt: skip
+            shut,
+            opened,
+            s=36,
+            marker=marker,
+            color=colour(letter),
+            edgecolor="white",
+            linewidth=0.5,
+            alpha=0.75,
+            label=f"{letter}  {name_of(letter)}",
+            clip_on=False,
+            zorder=3,
+        )
     ax.plot([0, 1], [1, 0], color="#999999", lw=0.9, ls=":")
-    ax.annotate("never in between", (0.5, 0.5), (4, 4), textcoords="offset points", rotation=-45, fontsize=9, color="#666666",
-                ha="center", va="bottom", rotation_mode="anchor")  # fmt: skip
-    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"share of steps under {SHUT}: shut", ylabel=f"share of steps over {OPEN}: open",
-           title=title_of(source, title), aspect="equal")  # fmt: skip
+    ax.annotate(
+        "never in between",
+        (0.5, 0.5),
+        (4, 4),
+        textcoords="offset points",
+        rotation=-45,
+        fontsize=9,
+        color="#666666",
+        ha="center",
+        va="bottom",
+        rotation_mode="anchor",
+    )
+    ax.set(
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel=f"share of steps under {SHUT}: shut",
+        ylabel=f"share of steps over {OPEN}: open",
+        title=title_of(source, title),
+        aspect="equal",
+    )
     ax.legend(frameon=False, loc="upper right", title=f"a dot is one of {run.H} units")
     return figure_of(ax)

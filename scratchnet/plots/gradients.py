@@ -1,4 +1,5 @@
-"""How far gradients reach: their norms over time, and what each step adds to the gradient of the weights."""
+"""How far gradients reach: their norms over time, and what each step adds to the gradient of the
+weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,20 +10,37 @@ from matplotlib.figure import Figure
 
 from scratchnet.arrays import Array
 from scratchnet.plots.source import require_backward, run_of, sequence, title_of
-from scratchnet.plots.style import MARKERS, STYLES, axes, colour, figure_of, host, model_colour, time_axis
+from scratchnet.plots.style import (
+    MARKERS,
+    STYLES,
+    axes,
+    colour,
+    figure_of,
+    host,
+    model_colour,
+    time_axis,
+)
 from scratchnet.tracing import RunTrace, Trace
 
 
 def gradient_norms(
-    norms: Mapping[str, Array | Trace | RunTrace] | Trace | RunTrace, *, sample: int | None = None,
-    xlabel: str = "time step t", ylabel: str = "", title: str = "", ax: Axes | None = None,
-) -> Figure:  # fmt: skip
-    """Gradient norm by time step on a log axis; later steps to the right, so the gradient travels left.
+    norms: Mapping[str, Array | Trace | RunTrace] | Trace | RunTrace,
+    *,
+    sample: int | None = None,
+    xlabel: str = "time step t",
+    ylabel: str = "",
+    title: str = "",
+    ax: Axes | None = None,
+) -> Figure:
+    """Gradient norm by time step on a log axis; later steps to the right, so the gradient travels
+    left.
 
-    ``norms``: a trace, or label -> trace or run, whose dh (and dc) are drawn, all sources summed; or label -> norms (T,).
-    Of a trace the norm is over units and sequences together, or of the one sequence called ``sample``.
+    ``norms``: a trace, or label -> trace or run, whose dh (and dc) are drawn, all sources summed;
+    or label -> norms (T,). Of a trace the norm is over units and sequences together, or of the one
+    sequence called ``sample``.
 
-    Where a norm is exactly zero the curve ends, and its label says so.  Raises ValueError for a trace without gradients.
+    Where a norm is exactly zero the curve ends, and its label says so. Raises ValueError for a
+    trace without gradients.
     """
     if isinstance(norms, Trace | RunTrace):
         run = run_of(norms)
@@ -32,7 +50,9 @@ def gradient_norms(
     ylabel = ylabel or "size of the gradient at step t"
     backwards = [run_of(s).reversed for s in norms.values() if isinstance(s, Trace | RunTrace)]
     if any(backwards) and not all(backwards):
-        raise ValueError("a run forwards and one backwards in time have no common axis: draw them in two figures")
+        raise ValueError(
+            "a run forwards and one backwards in time have no common axis: draw them in two figures"
+        )
     if any(backwards):
         xlabel = "step of the reversed run: 0 is the sequence's last"
     for number, (label, source) in enumerate(norms.items()):
@@ -47,7 +67,9 @@ def gradient_norms(
             d = host(run[f"d{state}"] if f"d{state}" in run else run[f"d{state}_next"])
             mark = MARKERS[number % len(MARKERS)]
             tint = _tint(label, number) if len(norms) > 1 else colour(state)
-            line = _norm_curve(ax, f"{label}  dL/d{state}", np.sqrt(np.sum(d * d, axis=(1, 2))), STYLES[k], tint)
+            line = _norm_curve(
+                ax, f"{label}  dL/d{state}", np.sqrt(np.sum(d * d, axis=(1, 2))), STYLES[k], tint
+            )
             line.set(marker=mark, markevery=(2 * number % run.T, 1 + run.T // 9), markersize=5)
     ax.set_yscale("log")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
@@ -65,27 +87,44 @@ def _tint(label: str, number: int) -> str:
 def _norm_curve(ax: Axes, label: str, v: Array, style: str, tint: str) -> Any:
     gone = int(np.sum(v == 0))
     text = f"{label} (zero at {gone} step{'s' * (gone > 1)})" if gone else label
-    return ax.plot(np.arange(len(v)), np.where(v > 0, v, np.nan), style, color=tint, lw=2, label=text)[0]
+    return ax.plot(
+        np.arange(len(v)), np.where(v > 0, v, np.nan), style, color=tint, lw=2, label=text
+    )[0]
 
 
-def weight_gradients(source: Trace | RunTrace, *, title: str = "", ax: Axes | None = None) -> Figure:
-    """Norm of what each step adds to the gradient of each weight, on a log axis; the legend has the norm of their sum, |dW|.
+def weight_gradients(
+    source: Trace | RunTrace, *, title: str = "", ax: Axes | None = None
+) -> Figure:
+    """Norm of what each step adds to the gradient of each weight, on a log axis; the legend has the
+    norm of their sum, |dW|.
 
-    Steps point in different directions: the sum is shorter than the norms together, and the legend says by how much.
-    Over all sequences of the batch together, as the weight's gradient is.  Raises ValueError for a trace without gradients.
+    Steps point in different directions: the sum is shorter than the norms together, and the legend
+    says by how much. Over all sequences of the batch together, as the weight's gradient is. Raises
+    ValueError for a trace without gradients.
     """
     run = run_of(source)
     require_backward(run, "a figure of weight gradients")
     if not run.step_norms:
-        raise ValueError(f"{run.name} is one sequence cut out of a run: weight gradients are those of the whole batch")
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13)} if ax is None else {"loc": "best", "fontsize": 9}
+        raise ValueError(
+            f"{run.name} is one sequence cut out of a run: weight gradients are those of the whole"
+            " batch"
+        )
+    below = (
+        {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13)}
+        if ax is None
+        else {"loc": "best", "fontsize": 9}
+    )
     ax = axes(ax, height=4.8)
     for number, (name, norms) in enumerate(run.step_norms.items()):
         v, whole = host(norms), float(np.linalg.norm(host(run.grads[name])))
         together = float(v.sum())
         label = f"{name}:  norm of the sum {whole:.3g}, sum of norms {together:.3g}"
         line = _norm_curve(ax, label, v, STYLES[number % 4], colour(name[1:]))
-        line.set(marker=MARKERS[number % len(MARKERS)], markevery=(2 * number % run.T, 1 + run.T // 9), markersize=5)
+        line.set(
+            marker=MARKERS[number % len(MARKERS)],
+            markevery=(2 * number % run.T, 1 + run.T // 9),
+            markersize=5,
+        )
     ax.set_yscale("log")
     ax.set(ylabel="size of what step t adds to dW", title=title_of(source, title))
     time_axis(ax, run.T, (), run)

@@ -1,4 +1,5 @@
-"""Singular values: how much one step, and all steps from here to the end, stretch or shrink what passes through."""
+"""Singular values: how much one step, and all steps from here to the end, stretch or shrink what
+passes through."""
 
 from dataclasses import replace
 
@@ -14,16 +15,20 @@ from scratchnet.tracing import RunTrace, Trace, jacobian
 WORK = 1.9e9  # S^3 for each Jacobian whose singular values are taken: about two seconds on one core
 
 
-def jacobians(source: Trace | RunTrace, *, sample: int = 0, most: int | None = None, title: str = "") -> Figure:
-    """Singular values of the Jacobian of each step, and of the product of all steps from t to the last: largest, median,
-    smallest, on log axes.  Where the product's largest goes to zero no gradient reaches step t; where it grows it explodes.
+def jacobians(
+    source: Trace | RunTrace, *, sample: int = 0, most: int | None = None, title: str = ""
+) -> Figure:
+    """Singular values of the Jacobian of each step, and of the product of all steps from t to the
+    last: largest, median, smallest, on log axes. Where the product's largest goes to zero no
+    gradient reaches step t; where it grows it explodes.
 
-    One sequence; the state is h, or h and c side by side.  Taking singular values costs S^3 for S numbers of state: of more
-    than ``most`` steps (by default as many as take some two seconds) the upper panel shows every k-th, the lower one the
-    product over the last 3 ``most`` steps, each point the product of three; the panels' titles say so.
+    One sequence; the state is h, or h and c side by side. Taking singular values costs S^3 for S
+    numbers of state: of more than ``most`` steps (by default as many as take some two seconds) the
+    upper panel shows every k-th, the lower one the product over the last 3 ``most`` steps, each
+    point the product of three; the panels' titles say so.
 
-    Products' values below the largest times the machine's precision are rounding errors and are not drawn.
-    Needs no target.  Source: Pascanu, Mikolov and Bengio 2013, section 2.1.
+    Products' values below the largest times the machine's precision are rounding errors and are not
+    drawn. Needs no target. Source: Pascanu, Mikolov and Bengio 2013, section 2.1.
     """
     run = run_of(source)
     if run.N > 1 or run.cache.lengths is not None or sample:
@@ -42,25 +47,46 @@ def jacobians(source: Trace | RunTrace, *, sample: int = 0, most: int | None = N
         values = jacobian.singular_values(jacobian.jacobians(run))
         of_steps, of_products = host(values.of_steps), host(values.of_products)
     else:
-        of_steps = np.stack([np.linalg.svd(host(_jacobian(run, t, t + 1)[0]), compute_uv=False) for t in map(int, steps)])
+        of_steps = np.stack(
+            [
+                np.linalg.svd(host(_jacobian(run, t, t + 1)[0]), compute_uv=False)
+                for t in map(int, steps)
+            ]
+        )
         products = [host(_jacobian(run, t, t + block)) for t in map(int, starts)]
-        of_products = host(jacobian.singular_values(np.stack([_product(three) for three in products])).of_products)
+        of_products = host(
+            jacobian.singular_values(np.stack([_product(three) for three in products])).of_products
+        )
     floor = S * np.finfo(of_products.dtype).eps * of_products[:, 0]
 
     figure = new_figure(height=5.6)
     upper, lower = figure.subplots(2, 1, sharex=every == 1)
     _band(upper, steps, of_steps, colour("h"))
-    _band(lower, starts, np.where(of_products > floor[:, None], of_products, 0), colour("from_future"), floor)
-    some, last = ("", "") if every == 1 else (f", every {every}th of {T} steps", f", t in the last {reach} of {T}")
+    _band(
+        lower,
+        starts,
+        np.where(of_products > floor[:, None], of_products, 0),
+        colour("from_future"),
+        floor,
+    )
+    some, last = (
+        ("", "")
+        if every == 1
+        else (f", every {every}th of {T} steps", f", t in the last {reach} of {T}")
+    )
     upper.set_title(f"of the step's Jacobian{some}", loc="left", fontsize=11)
-    lower.set_title(f"of the product of all steps from t to the last{last}", loc="left", fontsize=11)
+    lower.set_title(
+        f"of the product of all steps from t to the last{last}", loc="left", fontsize=11
+    )
     for ax in (upper, lower):
         axes(ax).margins(x=0.01)
         ax.set_ylabel("singular values")
         if ax is lower or every > 1:
             time_axis(ax, T, (), run)
     upper.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.97))
-    lower.legend(handles=lower.lines[-1:], frameon=False, loc="lower right", bbox_to_anchor=(1, 0.97))
+    lower.legend(
+        handles=lower.lines[-1:], frameon=False, loc="lower right", bbox_to_anchor=(1, 0.97)
+    )
     figure.suptitle(title_of(source, title))
     return figure
 
@@ -79,20 +105,35 @@ def _product(jacobians: Array) -> Array:
 
 
 def _band(ax: Axes, t: Array, values: Array, tint: str, floor: Array | None = None) -> None:
-    """Largest, median and smallest of values (steps, S), largest first, as lines, and the ground between them.
+    """Largest, median and smallest of values (steps, S), largest first, as lines, and the ground
+    between them.
 
-    Zeros are not drawn; the ground ends at ``floor`` (steps,), below which a value would be a rounding error.
+    Zeros are not drawn; the ground ends at ``floor`` (steps,), below which a value would be a
+    rounding error.
     """
     shown = np.where(values > 0, values, np.nan)
     largest, median, smallest = shown[:, 0], shown[:, values.shape[1] // 2], shown[:, -1]
-    least = np.nanmin(shown, axis=1, initial=np.inf) if floor is None else np.where(np.isnan(smallest), floor, smallest)
+    least = (
+        np.nanmin(shown, axis=1, initial=np.inf)
+        if floor is None
+        else np.where(np.isnan(smallest), floor, smallest)
+    )
     ax.fill_between(t, least, largest, where=least <= largest, color=tint, alpha=0.15, lw=0)
     ax.axhline(1, color="black", lw=0.8, ls=(0, (1, 3)))
     few = len(t) <= 60
     for name, line, style, mark in (
-        ("largest", largest, "-", "^"), ("median", median, "--", "o"), ("smallest", smallest, ":", "v"),
-    ):  # fmt: skip
+        ("largest", largest, "-", "^"),
+        ("median", median, "--", "o"),
+        ("smallest", smallest, ":", "v"),
+    ):
         ax.plot(t, line, style, color=tint, lw=1.8, marker=mark if few else None, ms=4, label=name)
     if floor is not None:
-        ax.plot(t, np.where(floor > 0, floor, np.nan), "-", color="#888888", lw=0.8, label="below: rounding errors")
+        ax.plot(
+            t,
+            np.where(floor > 0, floor, np.nan),
+            "-",
+            color="#888888",
+            lw=0.8,
+            label="below: rounding errors",
+        )
     ax.set_yscale("log")

@@ -33,13 +33,17 @@ class Wanted(NamedTuple):
 KINDS: dict[str, Callable[[RunTrace, Wanted], Figure]] = {
     "gates": lambda run, want: gates(run, sample=want.one, labels=want.labels, title=want.title),
     "saturation": lambda run, want: saturation(run, sample=want.sample, title=want.title),
-    "gradients": lambda run, want: gradient_norms({run.cell_name.upper(): run}, sample=want.sample, title=want.title),
+    "gradients": lambda run, want: gradient_norms(
+        {run.cell_name.upper(): run}, sample=want.sample, title=want.title
+    ),
     "per-loss": lambda run, want: per_loss_gradients(
         run, sample=want.one, k1=want.k1, k2=want.k2, labels=want.labels, title=want.title
     ),
     "jacobians": lambda run, want: jacobians(run, sample=want.one, title=want.title),
     "weights": lambda run, want: weight_gradients(_whole_batch(run, want), title=want.title),
-    "text": lambda run, want: text(run, want.labels, unit=want.unit, sample=want.one, title=want.title),
+    "text": lambda run, want: text(
+        run, want.labels, unit=want.unit, sample=want.one, title=want.title
+    ),
 }
 
 
@@ -49,7 +53,8 @@ def _whole_batch(run: RunTrace, want: Wanted) -> RunTrace:
     return run
 
 
-TAKES = {"k1": ("per-loss",), "k2": ("per-loss",), "unit": ("text",)}  # options that only some kinds have a use for
+# options that only some kinds have a use for
+TAKES = {"k1": ("per-loss",), "k2": ("per-loss",), "unit": ("text",)}
 
 
 def _default(trace: Trace, kind: str) -> RunTrace:
@@ -58,14 +63,22 @@ def _default(trace: Trace, kind: str) -> RunTrace:
 
 
 def write(
-    trace: Trace, kind: str, out: Path, *, run: str | None = None, sample: int | None = None, k1: int | None = None,
-    k2: int | None = None, unit: int | None = None,
-) -> Iterator[str]:  # fmt: skip
-    """Draw one kind into the file ``out``, or "all" into the folder ``out``; yields a line for each figure.
+    trace: Trace,
+    kind: str,
+    out: Path,
+    *,
+    run: str | None = None,
+    sample: int | None = None,
+    k1: int | None = None,
+    k2: int | None = None,
+    unit: int | None = None,
+) -> Iterator[str]:
+    """Draw one kind into the file ``out``, or "all" into the folder ``out``; yields a line for each
+    figure.
 
-    ``run``: a run's name; by default the last one, and for text the last that reads it forwards.  Of "all", kinds that the
-    trace does not allow are left out, and their line says why.
-    Raises ValueError where one kind was asked for and cannot be drawn, and for what does not exist.
+    ``run``: a run's name; by default the last one, and for text the last that reads it forwards. Of
+    "all", kinds that the trace does not allow are left out, and their line says why. Raises
+    ValueError where one kind was asked for and cannot be drawn, and for what does not exist.
     """
     if kind not in ("all", *KINDS):
         raise ValueError(f"there is no kind {kind!r}: expected all or one of {', '.join(KINDS)}")
@@ -73,12 +86,18 @@ def write(
         raise ValueError(f"the trace has no run {run!r}: it has {', '.join(trace.runs)}")
     for name, value in {"k1": k1, "k2": k2, "unit": unit}.items():
         if value is not None and kind not in ("all", *TAKES[name]):
-            raise ValueError(f"{name} is {value}, but only {', '.join(TAKES[name])} has a use for it, not {kind}")
+            raise ValueError(
+                f"{name} is {value}, but only {', '.join(TAKES[name])} has a use for it, not {kind}"
+            )
     chosen = _default(trace, kind) if run is None else trace[run]
     if sample is not None and not 0 <= sample < chosen.N:
-        raise ValueError(f"sample is {sample} but the trace has {chosen.N} sequences: expected 0 to {chosen.N - 1}")
+        raise ValueError(
+            f"sample is {sample} but the trace has {chosen.N} sequences: expected 0 to"
+            f" {chosen.N - 1}"
+        )
     title = ", ".join(filter(None, [trace.title, chosen.name if len(trace.runs) > 1 else ""]))
-    want = Wanted(sample, k1, k2, unit, () if sample else trace.labels, title)  # labels are those of the first sequence
+    # labels are those of the first sequence
+    want = Wanted(sample, k1, k2, unit, () if sample else trace.labels, title)
     if kind != "all":
         out.parent.mkdir(parents=True, exist_ok=True)
         KINDS[kind](chosen, want).savefig(out)

@@ -1,4 +1,5 @@
-"""PerLossGradients BPTT: which loss made which gradient, and which of them truncated BPTT throws away."""
+"""PerLossGradients BPTT: which loss made which gradient, and which of them truncated BPTT throws
+away."""
 
 from collections.abc import Sequence
 
@@ -15,40 +16,55 @@ from scratchnet.training.bptt import truncated, windows
 from scratchnet.training.clip import global_norm
 
 DECADES = 8  # shown below the largest entry: fixed, so that two figures can be held side by side
-WORK = 7e9  # multiplications of one product of the backward passes behind a figure: about two seconds on one core
+# multiplications of one product of the backward passes behind a figure: about two seconds on one
+# core
+WORK = 7e9
 
 
 def per_loss_gradients(
-    source: Trace | RunTrace, *, sample: int = 0, k1: int | None = None, k2: int | None = None, most: int | None = None,
-    labels: Sequence[str] | None = None, title: str = "", ax: Axes | None = None,
-) -> Figure:  # fmt: skip
-    """Which loss made which gradient: |da| at step t (up) that came from the loss at step tau (across), of one sequence.
+    source: Trace | RunTrace,
+    *,
+    sample: int = 0,
+    k1: int | None = None,
+    k2: int | None = None,
+    most: int | None = None,
+    labels: Sequence[str] | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Figure:
+    """Which loss made which gradient: |da| at step t (up) that came from the loss at step tau
+    (across), of one sequence.
 
-    Colour is logarithmic, relative to the largest entry, over eight decades.  A column is one loss on its way back; nothing
-    lies above the diagonal.  Of more than ``most`` losses (100, fewer where the network is large) some are shown, spread
-    evenly, and the axis says how many.
+    Colour is logarithmic, relative to the largest entry, over eight decades. A column is one loss
+    on its way back; nothing lies above the diagonal. Of more than ``most`` losses (100, fewer where
+    the network is large) some are shown, spread evenly, and the axis says how many.
 
-    ``k1``, ``k2`` (k2 defaults to k1): draws what truncated BPTT(k1, k2) keeps, the part between line and diagonal, and
-    says what share of the weight gradient it throws away (``thrown_away``).
+    ``k1``, ``k2`` (k2 defaults to k1): draws what truncated BPTT(k1, k2) keeps, the part between
+    line and diagonal, and says what share of the weight gradient it throws away (``thrown_away``).
 
-    Raises ValueError for a trace without gradients or with none that is not zero, and where k2 < k1.
-    Source: Cashman, Patterson, Mosca and Chang 2018, RNNbow.
+    Raises ValueError for a trace without gradients or with none that is not zero, and where k2 <
+    k1. Source: Cashman, Patterson, Mosca and Chang 2018, RNNbow.
     """
     run = run_of(source)
     require_backward(run, "per-loss gradients")
     texts, run = labels_of(source, run, sample, labels), sequence(run, sample)
     T = run.T
     if k1 is None and k2 is not None:
-        raise ValueError(f"k2 is {k2} but k1 is missing: truncated BPTT(k1, k2) needs both, or k1 alone")
+        raise ValueError(
+            f"k2 is {k2} but k1 is missing: truncated BPTT(k1, k2) needs both, or k1 alone"
+        )
     if most is None:
         most = int(np.clip(WORK / (T * run.H * run.H * len(run.cell.GATES)), 10, 100))
     result = jacobian.per_loss_gradients(run, 0, most)
     taus, size = host(result.losses), host(result.size)
     if not size.size or size.max() == 0:
-        raise ValueError(f"no gradient arrives at {run.name} in sequence {sample}: there is nothing to itemise")
+        raise ValueError(
+            f"no gradient arrives at {run.name} in sequence {sample}: there is nothing to itemise"
+        )
     lossy = _loss_steps(run)
 
-    # Columns of the picture are steps; where losses were left out, a column stands for its neighbours as well.
+    # Columns of the picture are steps; where losses were left out, a column stands for its
+    # neighbours as well.
     across = np.arange(taus[0], taus[-1] + 1)
     nearest = np.argmin(np.abs(across[:, None] - taus), axis=1)
     reach = 0 if len(taus) == lossy else int(np.max(np.diff(taus)))
@@ -58,30 +74,43 @@ def per_loss_gradients(
 
     ax = axes(ax, 7.4, 5.6)
     image = ax.imshow(
-        shown, origin="lower", aspect="auto", norm=LogNorm(10.0**-DECADES, 1), cmap=colormaps[MAPS["gradient"]],
-        extent=(taus[0] - 0.5, taus[-1] + 0.5, -0.5, T - 0.5), interpolation="nearest",
-    )  # fmt: skip
+        shown,
+        origin="lower",
+        aspect="auto",
+        norm=LogNorm(10.0**-DECADES, 1),
+        cmap=colormaps[MAPS["gradient"]],
+        extent=(taus[0] - 0.5, taus[-1] + 0.5, -0.5, T - 0.5),
+        interpolation="nearest",
+    )
     bar = figure_of(ax).colorbar(image, ax=ax, fraction=0.04, pad=0.02, extend="min")
     bar.set_label(f"|da| at t from the loss at τ,\nrelative to the largest, {size.max():.2g}")
     time_axis(ax, T, texts, run, "y")
     part = "" if len(taus) == lossy else f", {len(taus)} of {lossy} shown"
-    ax.set(xlabel=f"step τ of the loss{part}", xlim=(taus[0] - 0.5, taus[-1] + 0.5), ylim=(-0.5, T - 0.5))
+    ax.set(
+        xlabel=f"step τ of the loss{part}",
+        xlim=(taus[0] - 0.5, taus[-1] + 0.5),
+        ylim=(-0.5, T - 0.5),
+    )
     if len(taus) <= 12:
         ax.set_xticks(taus)
     lines = [title_of(source, title)]
     if k1 is not None:
         k2 = k1 if k2 is None else k2
         _draw_truncation(ax, T, k1, k2)
-        lines.append(f"BPTT({k1}, {k2}) throws away |dW lost| / |dW| = {100 * thrown_away(run, k1, k2):.2g}%")
+        lines.append(
+            f"BPTT({k1}, {k2}) throws away |dW lost| / |dW| = {100 * thrown_away(run, k1, k2):.2g}%"
+        )
     ax.set_title("\n".join(filter(None, lines)), fontsize=11)
     return figure_of(ax)
 
 
 def thrown_away(source: Trace | RunTrace, k1: int, k2: int, sample: int = 0) -> float:
-    """|dW - dW truncated| / |dW| of one sequence, over all weights of the run together, for BPTT(k1, k2): 0 is nothing lost.
+    """|dW - dW truncated| / |dW| of one sequence, over all weights of the run together, for
+    BPTT(k1, k2): 0 is nothing lost.
 
-    A gradient that arrives at the final state belongs to the last window, as the last step's own loss does.
-    Raises ValueError for a trace without gradients, where k2 < k1, and where the whole gradient is zero.
+    A gradient that arrives at the final state belongs to the last window, as the last step's own
+    loss does. Raises ValueError for a trace without gradients, where k2 < k1, and where the whole
+    gradient is zero.
     """
     run = run_of(source)
     require_backward(run, "truncated BPTT")
@@ -90,17 +119,32 @@ def thrown_away(source: Trace | RunTrace, k1: int, k2: int, sample: int = 0) -> 
     whole = cell.backward(dy, cache, *d_last)
     kept = truncated(cell, dy, cache, k1, k2)
     last = windows(run.T, k1, k2)[-1]
-    # BPTT is linear in what arrives: what the final state brings is a backward pass of its own, through the last window.
-    ending = cell.backward(np.zeros_like(run["dy"][last.start :]), cache.window(last.start, run.T), *d_last)
+    # BPTT is linear in what arrives: what the final state brings is a backward pass of its own,
+    # through the last window.
+    ending = cell.backward(
+        np.zeros_like(run["dy"][last.start :]), cache.window(last.start, run.T), *d_last
+    )
     names = [f"d{name}" for name in run.params]
     size = global_norm({name: getattr(whole, name) for name in names})
     if size == 0:
-        raise ValueError(f"the gradient of {run.name} is zero in sequence {sample}: no share of it can be thrown away")
-    return global_norm({name: getattr(whole, name) - getattr(kept, name) - getattr(ending, name) for name in names}) / size
+        raise ValueError(
+            f"the gradient of {run.name} is zero in sequence {sample}: no share of it can be thrown"
+            " away"
+        )
+    return (
+        global_norm(
+            {
+                name: getattr(whole, name) - getattr(kept, name) - getattr(ending, name)
+                for name in names
+            }
+        )
+        / size
+    )
 
 
 def _loss_steps(run: RunTrace) -> int:
-    """At how many steps of a run of one sequence a loss, or what arrived at the final state, brings a gradient."""
+    """At how many steps of a run of one sequence a loss, or what arrived at the final state, brings
+    a gradient."""
     own = np.abs(host(run.dy)).sum(axis=(1, 2)) > 0
     own[-1] |= any(bool(np.any(host(d))) for d in run.d_last.values())
     return int(own.sum())
@@ -112,6 +156,23 @@ def _draw_truncation(ax: Axes, T: int, k1: int, k2: int) -> None:
     edges = np.array([0, *(cut.stop for cut in cuts)]) - 0.5
     floor = np.array([cut.start for cut in cuts]) - 0.5
     tint = "#ffffff"
-    ax.stairs(floor, edges, baseline=None, color=tint, lw=2, label="the window's first step",
-              path_effects=[patheffects.withStroke(linewidth=4, foreground=EDGE)])  # fmt: skip
-    ax.stairs(floor, edges, baseline=-0.5, fill=True, facecolor="none", edgecolor=tint, hatch="//", lw=0, alpha=0.45)
+    ax.stairs(
+        floor,
+        edges,
+        baseline=None,
+        color=tint,
+        lw=2,
+        label="the window's first step",
+        path_effects=[patheffects.withStroke(linewidth=4, foreground=EDGE)],
+    )
+    ax.stairs(
+        floor,
+        edges,
+        baseline=-0.5,
+        fill=True,
+        facecolor="none",
+        edgecolor=tint,
+        hatch="//",
+        lw=0,
+        alpha=0.45,
+    )

@@ -1,4 +1,5 @@
-"""What a figure is drawn from: one run of a trace, and of a batch one sequence, without its padding."""
+"""What a figure is drawn from: one run of a trace, and of a batch one sequence, without its
+padding."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,24 +17,30 @@ def run_of(source: Any) -> RunTrace:
     if isinstance(source, RunTrace):
         return source.on_host()
     raise TypeError(
-        f"a {type(source).__module__}.{type(source).__name__} is no trace: expected what scratchnet.trace(model, x) returns,"
-        " or one of its runs"
+        f"a {type(source).__module__}.{type(source).__name__} is no trace: expected what"
+        " scratchnet.trace(model, x) returns, or one of its runs"
     )
 
 
 def require_backward(run: RunTrace, figure: str) -> None:
     """ValueError where the trace has no gradients; says how to get them."""
     if not run.has_backward:
-        raise ValueError(f"{figure} needs gradients, but the trace of {run.name} was made without a target: {HOW}")
+        raise ValueError(
+            f"{figure} needs gradients, but the trace of {run.name} was made without a target:"
+            f" {HOW}"
+        )
 
 
 def sequence(run: RunTrace, sample: int) -> RunTrace:
     """One sequence of the run's batch as a run of its own, cut to its length: T its length, N = 1.
 
-    Weight gradients are sums over the batch and are left out.  Raises ValueError where there is no such sequence.
+    Weight gradients are sums over the batch and are left out. Raises ValueError where there is no
+    such sequence.
     """
     if not 0 <= sample < run.N:
-        raise ValueError(f"sample is {sample} but {run.name} has {run.N} sequences: expected 0 to {run.N - 1}")
+        raise ValueError(
+            f"sample is {sample} but {run.name} has {run.N} sequences: expected 0 to {run.N - 1}"
+        )
     T, one = int(run.lengths[sample]), slice(sample, sample + 1)
     changed: dict[str, Any] = {"lengths": None}
     for name, value in run.cache._asdict().items():
@@ -53,13 +60,16 @@ def sequence(run: RunTrace, sample: int) -> RunTrace:
 def labels_of(source: Any, run: RunTrace, sample: int, labels: Sequence[str] | None) -> list[str]:
     """A text for each of the sequence's steps in the run's own order of time, or none.
 
-    ``labels`` as given, else the trace's own, which speak of its first sequence.  ValueError where their number is wrong.
+    ``labels`` as given, else the trace's own, which speak of its first sequence. ValueError where
+    their number is wrong.
     """
     if labels is None:
         labels = source.labels if isinstance(source, Trace) and sample == 0 else ()
     T = int(run.lengths[sample])
     if labels and len(labels) not in (T, run.T):
-        raise ValueError(f"there are {len(labels)} labels but {run.name} has {T} steps: expected one for each")
+        raise ValueError(
+            f"there are {len(labels)} labels but {run.name} has {T} steps: expected one for each"
+        )
     texts = [str(label) for label in labels[:T]]
     return texts[::-1] if run.reversed else texts
 

@@ -1,7 +1,9 @@
-"""What all figures share: the palette, new axes, the time axis, and heat maps with a bar that says its range.
+"""What all figures share: the palette, new axes, the time axis, and heat maps with a bar that says
+its range.
 
-Colours come from ``palette.json``: one for each quantity, the same here and in the pages.  No curve relies on its colour
-alone: line styles and markers differ as well.  Nothing here touches pyplot, so no figure outlives its last reference.
+Colours come from ``palette.json``: one for each quantity, the same here and in the pages. No curve
+relies on its colour alone: line styles and markers differ as well. Nothing here touches pyplot, so
+no figure outlives its last reference.
 """
 
 import json
@@ -16,7 +18,9 @@ from matplotlib.figure import Figure
 from scratchnet.arrays import Array
 from scratchnet.tracing import RunTrace
 
-PALETTE = json.loads(resources.files("scratchnet").joinpath("palette.json").read_text(encoding="utf-8"))
+PALETTE = json.loads(
+    resources.files("scratchnet").joinpath("palette.json").read_text(encoding="utf-8")
+)
 MAPS: dict[str, str] = PALETTE["maps"]
 QUANTITIES = PALETTE["quantities"] | PALETTE["weights"]
 STYLES = ("-", "--", "-.", ":")
@@ -25,13 +29,15 @@ EDGE = "#333333"
 
 
 def colour(name: str) -> str:
-    """The colour of a quantity ("f", "h", "from_loss", "W_h") or of a model ("lstm", "truth"); grey for what has none."""
+    """The colour of a quantity ("f", "h", "from_loss", "W_h") or of a model ("lstm", "truth"); grey
+    for what has none."""
     known = QUANTITIES | PALETTE["models"]
     return str(known.get(name, PALETTE["models"]["baseline"])["light"])
 
 
 def model_colour(label: str) -> str:
-    """The colour of a curve labelled like "LSTM, 0.12" or "last value": by the model its first word names."""
+    """The colour of a curve labelled like "LSTM, 0.12" or "last value": by the model its first word
+    names."""
     words = label.lower().replace(",", " ").replace("(", " ").split()
     return colour(words[0] if words and words[0] in PALETTE["models"] else "baseline")
 
@@ -47,7 +53,8 @@ def host(array: Any) -> Array:
 
 
 def new_figure(width: float = 9.0, height: float = 4.0) -> Figure:
-    """A figure (inches) whose letters, 10 points, can be read when projected; it belongs to no window."""
+    """A figure (inches) whose letters, 10 points, can be read when projected; it belongs to no
+    window."""
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
@@ -68,9 +75,12 @@ def figure_of(ax: Axes) -> Figure:
 
 
 def heatmap(ax: Axes, values: Array, low: float, high: float, kind: str, **options: Any) -> Any:
-    """Values (rows, columns) as an image over the fixed range low..high, in the map for ``kind``; a colour bar says it."""
+    """Values (rows, columns) as an image over the fixed range low..high, in the map for ``kind``; a
+    colour bar says it."""
     image = ax.imshow(values, aspect="auto", vmin=low, vmax=high, cmap=MAPS[kind], **options)
-    figure_of(ax).colorbar(image, ax=ax, fraction=0.025, pad=0.01, ticks=[low, (low + high) / 2, high])
+    figure_of(ax).colorbar(
+        image, ax=ax, fraction=0.025, pad=0.01, ticks=[low, (low + high) / 2, high]
+    )
     return image
 
 
@@ -79,10 +89,14 @@ def one_line(label: str) -> str:
     return label.replace("\n", "↵").replace("\t", "→")
 
 
-def time_axis(ax: Axes, T: int, labels: Sequence[str] = (), run: RunTrace | None = None, which: str = "x") -> None:
-    """Name the time axis ("x" or "y"); write the ``labels`` (T,) on it as far as there is room for them.
+def time_axis(
+    ax: Axes, T: int, labels: Sequence[str] = (), run: RunTrace | None = None, which: str = "x"
+) -> None:
+    """Name the time axis ("x" or "y"); write the ``labels`` (T,) on it as far as there is room for
+    them.
 
-    Characters are all written or none: every third letter of a text says nothing.  Dates and words may be thinned out.
+    Characters are all written or none: every third letter of a text says nothing. Dates and words
+    may be thinned out.
     """
     axis = ax.xaxis if which == "x" else ax.yaxis
     what = "time step t"
@@ -93,12 +107,15 @@ def time_axis(ax: Axes, T: int, labels: Sequence[str] = (), run: RunTrace | None
         return
     longest = max(len(one_line(label)) for label in labels)
     width, height = figure_of(ax).get_size_inches()
-    level = int(11 * width) if which == "x" else int(5 * height)  # letters of 9 points that fit side by side; or lines
+    # letters of 9 points that fit side by side; or lines
+    level = int(11 * width) if which == "x" else int(5 * height)
     if longest <= 1 and level < T:
         return
     upright = which == "x" and longest > 1 and T * (longest + 1) > level
     every = -(-T // (5 * int(width))) if upright else -(-T // level)
     # A label is text, never mathematics: one with two dollar signs in it stays as it is.
     written = [one_line(label) for label in labels[::every]]
-    axis.set_ticks(np.arange(T)[::every], written, fontsize=9, parse_math=False, rotation=90 if upright else 0)
+    axis.set_ticks(
+        np.arange(T)[::every], written, fontsize=9, parse_math=False, rotation=90 if upright else 0
+    )
     axis.set_tick_params(length=2)

@@ -21,34 +21,56 @@ BREAK, TAB, UNKNOWN = "↵", "→", "□"
 
 
 def text(
-    source: Trace | RunTrace | Array, labels: Sequence[str] | None = None, *, unit: int | None = None,
-    state: str | None = None, sample: int = 0, columns: int = 64, title: str = "", ax: Axes | None = None,
-) -> Figure:  # fmt: skip
+    source: Trace | RunTrace | Array,
+    labels: Sequence[str] | None = None,
+    *,
+    unit: int | None = None,
+    state: str | None = None,
+    sample: int = 0,
+    columns: int = 64,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Figure:
     """Text on a ground coloured by the value of one cell at each character or word, -1 to 1.
 
-    ``source``: a trace or run, of which ``state`` of ``unit`` is shown: tanh(c) where the cell has a c, else h, after the
-    step has read the label; by default the unit that moves most.  Or values (T,) from -1 to 1.
-    ``labels`` (T,): what the steps read; a trace made with labels has its own.  Labels longer than one character are words
-    and get a space between them.  A line break is shown as ↵ and ends the line; lines end at ``columns`` characters.
+    ``source``: a trace or run, of which ``state`` of ``unit`` is shown: tanh(c) where the cell has
+    a c, else h, after the step has read the label; by default the unit that moves most. Or values
+    (T,) from -1 to 1. ``labels`` (T,): what the steps read; a trace made with labels has its own.
+    Labels longer than one character are words and get a space between them. A line break is shown
+    as ↵ and ends the line; lines end at ``columns`` characters.
 
-    Raises ValueError where labels are missing or their number is wrong, there is no such unit or state, values lie outside
-    -1 to 1, or there are more than 2000 steps.  Source: Karpathy, Johnson and Fei-Fei 2015, section 4.1.
+    Raises ValueError where labels are missing or their number is wrong, there is no such unit or
+    state, values lie outside -1 to 1, or there are more than 2000 steps. Source: Karpathy, Johnson
+    and Fei-Fei 2015, section 4.1.
     """
     if hasattr(source, "shape"):
         values, name, texts = host(source), "", list(map(str, labels or ()))
         if values.ndim != 1:
-            raise ValueError(f"the values are {values.shape}: expected (T,), one number for each label")
+            raise ValueError(
+                f"the values are {values.shape}: expected (T,), one number for each label"
+            )
     else:
         texts = labels_of(source, run_of(source), sample, labels)
         values, name = _of_unit(sequence(run_of(source), sample), state, unit)
     if not texts:
-        raise ValueError("there are no labels to colour: give labels=, or make the trace with them, trace(..., labels=text)")
+        raise ValueError(
+            "there are no labels to colour: give labels=, or make the trace with them, trace(...,"
+            " labels=text)"
+        )
     if len(texts) != len(values):
-        raise ValueError(f"there are {len(texts)} labels but {len(values)} values: expected one each")
+        raise ValueError(
+            f"there are {len(texts)} labels but {len(values)} values: expected one each"
+        )
     if len(values) > MOST:
-        raise ValueError(f"the text has {len(values)} steps, more than the {MOST} that can be read in one figure: show a part")
+        raise ValueError(
+            f"the text has {len(values)} steps, more than the {MOST} that can be read in one"
+            " figure: show a part"
+        )
     if np.abs(values).max() > 1:
-        raise ValueError(f"the values reach from {values.min():.3g} to {values.max():.3g}: expected -1 to 1, such as tanh(c)")
+        raise ValueError(
+            f"the values reach from {values.min():.3g} to {values.max():.3g}: expected -1 to 1,"
+            " such as tanh(c)"
+        )
     if columns < 1:
         raise ValueError(f"columns is {columns}: expected at least 1")
     return _draw(texts, values, columns, title_of(source, title), name, ax)
@@ -64,13 +86,19 @@ def _of_unit(run: RunTrace, state: str | None, unit: int | None) -> tuple[Array,
     values = np.tanh(values) if state == "c" else values
     chosen = int(np.argmax(values.std(axis=0))) if unit is None else unit
     if not 0 <= chosen < run.H:
-        raise ValueError(f"unit is {unit} but {run.name} has {run.H} units: expected 0 to {run.H - 1}")
+        raise ValueError(
+            f"unit is {unit} but {run.name} has {run.H} units: expected 0 to {run.H - 1}"
+        )
     most = ",\nthe one that moves most" if unit is None else ""
-    return values[:, chosen], f"{'tanh(c)' if state == 'c' else 'h'} of unit {chosen} of {run.name}{most}"
+    return (
+        values[:, chosen],
+        f"{'tanh(c)' if state == 'c' else 'h'} of unit {chosen} of {run.name}{most}",
+    )
 
 
 def layout(labels: Sequence[str], columns: int) -> tuple[list[tuple[int, int, int, str]], int, int]:
-    """(column, row, width, what to write) of each label, and the width and the number of rows of the whole."""
+    """(column, row, width, what to write) of each label, and the width and the number of rows of
+    the whole."""
     space = 1 if any(len(label) > 1 for label in labels) else 0
     places, column, row, widest = [], 0, 0, 1
     for label in labels:
@@ -87,13 +115,16 @@ def layout(labels: Sequence[str], columns: int) -> tuple[list[tuple[int, int, in
 
 
 def letter_colour(ground: Array) -> str:
-    """Black or white, whichever has the greater contrast with the ground (r, g, b) by the WCAG's relative luminance."""
+    """Black or white, whichever has the greater contrast with the ground (r, g, b) by the WCAG's
+    relative luminance."""
     r, g, b = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in ground[:3])
     luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b
     return "black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white"
 
 
-def _draw(labels: Sequence[str], values: Array, columns: int, title: str, name: str, ax: Axes | None) -> Figure:
+def _draw(
+    labels: Sequence[str], values: Array, columns: int, title: str, name: str, ax: Axes | None
+) -> Figure:
     places, width, rows = layout(labels, columns)
     font = FontProperties(family="monospace", size=10)
     drawable = get_font(findfont(font))
@@ -105,11 +136,28 @@ def _draw(labels: Sequence[str], values: Array, columns: int, title: str, name: 
     boxes = [[(c, r), (c + w, r), (c + w, r + 1), (c, r + 1)] for c, r, w, _ in places]
     ax.add_collection(PolyCollection(boxes, facecolors=grounds, edgecolors="white", linewidths=0.4))
     for (column, row, wide, written), ground in zip(places, grounds):
-        known = "".join(letter if drawable.get_char_index(ord(letter)) else UNKNOWN for letter in written)
-        ax.text(column + wide / 2, row + 0.54, known, ha="center", va="center", fontproperties=font, parse_math=False,
-                color=letter_colour(ground))  # fmt: skip
+        known = "".join(
+            letter if drawable.get_char_index(ord(letter)) else UNKNOWN for letter in written
+        )
+        ax.text(
+            column + wide / 2,
+            row + 0.54,
+            known,
+            ha="center",
+            va="center",
+            fontproperties=font,
+            parse_math=False,
+            color=letter_colour(ground),
+        )
     ax.set(xlim=(0, width), ylim=(rows, 0), xticks=[], yticks=[], title=title)
-    bar = figure_of(ax).colorbar(ScalarMappable(norm, tints), ax=ax, orientation="horizontal", ticks=[-1, 0, 1],
-                                 fraction=0.04, aspect=40, pad=0.02)  # fmt: skip
+    bar = figure_of(ax).colorbar(
+        ScalarMappable(norm, tints),
+        ax=ax,
+        orientation="horizontal",
+        ticks=[-1, 0, 1],
+        fraction=0.04,
+        aspect=40,
+        pad=0.02,
+    )
     bar.set_label(name)
     return figure_of(ax)

@@ -11,7 +11,18 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from scratchnet.plots.gates import GATE_RANGE
-from scratchnet.plots.style import EDGE, MAPS, STYLES, axes, colour, figure_of, host, model_colour, name_of, new_figure
+from scratchnet.plots.style import (
+    EDGE,
+    MAPS,
+    STYLES,
+    axes,
+    colour,
+    figure_of,
+    host,
+    model_colour,
+    name_of,
+    new_figure,
+)
 from scratchnet.tracing.watch import Watch
 from scratchnet.training.loop import History
 
@@ -19,46 +30,90 @@ SHARES = (1e-3, 1.0)  # of the histograms' colours, the same in all
 
 
 def learning_curves(
-    losses: Mapping[str, Sequence[float]], *, smooth: int = 1, lines: Mapping[str, float] | None = None,
-    xlabel: str = "training step", ylabel: str = "loss", title: str = "", ax: Axes | None = None,
-) -> Figure:  # fmt: skip
+    losses: Mapping[str, Sequence[float]],
+    *,
+    smooth: int = 1,
+    lines: Mapping[str, float] | None = None,
+    xlabel: str = "training step",
+    ylabel: str = "loss",
+    title: str = "",
+    ax: Axes | None = None,
+) -> Figure:
     """Loss over training, label -> values, on a log axis, as a running mean over ``smooth`` steps.
 
     ``lines``: label -> a level to draw across, the loss of having learned nothing, say.
     """
     ax = axes(ax)
     for number, (label, values) in enumerate(losses.items()):
-        mean = np.convolve(host(values), np.full(smooth, 1 / smooth), mode="valid") if len(values) >= smooth else host(values)
-        ax.plot(np.arange(len(mean)) + smooth, mean, STYLES[number % 4], color=model_colour(label), lw=1.8, label=label)
+        mean = (
+            np.convolve(host(values), np.full(smooth, 1 / smooth), mode="valid")
+            if len(values) >= smooth
+            else host(values)
+        )
+        ax.plot(
+            np.arange(len(mean)) + smooth,
+            mean,
+            STYLES[number % 4],
+            color=model_colour(label),
+            lw=1.8,
+            label=label,
+        )
     for label, level in (lines or {}).items():
         ax.axhline(level, color="black", lw=0.9, ls=":")
-        ax.annotate(label, (0.995, level), (0, -2), xycoords=("axes fraction", "data"), textcoords="offset points",
-                    ha="right", va="top", fontsize=9)  # fmt: skip
+        ax.annotate(
+            label,
+            (0.995, level),
+            (0, -2),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=9,
+        )
     ax.set_yscale("log")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.legend(frameon=False)
     return figure_of(ax)
 
 
-def training_curves(history: History, *, ylabel: str = "loss", title: str = "", ax: Axes | None = None) -> Figure:
-    """Training and, where it was measured, validation loss of each epoch, on a log axis; the best epoch is marked.
+def training_curves(
+    history: History, *, ylabel: str = "loss", title: str = "", ax: Axes | None = None
+) -> Figure:
+    """Training and, where it was measured, validation loss of each epoch, on a log axis; the best
+    epoch is marked.
 
     Raises ValueError where the history has no epochs.
     """
     _require(history, History, "the History that fit returns")
     if not history.epochs:
-        raise ValueError("the history has no epochs: fit and fit_stream record them, single Trainer.steps do not")
+        raise ValueError(
+            "the history has no epochs: fit and fit_stream record them, single Trainer.steps do not"
+        )
     ax = axes(ax)
     epochs = np.arange(1, len(history.epochs) + 1)
-    ax.plot(epochs, history.column("train_loss"), "-", color=colour("from_future"), lw=1.8, label="training")
+    ax.plot(
+        epochs,
+        history.column("train_loss"),
+        "-",
+        color=colour("from_future"),
+        lw=1.8,
+        label="training",
+    )
     if "val_loss" in history.epochs[0]:
         validation = history.column("val_loss")
         ax.plot(epochs, validation, "--", color=colour("from_loss"), lw=1.8, label="validation")
         if history.best_epoch is not None:
             best = history.best_epoch
             ax.axvline(best + 1, color="black", lw=0.9, ls=":")
-            ax.plot([best + 1], [validation[best]], "*", color=colour("from_loss"), ms=13, markeredgecolor="white",
-                    label=f"best: {validation[best]:.3g} after epoch {best + 1}")  # fmt: skip
+            ax.plot(
+                [best + 1],
+                [validation[best]],
+                "*",
+                color=colour("from_loss"),
+                ms=13,
+                markeredgecolor="white",
+                label=f"best: {validation[best]:.3g} after epoch {best + 1}",
+            )
     ax.set_yscale("log")
     ax.set(xlabel="epoch", ylabel=ylabel, title=title)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -66,36 +121,55 @@ def training_curves(history: History, *, ylabel: str = "loss", title: str = "", 
     return figure_of(ax)
 
 
-def clipping(watch: Watch, *, step: int | None = None, title: str = "", ax: Axes | None = None) -> Figure:
-    """Gradient norm of each parameter, gate by gate, before and after clipping, as bars on a log axis.
+def clipping(
+    watch: Watch, *, step: int | None = None, title: str = "", ax: Axes | None = None
+) -> Figure:
+    """Gradient norm of each parameter, gate by gate, before and after clipping, as bars on a log
+    axis.
 
-    The mean over the recorded steps, or ``step`` alone.  Raises ValueError where nothing, or not that step, was recorded.
+    The mean over the recorded steps, or ``step`` alone. Raises ValueError where nothing, or not
+    that step, was recorded.
     """
     _require_records(watch)
     if step is not None and step not in watch.steps:
         has = f"{watch.steps[0]} to {watch.steps[-1]}, every {watch.every}"
         raise ValueError(f"step {step} was not recorded: the watch has {has}")
-    rows = slice(None) if step is None else slice(watch.steps.index(step), watch.steps.index(step) + 1)
+    rows = (
+        slice(None) if step is None else slice(watch.steps.index(step), watch.steps.index(step) + 1)
+    )
     positions, names = _bar_positions(list(watch.before))
     ax = axes(ax, max(9.0, 0.33 * positions[-1] + 1.5), 4.2)
     bars: tuple[tuple[str, float, Any, dict[str, Any]], ...] = (
-        ("before clipping", -0.21, watch.before, {"hatch": "////", "alpha": 0.45}), ("after", 0.21, watch.after, {}),
-    )  # fmt: skip
+        ("before clipping", -0.21, watch.before, {"hatch": "////", "alpha": 0.45}),
+        ("after", 0.21, watch.after, {}),
+    )
     for _, offset, values, look in bars:
         heights = [float(np.mean(values[block][rows])) for block in watch.before]
         tints = [colour(letter) for _, letter in watch.before]
         ax.bar(positions + offset, heights, 0.4, color=tints, edgecolor="white", lw=0.5, **look)
     ax.set_xticks(positions, [letter or " " for _, letter in watch.before])
     for name, middle in names.items():
-        ax.annotate(name.replace(".", ".\n", 1), (middle, 0), (0, -18), xycoords=("data", "axes fraction"),
-                    textcoords="offset points", ha="center", va="top", fontsize=9, annotation_clip=False)  # fmt: skip
+        ax.annotate(
+            name.replace(".", ".\n", 1),
+            (middle, 0),
+            (0, -18),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=9,
+            annotation_clip=False,
+        )
     ax.set_yscale("log")
     ax.tick_params(axis="x", length=0)
     when = f"mean of {len(watch.steps)} steps" if step is None else f"step {step}"
     ax.set(ylabel=f"gradient norm, {when}", title=title)
     ax.set_xlim(positions[0] - 0.8, positions[-1] + 0.8)
     ax.set_ylim(top=2.5 * ax.dataLim.ymax)  # room for the legend
-    legend = [Patch(facecolor="#777777", edgecolor="white", label=label, **look) for label, _, _, look in bars]
+    legend = [
+        Patch(facecolor="#777777", edgecolor="white", label=label, **look)
+        for label, _, _, look in bars
+    ]
     ax.legend(handles=legend, frameon=False, ncols=2)
     return figure_of(ax)
 
@@ -114,7 +188,8 @@ def _bar_positions(keys: list[tuple[str, str]]) -> tuple[Any, dict[str, float]]:
 
 
 def clip_factor(history: History, *, limit: float | None = None, title: str = "") -> Figure:
-    """Over the training steps: the gradient norm before and after clipping, with the ``limit``, and the factor below it.
+    """Over the training steps: the gradient norm before and after clipping, with the ``limit``, and
+    the factor below it.
 
     A factor of 1 is a step that was not clipped.  Raises ValueError where the history has no steps.
     """
@@ -137,7 +212,10 @@ def clip_factor(history: History, *, limit: float | None = None, title: str = ""
     clipped = factor[factor < 1]
     said = "never clipped"
     if len(clipped):
-        said = f"clipped at {len(clipped) / len(factor):.0%} of the steps; median factor there {np.median(clipped):.2g}"
+        said = (
+            f"clipped at {len(clipped) / len(factor):.0%} of the steps; median factor there"
+            f" {np.median(clipped):.2g}"
+        )
     lower.set_title(said, fontsize=10)
     lower.margins(x=0.01)
     figure.suptitle(title)
@@ -145,18 +223,22 @@ def clip_factor(history: History, *, limit: float | None = None, title: str = ""
 
 
 def histograms(watch: Watch, what: str = "parameters", *, title: str = "") -> Figure:
-    """How the values of each parameter, or of each gate on the probe ("activations"), were spread, over the training steps.
+    """How the values of each parameter, or of each gate on the probe ("activations"), were spread,
+    over the training steps.
 
-    A panel each; a column is one recorded step, its colour the share of the values in a bin, logarithmic from 0.1% to all.
-    Parameters are as the step met them, so the first column is how the network began.  Blank is a bin without a value.
-    Raises ValueError where nothing was recorded, and for activations without a probe.
+    A panel each; a column is one recorded step, its colour the share of the values in a bin,
+    logarithmic from 0.1% to all. Parameters are as the step met them, so the first column is how
+    the network began. Blank is a bin without a value. Raises ValueError where nothing was recorded,
+    and for activations without a probe.
     """
     _require_records(watch)
     if what not in ("parameters", "activations"):
         raise ValueError(f"what is {what!r}: expected 'parameters' or 'activations'")
     found: dict[Any, Any] = watch.parameters if what == "parameters" else watch.activations
     if not found:
-        raise ValueError("the watch saw no gates: give it an input to look at them on, Watch(probe=x)")
+        raise ValueError(
+            "the watch saw no gates: give it an input to look at them on, Watch(probe=x)"
+        )
     across = 2 if len(found) > 1 else 1
     down = -(-len(found) // across)
     figure = new_figure(height=1.6 * down + 0.9)
@@ -165,19 +247,25 @@ def histograms(watch: Watch, what: str = "parameters", *, title: str = "") -> Fi
         shares = histogram.shares.T
         ends = np.append(watch.steps, watch.steps[-1] + watch.every) - 0.5 * watch.every
         shown = np.where(shares > 0, np.maximum(shares, SHARES[0]), np.nan)
-        image = ax.pcolormesh(ends, histogram.edges, shown, cmap=MAPS["share"], norm=LogNorm(*SHARES))
+        image = ax.pcolormesh(
+            ends, histogram.edges, shown, cmap=MAPS["share"], norm=LogNorm(*SHARES)
+        )
         used = np.flatnonzero(shares.any(axis=1))
         low, high = histogram.edges[used[0]], histogram.edges[used[-1] + 1]
         if what == "activations" and low >= -1 and high <= 1:  # the n of mingru has no bounds
             low, high = GATE_RANGE.get(key[1], (0.0, 1.0))
         ax.set_ylim(low, high)
-        axes(ax).set_title(key if isinstance(key, str) else f"{key[0]}  {key[1]}  {name_of(key[1])}", fontsize=10)
+        axes(ax).set_title(
+            key if isinstance(key, str) else f"{key[0]}  {key[1]}  {name_of(key[1])}", fontsize=10
+        )
     for ax in grid[len(found) :]:
         ax.set_visible(False)
     for ax in grid[max(0, len(found) - across) : len(found)]:
         ax.set_xlabel("training step")
         ax.tick_params(labelbottom=True)
-    bar = figure.colorbar(image, ax=list(grid), fraction=0.02, pad=0.01, extend="min", aspect=15 * down)
+    bar = figure.colorbar(
+        image, ax=list(grid), fraction=0.02, pad=0.01, extend="min", aspect=15 * down
+    )
     bar.set_label("share of the values in a bin")
     figure.suptitle(title)
     return figure
@@ -185,7 +273,9 @@ def histograms(watch: Watch, what: str = "parameters", *, title: str = "") -> Fi
 
 def _require(value: Any, kind: type, what: str) -> None:
     if not isinstance(value, kind):
-        raise TypeError(f"a {type(value).__module__}.{type(value).__name__} was given: expected {what}")
+        raise TypeError(
+            f"a {type(value).__module__}.{type(value).__name__} was given: expected {what}"
+        )
 
 
 def _require_records(watch: Any) -> None:

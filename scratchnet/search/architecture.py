@@ -1,8 +1,10 @@
-"""A search for the network itself: which cell, how many layers and units, one direction or two, how much dropout.
+"""A search for the network itself: which cell, how many layers and units, one direction or two, how
+much dropout.
 
-``compare`` shows what the search is worth: TPE beside random search with the same number of trials, of the same epochs, over
-several seeds.  Random search is a strong baseline in few dimensions (Bergstra and Bengio 2012); where the curves lie on each
-other, the answer is that the search did not matter.
+``compare`` shows what the search is worth: TPE beside random search with the same number of trials,
+of the same epochs, over several seeds. Random search is a strong baseline in few dimensions
+(Bergstra and Bengio 2012); where the curves lie on each other, the answer is that the search did
+not matter.
 """
 
 import statistics
@@ -22,9 +24,11 @@ from scratchnet.search.study import Objective, search
 
 @dataclass(frozen=True)
 class Architecture:
-    """``build`` for ``Training``: a recurrent network for so many inputs and outputs; ``SPACE`` is what is searched.
+    """``build`` for ``Training``: a recurrent network for so many inputs and outputs; ``SPACE`` is
+    what is searched.
 
-    ``engine``: small networks are quickest with "array", which has nothing to compile in each process.
+    ``engine``: small networks are quickest with "array", which has nothing to compile in each
+    process.
     """
 
     SPACE: ClassVar[dict[str, Parameter]] = {
@@ -42,7 +46,9 @@ class Architecture:
 
     def __call__(self, params: dict[str, Any], rng: np.random.Generator) -> Layer:
         """A model with these parameters; "lr" is for the optimiser."""
-        chosen = {name: value for name, value in params.items() if name in self.SPACE and name != "lr"}
+        chosen = {
+            name: value for name, value in params.items() if name in self.SPACE and name != "lr"
+        }
         return recurrent(self.inputs, self.outputs, rng=rng, engine=self.engine, **chosen)
 
 
@@ -58,9 +64,12 @@ class Comparison:
         return np.array([result.best_so_far for result in self.results[sampler]])
 
     def table(self) -> str:
-        """The best value at a quarter, half and all of the budget: median over the seeds, smallest and largest."""
+        """The best value at a quarter, half and all of the budget: median over the seeds, smallest
+        and largest."""
         budget = self.curves(next(iter(self.results))).shape[1]
-        lines = [f"{'best so far':<14}{'after trials':>14}{'median':>10}{'smallest':>10}{'largest':>10}"]
+        lines = [
+            f"{'best so far':<14}{'after trials':>14}{'median':>10}{'smallest':>10}{'largest':>10}"
+        ]
         for at in sorted({max(1, budget // 4), max(1, budget // 2), budget}):
             for sampler in self.results:
                 values = self.curves(sampler)[:, at - 1].tolist()
@@ -70,13 +79,29 @@ class Comparison:
 
 
 def compare(
-    objective: Objective, space: Space, *, trials: int, seeds: Sequence[int], samplers: Sequence[str] = ("random", "tpe"),
-    processes: int = 1, startup: int = 10, direction: str = "minimize",
-) -> Comparison:  # fmt: skip
-    """Each sampler with each seed and the same budget: so many trials, none of them pruned.  Raises as ``search``."""
-    same: dict[str, Any] = {"trials": trials, "processes": processes, "startup": startup, "direction": direction}
+    objective: Objective,
+    space: Space,
+    *,
+    trials: int,
+    seeds: Sequence[int],
+    samplers: Sequence[str] = ("random", "tpe"),
+    processes: int = 1,
+    startup: int = 10,
+    direction: str = "minimize",
+) -> Comparison:
+    """Each sampler with each seed and the same budget: so many trials, none of them pruned. Raises
+    as ``search``."""
+    same: dict[str, Any] = {
+        "trials": trials,
+        "processes": processes,
+        "startup": startup,
+        "direction": direction,
+    }
     results = {
-        sampler: [search(objective, space, seed=seed, sampler=sampler, pruner="none", **same) for seed in seeds]
+        sampler: [
+            search(objective, space, seed=seed, sampler=sampler, pruner="none", **same)
+            for seed in seeds
+        ]
         for sampler in samplers
     }
     return Comparison(results, tuple(seeds))

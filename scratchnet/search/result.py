@@ -12,10 +12,11 @@ from scratchnet.search.space import Space
 
 @dataclass(frozen=True)
 class Result:
-    """``trials``: a row for each, in their order: number, state, value, steps, seconds, process, and the parameters.
+    """``trials``: a row for each, in their order: number, state, value, steps, seconds, process,
+    and the parameters.
 
-    States are "complete", "pruned" (ended early, or diverged), "failed" (an exception), "running" (or cut off in the middle).
-    The value of a pruned trial is the last one that it reported.
+    States are "complete", "pruned" (ended early, or diverged), "failed" (an exception), "running"
+    (or cut off in the middle). The value of a pruned trial is the last one that it reported.
     """
 
     trials: list[dict[str, Any]]
@@ -30,9 +31,13 @@ class Result:
         for trial in study.get_trials(deepcopy=False):
             took = None if trial.duration is None else trial.duration.total_seconds()
             row = {
-                "number": trial.number, "state": states.get(trial.state.name.lower(), "running"), "value": trial.value,
-                "steps": len(trial.intermediate_values), "seconds": took, "process": trial.user_attrs.get("process"),
-            }  # fmt: skip
+                "number": trial.number,
+                "state": states.get(trial.state.name.lower(), "running"),
+                "value": trial.value,
+                "steps": len(trial.intermediate_values),
+                "seconds": took,
+                "process": trial.user_attrs.get("process"),
+            }
             rows.append(row | {name: space[name].value(v) for name, v in trial.params.items()})
         return cls(rows, tuple(space), study.direction.name.lower())
 
@@ -81,9 +86,13 @@ class Result:
         """The best trials, a line each, and how many there were of each state."""
         shown = [["trial", "value", *self.names]]
         for row in self.ranked[:rows]:
-            shown.append([str(row["number"]), *(_short(row[name]) for name in ("value", *self.names))])
+            shown.append(
+                [str(row["number"]), *(_short(row[name]) for name in ("value", *self.names))]
+            )
         widths = [max(len(line[k]) for line in shown) for k in range(len(shown[0]))]
-        lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in shown]
+        lines = [
+            "  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in shown
+        ]
         return "\n".join([*lines, ", ".join(f"{n} {state}" for state, n in self.counts.items())])
 
     def to_csv(self, path: str | Path) -> None:

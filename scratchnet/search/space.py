@@ -1,6 +1,6 @@
 """What may be chosen: a space is a dict from a parameter's name to one of these.
 
-    {"lr": Real(1e-4, 1e-1, log=True), "units": Whole(4, 64), "cell": Choice("lstm", "gru")}
+{"lr": Real(1e-4, 1e-1, log=True), "units": Whole(4, 64), "cell": Choice("lstm", "gru")}
 """
 
 import math
@@ -21,7 +21,8 @@ class Parameter:
 
 
 class Real(Parameter):
-    """A number from low to high, on a log scale if ``log``.  Raises ValueError for an empty range or one that has no log."""
+    """A number from low to high, on a log scale if ``log``. Raises ValueError for an empty range or
+    one that has no log."""
 
     def __init__(self, low: float, high: float, log: bool = False) -> None:
         self.low, self.high, self.log = float(low), float(high), log
@@ -35,7 +36,8 @@ class Real(Parameter):
 
 
 class Whole(Parameter):
-    """A whole number from low to high, both included.  Raises as ``Real`` does, and TypeError for a fraction."""
+    """A whole number from low to high, both included. Raises as ``Real`` does, and TypeError for a
+    fraction."""
 
     def __init__(self, low: int, high: int, log: bool = False) -> None:
         if int(low) != low or int(high) != high:
@@ -51,13 +53,18 @@ class Whole(Parameter):
 
 
 class Choice(Parameter):
-    """One of some values, of any kind that can be printed.  Raises ValueError where there are none, or two that look alike."""
+    """One of some values, of any kind that can be printed. Raises ValueError where there are none,
+    or two that look alike."""
 
     def __init__(self, *values: Any) -> None:
-        # The study stores what a value looks like: Optuna keeps no tuples, and (64, 32) is a usual choice.
+        # The study stores what a value looks like: Optuna keeps no tuples, and (64, 32) is a usual
+        # choice.
         self.values = {repr(value): value for value in values}
         if not values or len(self.values) < len(values):
-            raise ValueError(f"Choice({', '.join(map(repr, values))}): expected at least one value, and each only once")
+            raise ValueError(
+                f"Choice({', '.join(map(repr, values))}): expected at least one value, and each"
+                " only once"
+            )
 
     def __repr__(self) -> str:
         return f"Choice({', '.join(self.values)})"
@@ -75,14 +82,24 @@ Space = Mapping[str, Parameter]
 def check_space(space: Space) -> None:
     """ValueError or TypeError unless it is a dict of parameters by name, and not empty."""
     if not isinstance(space, Mapping) or not space:
-        raise ValueError(f"space is {space!r}: expected a dict such as {{'lr': Real(1e-3, 1e-1, log=True)}}")
+        raise ValueError(
+            f"space is {space!r}: expected a dict such as {{'lr': Real(1e-3, 1e-1, log=True)}}"
+        )
     for name, parameter in space.items():
         if not isinstance(parameter, Parameter):
-            raise TypeError(f"space[{name!r}] is {parameter!r}: expected Real(low, high), Whole(low, high) or Choice(...)")
+            raise TypeError(
+                f"space[{name!r}] is {parameter!r}: expected Real(low, high), Whole(low, high) or"
+                " Choice(...)"
+            )
 
 
 def _check_range(parameter: Parameter, low: float, high: float, log: bool) -> None:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"{parameter!r} goes from {low} to {high}: expected two numbers, the smaller one first")
+        raise ValueError(
+            f"{parameter!r} goes from {low} to {high}: expected two numbers, the smaller one first"
+        )
     if log and low <= 0:
-        raise ValueError(f"{parameter!r} begins at {low}, which has no logarithm: expected more than 0, or log=False")
+        raise ValueError(
+            f"{parameter!r} begins at {low}, which has no logarithm: expected more than 0, or"
+            " log=False"
+        )

@@ -1,4 +1,5 @@
-"""The usual objective: make a model of the parameters, train it, and answer with its best validation loss."""
+"""The usual objective: make a model of the parameters, train it, and answer with its best
+validation loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from scratchnet.training.optim import AdamW
 class Training:
     """``build(params, rng)`` makes a model; ``train`` and ``validation`` are (x, y), samples first.
 
-    Of the parameters "lr", "batch_size", "weight_decay" and "clip" are used here where the space has them, in place of what
-    stands below; the others are for ``build`` alone, which is given all of them.  A trial that diverges is counted as pruned.
+    Of the parameters "lr", "batch_size", "weight_decay" and "clip" are used here where the space
+    has them, in place of what stands below; the others are for ``build`` alone, which is given all
+    of them. A trial that diverges is counted as pruned.
     """
 
     build: Callable[[dict[str, Any], np.random.Generator], Layer]
@@ -39,21 +41,39 @@ class Training:
         return self.run(params, trial.rng, trial.threads, trial)[1]
 
     def run(
-        self, params: dict[str, Any], rng: np.random.Generator, threads: int | None = None, trial: Trial | None = None
+        self,
+        params: dict[str, Any],
+        rng: np.random.Generator,
+        threads: int | None = None,
+        trial: Trial | None = None,
     ) -> tuple[Layer, float]:
-        """The trained model and its validation loss; also outside of a search, with the parameters that it found."""
+        """The trained model and its validation loss; also outside of a search, with the parameters
+        that it found."""
         x, y = self.train
         model = self.build(params, rng).astype(parts(x)[0].dtype)
         for _, layer in recurrent_layers(model):
             layer.threads = threads
-        chosen = {name: params.get(name, getattr(self, name)) for name in ("lr", "batch_size", "weight_decay", "clip")}
+        chosen = {
+            name: params.get(name, getattr(self, name))
+            for name in ("lr", "batch_size", "weight_decay", "clip")
+        }
         optimizer = AdamW(chosen["lr"], weight_decay=chosen["weight_decay"])
         try:
             history = fit(
-                model, x, y, optimizer, epochs=self.epochs, rng=rng, loss=self.loss, batch_size=chosen["batch_size"],
-                clip=chosen["clip"], validation=self.validation, patience=self.patience, progress=False,
+                model,
+                x,
+                y,
+                optimizer,
+                epochs=self.epochs,
+                rng=rng,
+                loss=self.loss,
+                batch_size=chosen["batch_size"],
+                clip=chosen["clip"],
+                validation=self.validation,
+                patience=self.patience,
+                progress=False,
                 after_epoch=None if trial is None else trial.after_epoch,
-            )  # fmt: skip
+            )
         except TrainingDiverged:
             if trial is None:
                 raise

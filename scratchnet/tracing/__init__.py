@@ -1,11 +1,11 @@
 """Looking inside: every gate, state and gradient term of one pass, by name.
 
-    t = scratchnet.trace(model, x, target)
-    t                                  a summary
-    t.run["f"]                         the forget gate, (T, N, H)
-    t.run["dh_next"]                   the part of dh that came from the future, (T, N, H)
-    jacobians(t.run)                   how each state depends on the one before it, (T, S, S)
-    t.save("t.npz"); scratchnet.to_html(t, "t.html")
+t = scratchnet.trace(model, x, target)
+t                                  a summary
+t.run["f"]                         the forget gate, (T, N, H)
+t.run["dh_next"]                   the part of dh that came from the future, (T, N, H)
+jacobians(t.run)                   how each state depends on the one before it, (T, S, S)
+t.save("t.npz"); scratchnet.to_html(t, "t.html")
 """
 
 from scratchnet.tracing.jacobian import jacobians, per_loss_gradients

@@ -1,5 +1,6 @@
-"""Two questions about a run that a single backward pass does not answer: how one step moves the next, and which loss made
-which gradient.  Both are backward passes over a batch made for the purpose, since BPTT is linear in what arrives.
+"""Two questions about a run that a single backward pass does not answer: how one step moves the
+next, and which loss made which gradient. Both are backward passes over a batch made for the
+purpose, since BPTT is linear in what arrives.
 """
 
 from typing import Any, NamedTuple
@@ -15,8 +16,8 @@ CHUNK = 2**24  # elements of the gate array of one made-up batch: about 130 MB i
 def jacobians(run: RunTrace, sample: int = 0) -> Array:
     """The Jacobian of each step, (T, S, S): how state t moves with state t-1, for one sequence.
 
-    S is H times the number of states: the LSTM's blocks are [[dh/dh', dh/dc'], [dc/dh', dc/dc']].  Entry [t, j, k] is the
-    derivative of unit j of state t by unit k of state t-1.
+    S is H times the number of states: the LSTM's blocks are [[dh/dh', dh/dc'], [dc/dh', dc/dc']].
+    Entry [t, j, k] is the derivative of unit j of state t by unit k of state t-1.
     """
     run.require_sample(sample)
     cell, H, steps = run.cell, run.H, int(run.lengths[sample])
@@ -25,7 +26,8 @@ def jacobians(run: RunTrace, sample: int = 0) -> Array:
     width = max(1, CHUNK // (S * H * len(cell.GATES)))
     for start in range(0, steps, width):
         stop = min(start + width, steps)
-        # A batch of one-step sequences: each step of the chunk, S times, once for each unit that a gradient arrives at.
+        # A batch of one-step sequences: each step of the chunk, S times, once for each unit that a
+        # gradient arrives at.
         cache = _each_step_alone(run, sample, start, stop, S)
         unit = np.tile(np.eye(S, dtype=out.dtype, like=out), (stop - start, 1))
         d_last = [unit[:, k * H : (k + 1) * H] for k in range(len(cell.STATES))]
@@ -36,7 +38,8 @@ def jacobians(run: RunTrace, sample: int = 0) -> Array:
 
 
 def _each_step_alone(run: RunTrace, sample: int, start: int, stop: int, copies: int) -> Any:
-    """The cache of one-step sequences (T=1, N=(stop-start)*copies), one for each step of a chunk, each ``copies`` times."""
+    """The cache of one-step sequences (T=1, N=(stop-start)*copies), one for each step of a chunk,
+    each ``copies`` times."""
     changed: dict[str, Any] = {"lengths": None}
     for name, value in run.cache._asdict().items():
         if name in run.params or isinstance(value, str) or value is None or name == "lengths":
@@ -50,7 +53,8 @@ def _each_step_alone(run: RunTrace, sample: int, start: int, stop: int, copies: 
 
 
 class SingularValues(NamedTuple):
-    """Singular values, largest first, of each step's Jacobian and of the product of all steps from t to the last."""
+    """Singular values, largest first, of each step's Jacobian and of the product of all steps from
+    t to the last."""
 
     of_steps: Array  # (T, S)
     of_products: Array  # (T, S): how a change of the state before step t moves the final state
@@ -59,8 +63,8 @@ class SingularValues(NamedTuple):
 def singular_values(jacobian: Array) -> SingularValues:
     """Of the Jacobians (T, S, S) that ``jacobians`` returns.
 
-    Products underflow after some hundred steps; each is scaled while it is built, and the scale put back at the end, so that
-    a value of 1e-300 is still a number.
+    Products underflow after some hundred steps; each is scaled while it is built, and the scale put
+    back at the end, so that a value of 1e-300 is still a number.
     """
     T, S, _ = jacobian.shape
     products = np.empty_like(jacobian, shape=(T, S))
@@ -75,21 +79,26 @@ def singular_values(jacobian: Array) -> SingularValues:
 
 
 class PerLossGradients(NamedTuple):
-    """Which loss made which gradient: ``size[t, k]`` is |da| at step t that came from the loss at step ``losses[k]``."""
+    """Which loss made which gradient: ``size[t, k]`` is |da| at step t that came from the loss at
+    step ``losses[k]``."""
 
     losses: Array  # (K,) steps tau
     size: Array  # (T, K); zero above the diagonal: a loss moves no later step
 
 
 def per_loss_gradients(run: RunTrace, sample: int = 0, most: int = 100) -> PerLossGradients:
-    """One batched backward pass of one sequence in which entry k of the batch is given the loss at step tau_k alone.
+    """One batched backward pass of one sequence in which entry k of the batch is given the loss at
+    step tau_k alone.
 
-    BPTT is linear in dy, so these gradients add up to the whole.  Steps without a loss of their own are left out; of more than
-    ``most`` the K shown are spread evenly.  A gradient that arrived at the final state counts as the last step's.
+    BPTT is linear in dy, so these gradients add up to the whole. Steps without a loss of their own
+    are left out; of more than ``most`` the K shown are spread evenly. A gradient that arrived at
+    the final state counts as the last step's.
     """
     run.require_sample(sample)
     if run.dy is None:
-        raise ValueError(f"{run.name} has no per-loss gradients: the trace was made without a target")
+        raise ValueError(
+            f"{run.name} has no per-loss gradients: the trace was made without a target"
+        )
     T, H, states = int(run.lengths[sample]), run.H, run.cell.STATES
     dy = run.dy[:T, sample]
     last = [run.d_last[f"d{name}_last"][sample] for name in states]

@@ -1,7 +1,7 @@
 """``trace``: one forward and, with a target, one backward pass, recorded.
 
-Nothing is hooked and nothing is run a second way: the layers' caches hold the forward pass, and ``Recurrent.backward_runs``
-returns what arrived at each run and what its cell made of it.
+Nothing is hooked and nothing is run a second way: the layers' caches hold the forward pass, and
+``Recurrent.backward_runs`` returns what arrived at each run and what its cell made of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,28 +23,48 @@ Loss = Callable[..., tuple[float, Array]]
 
 
 def trace(
-    model: Any, x: Any, target: Any = None, loss: Loss | str | None = None, *, dy: Any = None, state: Any = None,
-    lengths: Any = None, backward: Callable[..., Any] | None = None, labels: Sequence[str] = (), title: str = "",
-) -> Trace:  # fmt: skip
-    """Record one pass of ``model`` at x: gates, states and, with a target, every gradient term, by name and step.
+    model: Any,
+    x: Any,
+    target: Any = None,
+    loss: Loss | str | None = None,
+    *,
+    dy: Any = None,
+    state: Any = None,
+    lengths: Any = None,
+    backward: Callable[..., Any] | None = None,
+    labels: Sequence[str] = (),
+    title: str = "",
+) -> Trace:
+    """Record one pass of ``model`` at x: gates, states and, with a target, every gradient term, by
+    name and step.
 
-    ``model``: a recurrent layer, a Sequential with one in it, or a ``torch.nn.RNN / LSTM / GRU``; x as the model takes it.
-    ``target`` and ``loss(y, target) -> (number, dy)``, a function or a name of ``losses.LOSSES``; if only a target is given,
-    the mean squared error, or softmax cross-entropy where the target is whole numbers.  Or ``dy``, the gradient of the output
-    itself, in place of a loss.  Without either the trace has the forward side only, and says so.
-    ``backward``: one with the cell's signature that takes the place of its own, a student's, or one with a planted bug; held
-    beside the right trace (``to_html(compare=...)``) it shows where the numbers part.
-    ``state``, ``lengths`` as in the model's forward.  ``labels``: a text for each step, for figures.  Dropout is off.
+    ``model``: a recurrent layer, a Sequential with one in it, or a ``torch.nn.RNN / LSTM / GRU``; x
+    as the model takes it. ``target`` and ``loss(y, target) -> (number, dy)``, a function or a name
+    of ``losses.LOSSES``; if only a target is given, the mean squared error, or softmax
+    cross-entropy where the target is whole numbers. Or ``dy``, the gradient of the output itself,
+    in place of a loss. Without either the trace has the forward side only, and says so.
+    ``backward``: one with the cell's signature that takes the place of its own, a student's, or one
+    with a planted bug; held beside the right trace (``to_html(compare=...)``) it shows where the
+    numbers part. ``state``, ``lengths`` as in the model's forward. ``labels``: a text for each
+    step, for figures. Dropout is off.
 
-    The model's own gradients are left as they were.  Raises TypeError where there is no recurrent layer, ValueError where
-    shapes do not fit, ArithmeticError if the steps' weight gradients did not add up to the whole.
+    The model's own gradients are left as they were. Raises TypeError where there is no recurrent
+    layer, ValueError where shapes do not fit, ArithmeticError if the steps' weight gradients did
+    not add up to the whole.
     """
     model = from_torch(model) if is_torch(model) else model
     if not isinstance(model, Layer) or not model.recurrent:
         what = f"{type(model).__module__}.{type(model).__name__}"
         expected = "a recurrent layer, a Sequential with one in it, or a torch.nn.RNN, LSTM or GRU"
-        inside = [f"layers[{name!r}]" for name, layer in getattr(model, "layers", {}).items() if layer.recurrent]
-        raise TypeError(f"{what} is not recurrent: expected {expected}{'; it has ' if inside else ''}{', '.join(inside)}")
+        inside = [
+            f"layers[{name!r}]"
+            for name, layer in getattr(model, "layers", {}).items()
+            if layer.recurrent
+        ]
+        raise TypeError(
+            f"{what} is not recurrent: expected"
+            f" {expected}{'; it has ' if inside else ''}{', '.join(inside)}"
+        )
     # Copies: the trace must still be that of this pass when the caller's buffers hold the next.
     x, target, dy = (_kept(name, v) for name, v in (("x", x), ("target", target), ("dy", dy)))
     state, lengths = to_numpy(state), to_numpy(lengths)
@@ -53,11 +73,16 @@ def trace(
     elif state is not None and isinstance(model, Recurrent) and len(model.cell.STATES) == 1:
         state = (state,)  # as torch hands a GRU its state
     if target is not None and dy is not None:
-        raise ValueError("both a target and dy were given: dy is the gradient that a loss and its target would make")
+        raise ValueError(
+            "both a target and dy were given: dy is the gradient that a loss and its target would"
+            " make"
+        )
     if target is None and loss is not None:
         raise ValueError("a loss was given but no target")
     if backward is not None and target is None and dy is None:
-        raise ValueError("a backward was given but no target: without one there is no backward pass")
+        raise ValueError(
+            "a backward was given but no target: without one there is no backward pass"
+        )
     recurrent: Any = model
     y, cache = recurrent.forward(x, state=state, lengths=lengths)
     value, loss_name = None, None
@@ -66,7 +91,9 @@ def trace(
         measured: Any = measure(y, target)
         if not isinstance(measured, tuple) or len(measured) != 2:
             what = type(measured).__name__
-            raise TypeError(f"{loss_name} returned a {what}: a loss returns the number and dy, its gradient")
+            raise TypeError(
+                f"{loss_name} returned a {what}: a loss returns the number and dy, its gradient"
+            )
         value, dy = measured
     found, _ = _walk(model, cache, dy, "")
     runs = {}
@@ -74,13 +101,22 @@ def trace(
         if backward is not None:
             planted = Choice("planted", layer.cell.forward, backward, "the trace was given it")
             layer_cache = layer_cache._replace(engines=[planted] * layer.num_layers)
-        results = [None] * len(layer.runs) if layer_dy is None else layer.backward_runs(layer_dy, layer_cache)
+        results = (
+            [None] * len(layer.runs)
+            if layer_dy is None
+            else layer.backward_runs(layer_dy, layer_cache)
+        )
         for (depth, direction), run_cache, result in zip(layer.runs, layer_cache.runs, results):
             name = f"{prefix}l{depth}{direction}"
-            runs[name] = _record(name, layer, layer.run_params(depth, direction), run_cache, result, backward)
+            runs[name] = _record(
+                name, layer, layer.run_params(depth, direction), run_cache, result, backward
+            )
     labels = tuple(map(str, labels))
     if labels and len(labels) != next(iter(runs.values())).T:
-        raise ValueError(f"there are {len(labels)} labels but x has {next(iter(runs.values())).T} steps: expected one each")
+        raise ValueError(
+            f"there are {len(labels)} labels but x has {next(iter(runs.values())).T} steps:"
+            " expected one each"
+        )
     modules = tuple(_as_data(model))
     return Trace(runs, x, y, target, value, loss_name, labels, modules, title or _title(found))
 
@@ -93,7 +129,10 @@ def _loss(loss: Loss | str | None, target: Array) -> tuple[Loss, str]:
             raise ValueError(f"there is no loss {loss!r}: expected one of {', '.join(LOSSES)}")
         return LOSSES[loss], loss
     if is_torch(loss):
-        raise TypeError(f"the loss is torch's {type(loss).__name__}: give a name of losses.LOSSES, such as 'mse'")
+        raise TypeError(
+            f"the loss is torch's {type(loss).__name__}: give a name of losses.LOSSES, such as"
+            " 'mse'"
+        )
     return loss, getattr(loss, "__name__", type(loss).__name__)
 
 
@@ -103,21 +142,27 @@ def _kept(name: str, value: Any) -> Any:
     if value is None:
         return None
     if not is_array(value):
-        raise TypeError(f"{name} is a {type(value).__module__}.{type(value).__name__}, not an array or a torch tensor")
+        raise TypeError(
+            f"{name} is a {type(value).__module__}.{type(value).__name__}, not an array or a torch"
+            " tensor"
+        )
     return value.copy()
 
 
 def _walk(
     model: Layer, cache: Any, dy: Array | None, prefix: str
 ) -> tuple[list[tuple[str, Recurrent, Any, Array | None]], Array | None]:
-    """Every recurrent layer of a model, first to last, with its cache and the gradient that arrives at its output."""
+    """Every recurrent layer of a model, first to last, with its cache and the gradient that arrives
+    at its output."""
     if isinstance(model, Recurrent):
         return [(prefix, model, cache, dy)], dy
     if not isinstance(model, Sequential):
         return [], dy
     found: list[tuple[str, Recurrent, Any, Array | None]] = []
     with _grads_untouched(model):
-        for (name, layer), layer_cache in zip(reversed(model.layers.items()), reversed(cache.caches)):
+        for (name, layer), layer_cache in zip(
+            reversed(model.layers.items()), reversed(cache.caches)
+        ):
             parts, _ = _walk(layer, layer_cache, dy, f"{prefix}{name}.")
             found = parts + found
             dy = None if dy is None else layer.backward(dy, layer_cache)
@@ -126,7 +171,8 @@ def _walk(
 
 @contextmanager
 def _grads_untouched(model: Layer) -> Iterator[None]:
-    """While inside, backward passes may add to the model's gradients; afterwards they are what they were."""
+    """While inside, backward passes may add to the model's gradients; afterwards they are what they
+    were."""
     before = {name: grad.copy() for name, grad in model.grads.items()}
     try:
         yield
@@ -136,7 +182,12 @@ def _grads_untouched(model: Layer) -> Iterator[None]:
 
 
 def _record(
-    name: str, layer: Recurrent, params: dict[str, Array], cache: Any, result: Any, backward: Callable[..., Any] | None
+    name: str,
+    layer: Recurrent,
+    params: dict[str, Array],
+    cache: Any,
+    result: Any,
+    backward: Callable[..., Any] | None,
 ) -> RunTrace:
     cell, params = layer.cell, {key: p.copy() for key, p in params.items()}
     # Copies: the trace must not change when training goes on and the weights are stepped in place.
@@ -148,7 +199,9 @@ def _record(
     grads = result.grads._asdict()
     d_next, norms = arriving_gradients(cell, cache, dy, d_last, grads, backward)
     foreign = backward is not None
-    return RunTrace(name, layer.cell_name, params, cache, dy, d_next, d_last, grads, norms, foreign, backward)
+    return RunTrace(
+        name, layer.cell_name, params, cache, dy, d_next, d_last, grads, norms, foreign, backward
+    )
 
 
 def _title(found: list[tuple[str, Recurrent, Any, Array | None]]) -> str:
@@ -168,7 +221,11 @@ def _as_data(model: Layer, prefix: str = "") -> Iterator[dict[str, Any]]:
     facts: dict[str, Any] = {"name": prefix.rstrip("."), "kind": type(model).__name__.lower()}
     if isinstance(model, Recurrent):
         facts |= {
-            "kind": "recurrent", "cell": model.cell_name, "options": model.options, "runs": [list(run) for run in model.runs],
-            "batch_first": model.batch_first, "return_sequences": model.return_sequences,
-        }  # fmt: skip
+            "kind": "recurrent",
+            "cell": model.cell_name,
+            "options": model.options,
+            "runs": [list(run) for run in model.runs],
+            "batch_first": model.batch_first,
+            "return_sequences": model.return_sequences,
+        }
     yield {**facts, "params": {name: p.copy() for name, p in model.params.items()}}

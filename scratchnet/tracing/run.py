@@ -1,4 +1,5 @@
-"""One cell over one sequence batch, with every number of its forward and backward pass under a name."""
+"""One cell over one sequence batch, with every number of its forward and backward pass under a
+name."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -15,12 +16,15 @@ from scratchnet.tracing import terms
 
 @dataclass(frozen=True, eq=False)
 class RunTrace:
-    """A run is one cell applied once: one layer, one direction.  ``run["f"]`` is an array, ``run.names`` are the names.
+    """A run is one cell applied once: one layer, one direction. ``run["f"]`` is an array,
+    ``run.names`` are the names.
 
-    Shapes: per step (T, N, H); states h and c (T+1, N, H) with the initial state at 0; x and dx (T, N, D).  A reversed run has
-    its own time: step 0 is the sequence's last.  Beyond a sequence's length states are held and gradient terms are zero.
+    Shapes: per step (T, N, H); states h and c (T+1, N, H) with the initial state at 0; x and dx (T,
+    N, D). A reversed run has its own time: step 0 is the sequence's last. Beyond a sequence's
+    length states are held and gradient terms are zero.
 
-    Kept are the cell's cache and what arrived from outside; everything else is computed from them when it is asked for.
+    Kept are the cell's cache and what arrived from outside; everything else is computed from them
+    when it is asked for.
     """
 
     name: str  # "lstm.l0", "l1_reverse"
@@ -28,10 +32,14 @@ class RunTrace:
     params: dict[str, Array]  # under the cell's own names
     cache: Any  # the cell's Cache
     dy: Array | None = None  # (T, N, H) this step's loss's own gradient of h
-    d_next: dict[str, Array] = field(default_factory=dict)  # "dh_next" (T, N, H): what came from the future
-    d_last: dict[str, Array] = field(default_factory=dict)  # "dh_last" (N, H): what arrived at the final state
-    grads: dict[str, Array] = field(default_factory=dict)  # "dx", "dh0", "dW_x", ..., "da": the cell's Grads
-    step_norms: dict[str, Array] = field(default_factory=dict)  # "dW_h" -> (T,) size of what each step adds to it
+    # "dh_next" (T, N, H): what came from the future
+    d_next: dict[str, Array] = field(default_factory=dict)
+    # "dh_last" (N, H): what arrived at the final state
+    d_last: dict[str, Array] = field(default_factory=dict)
+    # "dx", "dh0", "dW_x", ..., "da": the cell's Grads
+    grads: dict[str, Array] = field(default_factory=dict)
+    # "dW_h" -> (T,) size of what each step adds to it
+    step_norms: dict[str, Array] = field(default_factory=dict)
     foreign: bool = False  # True where another backward than the cell's own made the gradients
     backward: Any = None  # that backward, while it is at hand: it is not saved
 
@@ -63,7 +71,9 @@ class RunTrace:
     @property
     def lengths(self) -> Array:
         """(N,) how many steps of each sequence are real; on the host, for loops and slices."""
-        return np.full(self.N, self.T) if self.cache.lengths is None else to_host(self.cache.lengths)
+        return (
+            np.full(self.N, self.T) if self.cache.lengths is None else to_host(self.cache.lengths)
+        )
 
     @property
     def has_backward(self) -> bool:
@@ -81,12 +91,15 @@ class RunTrace:
 
     @cached_property
     def backward_terms(self) -> dict[str, Array]:
-        """dh, dc and every term they are sums of, da by gate, (T, N, H); zero where a sequence has ended."""
+        """dh, dc and every term they are sums of, da by gate, (T, N, H); zero where a sequence has
+        ended."""
         if self.dy is None:
             return {}
         make = terms.BACKWARD.get(self.cell_name)
         arrived = {"dy": self.dy, **self.d_next}
-        made = {"dh": self.dy + self.d_next["dh_next"]} if make is None else make(self.cache, arrived)
+        made = (
+            {"dh": self.dy + self.d_next["dh_next"]} if make is None else make(self.cache, arrived)
+        )
         if self.foreign or make is None:
             made |= terms.blocks(self.grads["da"], self.cell.GATES, "da_")
         if self.cache.lengths is None:
@@ -99,7 +112,14 @@ class RunTrace:
         forward = {"x": self.cache.x, **states, **self.forward_terms}
         if self.dy is None:
             return forward
-        return {**forward, "dy": self.dy, **self.d_next, **self.backward_terms, **self.d_last, **self.grads}
+        return {
+            **forward,
+            "dy": self.dy,
+            **self.d_next,
+            **self.backward_terms,
+            **self.d_last,
+            **self.grads,
+        }
 
     @property
     def names(self) -> list[str]:
@@ -117,45 +137,68 @@ class RunTrace:
         if name in self._arrays:
             return self._arrays[name]
         if self.dy is None and name.startswith("d"):
-            raise KeyError(f"{self.name} has no {name!r}: the trace was made without a target, so there is no backward pass")
+            raise KeyError(
+                f"{self.name} has no {name!r}: the trace was made without a target, so there is no"
+                " backward pass"
+            )
         raise KeyError(f"{self.name} has no {name!r}: it has {', '.join(self._arrays)}")
 
     def weight_gradients(self, t: int) -> dict[str, Array]:
-        """What step t alone adds to the gradient of each weight, by "dW_x", ...: PyTorch gives only their sum over t."""
+        """What step t alone adds to the gradient of each weight, by "dW_x", ...: PyTorch gives only
+        their sum over t."""
         self._require_backward("weight gradients")
         if not 0 <= t < self.T:
             raise IndexError(f"t is {t} but the run has {self.T} steps: expected 0 to {self.T - 1}")
         if self.foreign and self.backward is None:
-            raise ValueError(f"{self.name} was made with a backward of its own, which is not saved with a trace")
+            raise ValueError(
+                f"{self.name} was made with a backward of its own, which is not saved with a trace"
+            )
         arriving = [self.d_next[f"d{name}_next"][t] for name in self.cell.STATES]
-        grads = (self.backward or self.cell.backward)(self["dy"][t : t + 1], self.cache.window(t, t + 1), *arriving)
+        grads = (self.backward or self.cell.backward)(
+            self["dy"][t : t + 1], self.cache.window(t, t + 1), *arriving
+        )
         return {f"d{name}": getattr(grads, f"d{name}") for name in self.params}
 
     def on_host(self) -> "RunTrace":
         """The same run with every array in NumPy, for files and figures."""
         here = {name: to_host(value) for name, value in self.cache._asdict().items()}
         tables = ("params", "d_next", "d_last", "grads", "step_norms")
-        moved: dict[str, Any] = {name: {k: to_host(v) for k, v in getattr(self, name).items()} for name in tables}
+        moved: dict[str, Any] = {
+            name: {k: to_host(v) for k, v in getattr(self, name).items()} for name in tables
+        }
         return replace(self, cache=type(self.cache)(**here), dy=to_host(self.dy), **moved)
 
     def require_sample(self, sample: int) -> None:
         """IndexError unless there is such a sequence in the batch."""
         if not 0 <= sample < self.N:
-            raise IndexError(f"sample is {sample} but {self.name} has {self.N} sequences: expected 0 to {self.N - 1}")
+            raise IndexError(
+                f"sample is {sample} but {self.name} has {self.N} sequences: expected 0 to"
+                f" {self.N - 1}"
+            )
 
     def _require_backward(self, what: str) -> None:
         if self.dy is None:
-            raise ValueError(f"{self.name} has no {what}: the trace was made without a target, so there is no backward pass")
+            raise ValueError(
+                f"{self.name} has no {what}: the trace was made without a target, so there is no"
+                " backward pass"
+            )
 
 
 def arriving_gradients(
-    cell: Cell, cache: Any, dy: Array, d_last: dict[str, Array], grads: dict[str, Array], backward: Any = None
+    cell: Cell,
+    cache: Any,
+    dy: Array,
+    d_last: dict[str, Array],
+    grads: dict[str, Array],
+    backward: Any = None,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """What comes from the future at each step, "dh_next" -> (T, N, H), and the size of each step's weight gradients, (T,).
+    """What comes from the future at each step, "dh_next" -> (T, N, H), and the size of each step's
+    weight gradients, (T,).
 
-    The cell's own backward, one step at a time: what it returns for a step's initial state is what the step before receives.
-    ``backward`` replaces the cell's.  Raises ArithmeticError unless the steps' weight gradients add up to the whole ones in
-    ``grads``; of a foreign backward this is not asked.
+    The cell's own backward, one step at a time: what it returns for a step's initial state is what
+    the step before receives. ``backward`` replaces the cell's. Raises ArithmeticError unless the
+    steps' weight gradients add up to the whole ones in ``grads``; of a foreign backward this is not
+    asked.
     """
     T = len(dy)
     names = [f"d{name}" for name in cell.param_shapes(1, 1)]
@@ -177,10 +220,14 @@ def arriving_gradients(
     tolerance = 1e-12 if dy.dtype == np.float64 else 1e-4
     for name in names:
         if not bool(np.isfinite(grads[name]).all()):
-            continue  # a pass that has diverged is looked at like any other; there is no sum to compare
-        # Against the size of what was added: where steps cancel, the sum has fewer digits than its terms.
+            # a pass that has diverged is looked at like any other; there is no sum to compare
+            continue
+        # Against the size of what was added: where steps cancel, the sum has fewer digits than its
+        # terms.
         size = float(np.sum(norms[name])) or 1.0
         off = float(np.linalg.norm(total[name] - grads[name]))
         if not off <= tolerance * size:
-            raise ArithmeticError(f"the steps' {name} add up to {off:.1e} beside the whole, of size {size:.1e}")
+            raise ArithmeticError(
+                f"the steps' {name} add up to {off:.1e} beside the whole, of size {size:.1e}"
+            )
     return d_next, norms

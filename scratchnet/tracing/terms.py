@@ -1,9 +1,11 @@
 """What each cell computes on the way, for all steps at once: the terms that its sums are sums of.
 
-``backward`` keeps only da.  A term is an elementwise product away from what the cache and da hold, so it is computed here
-when somebody looks, with the same lines as in the cell's file; tests hold the two against each other.
+``backward`` keeps only da. A term is an elementwise product away from what the cache and da hold,
+so it is computed here when somebody looks, with the same lines as in the cell's file; tests hold
+the two against each other.
 
-A cell without an entry can be traced all the same: gates, states, dy, d_next, da and weight gradients need none.
+A cell without an entry can be traced all the same: gates, states, dy, d_next, da and weight
+gradients need none.
 """
 
 from collections.abc import Callable
@@ -20,7 +22,9 @@ Terms = dict[str, Array]
 def blocks(array: Array, letters: str, prefix: str = "") -> Terms:
     """The gate blocks of a (..., G*H) array by letter, as views."""
     H = array.shape[-1] // len(letters)
-    return {f"{prefix}{letter}": array[..., k * H : (k + 1) * H] for k, letter in enumerate(letters)}
+    return {
+        f"{prefix}{letter}": array[..., k * H : (k + 1) * H] for k, letter in enumerate(letters)
+    }
 
 
 def rnn_forward(c: Any, p: Terms) -> Terms:
@@ -51,16 +55,27 @@ def lstm_backward(c: Any, d: Terms) -> Terms:
     dc = dc_from_h + d["dc_next"]
     di, df, dg, do = dc * g["g"], dc * c.c[:-1], dc * g["i"], dh * tanh_c
     da = {
-        "da_i": di * d_sigmoid(g["i"]), "da_f": df * d_sigmoid(g["f"]),
-        "da_g": dg * d_tanh(g["g"]), "da_o": do * d_sigmoid(g["o"]),
-    }  # fmt: skip
+        "da_i": di * d_sigmoid(g["i"]),
+        "da_f": df * d_sigmoid(g["f"]),
+        "da_g": dg * d_tanh(g["g"]),
+        "da_o": do * d_sigmoid(g["o"]),
+    }
     dh_prev = np.concatenate(list(da.values()), axis=-1) @ c.W_h.T
     gates = {"di": di, "df": df, "dg": dg, "do": do}
-    return {"dh": dh, "dc_from_h": dc_from_h, "dc": dc, **gates, **da, "dc_prev": dc * g["f"], "dh_prev": dh_prev}
+    return {
+        "dh": dh,
+        "dc_from_h": dc_from_h,
+        "dc": dc,
+        **gates,
+        **da,
+        "dc_prev": dc * g["f"],
+        "dh_prev": dh_prev,
+    }
 
 
 def gru_forward(c: Any, p: Terms) -> Terms:
-    """Pre-activations (a_n with the reset memory in it), gates, m_n = h' W_hn + b_hn, and the two parts of h."""
+    """Pre-activations (a_n with the reset memory in it), gates, m_n = h' W_hn + b_hn, and the two
+    parts of h."""
     H = c.h.shape[-1]
     gates = blocks(c.gates, "rzn")
     a = c.x @ p["W_x"] + p["b"]
@@ -71,7 +86,8 @@ def gru_forward(c: Any, p: Terms) -> Terms:
 
 
 def gru_backward(c: Any, d: Terms) -> Terms:
-    """From dh, by way of each gate, to dh_prev, which has two roads: direct (dh z) and through the products."""
+    """From dh, by way of each gate, to dh_prev, which has two roads: direct (dh z) and through the
+    products."""
     g = blocks(c.gates, "rzn")
     dh = d["dy"] + d["dh_next"]
     dn, dz = dh * (1 - g["z"]), dh * (c.h[:-1] - g["n"])
@@ -80,7 +96,13 @@ def gru_backward(c: Any, d: Terms) -> Terms:
     da_r, da_z = dr * d_sigmoid(g["r"]), dz * d_sigmoid(g["z"])
     direct, through = dh * g["z"], np.concatenate([da_r, da_z, dm_n], axis=-1) @ c.W_h.T
     gates = {"dn": dn, "dz": dz, "dr": dr, "dm_n": dm_n, "da_r": da_r, "da_z": da_z, "da_n": da_n}
-    return {"dh": dh, **gates, "dh_direct": direct, "dh_through": through, "dh_prev": direct + through}
+    return {
+        "dh": dh,
+        **gates,
+        "dh_direct": direct,
+        "dh_through": through,
+        "dh_prev": direct + through,
+    }
 
 
 def gru_reset_before_forward(c: Any, p: Terms) -> Terms:
@@ -95,7 +117,8 @@ def gru_reset_before_forward(c: Any, p: Terms) -> Terms:
 
 
 def gru_reset_before_backward(c: Any, d: Terms) -> Terms:
-    """From dh, by way of each gate, to dh_prev, which has three roads: direct, through s = r h', through r and z."""
+    """From dh, by way of each gate, to dh_prev, which has three roads: direct, through s = r h',
+    through r and z."""
     H = c.h.shape[-1]
     g, W_h, h_prev = blocks(c.gates, "rzn"), c.W_h, c.h[:-1]
     dh = d["dy"] + d["dh_next"]
@@ -119,7 +142,8 @@ def peephole_forward(c: Any, p: Terms) -> Terms:
 
 
 def peephole_backward(c: Any, d: Terms) -> Terms:
-    """From dh and dc, by way of each gate, to dh_prev and dc_prev; c and c' are read through the peepholes too."""
+    """From dh and dc, by way of each gate, to dh_prev and dc_prev; c and c' are read through the
+    peepholes too."""
     g, tanh_c = blocks(c.gates, "ifgo"), np.tanh(c.c[1:])
     dh = d["dy"] + d["dh_next"]
     do = dh * tanh_c
@@ -130,13 +154,23 @@ def peephole_backward(c: Any, d: Terms) -> Terms:
     da_i, da_f, da_g = di * d_sigmoid(g["i"]), df * d_sigmoid(g["f"]), dg * d_tanh(g["g"])
     dc_seen = da_i * c.p_i + da_f * c.p_f
     dh_prev = np.concatenate([da_i, da_f, da_g, da_o], axis=-1) @ c.W_h.T
-    gates = {"di": di, "df": df, "dg": dg, "do": do, "da_i": da_i, "da_f": da_f, "da_g": da_g, "da_o": da_o}
+    gates = {
+        "di": di,
+        "df": df,
+        "dg": dg,
+        "do": do,
+        "da_i": da_i,
+        "da_f": da_f,
+        "da_g": da_g,
+        "da_o": da_o,
+    }
     roads = {"dc_seen": dc_seen, "dc_prev": dc * g["f"] + dc_seen, "dh_prev": dh_prev}
     return {"dh": dh, "dc_from_h": dc_from_h, "dc_from_o": dc_from_o, "dc": dc, **gates, **roads}
 
 
 def coupled_forward(c: Any, p: Terms) -> Terms:
-    """Pre-activations, gates, tanh(c), and the two parts of c: kept = (1 - i) c' and written = i g."""
+    """Pre-activations, gates, tanh(c), and the two parts of c: kept = (1 - i) c' and written = i
+    g."""
     made = no_forget_forward(c, p)
     return made | {"kept": (1 - made["i"]) * c.c[:-1]}
 
@@ -165,10 +199,22 @@ def _igo_backward(c: Any, d: Terms, slope_of_i: Array, kept: Array) -> Terms:
     dc_from_h = dh * g["o"] * d_tanh(tanh_c)
     dc = dc_from_h + d["dc_next"]
     di, dg, do = dc * slope_of_i, dc * g["i"], dh * tanh_c
-    da = {"da_i": di * d_sigmoid(g["i"]), "da_g": dg * d_tanh(g["g"]), "da_o": do * d_sigmoid(g["o"])}
+    da = {
+        "da_i": di * d_sigmoid(g["i"]),
+        "da_g": dg * d_tanh(g["g"]),
+        "da_o": do * d_sigmoid(g["o"]),
+    }
     dh_prev = np.concatenate(list(da.values()), axis=-1) @ c.W_h.T
     gates = {"di": di, "dg": dg, "do": do}
-    return {"dh": dh, "dc_from_h": dc_from_h, "dc": dc, **gates, **da, "dc_prev": dc * kept, "dh_prev": dh_prev}
+    return {
+        "dh": dh,
+        "dc_from_h": dc_from_h,
+        "dc": dc,
+        **gates,
+        **da,
+        "dc_prev": dc * kept,
+        "dh_prev": dh_prev,
+    }
 
 
 def sru_forward(c: Any, p: Terms) -> Terms:
@@ -206,16 +252,34 @@ def mingru_backward(c: Any, d: Terms) -> Terms:
     g = blocks(c.gates, "zn")
     dh = d["dy"] + d["dh_next"]
     dz = dh * (g["n"] - c.h[:-1])
-    return {"dh": dh, "dz": dz, "da_z": dz * d_sigmoid(g["z"]), "da_n": dh * g["z"], "dh_prev": dh * (1 - g["z"])}
+    return {
+        "dh": dh,
+        "dz": dz,
+        "da_z": dz * d_sigmoid(g["z"]),
+        "da_n": dh * g["z"],
+        "dh_prev": dh * (1 - g["z"]),
+    }
 
 
 FORWARD: dict[str, Callable[[Any, Terms], Terms]] = {
-    "rnn": rnn_forward, "lstm": lstm_forward, "gru": gru_forward, "gru_reset_before": gru_reset_before_forward,
-    "lstm_peephole": peephole_forward, "lstm_coupled": coupled_forward, "lstm_no_forget": no_forget_forward,
-    "sru": sru_forward, "mingru": mingru_forward,
-}  # fmt: skip
+    "rnn": rnn_forward,
+    "lstm": lstm_forward,
+    "gru": gru_forward,
+    "gru_reset_before": gru_reset_before_forward,
+    "lstm_peephole": peephole_forward,
+    "lstm_coupled": coupled_forward,
+    "lstm_no_forget": no_forget_forward,
+    "sru": sru_forward,
+    "mingru": mingru_forward,
+}
 BACKWARD: dict[str, Callable[[Any, Terms], Terms]] = {
-    "rnn": rnn_backward, "lstm": lstm_backward, "gru": gru_backward, "gru_reset_before": gru_reset_before_backward,
-    "lstm_peephole": peephole_backward, "lstm_coupled": coupled_backward, "lstm_no_forget": no_forget_backward,
-    "sru": sru_backward, "mingru": mingru_backward,
-}  # fmt: skip
+    "rnn": rnn_backward,
+    "lstm": lstm_backward,
+    "gru": gru_backward,
+    "gru_reset_before": gru_reset_before_backward,
+    "lstm_peephole": peephole_backward,
+    "lstm_coupled": coupled_backward,
+    "lstm_no_forget": no_forget_backward,
+    "sru": sru_backward,
+    "mingru": mingru_backward,
+}

@@ -15,14 +15,16 @@ from scratchnet.cells import CELLS
 from scratchnet.tracing.run import RunTrace
 
 FORMAT = 1  # of the .npz; goes up when an older library could not read it
-PARTS = ("params", "cache", "d_next", "d_last", "grads", "step_norms", "outside")  # of a run, in the .npz
+# of a run, in the .npz
+PARTS = ("params", "cache", "d_next", "d_last", "grads", "step_norms", "outside")
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
     """Everything one forward and backward pass of a model computed in its recurrent layers.
 
-    ``runs`` name -> RunTrace, in the order of the forward pass; ``run`` is the last one, the only one of a simple model.
+    ``runs`` name -> RunTrace, in the order of the forward pass; ``run`` is the last one, the only
+    one of a simple model.
     """
 
     runs: dict[str, RunTrace]
@@ -32,9 +34,11 @@ class Trace:
     loss: float | None = None
     loss_name: str | None = None
     labels: tuple[str, ...] = ()  # a name for each step of the first sequence: characters, dates
-    modules: tuple[dict[str, Any], ...] = ()  # the model's layers as data: kind, options, parameters by name
+    # the model's layers as data: kind, options, parameters by name
+    modules: tuple[dict[str, Any], ...] = ()
     title: str = ""
-    show_in_notebook: ClassVar[Callable[["Trace"], str] | None] = None  # ``scratchnet.view`` puts its page here
+    # ``scratchnet.view`` puts its page here
+    show_in_notebook: ClassVar[Callable[["Trace"], str] | None] = None
 
     @property
     def run(self) -> RunTrace:
@@ -54,21 +58,36 @@ class Trace:
 
     def __str__(self) -> str:
         first = self.run
-        lines = [f"trace of {self.title or 'a model'}: {first.T} steps, {first.N} sequence{'s' * (first.N > 1)}"]
+        lines = [
+            f"trace of {self.title or 'a model'}: {first.T} steps, {first.N}"
+            f" sequence{'s' * (first.N > 1)}"
+        ]
         if self.loss is not None:
             lines[0] += f", {self.loss_name} {self.loss:.6g}"
         if not self.has_backward:
             lines.append("no target was given: the forward side is here, all gradients are missing")
         for run in self.on_host().runs.values():
-            lines.append(f"  {run.name}: {run.cell_name}, {run.cache.x.shape[2]} inputs, {run.H} units")
+            lines.append(
+                f"  {run.name}: {run.cell_name}, {run.cache.x.shape[2]} inputs, {run.H} units"
+            )
             for letter in run.cell.GATES if "gates" in run.cache._fields else ():
                 values = run[letter][np.arange(run.T)[:, None] < run.lengths]  # without padding
-                shut, opened = float(np.mean(np.abs(values) < 0.1)), float(np.mean(np.abs(values) > 0.9))
-                lines.append(f"    {letter}   mean {np.mean(values):6.3f}   below 0.1: {shut:4.0%}   above 0.9: {opened:4.0%}")
+                shut, opened = (
+                    float(np.mean(np.abs(values) < 0.1)),
+                    float(np.mean(np.abs(values) > 0.9)),
+                )
+                lines.append(
+                    f"    {letter}   mean {np.mean(values):6.3f}   below 0.1: {shut:4.0%}   above"
+                    f" 0.9: {opened:4.0%}"
+                )
             if run.has_backward:
                 for name in run.cell.STATES:
-                    d = np.linalg.norm(run[f"d{name}"] if f"d{name}" in run else run[f"d{name}_next"], axis=(1, 2))
-                    lines.append(f"    |d{name}|  {d[0]:.2e} at step 0, {d[-1]:.2e} at step {run.T - 1}")
+                    d = np.linalg.norm(
+                        run[f"d{name}"] if f"d{name}" in run else run[f"d{name}_next"], axis=(1, 2)
+                    )
+                    lines.append(
+                        f"    |d{name}|  {d[0]:.2e} at step 0, {d[-1]:.2e} at step {run.T - 1}"
+                    )
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -76,7 +95,10 @@ class Trace:
 
     def on_host(self) -> "Trace":
         """The same trace with every array in NumPy, for files and figures."""
-        modules = tuple({**m, "params": {name: to_host(p) for name, p in m["params"].items()}} for m in self.modules)
+        modules = tuple(
+            {**m, "params": {name: to_host(p) for name, p in m["params"].items()}}
+            for m in self.modules
+        )
         runs = {name: run.on_host() for name, run in self.runs.items()}
         x, y, target = map(to_host, (self.x, self.y, self.target))
         return replace(self, runs=runs, x=x, y=y, target=target, modules=modules)
@@ -93,9 +115,14 @@ class Trace:
         runs = []
         for number, run in enumerate(here.runs.values()):
             parts: dict[str, Mapping[str, Any]] = {
-                "params": run.params, "cache": run.cache._asdict(), "d_next": run.d_next, "d_last": run.d_last,
-                "grads": run.grads, "step_norms": run.step_norms, "outside": {} if run.dy is None else {"dy": run.dy},
-            }  # fmt: skip
+                "params": run.params,
+                "cache": run.cache._asdict(),
+                "d_next": run.d_next,
+                "d_last": run.d_last,
+                "grads": run.grads,
+                "step_norms": run.step_norms,
+                "outside": {} if run.dy is None else {"dy": run.dy},
+            }
             options = {}
             for part, values in parts.items():
                 for name, value in values.items():
@@ -105,16 +132,28 @@ class Trace:
                         options[name] = value
                     else:
                         arrays[f"{number}/{part}/{name}"] = value
-            runs.append({"name": run.name, "cell": run.cell_name, "options": options, "foreign": run.foreign})
+            runs.append(
+                {
+                    "name": run.name,
+                    "cell": run.cell_name,
+                    "options": options,
+                    "foreign": run.foreign,
+                }
+            )
         modules = []
         for number, module in enumerate(here.modules):
             for name, value in module["params"].items():
                 arrays[f"module{number}/{name}"] = value
             modules.append({**module, "params": list(module["params"])})
         about = {
-            "format": FORMAT, "runs": runs, "modules": modules, "loss": self.loss, "loss_name": self.loss_name,
-            "labels": list(self.labels), "title": self.title,
-        }  # fmt: skip
+            "format": FORMAT,
+            "runs": runs,
+            "modules": modules,
+            "loss": self.loss,
+            "loss_name": self.loss_name,
+            "labels": list(self.labels),
+            "title": self.title,
+        }
         np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)
 
     def _repr_html_(self) -> str | None:
@@ -126,14 +165,23 @@ class Trace:
 def load(path: str | Path) -> Trace:
     """Read a trace from ``path``.
 
-    Raises FileNotFoundError; ValueError where the file is damaged, is no trace, or was written by a newer version.
+    Raises FileNotFoundError; ValueError where the file is damaged, is no trace, or was written by a
+    newer version.
     """
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        TypeError,
+        NotImplementedError,
+    ) as error:
         raise ValueError(f"{path} is damaged or no .npz file of plain arrays: {error}") from None
     if "about" not in arrays:
         raise ValueError(f"{path} is an .npz file but no trace: it has no 'about'")
@@ -141,9 +189,14 @@ def load(path: str | Path) -> Trace:
         about = json.loads(str(arrays.pop("about")))
         newest = int(about["format"])
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} is an .npz file but no trace: its 'about' is not one of a trace") from None
+        raise ValueError(
+            f"{path} is an .npz file but no trace: its 'about' is not one of a trace"
+        ) from None
     if newest > FORMAT:
-        raise ValueError(f"{path} is a trace of format {newest}, but this version reads up to {FORMAT}: update scratchnet")
+        raise ValueError(
+            f"{path} is a trace of format {newest}, but this version reads up to {FORMAT}: update"
+            " scratchnet"
+        )
     try:
         return _rebuilt(about, arrays)
     except (KeyError, TypeError) as error:
@@ -164,14 +217,29 @@ def _rebuilt(about: dict[str, Any], arrays: dict[str, Array]) -> Trace:
         known = {**facts["options"], **parts["params"], **parts["cache"]}
         cache = make(**{name: known.get(name) for name in make._fields})
         runs[facts["name"]] = RunTrace(
-            facts["name"], facts["cell"], parts["params"], cache, parts["outside"].get("dy"), parts["d_next"], parts["d_last"],
-            parts["grads"], parts["step_norms"], facts["foreign"],
-        )  # fmt: skip
+            facts["name"],
+            facts["cell"],
+            parts["params"],
+            cache,
+            parts["outside"].get("dy"),
+            parts["d_next"],
+            parts["d_last"],
+            parts["grads"],
+            parts["step_norms"],
+            facts["foreign"],
+        )
     modules = tuple(
         {**module, "params": {name: arrays[f"module{number}/{name}"] for name in module["params"]}}
         for number, module in enumerate(about["modules"])
     )
     return Trace(
-        runs, arrays["x"], arrays["y"], arrays.get("target"), about["loss"], about["loss_name"], tuple(about["labels"]),
-        modules, about["title"],
-    )  # fmt: skip
+        runs,
+        arrays["x"],
+        arrays["y"],
+        arrays.get("target"),
+        about["loss"],
+        about["loss_name"],
+        tuple(about["labels"]),
+        modules,
+        about["title"],
+    )

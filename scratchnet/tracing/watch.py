@@ -1,11 +1,12 @@
-"""Looking at training: what single steps of ``fit`` did to gradients, parameters and gates, kept small enough to keep.
+"""Looking at training: what single steps of ``fit`` did to gradients, parameters and gates, kept
+small enough to keep.
 
     watch = Watch(every=10, probe=x[:8])
     history = fit(model, x, y, Adam(0.01), epochs=20, rng=rng, clip=1.0, watch=watch)
     plots.clipping(watch); plots.histograms(watch); plots.histograms(watch, "activations")
 
-A row is what step k met: its gradients before and after clipping, and the parameters *before* it moved them, so that row 0
-shows how the network began.
+A row is what step k met: its gradients before and after clipping, and the parameters *before* it
+moved them, so that row 0 shows how the network began.
 """
 
 from collections.abc import Iterator
@@ -19,19 +20,24 @@ from scratchnet.tracing.record import trace
 from scratchnet.tracing.terms import blocks
 from scratchnet.training.clip import norm_of
 
-Block = tuple[str, str]  # ("lstm.W_h_l0", "f") or ("head.W", ""): a parameter and a gate's part of it; of a run and its gate
+# ("lstm.W_h_l0", "f") or ("head.W", ""): a parameter and a gate's part of it; of a run and its gate
+Block = tuple[str, str]
 
 
 class Histogram:
-    """How values were spread at one time after another: counts in equal bins from -limit to limit, the same bins for all.
+    """How values were spread at one time after another: counts in equal bins from -limit to limit,
+    the same bins for all.
 
-    The limit is a power of two.  When a value lies outside, it doubles and the bins of all earlier rows are merged two and
-    two, which loses nothing: no value is ever outside, and no range needs to be guessed before training.
+    The limit is a power of two. When a value lies outside, it doubles and the bins of all earlier
+    rows are merged two and two, which loses nothing: no value is ever outside, and no range needs
+    to be guessed before training.
     """
 
     def __init__(self, bins: int = 64) -> None:
         if bins < 4 or bins % 4:
-            raise ValueError(f"bins is {bins}: expected a multiple of 4, so that they can be merged two and two")
+            raise ValueError(
+                f"bins is {bins}: expected a multiple of 4, so that they can be merged two and two"
+            )
         self.bins, self.limit, self.rows = bins, 2.0**-10, list[Array]()
 
     @property
@@ -46,10 +52,12 @@ class Histogram:
         return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
     def add(self, values: Array) -> None:
-        """Count one more row.  Values that are NaN or infinite have no bin: the training loop has its own word on them."""
+        """Count one more row. Values that are NaN or infinite have no bin: the training loop has
+        its own word on them."""
         values = np.asarray(values.get() if hasattr(values, "get") else values, np.float64).ravel()
         values = values[np.isfinite(values)]
-        while values.size and np.max(np.abs(values)) >= self.limit:  # at the limit itself the last bin ends
+        # at the limit itself the last bin ends
+        while values.size and np.max(np.abs(values)) >= self.limit:
             self._widen()
         self.rows.append(np.histogram(values, self.bins, (-self.limit, self.limit))[0])
 
@@ -60,10 +68,12 @@ class Histogram:
 
 
 class Watch:
-    """Give it to ``fit``, ``fit_stream`` or ``Trainer`` as ``watch=``; it records every ``every``-th step.
+    """Give it to ``fit``, ``fit_stream`` or ``Trainer`` as ``watch=``; it records every
+    ``every``-th step.
 
-    ``probe``: an input of the model, as its forward takes it, on which the gates are looked at; without one they are not.
-    Norms are Euclidean, of a gate's block of a parameter.  Raises ValueError where ``every`` is below 1.
+    ``probe``: an input of the model, as its forward takes it, on which the gates are looked at;
+    without one they are not. Norms are Euclidean, of a gate's block of a parameter. Raises
+    ValueError where ``every`` is below 1.
     """
 
     def __init__(self, every: int = 1, probe: Array | None = None, bins: int = 64) -> None:
@@ -72,18 +82,23 @@ class Watch:
         self.every, self.probe, self.bins = every, probe, bins
         self.seen = 0  # steps so far, recorded or not
         self.steps: list[int] = []  # those that were recorded
-        self.before: dict[Block, list[float]] = {}  # gradient norm before clipping, one for each recorded step
+        # gradient norm before clipping, one for each recorded step
+        self.before: dict[Block, list[float]] = {}
         self.after: dict[Block, list[float]] = {}  # and after
         self.parameters: dict[str, Histogram] = {}
         self.activations: dict[Block, Histogram] = {}  # ("lstm.l0", "f") -> the gate on the probe
         self._before: dict[Block, float] = {}
 
     def __call__(self, event: str, trainer: Any) -> None:
-        """What the trainer says: "gradients" (there, not clipped), "clipped", "stepped".  Reads ``trainer.model``."""
+        """What the trainer says: "gradients" (there, not clipped), "clipped", "stepped". Reads
+        ``trainer.model``."""
         if event == "stepped":
             self.seen += 1
         elif self.seen % self.every == 0:
-            norms = {(name, letter): norm_of(grad) for name, letter, grad in gradient_blocks(trainer.model)}
+            norms = {
+                (name, letter): norm_of(grad)
+                for name, letter, grad in gradient_blocks(trainer.model)
+            }
             if event == "gradients":
                 self._before = norms
             elif event == "clipped":
@@ -102,19 +117,24 @@ class Watch:
             for name, run in trace(model, self.probe).runs.items():
                 for letter in run.cell.GATES:
                     values = run[letter] if "gates" in run.cache._fields else run.cache.h[1:]
-                    # A saturated gate is exactly 1 in float32: it counts as the last number before, inside of 0 to 1.
+                    # A saturated gate is exactly 1 in float32: it counts as the last number before,
+                    # inside of 0 to 1.
                     values = np.where(values == 1, np.nextafter(1.0, 0.0), values)
                     self.activations.setdefault((name, letter), Histogram(self.bins)).add(values)
 
 
 def gradient_blocks(model: Layer, prefix: str = "") -> Iterator[tuple[str, str, Array]]:
-    """Each gradient of a model, cut into its gates: ("lstm.W_h_l0", "f", (H, H) view); "" where a parameter has no gates."""
+    """Each gradient of a model, cut into its gates: ("lstm.W_h_l0", "f", (H, H) view); "" where a
+    parameter has no gates."""
     if isinstance(model, Sequential):
         for name, layer in model.layers.items():
             yield from gradient_blocks(layer, f"{prefix}{name}.")
         return
     for name, grad in model.grads.items():
-        if isinstance(model, Recurrent) and grad.shape[-1] == len(model.cell.GATES) * model.hidden_size:
+        if (
+            isinstance(model, Recurrent)
+            and grad.shape[-1] == len(model.cell.GATES) * model.hidden_size
+        ):
             for letter, block in blocks(grad, model.cell.GATES).items():
                 yield f"{prefix}{name}", letter, block
         else:

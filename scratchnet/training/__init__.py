@@ -1,1 +1,2 @@
-"""Training: the loop, optimisers, schedules, clipping, penalties, BPTT, checkpoints, mixed precision, distillation."""
+"""Training: the loop, optimisers, schedules, clipping, penalties, BPTT, checkpoints, mixed
+precision, distillation."""

@@ -1,8 +1,8 @@
 """Backpropagation through time, full and truncated, with what is thrown away in plain sight.
 
-A recurrent network unrolled over T steps is a network T layers deep that uses one set of weights T times.  Full BPTT goes
-back through all of them.  Truncated BPTT(k1, k2) works in windows: every k1 steps it takes the losses of those k1 new steps
-and carries them back k2 steps, no further.
+A recurrent network unrolled over T steps is a network T layers deep that uses one set of weights T
+times. Full BPTT goes back through all of them. Truncated BPTT(k1, k2) works in windows: every k1
+steps it takes the losses of those k1 new steps and carries them back k2 steps, no further.
 
     k1 = k2 = T        full BPTT
     k1 = k2 < T        chunks laid end to end; the loss at a chunk's first step sees that one step
@@ -13,10 +13,11 @@ and carries them back k2 steps, no further.
               - - n n n                      -  passed through again: gradient, but no loss of theirs
                     - - n n n
 
-Cutting ("detaching") at a window's first state drops exactly those terms of the sum over (loss step, earlier step) that lie
-more than the window apart.  Nothing else is approximated.
+Cutting ("detaching") at a window's first state drops exactly those terms of the sum over (loss
+step, earlier step) that lie more than the window apart. Nothing else is approximated.
 
-Source: Williams and Peng 1990, BPTT(h; h') with h = k2 and h' = k1; the names k1 and k2 are Sutskever's (2013, section 2.8.6).
+Source: Williams and Peng 1990, BPTT(h; h') with h = k2 and h' = k1; the names k1 and k2 are
+Sutskever's (2013, section 2.8.6).
 """
 
 from collections.abc import Callable, Iterator
@@ -31,7 +32,8 @@ from scratchnet.layers import Layer, Recurrent
 
 
 class Window(NamedTuple):
-    """Steps ``start`` to ``stop`` - 1 are gone back through; the losses from step ``new`` on are counted."""
+    """Steps ``start`` to ``stop`` - 1 are gone back through; the losses from step ``new`` on are
+    counted."""
 
     start: int
     new: int
@@ -39,9 +41,11 @@ class Window(NamedTuple):
 
 
 def windows(T: int, k1: int, k2: int) -> list[Window]:
-    """The windows of truncated BPTT over T steps.  Each step is new in exactly one; the last may hold fewer than k1.
+    """The windows of truncated BPTT over T steps. Each step is new in exactly one; the last may
+    hold fewer than k1.
 
-    Raises ValueError unless 1 <= k1 <= k2: with k2 < k1 the losses of some steps would never be counted.
+    Raises ValueError unless 1 <= k1 <= k2: with k2 < k1 the losses of some steps would never be
+    counted.
     """
     for name, value in (("T", T), ("k1", k1), ("k2", k2)):
         if not isinstance(value, (int, np.integer)):
@@ -49,15 +53,26 @@ def windows(T: int, k1: int, k2: int) -> list[Window]:
     if T < 1 or k1 < 1:
         raise ValueError(f"T is {T} and k1 is {k1}: expected at least 1 of each")
     if k2 < k1:
-        raise ValueError(f"k2 is {k2} but k1 is {k1}: with k2 < k1 the losses of {k1 - k2} in {k1} steps are never counted")
+        raise ValueError(
+            f"k2 is {k2} but k1 is {k1}: with k2 < k1 the losses of {k1 - k2} in {k1} steps are"
+            " never counted"
+        )
     stops = (min(new + k1, T) for new in range(0, T, k1))
     return [Window(max(0, stop - k2), new, stop) for new, stop in zip(range(0, T, k1), stops)]
 
 
-def full(model: Layer, x: Array, target: Array, loss: Callable[..., tuple[float, Array]], **arguments: Any) -> float:
-    """Full BPTT: one forward pass, the loss, one backward pass through everything; returns the loss.
+def full(
+    model: Layer,
+    x: Array,
+    target: Array,
+    loss: Callable[..., tuple[float, Array]],
+    **arguments: Any,
+) -> float:
+    """Full BPTT: one forward pass, the loss, one backward pass through everything; returns the
+    loss.
 
-    Gradients are added to ``model.grads``.  ``loss(y, target) -> (number, dy)``; ``arguments`` go to the model's forward.
+    Gradients are added to ``model.grads``. ``loss(y, target) -> (number, dy)``; ``arguments`` go to
+    the model's forward.
     """
     y, cache = model.forward(x, training=True, **arguments)
     value, dy = loss(y, target)
@@ -65,12 +80,16 @@ def full(model: Layer, x: Array, target: Array, loss: Callable[..., tuple[float,
     return value
 
 
-def truncated_terms(cell: Cell, dy: Array, cache: Any, k1: int, k2: int) -> Iterator[tuple[Window, Any]]:
-    """Truncated BPTT through one recorded forward pass of a cell: each window and its gradients, the cell's own Grads.
+def truncated_terms(
+    cell: Cell, dy: Array, cache: Any, k1: int, k2: int
+) -> Iterator[tuple[Window, Any]]:
+    """Truncated BPTT through one recorded forward pass of a cell: each window and its gradients,
+    the cell's own Grads.
 
-    dy (T, N, H) is the loss's own gradient of every output.  Each window's gradients are what full BPTT gives for the steps
-    start..stop-1 with the state at ``start`` taken as a constant and dy counted from ``new`` on.
-    Raises ValueError or TypeError where dy is not that of the cache's outputs.
+    dy (T, N, H) is the loss's own gradient of every output. Each window's gradients are what full
+    BPTT gives for the steps start..stop-1 with the state at ``start`` taken as a constant and dy
+    counted from ``new`` on. Raises ValueError or TypeError where dy is not that of the cache's
+    outputs.
     """
     check_backward(dy, cache.h)
     for window in windows(len(dy), k1, k2):
@@ -80,17 +99,22 @@ def truncated_terms(cell: Cell, dy: Array, cache: Any, k1: int, k2: int) -> Iter
 
 
 def truncated(cell: Cell, dy: Array, cache: Any, k1: int, k2: int) -> Any:
-    """The sum of all windows' gradients, as the cell's Grads for the whole sequence; with k2 >= T it is full BPTT's.
+    """The sum of all windows' gradients, as the cell's Grads for the whole sequence; with k2 >= T
+    it is full BPTT's.
 
-    The gradients of the initial states come from the windows that reach step 0, and da (T, N, G) is summed over windows.
+    The gradients of the initial states come from the windows that reach step 0, and da (T, N, G) is
+    summed over windows.
     """
     total: dict[str, Array] = {}
     for window, grads in truncated_terms(cell, dy, cache, k1, k2):
         for name, grad in grads._asdict().items():
             if name in ("dx", "da"):
-                whole = total.setdefault(name, np.zeros_like(grad, shape=(len(dy), *grad.shape[1:])))
+                whole = total.setdefault(
+                    name, np.zeros_like(grad, shape=(len(dy), *grad.shape[1:]))
+                )
                 whole[window.start : window.stop] += grad
-            elif name.endswith("0"):  # a state's gradient; where a window starts later, this is where it was cut
+            # a state's gradient; where a window starts later, this is where it was cut
+            elif name.endswith("0"):
                 whole = total.setdefault(name, np.zeros_like(grad))
                 if window.start == 0:
                     whole += grad
@@ -108,26 +132,37 @@ class Streamed(NamedTuple):
 
 
 def stream(
-    model: Layer, x: Array, target: Array, loss: Callable[..., tuple[float, Array]], k1: int, k2: int | None = None,
-    state: Any = None, training: bool = True,
-) -> Iterator[Streamed]:  # fmt: skip
-    """Stateful training over a long sequence: yields after each window's backward, so that the caller can step the weights.
+    model: Layer,
+    x: Array,
+    target: Array,
+    loss: Callable[..., tuple[float, Array]],
+    k1: int,
+    k2: int | None = None,
+    state: Any = None,
+    training: bool = True,
+) -> Iterator[Streamed]:
+    """Stateful training over a long sequence: yields after each window's backward, so that the
+    caller can step the weights.
 
         for window in stream(model, x, target, mse, k1=20, k2=40):
             clip_global_norm(model.grads, 1.0)
             optimizer.step(model.params, model.grads)
 
-    x (T, N, D) and target (T, N, ...), time first.  The state is carried from window to window as a number, not as a road
-    for gradients.  ``k2`` defaults to k1.  Where k2 > k1 the k2 - k1 older steps are run again with the *present* weights,
-    from the state that was recorded there, so the gradient is exactly that of the window as the weights are now.
-    ``state`` continues an earlier stream (its last ``Streamed.state``).  Gradients are set to zero before each window.
+    x (T, N, D) and target (T, N, ...), time first. The state is carried from window to window as a
+    number, not as a road for gradients. ``k2`` defaults to k1. Where k2 > k1 the k2 - k1 older
+    steps are run again with the *present* weights, from the state that was recorded there, so the
+    gradient is exactly that of the window as the weights are now. ``state`` continues an earlier
+    stream (its last ``Streamed.state``). Gradients are set to zero before each window.
 
-    Raises ValueError where lengths differ, k2 < k1, or the model cannot be cut in time (bidirectional, batch_first, an
-    output that is not a sequence).
+    Raises ValueError where lengths differ, k2 < k1, or the model cannot be cut in time
+    (bidirectional, batch_first, an output that is not a sequence).
     """
     _require_streamable(model)
     if len(x) != len(target):
-        raise ValueError(f"x has {len(x)} steps but target has {len(target)}: expected one target for each step, time first")
+        raise ValueError(
+            f"x has {len(x)} steps but target has {len(target)}: expected one target for each step,"
+            " time first"
+        )
     cuts = windows(len(x), k1, k1 if k2 is None else k2)
     return _stream(model, x, target, loss, cuts, state, training)
 
@@ -150,7 +185,10 @@ def _stream(
 
 def _require_streamable(model: Layer) -> None:
     if not model.recurrent:
-        raise ValueError(f"{type(model).__name__} has no recurrent layer: there is no state to carry from window to window")
+        raise ValueError(
+            f"{type(model).__name__} has no recurrent layer: there is no state to carry from window"
+            " to window"
+        )
     parts = getattr(model, "layers", {"the layer": model})
     for name, layer in parts.items():
         if layer is not model and hasattr(layer, "layers") and layer.recurrent:
@@ -162,4 +200,7 @@ def _require_streamable(model: Layer) -> None:
                 ("made with return_sequences=False", not layer.return_sequences),
             ):
                 if bad:
-                    raise ValueError(f"{name} is {what}, but a stream is cut in time: it needs (T, N, D) in and out, forwards")
+                    raise ValueError(
+                        f"{name} is {what}, but a stream is cut in time: it needs (T, N, D) in and"
+                        " out, forwards"
+                    )

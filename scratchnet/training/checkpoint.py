@@ -1,4 +1,5 @@
-"""Saving and loading what a model has learned: one .npz file with an array for each parameter and buffer, no more."""
+"""Saving and loading what a model has learned: one .npz file with an array for each parameter and
+buffer, no more."""
 
 import zipfile
 from collections.abc import Sequence
@@ -12,26 +13,31 @@ from scratchnet.training.parameter_patterns import names_like
 
 
 def save(model: Layer, path: str | Path) -> None:
-    """Write every parameter and buffer under its name to ``path``.  Raises ValueError unless that ends in .npz."""
+    """Write every parameter and buffer under its name to ``path``. Raises ValueError unless that
+    ends in .npz."""
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"path is {path}: expected a name that ends in .npz")
     # By way of a file beside it, so that an interrupted save leaves the old checkpoint whole.
     unfinished = path.with_suffix(".unfinished.npz")
     try:
-        np.savez(unfinished, **{name: to_host(array) for name, array in (model.params | model.buffers).items()})
+        np.savez(
+            unfinished,
+            **{name: to_host(array) for name, array in (model.params | model.buffers).items()},
+        )
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def load(model: Layer, path: str | Path, only: str | Sequence[str] | None = None) -> None:
-    """Read the parameters and buffers of ``path`` into the model's own arrays, in the model's floating type.
+    """Read the parameters and buffers of ``path`` into the model's own arrays, in the model's
+    floating type.
 
-    ``only``: patterns of names, "lstm.*"; the model's other parameters stay as they are, and what else the file holds is not
-    looked at.  So a new head is put on a trained body: transfer learning.
-    Raises ValueError, before anything is changed, where the file is no .npz, where names or shapes are not the model's, and
-    where a value is no finite real number of the model's type.
+    ``only``: patterns of names, "lstm.*"; the model's other parameters stay as they are, and what
+    else the file holds is not looked at. So a new head is put on a trained body: transfer learning.
+    Raises ValueError, before anything is changed, where the file is no .npz, where names or shapes
+    are not the model's, and where a value is no finite real number of the model's type.
     """
     saved = read(path)
     own = model.params | model.buffers
@@ -40,27 +46,37 @@ def load(model: Layer, path: str | Path, only: str | Sequence[str] | None = None
         saved = {name: array for name, array in saved.items() if name in own}
     missing, unknown = [*(own.keys() - saved.keys())], [*(saved.keys() - own.keys())]
     if missing or unknown:
-        raise ValueError(f"{path} does not fit the model: missing {sorted(missing)}, not in the model {sorted(unknown)}")
+        raise ValueError(
+            f"{path} does not fit the model: missing {sorted(missing)}, not in the model"
+            f" {sorted(unknown)}"
+        )
     values = {}
     for name, p in own.items():
-        require_shape(f"{name} in {path}", saved[name], p.shape, f"the model's {name} is {tuple(p.shape)}")
+        require_shape(
+            f"{name} in {path}", saved[name], p.shape, f"the model's {name} is {tuple(p.shape)}"
+        )
         values[name] = finite(f"{name} in {path}", saved[name], p.dtype)
     for name, p in own.items():
         p[...] = np.asarray(values[name], like=p)
 
 
 def read(path: str | Path) -> dict[str, Array]:
-    """The arrays of an .npz file by name.  Raises ValueError where it holds anything else, OSError where there is none."""
+    """The arrays of an .npz file by name. Raises ValueError where it holds anything else, OSError
+    where there is none."""
     with Path(path).open("rb") as file:
         if not zipfile.is_zipfile(file):
-            raise ValueError(f"{path} is no checkpoint: expected an .npz file, and it is none or not a whole one")
+            raise ValueError(
+                f"{path} is no checkpoint: expected an .npz file, and it is none or not a whole one"
+            )
         file.seek(0)
         try:
             # No pickle: reading one may run any program that stands in it.
             with np.load(file, allow_pickle=False) as archive:
                 arrays = dict(archive)
         except (ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is no checkpoint: expected an .npz file of plain arrays, but {error}") from error
+            raise ValueError(
+                f"{path} is no checkpoint: expected an .npz file of plain arrays, but {error}"
+            ) from error
     for name, value in arrays.items():
         if not is_array(value):
             raise ValueError(f"{path} is no checkpoint: {name} in it is no array")
@@ -68,12 +84,17 @@ def read(path: str | Path) -> dict[str, Array]:
 
 
 def finite(name: str, value: Array, dtype: np.dtype) -> Array:
-    """value as dtype; ValueError where it is not of a floating type or not finite as dtype (1e39 is infinite as float32)."""
+    """value as dtype; ValueError where it is not of a floating type or not finite as dtype (1e39 is
+    infinite as float32)."""
     if not np.issubdtype(value.dtype, np.floating):
-        raise ValueError(f"{name} is {value.dtype} but the model is {dtype}: expected a floating type")
+        raise ValueError(
+            f"{name} is {value.dtype} but the model is {dtype}: expected a floating type"
+        )
     with np.errstate(over="ignore"):
         converted = value.astype(dtype)
     bad = int(np.sum(~np.isfinite(converted)))
     if bad:
-        raise ValueError(f"{name} holds {bad} values that are NaN or infinite as {dtype}, of {value.size}")
+        raise ValueError(
+            f"{name} holds {bad} values that are NaN or infinite as {dtype}, of {value.size}"
+        )
     return converted

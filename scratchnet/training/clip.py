@@ -6,15 +6,17 @@ Three ways, and what each keeps:
     clip_each_norm      one factor for each tensor               keeps the direction of each tensor, not of the whole
     clip_value          every element cut off at +-limit         keeps no direction at all
 
-``grads`` is a dict from name to array and is changed in place.  Each function returns the norm it saw *before* clipping: the
-number to plot.  Norms are Euclidean.  One that is NaN or infinite raises FloatingPointError with the name of the first tensor
-in which it stands, and no gradient is touched: NaN times a factor is still NaN, and infinity would become NaN.
+``grads`` is a dict from name to array and is changed in place. Each function returns the norm it
+saw *before* clipping: the number to plot. Norms are Euclidean. One that is NaN or infinite raises
+FloatingPointError with the name of the first tensor in which it stands, and no gradient is touched:
+NaN times a factor is still NaN, and infinity would become NaN.
 
-``engine="step"`` measures the norms with a fused kernel, one pass over each tensor, on a GPU one launch for all of them;
-"array" and, for now, "auto" with array operations.  It needs Numba, and tensors that are contiguous.
+``engine="step"`` measures the norms with a fused kernel, one pass over each tensor, on a GPU one
+launch for all of them; "array" and, for now, "auto" with array operations. It needs Numba, and
+tensors that are contiguous.
 
-Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1 (the global
-norm); by value: Mikolov 2012.
+Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks,
+algorithm 1 (the global norm); by value: Mikolov 2012.
 """
 
 import math
@@ -28,12 +30,15 @@ from scratchnet.engines import updates
 
 Name = TypeVar("Name")
 
-EPS = 1e-6  # PyTorch's: what was clipped ends a little under max_norm, and the numbers are the same as there
-TINY = 1e-290  # a float64 sum of squares below it may have lost some that vanished, one above it none that counts
+# PyTorch's: what was clipped ends a little under max_norm, and the numbers are the same as there
+EPS = 1e-6
+# a float64 sum of squares below it may have lost some that vanished, one above it none that counts
+TINY = 1e-290
 
 
 def global_norm(grads: Mapping[str, Array], engine: str = "auto") -> float:
-    """Norm of all gradients together, sqrt(sum of all squares); changes nothing.  0.0 for an empty dict.
+    """Norm of all gradients together, sqrt(sum of all squares); changes nothing. 0.0 for an empty
+    dict.
 
     Raises FloatingPointError, naming the tensor, where it is NaN or infinite.
     """
@@ -41,10 +46,12 @@ def global_norm(grads: Mapping[str, Array], engine: str = "auto") -> float:
 
 
 def clip_global_norm(grads: Mapping[str, Array], max_norm: float, engine: str = "auto") -> float:
-    """Scale all gradients by one factor, min(1, max_norm / norm of all together); returns that norm, as it was before.
+    """Scale all gradients by one factor, min(1, max_norm / norm of all together); returns that
+    norm, as it was before.
 
-    Keeps the direction of the whole gradient: a shorter step the same way.  ``torch.nn.utils.clip_grad_norm_``.
-    Raises ValueError unless max_norm > 0, FloatingPointError where the norm is NaN or infinite.
+    Keeps the direction of the whole gradient: a shorter step the same way.
+    ``torch.nn.utils.clip_grad_norm_``. Raises ValueError unless max_norm > 0, FloatingPointError
+    where the norm is NaN or infinite.
     """
     require_positive("max_norm", max_norm)
     norm = global_norm(grads, engine)
@@ -53,11 +60,15 @@ def clip_global_norm(grads: Mapping[str, Array], max_norm: float, engine: str = 
     return norm
 
 
-def clip_each_norm(grads: Mapping[str, Array], max_norm: float, engine: str = "auto") -> dict[str, float]:
-    """Scale each gradient by its own min(1, max_norm / its norm); returns the norm of each, as it was before.
+def clip_each_norm(
+    grads: Mapping[str, Array], max_norm: float, engine: str = "auto"
+) -> dict[str, float]:
+    """Scale each gradient by its own min(1, max_norm / its norm); returns the norm of each, as it
+    was before.
 
-    Keeps the direction of each tensor, but shortens some and not others, so the whole gradient turns.
-    Raises ValueError unless max_norm > 0, FloatingPointError where a norm is NaN or infinite.
+    Keeps the direction of each tensor, but shortens some and not others, so the whole gradient
+    turns. Raises ValueError unless max_norm > 0, FloatingPointError where a norm is NaN or
+    infinite.
     """
     require_positive("max_norm", max_norm)
     norms = each_norm(grads, engine)
@@ -67,10 +78,12 @@ def clip_each_norm(grads: Mapping[str, Array], max_norm: float, engine: str = "a
 
 
 def clip_value(grads: Mapping[str, Array], limit: float, engine: str = "auto") -> float:
-    """Cut every element off at -limit and +limit; returns the norm of all gradients together, as it was before.
+    """Cut every element off at -limit and +limit; returns the norm of all gradients together, as it
+    was before.
 
-    Keeps no direction: the large elements shrink, the small ones stay.  ``torch.nn.utils.clip_grad_value_``.
-    Raises ValueError unless limit > 0, FloatingPointError where the norm is NaN or infinite.
+    Keeps no direction: the large elements shrink, the small ones stay.
+    ``torch.nn.utils.clip_grad_value_``. Raises ValueError unless limit > 0, FloatingPointError
+    where the norm is NaN or infinite.
     """
     require_positive("limit", limit)
     norm = global_norm(grads, engine)
@@ -79,7 +92,11 @@ def clip_value(grads: Mapping[str, Array], limit: float, engine: str = "auto") -
     return norm
 
 
-CLIPS: dict[str, Callable[..., Any]] = {"global": clip_global_norm, "each": clip_each_norm, "value": clip_value}
+CLIPS: dict[str, Callable[..., Any]] = {
+    "global": clip_global_norm,
+    "each": clip_each_norm,
+    "value": clip_value,
+}
 
 
 def each_norm(grads: Mapping[str, Array], engine: str = "auto") -> dict[str, float]:
@@ -89,28 +106,42 @@ def each_norm(grads: Mapping[str, Array], engine: str = "auto") -> dict[str, flo
         require_floating(f"the gradient of {name}", g)
         if kind(g) != kind(grads[first]):
             ours, other = kind(g), kind(grads[first])
-            raise TypeError(f"the gradient of {name} is an array of {ours} but that of {first} is one of {other}")
+            raise TypeError(
+                f"the gradient of {name} is an array of {ours} but that of {first} is one of"
+                f" {other}"
+            )
     norms = norms_of(grads, engine)
     for name, g in grads.items():
         if not math.isfinite(norms[name]):
             bad = int(np.sum(~np.isfinite(g)))
-            why = f"{bad} of its {g.size} elements are not finite" if bad else "its elements are finite, but too large"
-            raise FloatingPointError(f"the gradient of {name} has norm {norms[name]}: {why}; no gradient was changed")
+            why = (
+                f"{bad} of its {g.size} elements are not finite"
+                if bad
+                else "its elements are finite, but too large"
+            )
+            raise FloatingPointError(
+                f"the gradient of {name} has norm {norms[name]}: {why}; no gradient was changed"
+            )
     return norms
 
 
 def norms_of(arrays: Mapping[Name, Array], engine: str = "auto") -> dict[Name, float]:
     """Norm of each array, NaN and infinity among them.
 
-    On a device all norms are computed first and come to the host together, in one transfer: a float() for each would wait for
-    the device as often.
+    On a device all norms are computed first and come to the host together, in one transfer: a
+    float() for each would wait for the device as often.
     """
     kernels = updates(arrays, engine)
     if kernels is not None:
         squares = kernels.squares(arrays)
         norms = {name: math.sqrt(s) for name, s in squares.items()}
-        # The squares of float32 neither overflow nor vanish in float64; those of float64 may, and are then scaled after all.
-        again = {n: arrays[n] for n, s in squares.items() if arrays[n].dtype == np.float64 and not TINY <= s < math.inf}
+        # The squares of float32 neither overflow nor vanish in float64; those of float64 may, and
+        # are then scaled after all.
+        again = {
+            n: arrays[n]
+            for n, s in squares.items()
+            if arrays[n].dtype == np.float64 and not TINY <= s < math.inf
+        }
         return norms | norms_of(again, "array")
     filled = {name: norm_beside(a) for name, a in arrays.items() if a.size}
     norms = dict.fromkeys(arrays, 0.0)
@@ -130,19 +161,21 @@ def norm_beside(g: Array) -> Array:
     Divided by its largest element first: the square of 1e30 overflows float32, of 1e200 float64.
     """
     peak = np.max(np.abs(g))
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by each_norm, in a sentence
+    # what is not finite is told by each_norm, in a sentence
+    with np.errstate(over="ignore", invalid="ignore"):
         unit = np.where(np.isfinite(peak) & (peak > 0), peak, peak.dtype.type(1))
         return unit * np.sqrt(np.sum((g / unit) ** 2, dtype=np.float64))
 
 
 def together(norms: Mapping[str, float]) -> float:
-    """The norm of the norms, which is that of all elements.  ``math.hypot`` scales by the largest, too."""
+    """The norm of the norms, which is that of all elements. ``math.hypot`` scales by the largest,
+    too."""
     norm = math.hypot(*norms.values())
     if not math.isfinite(norm):
         largest = max(norms, key=lambda name: norms[name])
         raise FloatingPointError(
-            f"the gradients together have norm {norm}: each is finite, but too large, most of all {largest}"
-            f" with {norms[largest]:.3g}; no gradient was changed"
+            f"the gradients together have norm {norm}: each is finite, but too large, most of all"
+            f" {largest} with {norms[largest]:.3g}; no gradient was changed"
         )
     return norm
 
@@ -151,11 +184,15 @@ def scale(g: Array, norm: float, max_norm: float) -> None:
     """g times min(1, max_norm / norm), in place."""
     factor = float(max_norm) / (norm + EPS)
     if factor < 1:
-        # In float64 whatever g is: with a norm of 1e38 the factor itself would lose its digits in float32.
+        # In float64 whatever g is: with a norm of 1e38 the factor itself would lose its digits in
+        # float32.
         np.multiply(g, factor, out=g, dtype=np.float64, casting="same_kind")
 
 
 def require_positive(name: str, value: float) -> None:
     """ValueError unless the value is above 0; NaN is not."""
     if not value > 0:
-        raise ValueError(f"{name} is {value}: expected a positive number; a gradient clipped to 0 would teach nothing")
+        raise ValueError(
+            f"{name} is {value}: expected a positive number; a gradient clipped to 0 would teach"
+            " nothing"
+        )

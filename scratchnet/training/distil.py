@@ -1,16 +1,18 @@
-"""Knowledge distillation: a small network learns from a large one's answers as well as from the labels.
+"""Knowledge distillation: a small network learns from a large one's answers as well as from the
+labels.
 
     target = distillation_target(labels, teacher_logits)             (N, K + 1): both in one array, as fit takes it
     fit(student, x, target, ..., loss=Distillation(temperature=4.0, hard=0.3))
 
-The teacher's softmax says more than the label: which wrong classes are nearly right.  At a temperature above 1 both softmaxes
-are flattened, so that this can be seen:
+The teacher's softmax says more than the label: which wrong classes are nearly right. At a
+temperature above 1 both softmaxes are flattened, so that this can be seen:
 
     p = softmax(teacher / temperature)       q = softmax(y / temperature)
     L = hard  CE(label, y)  +  (1 - hard)  temperature^2  KL(p | q)
 
-The gradient of KL(p | q) with respect to y is (q - p) / temperature, and those of p and q - p shrink as 1 / temperature once
-more, so the factor temperature^2 keeps the balance of the two terms when the temperature is changed.
+The gradient of KL(p | q) with respect to y is (q - p) / temperature, and those of p and q - p
+shrink as 1 / temperature once more, so the factor temperature^2 keeps the balance of the two terms
+when the temperature is changed.
 
 Source: Hinton, Vinyals and Dean 2015, Distilling the knowledge in a neural network.
 """
@@ -24,7 +26,8 @@ from scratchnet.losses import softmax_cross_entropy
 
 
 def distillation_target(labels: Array, teacher: Array) -> Array:
-    """Labels (...,), whole numbers, and the teacher's outputs before its softmax (..., K), to one target (..., K + 1).
+    """Labels (...,), whole numbers, and the teacher's outputs before its softmax (..., K), to one
+    target (..., K + 1).
 
     Raises TypeError or ValueError where they do not fit each other.
     """
@@ -40,7 +43,8 @@ def distillation_target(labels: Array, teacher: Array) -> Array:
 
 
 class Distillation:
-    """The loss of the student's outputs y (..., K), before its softmax, with a target of ``distillation_target``.
+    """The loss of the student's outputs y (..., K), before its softmax, with a target of
+    ``distillation_target``.
 
     ``hard`` is the share of the labels, from 0 (the teacher alone) to 1 (ordinary cross-entropy).
     Raises ValueError for a share outside [0, 1] or a temperature that is not positive.
@@ -64,8 +68,11 @@ class Distillation:
         return value, self.hard * d_hard + (1 - self.hard) * self.temperature**2 * d_soft
 
 
-def soft_cross_entropy(y: Array, teacher: Array, temperature: float = 1.0, mask: Array | None = None) -> tuple[float, Array]:
-    """Mean of KL(p | q), p = softmax(teacher / temperature), q = softmax(y / temperature), and its gradient in y (..., K).
+def soft_cross_entropy(
+    y: Array, teacher: Array, temperature: float = 1.0, mask: Array | None = None
+) -> tuple[float, Array]:
+    """Mean of KL(p | q), p = softmax(teacher / temperature), q = softmax(y / temperature), and its
+    gradient in y (..., K).
 
     ``mask`` (...): which samples count.  Raises ValueError where shapes differ.
     """
@@ -78,7 +85,8 @@ def soft_cross_entropy(y: Array, teacher: Array, temperature: float = 1.0, mask:
     total = float(np.sum(counts))
     if total == 0:
         raise ValueError("the mask leaves no sample: there is nothing to take the mean of")
-    dy = (q - p) * (counts / (total * temperature))[..., None]  # undoes  KL(p | softmax(y / temperature))
+    # undoes  KL(p | softmax(y / temperature))
+    dy = (q - p) * (counts / (total * temperature))[..., None]
     return float(np.sum(each * counts)) / total, dy.astype(y.dtype)
 
 

@@ -1,4 +1,5 @@
-"""Mixed precision: products and what is kept of a pass in float16, weights and their updates in float32.
+"""Mixed precision: products and what is kept of a pass in float16, weights and their updates in
+float32.
 
     fit(model, x, y, optimizer, ..., trainer=HalfTrainer)           model and x are float32
 
@@ -11,9 +12,9 @@ float16 has 11 digits of a binary number and reaches from 6e-8 to 65504.  Three 
  - A gradient larger than 65504 becomes infinite: such a step is *skipped* and the scale halved; after ``patience`` good steps
    it is doubled.  So the scale finds the largest value that fits by itself.
 
-What has weights and products (Linear, Recurrent) runs in float16; all else, losses among it, stays in float32, with a cast on
-the way in and out.  On a GPU this is half the memory and the tensor cores' speed; NumPy has no fast product for float16, so
-on a CPU it is for seeing how it works.
+What has weights and products (Linear, Recurrent) runs in float16; all else, losses among it, stays
+in float32, with a cast on the way in and out. On a GPU this is half the memory and the tensor
+cores' speed; NumPy has no fast product for float16, so on a CPU it is for seeing how it works.
 
 Source: Micikevicius et al. 2018, Mixed precision training.
 """
@@ -41,7 +42,8 @@ def cast(value: Any, dtype: Any) -> Any:
 
 
 class Half(Layer):
-    """A layer that computes in float16, between neighbours in float32: x is cast on the way in, y on the way out."""
+    """A layer that computes in float16, between neighbours in float32: x is cast on the way in, y
+    on the way out."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
@@ -67,7 +69,9 @@ class Half(Layer):
     def forward(self, x: Array, training: bool = False, **arguments: Any) -> tuple[Array, Any]:
         """x float32 to y float32; the cache, and the state in it, are float16."""
         with half_precision():
-            y, cache = self.inner.forward(cast(x, HALF), training=training, **{k: cast(v, HALF) for k, v in arguments.items()})
+            y, cache = self.inner.forward(
+                cast(x, HALF), training=training, **{k: cast(v, HALF) for k, v in arguments.items()}
+            )
         return y.astype(np.float32), cache
 
     def backward(self, dy: Array, cache: Any) -> Array:
@@ -75,7 +79,9 @@ class Half(Layer):
         with half_precision():
             return self.inner.backward(dy.astype(HALF), cache).astype(np.float32)
 
-    def backward_state(self, dy: Array, cache: Any, dstate_last: Sequence[Array] | None = None) -> tuple[Array, Any]:
+    def backward_state(
+        self, dy: Array, cache: Any, dstate_last: Sequence[Array] | None = None
+    ) -> tuple[Array, Any]:
         """As ``backward``, with the gradients of the states."""
         with half_precision():
             dx, dstate = self.inner.backward_state(dy.astype(HALF), cache, cast(dstate_last, HALF))
@@ -89,11 +95,16 @@ def half(model: Layer) -> Layer:
     """
     for name, p in model.params.items():
         if p.dtype != np.float32:
-            raise TypeError(f"{name} is {p.dtype} but master weights are float32: model.astype(np.float32)")
+            raise TypeError(
+                f"{name} is {p.dtype} but master weights are float32: model.astype(np.float32)"
+            )
     twin = _halved(copy.deepcopy(model))
     if not any(p.dtype == HALF for p in twin.params.values()):
         kinds = ", ".join(kind.__name__ for kind in IN_HALF)
-        raise TypeError(f"{type(model).__name__} has nothing that computes in float16: expected a layer of {kinds}")
+        raise TypeError(
+            f"{type(model).__name__} has nothing that computes in float16: expected a layer of"
+            f" {kinds}"
+        )
     return twin
 
 
@@ -106,14 +117,21 @@ def _halved(layer: Layer) -> Layer:
 
 
 class HalfTrainer(Trainer):
-    """A Trainer whose passes run in float16.  ``scale`` is what the loss is multiplied by now, ``skipped`` counts the steps
-    that were not made; both stand in the history's steps, too.
+    """A Trainer whose passes run in float16. ``scale`` is what the loss is multiplied by now,
+    ``skipped`` counts the steps that were not made; both stand in the history's steps, too.
 
     ``patience``: the good steps after which the scale is doubled, at most to ``most``.
     """
 
-    def __init__(self, model: Layer, *arguments: Any, scale: float = 2.0**16, patience: int = 2000, most: float = 2.0**24,
-                 **named: Any) -> None:  # fmt: skip
+    def __init__(
+        self,
+        model: Layer,
+        *arguments: Any,
+        scale: float = 2.0**16,
+        patience: int = 2000,
+        most: float = 2.0**24,
+        **named: Any,
+    ) -> None:
         super().__init__(model, *arguments, **named)
         if not 0 < scale <= most < float("inf") or patience < 1:
             given = f"scale is {scale}, most {most} and patience {patience}"
@@ -122,8 +140,11 @@ class HalfTrainer(Trainer):
         self.scale, self.patience, self.most = float(scale), patience, float(most)
         self.good, self.skipped = 0, 0
 
-    def step(self, x: Inputs, target: Array, loss: Loss, mask: Array | None = None, **arguments: Any) -> float:
-        """As ``Trainer.step``, by way of the float16 copy.  A step whose gradients are not finite is skipped."""
+    def step(
+        self, x: Inputs, target: Array, loss: Loss, mask: Array | None = None, **arguments: Any
+    ) -> float:
+        """As ``Trainer.step``, by way of the float16 copy. A step whose gradients are not finite is
+        skipped."""
         model, twin, scale = self.model, self.twin, self.scale
         with np.errstate(over="ignore", invalid="ignore"):
             for name, p in twin.params.items():
@@ -131,7 +152,8 @@ class HalfTrainer(Trainer):
             twin.zero_grad()
             value = self.gradients(twin, x, target, loss, mask, scale, **arguments)
             for name, grad in model.grads.items():
-                grad[...] = twin.grads[name]  # float16 to float32, and only then divided: small ones must not be lost again
+                # float16 to float32, and only then divided: small ones must not be lost again
+                grad[...] = twin.grads[name]
                 grad /= grad.dtype.type(scale)
             for name, buffer in model.buffers.items():
                 buffer[...] = twin.buffers[name]
@@ -143,9 +165,16 @@ class HalfTrainer(Trainer):
                 self.scale, self.good = min(2 * self.scale, self.most), 0
         else:
             lr = float(getattr(self.optimizer, "lr", np.nan))
-            self.history.steps.append({"loss": value, "grad_norm": float("inf"), "clip_factor": 0.0, "lr": lr})
+            self.history.steps.append(
+                {"loss": value, "grad_norm": float("inf"), "clip_factor": 0.0, "lr": lr}
+            )
             self.scale, self.good, self.skipped = self.scale / 2, 0, self.skipped + 1
             if self.scale < 2.0**-24:
-                self._diverged("no scale is small enough for float16", next(iter(model.grads)), model.grads, "gradient")
+                self._diverged(
+                    "no scale is small enough for float16",
+                    next(iter(model.grads)),
+                    model.grads,
+                    "gradient",
+                )
         self.history.steps[-1] |= {"scale": scale, "skipped": float(not finite)}
         return value

@@ -3,7 +3,8 @@
     optimizer = Adam(lr=1e-3)
     optimizer.step(params, grads)           two dicts with the same keys; the arrays in ``params`` are changed in place
 
-In the equations p is a parameter, g its gradient, lr the learning rate; every rule is element by element, any shape.
+In the equations p is a parameter, g its gradient, lr the learning rate; every rule is element by
+element, any shape.
 
 Weight decay pulls every parameter towards 0, in one of two ways.  Coupled (L2):  g + wd p  takes the gradient's place and
 goes through the rule, momentum and all.  Decoupled:  p shrinks by the factor  1 - lr wd  beside the rule.  For plain SGD the
@@ -12,9 +13,10 @@ what moves least.  Source: Loshchilov and Hutter 2019, Decoupled Weight Decay Re
 
 Numbers equal those of ``torch.optim``.
 
-A rule written with arrays passes over memory once for each of its operations.  ``Adam(engine="step")`` does all of them in
-one pass, in a Numba loop or, for CuPy arrays, in one CUDA launch for all parameters together; ``kernels/README.md`` has the
-times.  The engine is where a step runs, no part of its state: a ``state_dict`` is the same whichever it was.
+A rule written with arrays passes over memory once for each of its operations.
+``Adam(engine="step")`` does all of them in one pass, in a Numba loop or, for CuPy arrays, in one
+CUDA launch for all parameters together; ``kernels/README.md`` has the times. The engine is where a
+step runs, no part of its state: a ``state_dict`` is the same whichever it was.
 """
 
 import copy
@@ -29,10 +31,12 @@ from scratchnet.engines import UPDATE_ENGINES, updates
 
 
 class Optimizer:
-    """What all optimisers share: the checks, weight decay, and the state of each parameter by its name.
+    """What all optimisers share: the checks, weight decay, and the state of each parameter by its
+    name.
 
-    ``lr`` is a plain attribute and may be changed between steps.  ``t`` counts the steps; ``updates[name]`` those of one
-    parameter, which may join late or miss some.  ``state[quantity][name]`` is an array like that parameter.
+    ``lr`` is a plain attribute and may be changed between steps. ``t`` counts the steps;
+    ``updates[name]`` those of one parameter, which may join late or miss some.
+    ``state[quantity][name]`` is an array like that parameter.
     """
 
     OPTIONS: ClassVar[dict[str, type]] = {"lr": float, "weight_decay": float, "decoupled": bool}
@@ -47,20 +51,25 @@ class Optimizer:
         self.state: dict[str, dict[str, Array]] = {quantity: {} for quantity in self.STATE}
 
     def update(self, p: Array, g: Array, t: int, state: dict[str, Array]) -> None:
-        """The rule itself: change p and its state in place, never g.  t is 1 at a parameter's first update."""
+        """The rule itself: change p and its state in place, never g. t is 1 at a parameter's first
+        update."""
         raise NotImplementedError
 
     def step(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
         """One step: changes every array in ``params`` in place; ``grads`` stays as it is.
 
-        Raises ValueError or TypeError, before anything is changed, where keys, shapes or dtypes differ.
+        Raises ValueError or TypeError, before anything is changed, where keys, shapes or dtypes
+        differ.
         """
         self.check_options()
         self.check_arrays(params, grads)
         counts = {name: self.updates.get(name, 0) + 1 for name in params}
         state = {
             # Zeros at first sight, and moved to p where it was loaded from elsewhere.
-            quantity: {name: moved(known[name], p) if name in known else np.zeros_like(p) for name, p in params.items()}
+            quantity: {
+                name: moved(known[name], p) if name in known else np.zeros_like(p)
+                for name, p in params.items()
+            }
             for quantity, known in self.state.items()
         }
         self.update_all(params, grads, counts, state)
@@ -70,9 +79,14 @@ class Optimizer:
             self.state[quantity].update(arrays)
 
     def update_all(
-        self, params: Mapping[str, Array], grads: Mapping[str, Array], counts: Mapping[str, int], state: dict[str, Any]
+        self,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        counts: Mapping[str, int],
+        state: dict[str, Any],
     ) -> None:
-        """Weight decay and the rule, for one parameter after the other; ``counts`` are the t of ``update``."""
+        """Weight decay and the rule, for one parameter after the other; ``counts`` are the t of
+        ``update``."""
         lr, wd = float(self.lr), float(self.weight_decay)
         for name, p in params.items():
             g = grads[name]
@@ -80,37 +94,55 @@ class Optimizer:
                 p *= 1 - lr * wd  # p <- (1 - lr wd) p
             elif wd:
                 g = g + wd * p  # g <- g + wd p, in a new array: the gradient belongs to the caller
-            self.update(p, g, counts[name], {quantity: arrays[name] for quantity, arrays in state.items()})
+            self.update(
+                p, g, counts[name], {quantity: arrays[name] for quantity, arrays in state.items()}
+            )
 
     def check_options(self) -> None:
         """ValueError for an option out of range, with the range."""
         require("lr", self.lr, 0 <= self.lr < math.inf, "0 or a positive number")
-        require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or a positive number")
+        require(
+            "weight_decay",
+            self.weight_decay,
+            0 <= self.weight_decay < math.inf,
+            "0 or a positive number",
+        )
 
     def check_arrays(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
-        """ValueError or TypeError unless each parameter has its gradient, and its state, in its shape and dtype.
+        """ValueError or TypeError unless each parameter has its gradient, and its state, in its
+        shape and dtype.
 
-        A gradient must be where its parameter is, host or device; a state may come from elsewhere, as a loaded one does.
+        A gradient must be where its parameter is, host or device; a state may come from elsewhere,
+        as a loaded one does.
         """
         same_keys("grads", grads, "params", params)
         for name, p in params.items():
             mates = {f"the gradient of {name}": grads[name]}
-            loaded = {f"the state {quantity} of {name}": s[name] for quantity, s in self.state.items() if name in s}
+            loaded = {
+                f"the state {quantity} of {name}": s[name]
+                for quantity, s in self.state.items()
+                if name in s
+            }
             mates |= {what: moved(s, p) for what, s in loaded.items()}
             require_same_dtype({name: p, **mates})
             for what, mate in mates.items():
                 require_shape(what, mate, p.shape, f"{name} is {tuple(p.shape)}")
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on as if nothing had happened: options, counters, copies of the state, in plain dicts."""
+        """All that is needed to go on as if nothing had happened: options, counters, copies of the
+        state, in plain dicts."""
         options = {option: kind(getattr(self, option)) for option, kind in self.OPTIONS.items()}
-        state = {quantity: {name: s.copy() for name, s in arrays.items()} for quantity, arrays in self.state.items()}
+        state = {
+            quantity: {name: s.copy() for name, s in arrays.items()}
+            for quantity, arrays in self.state.items()
+        }
         return {**options, "t": self.t, "updates": dict(self.updates), **state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over, as copies, what ``state_dict`` gave; options too, ``lr`` among them.
 
-        Raises ValueError or TypeError, and changes nothing, if a key is missing, unknown, or a value out of range.
+        Raises ValueError or TypeError, and changes nothing, if a key is missing, unknown, or a
+        value out of range.
         """
         expected = (*self.OPTIONS, "t", "updates", *self.STATE)
         same_keys("the state dict", state, type(self).__name__, expected)
@@ -118,7 +150,9 @@ class Optimizer:
             same_keys(f"the state {quantity}", state[quantity], "updates", state["updates"])
             for name, s in state[quantity].items():
                 if not is_array(s):
-                    raise TypeError(f"the state {quantity} of {name} is a {type(s).__name__}: expected an array")
+                    raise TypeError(
+                        f"the state {quantity} of {name} is a {type(s).__name__}: expected an array"
+                    )
         loaded = copy.copy(self)
         for option, kind in self.OPTIONS.items():
             setattr(loaded, option, kind(state[option]))
@@ -126,27 +160,41 @@ class Optimizer:
         loaded.t = int(state["t"])
         loaded.updates = {name: int(n) for name, n in state["updates"].items()}
         for name, n in loaded.updates.items():
-            require(f"updates of {name}", n, 1 <= n <= loaded.t, f"1 to {loaded.t}, the number of steps t")
-        loaded.state = {quantity: {name: s.copy() for name, s in state[quantity].items()} for quantity in self.STATE}
+            require(
+                f"updates of {name}",
+                n,
+                1 <= n <= loaded.t,
+                f"1 to {loaded.t}, the number of steps t",
+            )
+        loaded.state = {
+            quantity: {name: s.copy() for name, s in state[quantity].items()}
+            for quantity in self.STATE
+        }
         vars(self).update(vars(loaded))
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum (Polyak 1964) or Nesterov's (Sutskever et al. 2013).
+    """Stochastic gradient descent, with momentum (Polyak 1964) or Nesterov's (Sutskever et al.
+    2013).
 
         u <- momentum u + g                 the velocity; without momentum it is the gradient
         p <- p - lr u                       or, with nesterov,  p <- p - lr (g + momentum u): one step of momentum ahead
 
-    lr stands outside the velocity, as in PyTorch: a new lr acts at once, on what was gathered before, too.  (The papers have
-    it inside; with a constant lr it is the same.)
-    Raises ValueError for an option out of range: lr >= 0, 0 <= momentum < 1, weight_decay >= 0.
+    lr stands outside the velocity, as in PyTorch: a new lr acts at once, on what was gathered
+    before, too. (The papers have it inside; with a constant lr it is the same.) Raises ValueError
+    for an option out of range: lr >= 0, 0 <= momentum < 1, weight_decay >= 0.
     """
 
     OPTIONS: ClassVar[dict[str, type]] = {**Optimizer.OPTIONS, "momentum": float, "nesterov": bool}
     STATE: ClassVar[tuple[str, ...]] = ("u",)
 
     def __init__(
-        self, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0, decoupled: bool = False
+        self,
+        lr: float,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
     ) -> None:
         super().__init__(lr, weight_decay, decoupled)
         self.momentum = momentum
@@ -157,7 +205,10 @@ class SGD(Optimizer):
         super().check_options()
         require("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and less than 1")
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov is True but momentum is 0: it looks ahead along the momentum and needs some")
+            raise ValueError(
+                "nesterov is True but momentum is 0: it looks ahead along the momentum and needs"
+                " some"
+            )
 
     def update(self, p: Array, g: Array, t: int, state: dict[str, Array]) -> None:
         lr, momentum = float(self.lr), float(self.momentum)
@@ -169,17 +220,24 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """Divide the gradient by the root of a running mean of its square, so that every parameter moves at a similar pace.
+    """Divide the gradient by the root of a running mean of its square, so that every parameter
+    moves at a similar pace.
 
         v <- alpha v + (1 - alpha) g^2      running mean of the square
         u <- momentum u + g / (sqrt(v) + eps)
         p <- p - lr u
 
-    Raises ValueError for an option out of range: lr >= 0, 0 <= alpha < 1, eps > 0, 0 <= momentum < 1, weight_decay >= 0.
-    Source: Tieleman and Hinton 2012, lecture 6.5; momentum after the division, as in PyTorch.
+    Raises ValueError for an option out of range: lr >= 0, 0 <= alpha < 1, eps > 0, 0 <= momentum <
+    1, weight_decay >= 0. Source: Tieleman and Hinton 2012, lecture 6.5; momentum after the
+    division, as in PyTorch.
     """
 
-    OPTIONS: ClassVar[dict[str, type]] = {**Optimizer.OPTIONS, "alpha": float, "eps": float, "momentum": float}
+    OPTIONS: ClassVar[dict[str, type]] = {
+        **Optimizer.OPTIONS,
+        "alpha": float,
+        "eps": float,
+        "momentum": float,
+    }
     STATE: ClassVar[tuple[str, ...]] = ("v", "u")
 
     def __init__(
@@ -204,7 +262,12 @@ class RMSprop(Optimizer):
         require("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and less than 1")
 
     def update(self, p: Array, g: Array, t: int, state: dict[str, Array]) -> None:
-        lr, alpha, eps, momentum = float(self.lr), float(self.alpha), float(self.eps), float(self.momentum)
+        lr, alpha, eps, momentum = (
+            float(self.lr),
+            float(self.alpha),
+            float(self.eps),
+            float(self.momentum),
+        )
         v, u = state["v"], state["u"]
         v *= alpha
         v += (1 - alpha) * g * g  # v <- alpha v + (1 - alpha) g^2
@@ -220,14 +283,19 @@ class Adam(Optimizer):
         v <- beta2 v + (1 - beta2) g^2      running mean of its square
         p <- p - lr  m / (1 - beta1^t)  /  (sqrt(v / (1 - beta2^t)) + eps)
 
-    t counts this parameter's updates from 1: after t of them the weights in m add up to 1 - beta1^t only.
-    ``engine``: "array", the rule as it stands in ``update``; "step", the same in one pass, for which Numba must be installed
-    and arrays be contiguous; "auto", for now "array".
-    Raises ValueError for an option out of range: lr >= 0, 0 <= beta < 1 (both), eps > 0, weight_decay >= 0.
-    Source: Kingma and Ba 2015, algorithm 1.
+    t counts this parameter's updates from 1: after t of them the weights in m add up to 1 - beta1^t
+    only. ``engine``: "array", the rule as it stands in ``update``; "step", the same in one pass,
+    for which Numba must be installed and arrays be contiguous; "auto", for now "array". Raises
+    ValueError for an option out of range: lr >= 0, 0 <= beta < 1 (both), eps > 0, weight_decay >=
+    0. Source: Kingma and Ba 2015, algorithm 1.
     """
 
-    OPTIONS: ClassVar[dict[str, type]] = {**Optimizer.OPTIONS, "beta1": float, "beta2": float, "eps": float}
+    OPTIONS: ClassVar[dict[str, type]] = {
+        **Optimizer.OPTIONS,
+        "beta1": float,
+        "beta2": float,
+        "eps": float,
+    }
     STATE: ClassVar[tuple[str, ...]] = ("m", "v")
 
     def __init__(
@@ -250,10 +318,19 @@ class Adam(Optimizer):
         require("beta1", self.beta1, 0 <= self.beta1 < 1, "at least 0 and less than 1")
         require("beta2", self.beta2, 0 <= self.beta2 < 1, "at least 0 and less than 1")
         require("eps", self.eps, 0 < self.eps < math.inf, "a positive number")
-        require("engine", self.engine, self.engine in UPDATE_ENGINES, f"one of {', '.join(UPDATE_ENGINES)}")
+        require(
+            "engine",
+            self.engine,
+            self.engine in UPDATE_ENGINES,
+            f"one of {', '.join(UPDATE_ENGINES)}",
+        )
 
     def update_all(
-        self, params: Mapping[str, Array], grads: Mapping[str, Array], counts: Mapping[str, int], state: dict[str, Any]
+        self,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        counts: Mapping[str, int],
+        state: dict[str, Any],
     ) -> None:
         kernels = updates(params, self.engine)
         if kernels is None:
@@ -263,7 +340,12 @@ class Adam(Optimizer):
         kernels.adam(params, grads, state["m"], state["v"], counts, **options)
 
     def update(self, p: Array, g: Array, t: int, state: dict[str, Array]) -> None:
-        lr, beta1, beta2, eps = float(self.lr), float(self.beta1), float(self.beta2), float(self.eps)
+        lr, beta1, beta2, eps = (
+            float(self.lr),
+            float(self.beta1),
+            float(self.beta2),
+            float(self.eps),
+        )
         m, v = state["m"], state["v"]
         m *= beta1
         m += (1 - beta1) * g  # m <- beta1 m + (1 - beta1) g
@@ -275,7 +357,8 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay, 0.01 unless said otherwise:  p <- (1 - lr weight_decay) p, then Adam's rule.
+    """Adam with decoupled weight decay, 0.01 unless said otherwise: p <- (1 - lr weight_decay) p,
+    then Adam's rule.
 
     Source: Loshchilov and Hutter 2019, algorithm 2.
     """
@@ -292,7 +375,12 @@ class AdamW(Adam):
         super().__init__(lr, betas, eps, weight_decay, decoupled, engine)
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+    "adamw": AdamW,
+}
 
 
 def require(name: str, value: float | str, holds: bool, expected: str) -> None:
@@ -305,4 +393,6 @@ def same_keys(what: str, given: Collection[str], other: str, expected: Collectio
     """ValueError, with the keys that are too few and too many, unless both have the same."""
     missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
     if missing or unknown:
-        raise ValueError(f"{what} and {other} differ: {what} lacks {missing} and has {unknown} besides")
+        raise ValueError(
+            f"{what} and {other} differ: {what} lacks {missing} and has {unknown} besides"
+        )

@@ -7,10 +7,13 @@ from fnmatch import fnmatchcase
 def names_like(names: Collection[str], patterns: str | Sequence[str]) -> list[str]:
     """The names that one of the patterns fits, in their own order.
 
-    Raises ValueError for a pattern that fits none: what was meant to be chosen would silently be left out.
+    Raises ValueError for a pattern that fits none: what was meant to be chosen would silently be
+    left out.
     """
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     for pattern in wanted:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(f"{pattern!r} fits no parameter: there are {', '.join(names) or 'none'}")
+            raise ValueError(
+                f"{pattern!r} fits no parameter: there are {', '.join(names) or 'none'}"
+            )
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)]

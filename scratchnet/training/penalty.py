@@ -1,10 +1,12 @@
-"""Penalties: a price on large weights, added to the loss, and its gradient, added to the weights' gradients.
+"""Penalties: a price on large weights, added to the loss, and its gradient, added to the weights'
+gradients.
 
     L2(strength)    strength / 2  sum of w^2        gradient  strength w:        pulls in proportion, no weight becomes 0
     L1(strength)    strength      sum of |w|        gradient  strength sign(w):  pulls all alike, small weights stop at 0
 
-By default biases and gains (vectors) are free, as usual: a bias only moves what a unit sees, and pulling it to 0 helps nobody.
-The L2 of all parameters through plain SGD is the same as ``SGD(weight_decay=strength)``; through Adam it is not (optim.py).
+By default biases and gains (vectors) are free, as usual: a bias only moves what a unit sees, and
+pulling it to 0 helps nobody. The L2 of all parameters through plain SGD is the same as
+``SGD(weight_decay=strength)``; through Adam it is not (optim.py).
 """
 
 from collections.abc import Mapping, Sequence

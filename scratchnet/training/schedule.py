@@ -4,9 +4,10 @@
     schedule = Warmup(optimizer, 5, then=Cosine(optimizer, 95))
     fit(..., optimizer, schedule=schedule)         or  schedule.step()  after each epoch by hand
 
-A schedule is a function of the number t of epochs (or updates, ``each="update"``) that are over: ``lr_at(t)``, with the lr
-that the optimiser had when the schedule was made as its base.  ``Plateau`` alone looks at what training does.
-Numbers equal those of ``torch.optim.lr_scheduler``, step by step.
+A schedule is a function of the number t of epochs (or updates, ``each="update"``) that are over:
+``lr_at(t)``, with the lr that the optimiser had when the schedule was made as its base. ``Plateau``
+alone looks at what training does. Numbers equal those of ``torch.optim.lr_scheduler``, step by
+step.
 """
 
 import math
@@ -16,7 +17,8 @@ EACH = ("epoch", "update")
 
 
 class Schedule:
-    """What all schedules share: the optimiser, its base lr, and the count t.  Making one sets the lr of t = 0."""
+    """What all schedules share: the optimiser, its base lr, and the count t. Making one sets the lr
+    of t = 0."""
 
     def __init__(self, optimizer: Any, each: str = "epoch") -> None:
         if each not in EACH:
@@ -30,7 +32,8 @@ class Schedule:
         raise NotImplementedError(f"{type(self).__name__} has no lr_at")
 
     def step(self, metric: float | None = None) -> None:
-        """One epoch (or update) is over; ``metric``, the loss that is to fall, matters to ``Plateau`` only."""
+        """One epoch (or update) is over; ``metric``, the loss that is to fall, matters to
+        ``Plateau`` only."""
         self.t += 1
         self.optimizer.lr = self.lr_at(self.t)
 
@@ -41,7 +44,10 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what ``state_dict`` gave.  ValueError where the names differ."""
         if state.keys() != self.state_dict().keys():
-            raise ValueError(f"the state has {sorted(state)} but {type(self).__name__} {sorted(self.state_dict())}")
+            raise ValueError(
+                f"the state has {sorted(state)} but {type(self).__name__}"
+                f" {sorted(self.state_dict())}"
+            )
         vars(self).update(state)
 
 
@@ -55,7 +61,9 @@ class Constant(Schedule):
 class Step(Schedule):
     """lr = base factor^(t // every): a fall every so many epochs, as stairs."""
 
-    def __init__(self, optimizer: Any, every: int, factor: float = 0.1, each: str = "epoch") -> None:
+    def __init__(
+        self, optimizer: Any, every: int, factor: float = 0.1, each: str = "epoch"
+    ) -> None:
         super().__init__(optimizer, each)
         self.every, self.factor = require_steps("every", every), require_share("factor", factor)
 
@@ -75,7 +83,8 @@ class Exponential(Schedule):
 
 
 class Cosine(Schedule):
-    """lr = least + (base - least) (1 + cos(pi t / steps)) / 2: half a wave from base down to ``least``, and there it stays.
+    """lr = least + (base - least) (1 + cos(pi t / steps)) / 2: half a wave from base down to
+    ``least``, and there it stays.
 
     PyTorch's CosineAnnealingLR is the same up to t = steps and climbs again behind it.
     Source: Loshchilov and Hutter 2017, SGDR, without restarts.
@@ -85,7 +94,10 @@ class Cosine(Schedule):
         super().__init__(optimizer, each)
         self.steps, self.least = require_steps("steps", steps), float(least)
         if not 0 <= self.least <= self.base:
-            raise ValueError(f"least is {least} but lr is {self.base}: expected 0 to lr, since the schedule falls")
+            raise ValueError(
+                f"least is {least} but lr is {self.base}: expected 0 to lr, since the schedule"
+                " falls"
+            )
 
     def lr_at(self, t: int) -> float:
         share = min(t / self.steps, 1.0)
@@ -93,21 +105,34 @@ class Cosine(Schedule):
 
 
 class Warmup(Schedule):
-    """lr rises in a line from base start to base over the first ``steps``, and then does as ``then``, which counts from 0.
+    """lr rises in a line from base start to base over the first ``steps``, and then does as
+    ``then``, which counts from 0.
 
-    At the start Adam's mean of squares has seen few gradients, and a full step in the direction of the first is a gamble.
-    Source: Goyal et al. 2017; PyTorch: LinearLR, then another, in SequentialLR.
+    At the start Adam's mean of squares has seen few gradients, and a full step in the direction of
+    the first is a gamble. Source: Goyal et al. 2017; PyTorch: LinearLR, then another, in
+    SequentialLR.
     """
 
     def __init__(
-        self, optimizer: Any, steps: int, start: float = 0.1, then: Schedule | None = None, each: str = "epoch"
+        self,
+        optimizer: Any,
+        steps: int,
+        start: float = 0.1,
+        then: Schedule | None = None,
+        each: str = "epoch",
     ) -> None:
-        if then is not None and (then.optimizer is not optimizer or then.each != each or isinstance(then, Plateau)):
-            raise ValueError(f"then is a {type(then).__name__} of another optimiser, unit, or kind: expected a function of t")
+        if then is not None and (
+            then.optimizer is not optimizer or then.each != each or isinstance(then, Plateau)
+        ):
+            raise ValueError(
+                f"then is a {type(then).__name__} of another optimiser, unit, or kind: expected a"
+                " function of t"
+            )
         super().__init__(optimizer, each)
         self.steps, self.start = require_steps("steps", steps), require_share("start", start)
         self.then = then or Constant(optimizer, each)
-        self.base = self.then.base  # where the schedule was made twice, the lr is no longer that of the start
+        # where the schedule was made twice, the lr is no longer that of the start
+        self.base = self.then.base
         optimizer.lr = self.lr_at(0)
 
     def lr_at(self, t: int) -> float:
@@ -117,16 +142,22 @@ class Warmup(Schedule):
 
 
 class Plateau(Schedule):
-    """lr falls by ``factor`` when the metric has not fallen for more than ``patience`` epochs: PyTorch's ReduceLROnPlateau.
+    """lr falls by ``factor`` when the metric has not fallen for more than ``patience`` epochs:
+    PyTorch's ReduceLROnPlateau.
 
     An epoch counts as better where  metric < best (1 - threshold).  Behind each fall ``cooldown`` epochs are not counted, and
     the lr never falls under ``least``.  A fall of less than 1e-8 is not made.
     """
 
     def __init__(
-        self, optimizer: Any, patience: int = 10, factor: float = 0.1, threshold: float = 1e-4, cooldown: int = 0,
+        self,
+        optimizer: Any,
+        patience: int = 10,
+        factor: float = 0.1,
+        threshold: float = 1e-4,
+        cooldown: int = 0,
         least: float = 0.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(optimizer)
         if not 0 < factor < 1:
             raise ValueError(f"factor is {factor}: expected more than 0 and less than 1")
@@ -139,7 +170,9 @@ class Plateau(Schedule):
     def step(self, metric: float | None = None) -> None:
         """One epoch is over.  ValueError where no metric is given, or one that is no number."""
         if metric is None or math.isnan(metric):
-            raise ValueError(f"metric is {metric}: a Plateau follows a loss and needs its value after each epoch")
+            raise ValueError(
+                f"metric is {metric}: a Plateau follows a loss and needs its value after each epoch"
+            )
         self.t += 1
         if metric < self.best * (1 - self.threshold):
             self.best, self.bad = metric, 0
@@ -155,8 +188,13 @@ class Plateau(Schedule):
 
 
 SCHEDULES: dict[str, type[Schedule]] = {
-    "constant": Constant, "step": Step, "exponential": Exponential, "cosine": Cosine, "warmup": Warmup, "plateau": Plateau,
-}  # fmt: skip
+    "constant": Constant,
+    "step": Step,
+    "exponential": Exponential,
+    "cosine": Cosine,
+    "warmup": Warmup,
+    "plateau": Plateau,
+}
 
 
 def require_steps(name: str, value: int) -> int:

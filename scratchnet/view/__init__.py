@@ -3,7 +3,8 @@
     from scratchnet.view import to_html
     to_html(trace, "wave.html")            open it in a browser; nothing is fetched, no server is needed
 
-In a notebook a trace is shown as this page once ``scratchnet.view`` is imported, which ``scratchnet.trace`` does.
+In a notebook a trace is shown as this page once ``scratchnet.view`` is imported, which
+``scratchnet.trace`` does.
 """
 
 from scratchnet.tracing.trace import Trace

@@ -1,11 +1,13 @@
-"""Every recipe, one after the other, each in a process of its own; what they found, in one file and in README.md.
+"""Every recipe, one after the other, each in a process of its own; what they found, in one file and
+in README.md.
 
     make recipes                                        or: python tutorials/recipes/all.py
     python tutorials/recipes/all.py sine price          these alone; the others keep what the newest file has of them
     python tutorials/recipes/all.py --toy               whether they run; writes no results
 
-The results go into benchmarks/results/recipes_<date>.json, with machine, versions and seeds, and from there the table between
-the marks in README.md is written.  Last, the claims of README's guide are held against the numbers.
+The results go into benchmarks/results/recipes_<date>.json, with machine, versions and seeds, and
+from there the table between the marks in README.md is written. Last, the claims of README's guide
+are held against the numbers.
 """
 
 import argparse
@@ -50,8 +52,12 @@ def better_first(metric: str, scores: Mapping[str, Sequence[float]]) -> list[str
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """A row for each recipe: of its first metric the best network, median [smallest, largest], the best baseline, seconds."""
-    lines = ["| recipe | metric | best network | | best baseline | | seconds |", "|---|---|---|---|---|---|---|"]
+    """A row for each recipe: of its first metric the best network, median [smallest, largest], the
+    best baseline, seconds."""
+    lines = [
+        "| recipe | metric | best network | | best baseline | | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, result in sorted(report["recipes"].items()):
         metric, scores = next(iter(result["scores"].items()))
         order = better_first(metric, scores)
@@ -59,11 +65,15 @@ def table(report: Mapping[str, Any]) -> str:
         for plain in (False, True):
             best = next((one for one in order if (one in result["baselines"]) == plain), None)
             cells += [best, spread(scores[best])] if best is not None else ["", ""]
-        lines.append(f"| [{name}]({name}.py) | {metric} | {' | '.join(cells)} | {result['seconds']:.0f} |")
+        lines.append(
+            f"| [{name}]({name}.py) | {metric} | {' | '.join(cells)} | {result['seconds']:.0f} |"
+        )
     seeds = sorted({tuple(result["seeds"]) for result in report["recipes"].values()})
     of = " or ".join(" ".join(map(str, each)) for each in seeds)
     about = f"Median [smallest, largest] over the seeds {of}; seconds of all seeds together."
-    machine = f"{report['machine']['processor']}, {report['machine']['cores']} cores, {report['date']}."
+    machine = (
+        f"{report['machine']['processor']}, {report['machine']['cores']} cores, {report['date']}."
+    )
     return "\n".join([*lines, "", f"{about}  {machine}"])
 
 
@@ -73,12 +83,14 @@ def spread(values: Sequence[float]) -> str:
 
 
 def claims(text: str) -> list[tuple[str, ...]]:
-    """(recipe, metric, left, sign, right) of each claim in a text: (compare, error, adding: LSTM << RNN)."""
+    """(recipe, metric, left, sign, right) of each claim in a text: (compare, error, adding: LSTM <<
+    RNN)."""
     return [match.groups() for match in CLAIM.finditer(re.sub(r"\s+", " ", text))]
 
 
 def holds(claim: tuple[str, ...], report: Mapping[str, Any]) -> bool:
-    """Whether the medians are as the claim says; with << and >> each seed by itself (made-up data differ from seed to seed).
+    """Whether the medians are as the claim says; with << and >> each seed by itself (made-up data
+    differ from seed to seed).
 
     Raises KeyError where there is no such recipe, metric or name.
     """
@@ -91,7 +103,8 @@ def holds(claim: tuple[str, ...], report: Mapping[str, Any]) -> bool:
 
 
 def between(text: str, mark: str, new: str) -> str:
-    """The text with what stands between <!-- mark --> and <!-- /mark --> replaced.  ValueError where the marks are missing."""
+    """The text with what stands between <!-- mark --> and <!-- /mark --> replaced. ValueError where
+    the marks are missing."""
     parts = re.split(rf"(<!-- /?{mark} -->)", text)
     if len(parts) != 5:
         raise ValueError(f"README.md needs <!-- {mark} --> and <!-- /{mark} -->, once each")
@@ -108,33 +121,57 @@ def about() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": {"processor": processor, "system": platform.system(), "cores": os.cpu_count()},
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "versions": (
+            {"python": platform.python_version()} | {name: version(name) for name in packages}
+        ),
     }
 
 
 def main() -> None:
     """Run, write, check."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="*", metavar="NAME", help=f"these alone, of {', '.join(names())}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "recipes", nargs="*", metavar="NAME", help=f"these alone, of {', '.join(names())}"
+    )
     parser.add_argument("--toy", action="store_true", help="tiny and quick, writes no results")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("out", "recipes"), help="folder for the pictures (out/recipes)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out", "recipes"),
+        help="folder for the pictures (out/recipes)",
+    )
     chosen = parser.parse_args()
     unknown = set(chosen.recipes) - set(names())
     if unknown:
-        parser.error(f"there is no recipe {', '.join(sorted(unknown))}: expected some of {', '.join(names())}")
+        parser.error(
+            f"there is no recipe {', '.join(sorted(unknown))}: expected some of"
+            f" {', '.join(names())}"
+        )
     found, failed = {}, []
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) if chosen.toy else chosen.out
         for name in chosen.recipes or names():
-            command = [sys.executable, str(HERE / f"{name}.py"), "--out", str(out), "--seeds", *map(str, chosen.seeds)]
+            command = [
+                sys.executable,
+                str(HERE / f"{name}.py"),
+                "--out",
+                str(out),
+                "--seeds",
+                *map(str, chosen.seeds),
+            ]
             started = time.perf_counter()
             print(f"\n---- {name} ----", flush=True)
-            if subprocess.run([*command, *(["--toy"] if chosen.toy else [])], check=False).returncode:
+            if subprocess.run(
+                [*command, *(["--toy"] if chosen.toy else [])], check=False
+            ).returncode:
                 failed.append(name)
                 continue
             found[name] = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
-            found[name]["seconds"] = round(time.perf_counter() - started, 1)  # with the start of Python, as a user waits
+            # with the start of Python, as a user waits
+            found[name]["seconds"] = round(time.perf_counter() - started, 1)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
     if not chosen.toy:
@@ -144,14 +181,20 @@ def main() -> None:
 def write(found: Mapping[str, Any], keep: bool) -> None:
     """The results file, README's table, and what the numbers say of the guide's claims."""
     last = newest()
-    before = json.loads(last.read_text(encoding="utf-8"))["recipes"] if keep and last is not None else {}
+    before = (
+        json.loads(last.read_text(encoding="utf-8"))["recipes"] if keep and last is not None else {}
+    )
     report = about() | {"recipes": before | dict(found)}
     path = RESULTS / f"recipes_{report['date']}.json"
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     text = between(README.read_text(encoding="utf-8"), "recipes", table(report))
     README.write_text(text, encoding="utf-8")
     print(f"\n{path}\n{README}")
-    wrong = [claim for claim in claims(text) if claim[0] in report["recipes"] and not holds(claim, report)]
+    wrong = [
+        claim
+        for claim in claims(text)
+        if claim[0] in report["recipes"] and not holds(claim, report)
+    ]
     for recipe, metric, left, sign, right in wrong:
         print(f"README's guide says what is not so: ({recipe}, {metric}: {left} {sign} {right})")
     sys.exit(1 if wrong else 0)

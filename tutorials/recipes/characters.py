@@ -1,9 +1,11 @@
-"""A character model of Python's own language reference: which character comes next, and text that it writes.
+"""A character model of Python's own language reference: which character comes next, and text that
+it writes.
 
-The text is shipped with Python (``pydoc_data.topics``), so numbers differ a little between versions of Python.  Training is
-stateful: the text streams by in parallel streams, the state is carried from window to window, gradients are not.  What to
-learn: bits per character on text that was held back, beside counts of short contexts; a trigram is no rival, but a smoothed
-5-gram of the same text nearly is.  Compressors, which learn while they read, stand there as a reference; lzma finds whole
+The text is shipped with Python (``pydoc_data.topics``), so numbers differ a little between versions
+of Python. Training is stateful: the text streams by in parallel streams, the state is carried from
+window to window, gradients are not. What to learn: bits per character on text that was held back,
+beside counts of short contexts; a trigram is no rival, but a smoothed 5-gram of the same text
+nearly is. Compressors, which learn while they read, stand there as a reference; lzma finds whole
 paragraphs again, since the reference says some things twice.
 """
 
@@ -24,7 +26,8 @@ from scratchnet.training.loop import fit_stream
 from scratchnet.training.optim import AdamW
 from scratchnet.training.schedule import Cosine
 
-LENGTH, HELD, BEFORE = 160_000, 16_000, 200  # characters: to learn from, to be asked about, to warm up the state
+# characters: to learn from, to be asked about, to warm up the state
+LENGTH, HELD, BEFORE = 160_000, 16_000, 200
 SHOWN = 1100
 
 
@@ -37,7 +40,8 @@ def reference() -> str:
 
 
 def ngram(past: str, order: int, K: int, trust: float = 3.0) -> Callable[[str], float]:
-    """Bits per character by counts of ``order`` characters, each mixed with those of one less, as if seen ``trust`` times."""
+    """Bits per character by counts of ``order`` characters, each mixed with those of one less, as
+    if seen ``trust`` times."""
     tables: list[Any] = [defaultdict(Counter) for _ in range(order)]
     for n, table in enumerate(tables):
         for t in range(n, len(past)):
@@ -57,7 +61,8 @@ def ngram(past: str, order: int, K: int, trust: float = 3.0) -> Callable[[str], 
 
 
 def follows(c: Array, read: str) -> tuple[str, int, float]:
-    """What can be read off a unit: a property of the text, the unit of c (steps, units) that goes with it most closely, r."""
+    """What can be read off a unit: a property of the text, the unit of c (steps, units) that goes
+    with it most closely, r."""
     at = range(BEFORE, BEFORE + len(c))
     start = [read.rfind("\n", 0, t + 1) + 1 for t in at]  # of the line
     found = {
@@ -85,26 +90,49 @@ def run(seed: int, toy: bool) -> Outcome:
     epochs = 2 if toy else 14
     optimizer = AdamW(0.006, weight_decay=0.01)
     fit_stream(
-        model, *streams(vocabulary.encode(past), 32), optimizer, epochs=epochs, k1=50, loss=softmax_cross_entropy, clip=1.0,
-        schedule=Cosine(optimizer, epochs), progress=False,
-    )  # fmt: skip
+        model,
+        *streams(vocabulary.encode(past), 32),
+        optimizer,
+        epochs=epochs,
+        k1=50,
+        loss=softmax_cross_entropy,
+        clip=1.0,
+        schedule=Cosine(optimizer, epochs),
+        progress=False,
+    )
     tokens = vocabulary.encode(past[-BEFORE:] + held)
     y, cache = model.forward(tokens[:-1, None])
     scores = {"LSTM": softmax_cross_entropy(y[BEFORE - 1 :], tokens[BEFORE:, None])[0] / np.log(2)}
     for name, order in (("unigram", 1), ("bigram", 2), ("trigram", 3), ("5-gram", 5)):
         scores[name] = float(ngram(past, order, len(vocabulary))(past[-order:] + held))
-    for name, size in (("zlib", lambda t: len(zlib.compress(t, 9))), ("lzma", lambda t: len(lzma.compress(t, preset=9)))):
+    for name, size in (
+        ("zlib", lambda t: len(zlib.compress(t, 9))),
+        ("lzma", lambda t: len(lzma.compress(t, preset=9))),
+    ):
         scores[name] = 8 * (size((past + held).encode()) - size(past.encode())) / len(held)
-    written = {heat: sample(model, vocabulary, "The ", 300, rng=rng, temperature=heat, top_k=10) for heat in (0.5, 1.0)}
-    note = "\n\n".join(f"temperature {heat}, the 10 most likely:\nThe {text}" for heat, text in written.items())
+    written = {
+        heat: sample(model, vocabulary, "The ", 300, rng=rng, temperature=heat, top_k=10)
+        for heat in (0.5, 1.0)
+    }
+    note = "\n\n".join(
+        f"temperature {heat}, the 10 most likely:\nThe {text}" for heat, text in written.items()
+    )
     read = past[-BEFORE:] + held
     c = np.tanh(cache.caches[1].runs[0].c[BEFORE + 1 :, 0])  # (steps, units) after each character
     what, unit, r = follows(c, read)
     title = f"tanh(c) of unit {unit}: {what} (correlation {r:.2f}, the closest of all units)"
     lines = [t for t in range(max(1, len(c) - SHOWN)) if t == 0 or read[BEFORE + t - 1] == "\n"]
-    t = max(lines, key=lambda t: read.count('"', BEFORE + t, BEFORE + t + SHOWN))  # where there is much to see
-    figure = plots.text(c[t : t + SHOWN, unit], read[BEFORE + t :][: len(c[t : t + SHOWN])], columns=84, title=title)
-    return Outcome({"bits per character": scores}, tuple(name for name in scores if name != "LSTM"), figure, note)
+    # where there is much to see
+    t = max(lines, key=lambda t: read.count('"', BEFORE + t, BEFORE + t + SHOWN))
+    figure = plots.text(
+        c[t : t + SHOWN, unit], read[BEFORE + t :][: len(c[t : t + SHOWN])], columns=84, title=title
+    )
+    return Outcome(
+        {"bits per character": scores},
+        tuple(name for name in scores if name != "LSTM"),
+        figure,
+        note,
+    )
 
 
 if __name__ == "__main__":

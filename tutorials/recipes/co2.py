@@ -1,7 +1,8 @@
 """CO2 at Mauna Loa over several years: a hybrid of what was measured and what the calendar says.
 
-Two years of monthly means go through a GRU, the month that is asked for and how far ahead it lies through a static branch.
-All is relative to the last month measured, because the values of the future are higher than any of the past.
+Two years of monthly means go through a GRU, the month that is asked for and how far ahead it lies
+through a static branch. All is relative to the last month measured, because the values of the
+future are higher than any of the past.
 """
 
 import numpy as np
@@ -27,18 +28,22 @@ def monthly() -> Array:
 
 
 def samples(values: Array, origins: Array) -> tuple[Array, Array, Array]:
-    """For each origin and each month ahead: the changes before it, (month of the year, years ahead), the change to come."""
+    """For each origin and each month ahead: the changes before it, (month of the year, years
+    ahead), the change to come."""
     o, k = (grid.ravel() for grid in np.meshgrid(origins, np.arange(AHEAD), indexing="ij"))
     past = values[o[:, None] + np.arange(-WIDTH, 0)] - values[o - 1][:, None]
     angle = 2 * np.pi * ((o + k) % 12) / 12
     here = 2 * np.pi * (o % 12) / 12
-    known = np.stack([np.sin(angle), np.cos(angle), np.sin(here), np.cos(here), (k + 1) / 12], axis=1)
+    known = np.stack(
+        [np.sin(angle), np.cos(angle), np.sin(here), np.cos(here), (k + 1) / 12], axis=1
+    )
     truth = values[np.minimum(o + k, len(values) - 1)] - values[o - 1]
     return past[:, :, None] / 5, known, truth[:, None] / 5
 
 
 def run(seed: int, toy: bool) -> Outcome:
-    """Both joins, beside last season's value with a yearly rise, and an autoregression on seasonal differences."""
+    """Both joins, beside last season's value with a yearly rise, and an autoregression on seasonal
+    differences."""
     values, rng = monthly(), np.random.default_rng(seed)
     cut = len(values) - TEST
     train = np.arange(WIDTH, cut - 24 - AHEAD + 1, 8 if toy else 1)
@@ -52,25 +57,51 @@ def run(seed: int, toy: bool) -> Outcome:
     paths = {
         "last value": np.repeat(values[origins - 1][:, None], AHEAD, axis=1),
         "last year + rise": before[:, steps % 12] + rise * (1 + steps // 12),
-        "seasonal AR(12)": Linear(AHEAD, 12, season=12).fit(column[:cut]).predict(column, origins)[:, :, 0],
+        "seasonal AR(12)": (
+            Linear(AHEAD, 12, season=12).fit(column[:cut]).predict(column, origins)[:, :, 0]
+        ),
     }
-    parts = [[part.astype(np.float32) for part in samples(values, o)] for o in (train, held_back, origins)]
+    parts = [
+        [part.astype(np.float32) for part in samples(values, o)]
+        for o in (train, held_back, origins)
+    ]
     (x, known, y), (xv, kv, yv), (xt, kt, _) = parts
     for join in ("concat", "attention"):
-        model = Hybrid(1, known.shape[1], 1, rng=rng, cell="gru", units=16, static_units=16, join=join).astype(np.float32)
+        model = Hybrid(
+            1, known.shape[1], 1, rng=rng, cell="gru", units=16, static_units=16, join=join
+        ).astype(np.float32)
         fit(
-            model, (x, known), y, AdamW(0.005), epochs=1 if toy else 12, batch_size=256, rng=rng, clip=1.0,
-            validation=((xv, kv), yv), patience=4, progress=False,
-        )  # fmt: skip
+            model,
+            (x, known),
+            y,
+            AdamW(0.005),
+            epochs=1 if toy else 12,
+            batch_size=256,
+            rng=rng,
+            clip=1.0,
+            validation=((xv, kv), yv),
+            patience=4,
+            progress=False,
+        )
         answer = predict(model, (xt, kt)).astype(np.float64) * 5
-        paths[f"hybrid, {join}"] = answer.reshape(len(origins), AHEAD) + values[origins - 1][:, None]
+        paths[f"hybrid, {join}"] = (
+            answer.reshape(len(origins), AHEAD) + values[origins - 1][:, None]
+        )
     errors = {name: baselines.mse(y, truth) ** 0.5 for name, y in paths.items()}
     shown = ("last year + rise", "hybrid, concat", "hybrid, attention")
     figure = plots.errors_ahead(
-        {name: np.sqrt(np.mean((paths[name] - truth) ** 2, axis=0)) for name in (*shown, "seasonal AR(12)")},
-        ylabel="RMSE [ppmv]", title=f"CO2, three years ahead from {len(origins)} origins",
-    )  # fmt: skip
-    return Outcome({"RMSE, 36 months [ppmv]": errors}, ("last value", "last year + rise", "seasonal AR(12)"), figure)
+        {
+            name: np.sqrt(np.mean((paths[name] - truth) ** 2, axis=0))
+            for name in (*shown, "seasonal AR(12)")
+        },
+        ylabel="RMSE [ppmv]",
+        title=f"CO2, three years ahead from {len(origins)} origins",
+    )
+    return Outcome(
+        {"RMSE, 36 months [ppmv]": errors},
+        ("last value", "last year + rise", "seasonal AR(12)"),
+        figure,
+    )
 
 
 if __name__ == "__main__":

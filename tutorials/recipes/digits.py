@@ -1,8 +1,10 @@
-"""Handwritten digits read row by row: eight steps of eight numbers, a sequence only because we say so.
+"""Handwritten digits read row by row: eight steps of eight numbers, a sequence only because we say
+so.
 
-What to learn: where the order of the steps carries little, a recurrent network is a detour.  Nearest neighbours on the 64
-numbers, which have no idea of rows, are better on these 1797 pictures; the networks are about as good as a logistic
-regression.  What the network does show is how its answer grows, row by row (see the picture).
+What to learn: where the order of the steps carries little, a recurrent network is a detour. Nearest
+neighbours on the 64 numbers, which have no idea of rows, are better on these 1797 pictures; the
+networks are about as good as a logistic regression. What the network does show is how its answer
+grows, row by row (see the picture).
 """
 
 from typing import Any
@@ -24,7 +26,8 @@ from scratchnet.training.schedule import Cosine
 
 
 def run(seed: int, toy: bool) -> Outcome:
-    """Half of the pictures to learn from, a tenth to stop by, the rest to be read; another division for each seed."""
+    """Half of the pictures to learn from, a tenth to stop by, the rest to be read; another division
+    for each seed."""
     rng = np.random.default_rng(seed)
     digits = load_digits()
     order = rng.permutation(len(digits.target))
@@ -33,35 +36,56 @@ def run(seed: int, toy: bool) -> Outcome:
     models = {
         "LSTM": recurrent(8, 10, rng=rng, units=48),
         "GRU": recurrent(8, 10, rng=rng, cell="gru", units=48),
-        "LSTM with self-attention": self_attentive(8, 10, rng=rng, units=48, attention=48, bidirectional=True),
+        "LSTM with self-attention": self_attentive(
+            8, 10, rng=rng, units=48, attention=48, bidirectional=True
+        ),
     }
-    plain = {"logistic regression": LogisticRegression(C=1.0, max_iter=2000), "nearest neighbours": KNeighborsClassifier(3)}
+    plain = {
+        "logistic regression": LogisticRegression(C=1.0, max_iter=2000),
+        "nearest neighbours": KNeighborsClassifier(3),
+    }
     flat = x[b:].reshape(len(x) - b, -1)
-    guesses = {name: rule.fit(x[:a].reshape(a, -1), y[:a]).predict(flat) for name, rule in plain.items()}
+    guesses = {
+        name: rule.fit(x[:a].reshape(a, -1), y[:a]).predict(flat) for name, rule in plain.items()
+    }
     epochs = 2 if toy else 40
     for name, model in models.items():
         optimizer = AdamW(0.005, weight_decay=0.01)
         fit(
-            model.astype(np.float32), x[:a], y[:a], optimizer, epochs=epochs, rng=rng, loss=softmax_cross_entropy, clip=1.0,
-            schedule=Cosine(optimizer, epochs), validation=(x[a:b], y[a:b]), progress=False,
-        )  # fmt: skip
+            model.astype(np.float32),
+            x[:a],
+            y[:a],
+            optimizer,
+            epochs=epochs,
+            rng=rng,
+            loss=softmax_cross_entropy,
+            clip=1.0,
+            schedule=Cosine(optimizer, epochs),
+            validation=(x[a:b], y[a:b]),
+            progress=False,
+        )
         guesses[name] = predict(model, x[b:]).argmax(axis=1)
     scores = {"accuracy": {name: float(np.mean(guess == y[b:])) for name, guess in guesses.items()}}
     return Outcome(scores, tuple(plain), picture(models["LSTM"], x[b:], y[b:], guesses["LSTM"]))
 
 
 def picture(model: Any, x: Array, y: Array, guess: Array) -> Any:
-    """What the LSTM would say after each row, for one digit that it gets right and one that it does not; all confusions."""
+    """What the LSTM would say after each row, for one digit that it gets right and one that it does
+    not; all confusions."""
     figure = new_figure(10, 4.6)
     grid = figure.add_gridspec(2, 3, width_ratios=[0.7, 1.6, 1.7])
     wrong = np.flatnonzero(guess != y)
-    for row, (at, said) in enumerate(((np.flatnonzero(guess == y)[0], "right"), (wrong[0] if len(wrong) else 0, "wrong"))):
+    for row, (at, said) in enumerate(
+        ((np.flatnonzero(guess == y)[0], "right"), (wrong[0] if len(wrong) else 0, "wrong"))
+    ):
         image, then = figure.add_subplot(grid[row, 0]), figure.add_subplot(grid[row, 1])
         image.imshow(x[at], cmap="Greys")
         image.set(xticks=[], yticks=range(8), ylabel="step", title=f"a {y[at]}, read {said}")
         answers = np.stack([model.forward(x[at : at + 1, : t + 1])[0][0] for t in range(8)])
         p = np.exp(answers - answers.max(axis=1, keepdims=True))
-        then.imshow(p / p.sum(axis=1, keepdims=True), cmap=MAPS["gate"], vmin=0, vmax=1, aspect="auto")
+        then.imshow(
+            p / p.sum(axis=1, keepdims=True), cmap=MAPS["gate"], vmin=0, vmax=1, aspect="auto"
+        )
         then.set(xticks=range(10), yticks=range(8), title="P(digit) if it ended after this row")
     then.set_xlabel("digit")
     confusion(figure.add_subplot(grid[:, 2]), y, guess, list(map(str, range(10))), "LSTM")

@@ -1,7 +1,9 @@
-"""El Nino, twelve months ahead, from several columns: direct, recursive and encoder-decoder, in a rolling backtest.
+"""El Nino, twelve months ahead, from several columns: direct, recursive and encoder-decoder, in a
+rolling backtest.
 
-Columns: the sea surface temperature, how far it is from that month's mean in the years before the test, and where in the year
-the month stands (sine and cosine).  Origins roll through the last twelve years, every month.
+Columns: the sea surface temperature, how far it is from that month's mean in the years before the
+test, and where in the year the month stands (sine and cosine). Origins roll through the last twelve
+years, every month.
 """
 
 import numpy as np
@@ -17,7 +19,7 @@ from scratchnet.forecasting import (
     SeasonalLastValue,
     Settings,
     backtest,
-)  # fmt: skip
+)
 
 HORIZON, FIRST = 12, 588  # origins from January 1999 on
 
@@ -26,7 +28,8 @@ def columns() -> Array:
     """(T, 4): temperature, anomaly, sine and cosine of the month."""
     temperature = datasets.load("elnino").values[:, 0]
     month = np.arange(len(temperature)) % 12
-    mean = np.array([temperature[:FIRST][month[:FIRST] == m].mean() for m in range(12)])  # of the past alone
+    # of the past alone
+    mean = np.array([temperature[:FIRST][month[:FIRST] == m].mean() for m in range(12)])
     angle = 2 * np.pi * month / 12
     return np.stack([temperature, temperature - mean[month], np.sin(angle), np.cos(angle)], axis=1)
 
@@ -34,7 +37,9 @@ def columns() -> Array:
 def run(seed: int, toy: bool) -> Outcome:
     """Three strategies with a GRU, beside three baselines, all from the same origins."""
     values = columns()
-    settings = Settings(cell="gru", window=24, units=24, epochs=2 if toy else 60, patience=8, seed=seed, dropout=0.1)
+    settings = Settings(
+        cell="gru", window=24, units=24, epochs=2 if toy else 60, patience=8, seed=seed, dropout=0.1
+    )
     makers = {
         "last value": lambda: LastValue(HORIZON, [0]),
         "last season": lambda: SeasonalLastValue(HORIZON, 12, [0]),
@@ -43,15 +48,23 @@ def run(seed: int, toy: bool) -> Outcome:
         "encoder-decoder": lambda: STRATEGIES["encoder-decoder"](settings, HORIZON, [0]),
     }
     tested = backtest(makers, values, FIRST)
-    # The recursive network needs its own forecasts of all columns, so it is asked for all and measured on the first.
-    whole = backtest({"recursive": lambda: STRATEGIES["recursive"](settings, HORIZON)}, values, FIRST)
+    # The recursive network needs its own forecasts of all columns, so it is asked for all and
+    # measured on the first.
+    whole = backtest(
+        {"recursive": lambda: STRATEGIES["recursive"](settings, HORIZON)}, values, FIRST
+    )
     tested.forecasts["recursive"] = whole.forecasts["recursive"][:, :, :1]
     errors = {name: tested.total(name) for name in tested.forecasts}
     late = {name: float(tested.rmse(name)[-1]) for name in tested.forecasts}
     figure = plots.errors_ahead(
-        {name: tested.rmse(name) for name in sorted(errors, key=errors.__getitem__) if name != "last value"},
-        ylabel="RMSE [degrees]", title=f"El Nino: error by months ahead, {len(tested.at)} origins",
-    )  # fmt: skip
+        {
+            name: tested.rmse(name)
+            for name in sorted(errors, key=errors.__getitem__)
+            if name != "last value"
+        },
+        ylabel="RMSE [degrees]",
+        title=f"El Nino: error by months ahead, {len(tested.at)} origins",
+    )
     scores = {"RMSE, 12 months": errors, "RMSE at month 12": late}
     return Outcome(scores, ("last value", "last season", "AR(24)"), figure)
 

@@ -1,8 +1,10 @@
-"""Averages of forecasters for El Nino, twelve months ahead: three networks, exponential smoothing, and their mean.
+"""Averages of forecasters for El Nino, twelve months ahead: three networks, exponential smoothing,
+and their mean.
 
-Members from statsmodels (Holt and Winters) and from here, in a rolling backtest.  What to learn: the mean of the networks is
-better than each of them, and that of all five better still, since they err for different reasons (see the correlations).  It
-is not magic: where one member is as good as the autoregression is here, the others pull the mean away from it.
+Members from statsmodels (Holt and Winters) and from here, in a rolling backtest. What to learn: the
+mean of the networks is better than each of them, and that of all five better still, since they err
+for different reasons (see the correlations). It is not magic: where one member is as good as the
+autoregression is here, the others pull the mean away from it.
 """
 
 import numpy as np
@@ -21,16 +23,19 @@ from scratchnet.forecasting import (
     Settings,
     Smoothing,
     backtest,
-)  # fmt: skip
+)
 
 
 def run(seed: int, toy: bool) -> Outcome:
-    """Origins every month from 1999 on; the weighted mean has its weights from the errors in the five years before."""
+    """Origins every month from 1999 on; the weighted mean has its weights from the errors in the
+    five years before."""
     values = columns()
     first = 700 if toy else FIRST
 
     def members() -> dict[str, Forecaster]:
-        settings = Settings(window=24, units=24, epochs=1 if toy else 60, patience=8, seed=seed, dropout=0.1)
+        settings = Settings(
+            window=24, units=24, epochs=1 if toy else 60, patience=8, seed=seed, dropout=0.1
+        )
         return {
             "direct GRU": STRATEGIES["direct"](settings, HORIZON, [0]),
             "direct LSTM": STRATEGIES["direct"](settings._replace(cell="lstm"), HORIZON, [0]),
@@ -45,11 +50,19 @@ def run(seed: int, toy: bool) -> Outcome:
     makers["ensemble, weighted"] = lambda: Ensemble(members(), held_back=60)
     tested = backtest(makers, values, first, step=4 if toy else 1)
     # Equal weights need no fit of their own: the mean of what the members said.
-    for name, chosen in (("ensemble, networks", list(members())[:3]), ("ensemble, all five", list(members()))):
+    for name, chosen in (
+        ("ensemble, networks", list(members())[:3]),
+        ("ensemble, all five", list(members())),
+    ):
         tested.forecasts[name] = np.mean([tested.forecasts[member] for member in chosen], axis=0)
     errors = {name: tested.total(name) for name in sorted(tested.forecasts, key=tested.total)}
     plain = ("smoothing", "AR(24)", "last season", "last value")
-    figure = bars(errors, plain, xlabel="RMSE over 12 months [degrees]", title=f"El Nino, {len(tested.at)} origins")
+    figure = bars(
+        errors,
+        plain,
+        xlabel="RMSE over 12 months [degrees]",
+        title=f"El Nino, {len(tested.at)} origins",
+    )
     return Outcome({"RMSE, 12 months": errors}, plain, figure, alike(tested))
 
 

@@ -1,9 +1,11 @@
-"""Equipment failure within the next 30 cycles, read off noisy sensors by a BiLSTM that says which cycles it looked at.
+"""Equipment failure within the next 30 cycles, read off noisy sensors by a BiLSTM that says which
+cycles it looked at.
 
-The machines come from a simulator of wear (``datasets.synthetic.engines``); NASA's turbofan engines can be given as a file.
-What to learn: split by machine, never by window; compare with the age of the machine and with means and slopes, which are
-what an engineer would try first and what this simulator, whose sensors bend little, is best read with; and look at the
-attention before believing a word about it.
+The machines come from a simulator of wear (``datasets.synthetic.engines``); NASA's turbofan engines
+can be given as a file. What to learn: split by machine, never by window; compare with the age of
+the machine and with means and slopes, which are what an engineer would try first and what this
+simulator, whose sensors bend little, is best read with; and look at the attention before believing
+a word about it.
 """
 
 from typing import Any
@@ -49,26 +51,47 @@ def run(seed: int, toy: bool, data: str | None = None) -> Outcome:
     optimizer = AdamW(0.01, weight_decay=0.05)
     target = y[:, None].astype(np.float32)
     fit(
-        model, x[train], target[train], optimizer, epochs=epochs, batch_size=64, rng=rng, clip=1.0, loss=binary_cross_entropy,
-        schedule=Cosine(optimizer, epochs), validation=(x[held], target[held]), patience=8, progress=False,
-    )  # fmt: skip
+        model,
+        x[train],
+        target[train],
+        optimizer,
+        epochs=epochs,
+        batch_size=64,
+        rng=rng,
+        clip=1.0,
+        loss=binary_cross_entropy,
+        schedule=Cosine(optimizer, epochs),
+        validation=(x[held], target[held]),
+        patience=8,
+        progress=False,
+    )
     t = (np.arange(WIDTH) - (WIDTH - 1) / 2).astype(np.float32)
-    slopes = np.tensordot(t, x, (0, 1)) / np.sum(t * t)  # of a straight line through each sensor's window
+    # of a straight line through each sensor's window
+    slopes = np.tensordot(t, x, (0, 1)) / np.sum(t * t)
     both = np.concatenate([x.mean(axis=1), slopes], axis=1)
     features = {"age": age[:, None], "last row": x[:, -1], "means and slopes": both}
     chances = {"BiLSTM with attention": sigmoid(predict(model, x[test]).astype(np.float64))[:, 0]}
     for name, found in features.items():
-        plain = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(found[train], y[train])
+        plain = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(
+            found[train], y[train]
+        )
         chances[f"logistic, {name}"] = plain.predict_proba(found[test])[:, 1]
     scores = {
         "AUC": {name: float(roc_auc_score(y[test], p)) for name, p in chances.items()},
         "F1": {name: float(f1_score(y[test], p > 0.5)) for name, p in chances.items()},
     }
-    return Outcome(scores, tuple(name for name in chances if "LSTM" not in name), picture(model, x, age, of, test, chances))
+    return Outcome(
+        scores,
+        tuple(name for name in chances if "LSTM" not in name),
+        picture(model, x, age, of, test, chances),
+    )
 
 
-def picture(model: Any, x: Array, age: Array, of: Array, test: Array, chances: dict[str, Array]) -> Any:
-    """One machine of the test: how likely it is to fail, cycle by cycle, and where attention lay."""
+def picture(
+    model: Any, x: Array, age: Array, of: Array, test: Array, chances: dict[str, Array]
+) -> Any:
+    """One machine of the test: how likely it is to fail, cycle by cycle, and where attention
+    lay."""
     tested = np.unique(of[test])
     one = sorted(tested, key=lambda m: np.sum(of == m))[len(tested) // 2]  # of middling life
     rows = np.flatnonzero(of == one)
@@ -79,16 +102,35 @@ def picture(model: Any, x: Array, age: Array, of: Array, test: Array, chances: d
     for (name, p), style in zip(chances.items(), ("-", ":", "-.", "--")):
         tint = plots.model_colour(name.removeprefix("Bi"))
         upper.plot(age[rows], p[of[test] == one], style, lw=1.8, color=tint, label=name)
-    upper.axvspan(end - WITHIN + 1, end, color=plots.colour("rnn"), alpha=0.12, lw=0, label=f"its last {WITHIN} cycles")
-    upper.set(ylabel=f"P(fails within {WITHIN})", ylim=(0, 1), title="One machine of the test, to its failure")
+    upper.axvspan(
+        end - WITHIN + 1,
+        end,
+        color=plots.colour("rnn"),
+        alpha=0.12,
+        lw=0,
+        label=f"its last {WITHIN} cycles",
+    )
+    upper.set(
+        ylabel=f"P(fails within {WITHIN})",
+        ylim=(0, 1),
+        title="One machine of the test, to its failure",
+    )
     upper.legend(frameon=False, fontsize=9, loc="upper left")
     extent = (age[rows][0] - 0.5, end + 0.5, WIDTH - 0.5, -0.5)
     image = lower.imshow(weights[::-1], aspect="auto", cmap="magma", vmin=0, extent=extent)
-    lower.set(xlabel="age of the machine [cycles]", ylabel="cycles back in the window", title="Attention within each window")
+    lower.set(
+        xlabel="age of the machine [cycles]",
+        ylabel="cycles back in the window",
+        title="Attention within each window",
+    )
     figure.colorbar(image, ax=lower, fraction=0.03, pad=0.01, label="weight")
     plots.axes(upper)
     return figure
 
 
 if __name__ == "__main__":
-    recipe(__doc__, run, option=("--data", "a file of NASA's turbofan engines, such as train_FD001.txt"))
+    recipe(
+        __doc__,
+        run,
+        option=("--data", "a file of NASA's turbofan engines, such as train_FD001.txt"),
+    )

@@ -1,9 +1,11 @@
-"""Mixed precision: float16 products with float32 master weights, and what happens to float16 without its loss scale.
+"""Mixed precision: float16 products with float32 master weights, and what happens to float16
+without its loss scale.
 
-To see how it works: on a CPU float16 is slower than float32.  The loss is a millionth of the usual one, as that of one step
-among many may be, so that a single small run shows what goes wrong.  What to learn: with a scale the error is about that of
-float32, and what is kept of a pass is half as large; a few steps are skipped while the scale is being found; without a scale
-small gradients become zero, and the network learns next to nothing.
+To see how it works: on a CPU float16 is slower than float32. The loss is a millionth of the usual
+one, as that of one step among many may be, so that a single small run shows what goes wrong. What
+to learn: with a scale the error is about that of float32, and what is kept of a pass is half as
+large; a few steps are skipped while the scale is being found; without a scale small gradients
+become zero, and the network learns next to nothing.
 """
 
 from typing import Any
@@ -20,11 +22,13 @@ from scratchnet.training.loop import Trainer, fit, predict
 from scratchnet.training.mixed import HalfTrainer
 from scratchnet.training.optim import Adam
 
-T, SMALL = 20, 1e-6  # the loss is that small, as in a sum of many terms where one is of little weight
+# the loss is that small, as in a sum of many terms where one is of little weight
+T, SMALL = 20, 1e-6
 
 
 def tiny(y: Array, target: Array, mask: Array | None = None) -> tuple[float, Array]:
-    """The mean squared error times SMALL.  Adam does not care: it divides by the size of its gradients; float16 does."""
+    """The mean squared error times SMALL. Adam does not care: it divides by the size of its
+    gradients; float16 does."""
     r = y - target
     return SMALL * float(np.mean(r * r)), (2 * SMALL / r.size) * r
 
@@ -46,15 +50,21 @@ def kept(cache: Any) -> int:
 
 
 def run(seed: int, toy: bool) -> Outcome:
-    """The adding problem; float32, mixed precision with its scale, and float16 with a scale of 1 that stays."""
+    """The adding problem; float32, mixed precision with its scale, and float16 with a scale of 1
+    that stays."""
     rng = np.random.default_rng(seed)
-    (x, y), (xt, yt) = adding(rng, 100 if toy else 2000, T, np.float32), adding(rng, 500, T, np.float32)
+    (x, y), (xt, yt) = (
+        adding(rng, 100 if toy else 2000, T, np.float32),
+        adding(rng, 500, T, np.float32),
+    )
     x, xt = x.swapaxes(0, 1).copy(), xt.swapaxes(0, 1).copy()
     runs: dict[str, Any] = {}
 
     def trainer(name: str, **options: Any) -> Any:
         def make(*arguments: Any, **named: Any) -> Trainer:
-            runs[name] = (Trainer if name == "float32" else HalfTrainer)(*arguments, **named, **options)
+            runs[name] = (Trainer if name == "float32" else HalfTrainer)(
+                *arguments, **named, **options
+            )
             return runs[name]
 
         return make
@@ -62,7 +72,17 @@ def run(seed: int, toy: bool) -> Outcome:
     def train(make: Any) -> Layer:
         own = np.random.default_rng(seed)
         model = recurrent(2, 1, rng=own, cell="gru", units=24).astype(np.float32)
-        fit(model, x, y, Adam(0.01, eps=1e-14), epochs=1 if toy else 12, rng=own, loss=tiny, progress=False, trainer=make)
+        fit(
+            model,
+            x,
+            y,
+            Adam(0.01, eps=1e-14),
+            epochs=1 if toy else 12,
+            rng=own,
+            loss=tiny,
+            progress=False,
+            trainer=make,
+        )
         return model
 
     ways = {
@@ -70,7 +90,9 @@ def run(seed: int, toy: bool) -> Outcome:
         "GRU, mixed": trainer("mixed", scale=2.0**40, most=2.0**40, patience=200),
         "GRU, float16 without a scale": trainer("naive", scale=1.0, most=1.0),
     }
-    errors = {name: float(np.mean((predict(train(make), xt) - yt) ** 2)) for name, make in ways.items()}
+    errors = {
+        name: float(np.mean((predict(train(make), xt) - yt) ** 2)) for name, make in ways.items()
+    }
     errors["the mean"] = float(ADDING_BASELINE_MSE)
     batch = x[:32]
     full, twin = (runs[name] for name in ("float32", "mixed"))
@@ -78,8 +100,14 @@ def run(seed: int, toy: bool) -> Outcome:
         "GRU, float32": kept(full.model.forward(batch, training=True)[1].caches[0].runs) / 1e3,
         "GRU, mixed": kept(twin.twin.forward(batch, training=True)[1].caches[0].runs) / 1e3,
     }
-    skipped = {name: float(getattr(runs[key], "skipped", 0)) for name, key in zip(ways, ("float32", "mixed", "naive"))}
-    curves = {name: [v / SMALL for v in run.history.column("loss")] for name, run in zip(ways, runs.values())}
+    skipped = {
+        name: float(getattr(runs[key], "skipped", 0))
+        for name, key in zip(ways, ("float32", "mixed", "naive"))
+    }
+    curves = {
+        name: [v / SMALL for v in run.history.column("loss")]
+        for name, run in zip(ways, runs.values())
+    }
     figure = plots.learning_curves(curves, smooth=20, title=f"The adding problem, T = {T}")
     ax = figure.axes[0]
     for line, model in zip(ax.lines, ("gru", "lstm", "rnn")):
@@ -87,7 +115,12 @@ def run(seed: int, toy: bool) -> Outcome:
     ax.axhline(ADDING_BASELINE_MSE, color="black", lw=0.9, ls=":", label="having learned nothing")
     ax.legend(frameon=False, loc="center right")
     scores = {"error": errors, "kB kept of a pass": memory, "steps skipped": skipped}
-    return Outcome(scores, ("the mean",), figure, f"the scale of the mixed run ended at 2^{np.log2(twin.scale):.0f}")
+    return Outcome(
+        scores,
+        ("the mean",),
+        figure,
+        f"the scale of the mixed run ended at 2^{np.log2(twin.scale):.0f}",
+    )
 
 
 if __name__ == "__main__":

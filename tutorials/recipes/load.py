@@ -1,7 +1,9 @@
-"""An hourly series like a power grid's load, 72 hours ahead, with the calendar and the weather that are known by then.
+"""An hourly series like a power grid's load, 72 hours ahead, with the calendar and the weather that
+are known by then.
 
-The series is made up by known rules (``datasets.synthetic.load_like``).  A GRU reads the last three days; a static branch
-is told what is known of the 72 hours to come: a forecast of the temperature (the true one and an error), weekend, holiday.
+The series is made up by known rules (``datasets.synthetic.load_like``). A GRU reads the last three
+days; a static branch is told what is known of the 72 hours to come: a forecast of the temperature
+(the true one and an error), weekend, holiday.
 """
 
 import numpy as np
@@ -21,13 +23,17 @@ WEEK = 24 * 7
 
 
 def known(values: Array, at: Array, rng: np.random.Generator) -> Array:
-    """What is known at each origin of the hours to come, by 3 hours: temperature with a forecaster's error, day off, hour."""
+    """What is known at each origin of the hours to come, by 3 hours: temperature with a
+    forecaster's error, day off, hour."""
     hours = at[:, None] + np.arange(0, AHEAD, 3)
     wrong = rng.standard_normal(hours.shape) * np.linspace(0.3, 1.5, hours.shape[1])
     day = hours // 24
     off = ((day % 7 >= 5) | (values[hours, 2] > 0)).astype(np.float64)
     angle = 2 * np.pi * (at % 24) / 24
-    return np.concatenate([(values[hours, 1] + wrong) / 10, off, np.sin(angle)[:, None], np.cos(angle)[:, None]], axis=1)
+    return np.concatenate(
+        [(values[hours, 1] + wrong) / 10, off, np.sin(angle)[:, None], np.cos(angle)[:, None]],
+        axis=1,
+    )
 
 
 def run(seed: int, toy: bool) -> Outcome:
@@ -44,26 +50,47 @@ def run(seed: int, toy: bool) -> Outcome:
     x = [z[at[:, None] + np.arange(-WIDTH, 0)].astype(np.float32) for at in parts]
     s = [known(values, at, rng).astype(np.float32) for at in parts]
     y = [z[at[:, None] + np.arange(AHEAD), 0].astype(np.float32) for at in parts]
-    model = Hybrid(3, s[0].shape[1], AHEAD, rng=rng, cell="gru", units=48, static_units=64).astype(np.float32)
+    model = Hybrid(3, s[0].shape[1], AHEAD, rng=rng, cell="gru", units=48, static_units=64).astype(
+        np.float32
+    )
     fit(
-        model, (x[0], s[0]), y[0], AdamW(0.003), epochs=1 if toy else 25, batch_size=64, rng=rng, clip=1.0, progress=False,
-        validation=((x[1], s[1]), y[1]), patience=6,
-    )  # fmt: skip
+        model,
+        (x[0], s[0]),
+        y[0],
+        AdamW(0.003),
+        epochs=1 if toy else 25,
+        batch_size=64,
+        rng=rng,
+        clip=1.0,
+        progress=False,
+        validation=((x[1], s[1]), y[1]),
+        patience=6,
+    )
     at, column = parts[2], values[:, :1]
     truth = values[at[:, None] + np.arange(AHEAD), 0]
     paths = {
         "last value": LastValue(AHEAD, [0]).predict(values, at)[:, :, 0],
         "last week": SeasonalLastValue(AHEAD, WEEK, [0]).predict(values, at)[:, :, 0],
-        "AR(48), daily differences": Linear(AHEAD, 48, season=24).fit(column[:cut]).predict(column, at)[:, :, 0],
-        "hybrid GRU": own.inverse_transform(predict(model, (x[2], s[2])).astype(np.float64)[:, :, None])[:, :, 0],
+        "AR(48), daily differences": (
+            Linear(AHEAD, 48, season=24).fit(column[:cut]).predict(column, at)[:, :, 0]
+        ),
+        "hybrid GRU": own.inverse_transform(
+            predict(model, (x[2], s[2])).astype(np.float64)[:, :, None]
+        )[:, :, 0],
     }
     errors = {name: baselines.mse(path, truth) ** 0.5 for name, path in paths.items()}
-    percent = {name: 100 * float(np.mean(np.abs(path - truth) / truth)) for name, path in paths.items()}
+    percent = {
+        name: 100 * float(np.mean(np.abs(path - truth) / truth)) for name, path in paths.items()
+    }
     start = 4 * 9
     figure = plots.forecast(
-        np.arange(AHEAD), truth[start], {name: paths[name][start] for name in ("hybrid GRU", "last week")},
-        xlabel="hours ahead", ylabel="load [MW]", title="72 hours of a load-like series",
-    )  # fmt: skip
+        np.arange(AHEAD),
+        truth[start],
+        {name: paths[name][start] for name in ("hybrid GRU", "last week")},
+        xlabel="hours ahead",
+        ylabel="load [MW]",
+        title="72 hours of a load-like series",
+    )
     classical = tuple(name for name in paths if "GRU" not in name)
     return Outcome({"RMSE, 72 hours [MW]": errors, "MAPE, %": percent}, classical, figure)
 

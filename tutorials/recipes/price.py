@@ -1,8 +1,9 @@
-"""A price-like series: why the last value is hard to beat, shown on a series whose changes really cannot be forecast.
+"""A price-like series: why the last value is hard to beat, shown on a series whose changes really
+cannot be forecast.
 
-The series is made up (a random walk with quiet and wild times), so the truth is known: the best forecast of the next price is
-the last one.  A network on prices looks splendid in a picture and is worse than doing nothing.  What can be forecast a little
-is how *large* the next change will be.
+The series is made up (a random walk with quiet and wild times), so the truth is known: the best
+forecast of the next price is the last one. A network on prices looks splendid in a picture and is
+worse than doing nothing. What can be forecast a little is how *large* the next change will be.
 """
 
 import numpy as np
@@ -21,18 +22,30 @@ WIDTH = 20
 
 
 def learn(values: Array, target: Array, seed: int, toy: bool) -> tuple[Array, Array]:
-    """An LSTM from the last WIDTH rows to ``target`` one row on; its answers on the test part, and what came, in its unit."""
+    """An LSTM from the last WIDTH rows to ``target`` one row on; its answers on the test part, and
+    what came, in its unit."""
     both = np.concatenate([values, target[:, None]], axis=1)
     past, held_back, test = chronological_split(len(both))
     scaler, own = Standardizer().fit(both[past]), Standardizer().fit(target[past][:, None])
     z = scaler.transform(both).astype(np.float32)
-    parts = [windows(z, WIDTH, targets=[both.shape[1] - 1], part=part) for part in (past, held_back, test)]
+    parts = [
+        windows(z, WIDTH, targets=[both.shape[1] - 1], part=part)
+        for part in (past, held_back, test)
+    ]
     rng = np.random.default_rng(seed)
     model = recurrent(both.shape[1], 1, rng=rng, units=16).astype(np.float32)
     fit(
-        model, parts[0].x, parts[0].y, AdamW(0.003), epochs=2 if toy else 60, rng=rng, clip=1.0, progress=False,
-        validation=(parts[1].x, parts[1].y), patience=10,
-    )  # fmt: skip
+        model,
+        parts[0].x,
+        parts[0].y,
+        AdamW(0.003),
+        epochs=2 if toy else 60,
+        rng=rng,
+        clip=1.0,
+        progress=False,
+        validation=(parts[1].x, parts[1].y),
+        patience=10,
+    )
     answer = own.inverse_transform(predict(model, parts[2].x).astype(np.float64))
     return answer[:, 0], target[parts[2].at]
 
@@ -47,20 +60,36 @@ def run(seed: int, toy: bool) -> Outcome:
     test = len(price) - len(truth)
     by_change, _ = learn(rows, rows[:, 0], seed, toy)
     last = price[test - 1 : -1]
-    forecasts = {"last value": last, "LSTM on prices": by_price, "LSTM on changes": last * np.exp(by_change / 100)}
+    forecasts = {
+        "last value": last,
+        "LSTM on prices": by_price,
+        "LSTM on changes": last * np.exp(by_change / 100),
+    }
     up = change[test:] > 0
-    right = {"always up": float(np.mean(up)), "LSTM on changes": float(np.mean((by_change > 0) == up))}
+    right = {
+        "always up": float(np.mean(up)),
+        "LSTM on changes": float(np.mean((by_change > 0) == up)),
+    }
     size, came = learn(rows, rows[:, 1], seed, toy)
     sizes = {
         "mean so far": baselines.mae(np.full_like(came, rows[:test, 1].mean()), came),
-        "last size": baselines.mae(rows[test - 1 : -1, 1], came), "LSTM": baselines.mae(size, came),
-    }  # fmt: skip
+        "last size": baselines.mae(rows[test - 1 : -1, 1], came),
+        "LSTM": baselines.mae(size, came),
+    }
     figure = plots.forecast(
-        np.arange(80), truth[:80], {name: y[:80] for name, y in forecasts.items()}, xlabel="day of the test part",
-        ylabel="price", title="The forecast that looks right is yesterday's price",
-    )  # fmt: skip
+        np.arange(80),
+        truth[:80],
+        {name: y[:80] for name, y in forecasts.items()},
+        xlabel="day of the test part",
+        ylabel="price",
+        title="The forecast that looks right is yesterday's price",
+    )
     errors = {name: baselines.mse(y, truth) ** 0.5 for name, y in forecasts.items()}
-    scores = {"RMSE of the price": errors, "accuracy of the direction": right, "MAE of the size of a change, %": sizes}
+    scores = {
+        "RMSE of the price": errors,
+        "accuracy of the direction": right,
+        "MAE of the size of a change, %": sizes,
+    }
     return Outcome(scores, ("last value", "always up", "mean so far", "last size"), figure)
 
 

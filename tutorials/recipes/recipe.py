@@ -1,13 +1,13 @@
 """What every recipe shares: seeds, the table it prints, the picture and the results file it leaves.
 
-    def run(seed, toy):                      one run; toy is a size for tests, and its numbers mean nothing
-        ...
-        return Outcome({"RMSE": {"LSTM": 1.2, "last value": 3.4}}, baselines=("last value",), figure=figure)
+def run(seed, toy):                      one run; toy is a size for tests, and its numbers mean nothing
+    ...
+    return Outcome({"RMSE": {"LSTM": 1.2, "last value": 3.4}}, baselines=("last value",), figure=figure)
 
-    if __name__ == "__main__":
-        recipe(__doc__, run)
+if __name__ == "__main__":
+    recipe(__doc__, run)
 
-    python tutorials/recipes/sunspots.py --seeds 0 1 2 --out out/recipes
+python tutorials/recipes/sunspots.py --seeds 0 1 2 --out out/recipes
 """
 
 import argparse
@@ -32,18 +32,37 @@ class Outcome(NamedTuple):
 
 
 def recipe(
-    about: str | None, run: Callable[..., Outcome], arguments: Sequence[str] | None = None,
+    about: str | None,
+    run: Callable[..., Outcome],
+    arguments: Sequence[str] | None = None,
     option: tuple[str, str] | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Run for each seed, print the table, write NAME.png and NAME.json into the folder; returns what was written.
+) -> dict[str, Any]:
+    """Run for each seed, print the table, write NAME.png and NAME.json into the folder; returns
+    what was written.
 
-    ``option``: one more option of this recipe, ("--data", its help); what is given with it, or None, is run's third argument.
+    ``option``: one more option of this recipe, ("--data", its help); what is given with it, or
+    None, is run's third argument.
     """
     script = Path(sys.modules[run.__module__].__file__ or "recipe.py")
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of weights and made-up data (0 1 2)")
-    parser.add_argument("--toy", action="store_true", help="tiny and quick, for tests: the numbers mean nothing")
-    parser.add_argument("--out", type=Path, default=Path("out", "recipes"), help="folder to write into (default: out/recipes)")
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2],
+        help="of weights and made-up data (0 1 2)",
+    )
+    parser.add_argument(
+        "--toy", action="store_true", help="tiny and quick, for tests: the numbers mean nothing"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out", "recipes"),
+        help="folder to write into (default: out/recipes)",
+    )
     if option is not None:
         parser.add_argument(option[0], dest="option", metavar="PATH", help=option[1])
     chosen = parser.parse_args(arguments)
@@ -56,23 +75,34 @@ def recipe(
         outcomes.append(run(seed, chosen.toy, *given))
     seconds = time.perf_counter() - started
     first = outcomes[0]
-    scores = {m: {n: [o.scores[m][n] for o in outcomes] for n in names} for m, names in first.scores.items()}
+    scores = {
+        m: {n: [o.scores[m][n] for o in outcomes] for n in names}
+        for m, names in first.scores.items()
+    }
     result = {
-        "recipe": script.stem, "title": title, "seeds": chosen.seeds, "toy": chosen.toy, "seconds": round(seconds, 1),
-        "baselines": list(first.baselines), "scores": scores,
-    }  # fmt: skip
+        "recipe": script.stem,
+        "title": title,
+        "seeds": chosen.seeds,
+        "toy": chosen.toy,
+        "seconds": round(seconds, 1),
+        "baselines": list(first.baselines),
+        "scores": scores,
+    }
     print(table(result))
     if first.note:
         print(f"\n{first.note}")
     picture = chosen.out / f"{script.stem}.png"
     first.figure.savefig(picture)
-    (chosen.out / f"{script.stem}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (chosen.out / f"{script.stem}.json").write_text(
+        json.dumps(result, indent=1) + "\n", encoding="utf-8"
+    )
     print(f"\n{seconds:.0f} s for {len(chosen.seeds)} seeds; {picture}")
     return result
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Each metric's names, best first: the median over the seeds, the smallest and the largest; * marks a baseline."""
+    """Each metric's names, best first: the median over the seeds, the smallest and the largest; *
+    marks a baseline."""
     lines = []
     for metric, names in result["scores"].items():
         sign = -1 if metric.startswith(HIGHER_IS_BETTER) else 1

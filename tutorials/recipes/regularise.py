@@ -1,8 +1,10 @@
-"""Against overfitting: nine ways to keep an LSTM with 120 noisy samples from learning the noise, each measured alone.
+"""Against overfitting: nine ways to keep an LSTM with 120 noisy samples from learning the noise,
+each measured alone.
 
-Heartbeats with a lot of noise, cut off their place; nine thousand weights, 120 samples.  What to learn: most ways differ by no
-more than seeds do, so one run says nothing; not all that is recommended helps; and a smaller distance between what it learned
-from and the test is not yet a better test.
+Heartbeats with a lot of noise, cut off their place; nine thousand weights, 120 samples. What to
+learn: most ways differ by no more than seeds do, so one run says nothing; not all that is
+recommended helps; and a smaller distance between what it learned from and the test is not yet a
+better test.
 """
 
 import numpy as np
@@ -23,12 +25,14 @@ FEW, TEST = 120, 800
 
 
 def run(seed: int, toy: bool) -> Outcome:
-    """The same start, updates and learning rate for all; early stopping takes its validation set out of the few samples."""
+    """The same start, updates and learning rate for all; early stopping takes its validation set
+    out of the few samples."""
     rng = np.random.default_rng(seed)
     beats = ecg.beats(rng, 160 if toy else FEW + TEST, T=128, noise=0.35)
     x, y = cut(beats.x[:, ::2], 8, rng).astype(np.float32), beats.kind
     few, test = slice(0, FEW), slice(FEW, None)
-    ways: dict[str, tuple[dict[str, float], float, dict[str, object]]] = {  # of the layer, plain dropout, of fit
+    # of the layer, plain dropout, of fit
+    ways: dict[str, tuple[dict[str, float], float, dict[str, object]]] = {
         "LSTM, nothing": ({}, 0.0, {}),
         "LSTM, dropout": ({}, 0.5, {}),
         "LSTM, variational dropout": ({"recurrent_dropout": 0.4}, 0.0, {}),
@@ -42,13 +46,26 @@ def run(seed: int, toy: bool) -> Outcome:
     right, learned = {}, {}
     for name, (noise, p, options) in ways.items():
         own = np.random.default_rng(seed)
-        rec = MaskedLSTM(1, 32, rng=own, bidirectional=True, batch_first=True, return_sequences=False, **noise)
-        model = Sequential(rec=rec, dropout=Dropout(p, rng=own), head=Linear(64, 4, rng=own)).astype(np.float32)
+        rec = MaskedLSTM(
+            1, 32, rng=own, bidirectional=True, batch_first=True, return_sequences=False, **noise
+        )
+        model = Sequential(
+            rec=rec, dropout=Dropout(p, rng=own), head=Linear(64, 4, rng=own)
+        ).astype(np.float32)
         n = 96 if "stopping" in name else FEW
         fit(
-            model, x[:n], y[:n], Adam(0.003), epochs=1 if toy else 60, rng=own, batch_size=24, loss=softmax_cross_entropy,
-            clip=1.0, progress=False, **options,
-        )  # fmt: skip
+            model,
+            x[:n],
+            y[:n],
+            Adam(0.003),
+            epochs=1 if toy else 60,
+            rng=own,
+            batch_size=24,
+            loss=softmax_cross_entropy,
+            clip=1.0,
+            progress=False,
+            **options,
+        )
         right[name] = float(np.mean(predict(model, x[test]).argmax(axis=1) == y[test]))
         learned[name] = float(np.mean(predict(model, x[:n]).argmax(axis=1) == y[:n]))
     flat = x.reshape(len(x), -1)
@@ -56,11 +73,26 @@ def run(seed: int, toy: bool) -> Outcome:
     right["logistic regression"] = float(plain.score(flat[test], y[test]))
     learned["logistic regression"] = float(plain.score(flat[few], y[few]))
     order = sorted(right, key=right.__getitem__, reverse=True)
-    figure = bars({name: right[name] for name in order}, ("logistic regression",), xlabel="accuracy on the test beats")
+    figure = bars(
+        {name: right[name] for name in order},
+        ("logistic regression",),
+        xlabel="accuracy on the test beats",
+    )
     ax = figure.axes[0]
-    ax.plot([learned[name] for name in order], range(len(order)), "k|", ms=12, mew=2, label="on the samples it learned from")
+    ax.plot(
+        [learned[name] for name in order],
+        range(len(order)),
+        "k|",
+        ms=12,
+        mew=2,
+        label="on the samples it learned from",
+    )
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
-    return Outcome({"accuracy": right, "accuracy on what it learned from": learned}, ("logistic regression",), figure)
+    return Outcome(
+        {"accuracy": right, "accuracy on what it learned from": learned},
+        ("logistic regression",),
+        figure,
+    )
 
 
 if __name__ == "__main__":

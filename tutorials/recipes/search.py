@@ -1,9 +1,10 @@
-"""A search for the network itself: TPE beside random search with the same trials and epochs, El Nino a month ahead.
+"""A search for the network itself: TPE beside random search with the same trials and epochs, El
+Nino a month ahead.
 
-Which cell, how many layers and units, one direction or two, how much dropout, which learning rate: chosen by the validation
-years, judged by the test years, which no trial has seen.  Beside them a small LSTM that nobody searched for, which has the
-same few epochs.  In six dimensions random search is a strong baseline: look at the thin lines before you believe the
-thick ones.
+Which cell, how many layers and units, one direction or two, how much dropout, which learning rate:
+chosen by the validation years, judged by the test years, which no trial has seen. Beside them a
+small LSTM that nobody searched for, which has the same few epochs. In six dimensions random search
+is a strong baseline: look at the thin lines before you believe the thick ones.
 """
 
 import numpy as np
@@ -17,13 +18,22 @@ from scratchnet.search import Architecture, Training, compare
 from scratchnet.training.loop import predict
 
 WIDTH = 12
-PLAIN = {"cell": "lstm", "num_layers": 1, "units": 16, "bidirectional": False, "dropout": 0.0, "lr": 0.005}
+PLAIN = {
+    "cell": "lstm",
+    "num_layers": 1,
+    "units": 16,
+    "bidirectional": False,
+    "dropout": 0.0,
+    "lr": 0.005,
+}
 NAMES = {"random": "random search", "tpe": "TPE"}
-CURVES: dict[tuple[str, int], list[float]] = {}  # (sampler, seed) -> best so far: the picture shows all seeds
+# (sampler, seed) -> best so far: the picture shows all seeds
+CURVES: dict[tuple[str, int], list[float]] = {}
 
 
 def run(seed: int, toy: bool) -> Outcome:
-    """One search of each kind, the best network of each trained again, and what needs no training."""
+    """One search of each kind, the best network of each trained again, and what needs no
+    training."""
     series = datasets.load("elnino")
     past, held_back, test = split_at(series.times, "1984-12", "1996-12")
     scaler = Standardizer().fit(series.values[past])
@@ -36,30 +46,52 @@ def run(seed: int, toy: bool) -> Outcome:
         "AR(12)": baselines.Autoregression(12).fit(series.values[: held_back.stop]).predict(raw.x),
     }
     plain = ("last value", "last year", "AR(12)")
-    objective = Training(Architecture(1, 1), train[:2], validation[:2], epochs=2 if toy else 12, batch_size=64)
+    objective = Training(
+        Architecture(1, 1), train[:2], validation[:2], epochs=2 if toy else 12, batch_size=64
+    )
     trials = 3 if toy else 32
     found = compare(objective, Architecture.SPACE, trials=trials, seeds=[seed])
     reached = {}
     for sampler, name in NAMES.items():
         (result,) = found.results[sampler]
         CURVES[sampler, seed] = result.best_so_far
-        model, reached[name] = objective.run(result.best, np.random.default_rng([seed, result.ranked[0]["number"]]))
+        model, reached[name] = objective.run(
+            result.best, np.random.default_rng([seed, result.ranked[0]["number"]])
+        )
         forecasts[name] = scaler.inverse_transform(predict(model, testing.x).astype(np.float64))
     model, reached["LSTM, not searched"] = objective.run(PLAIN, np.random.default_rng(seed))
-    forecasts["LSTM, not searched"] = scaler.inverse_transform(predict(model, testing.x).astype(np.float64))
-    errors = {name: float(np.sqrt(baselines.mse(y.reshape(raw.y.shape), raw.y))) for name, y in forecasts.items()}
-    chosen = "\n".join(f"{NAMES[sampler]}, seed {seed}: {found.results[sampler][0].best}" for sampler in NAMES)
+    forecasts["LSTM, not searched"] = scaler.inverse_transform(
+        predict(model, testing.x).astype(np.float64)
+    )
+    errors = {
+        name: float(np.sqrt(baselines.mse(y.reshape(raw.y.shape), raw.y)))
+        for name, y in forecasts.items()
+    }
+    chosen = "\n".join(
+        f"{NAMES[sampler]}, seed {seed}: {found.results[sampler][0].best}" for sampler in NAMES
+    )
     scores = {"validation MSE": reached, "test RMSE, degrees C": errors}
-    return Outcome(scores, (*plain, "LSTM, not searched"), picture(trials, reached["LSTM, not searched"]), chosen)
+    return Outcome(
+        scores,
+        (*plain, "LSTM, not searched"),
+        picture(trials, reached["LSTM, not searched"]),
+        chosen,
+    )
 
 
 def picture(trials: int, unsearched: float) -> Figure:
-    """The best so far after each trial, a thin line for each seed; the thick ones are the medians."""
+    """The best so far after each trial, a thin line for each seed; the thick ones are the
+    medians."""
     FIGURE.clear()
     ax = axes(FIGURE.add_subplot())
     for sampler, name in NAMES.items():
-        curves = [curve for (kind, _), curve in CURVES.items() if kind == sampler and len(curve) == trials]
-        look = {"color": model_colour("lstm" if sampler == "tpe" else "random"), "drawstyle": "steps-post"}
+        curves = [
+            curve for (kind, _), curve in CURVES.items() if kind == sampler and len(curve) == trials
+        ]
+        look = {
+            "color": model_colour("lstm" if sampler == "tpe" else "random"),
+            "drawstyle": "steps-post",
+        }
         look["ls"] = "-" if sampler == "tpe" else "--"
         for curve in curves:
             ax.plot(range(1, trials + 1), curve, lw=0.8, alpha=0.6, **look)

@@ -1,7 +1,7 @@
 """A noisy sine, twenty steps ahead and on its own: an MLP and an LSTM, each fed its own answers.
 
-One-step errors say little here: an answer that copies the last value looks good.  So each network is trained to say the next
-step, and then runs freely for twenty.
+One-step errors say little here: an answer that copies the last value looks good. So each network is
+trained to say the next step, and then runs freely for twenty.
 """
 
 import numpy as np
@@ -24,7 +24,10 @@ def run(seed: int, toy: bool) -> Outcome:
     clean = np.sin(t)
     values = (clean + 0.05 * rng.standard_normal(len(t))).astype(np.float32)[:, None]
     past = windows(values[:TRAIN], WIDTH)
-    models = {"MLP": mlp(WIDTH, 1, rng=rng, units=(16,), activation="tanh"), "LSTM": recurrent(1, 1, rng=rng, units=16)}
+    models = {
+        "MLP": mlp(WIDTH, 1, rng=rng, units=(16,), activation="tanh"),
+        "LSTM": recurrent(1, 1, rng=rng, units=16),
+    }
     at = np.arange(TRAIN + WIDTH, TRAIN + WIDTH + 50)
     start = values[at[:, None] + np.arange(-WIDTH, 0)]  # (50, WIDTH, 1)
     truth = clean[at[:, None] + np.arange(AHEAD)]  # without its noise, which nobody can foresee
@@ -35,17 +38,31 @@ def run(seed: int, toy: bool) -> Outcome:
     for name, model in models.items():
         flat = name == "MLP"
         x = past.x[:, :, 0] if flat else past.x
-        fit(model.astype(np.float32), x, past.y, Adam(0.005), epochs=2 if toy else 60, rng=rng, clip=1.0, progress=False)
+        fit(
+            model.astype(np.float32),
+            x,
+            past.y,
+            Adam(0.005),
+            epochs=2 if toy else 60,
+            rng=rng,
+            clip=1.0,
+            progress=False,
+        )
         window, answers = start, []
         for _ in range(AHEAD):
             answers.append(predict(model, window[:, :, 0] if flat else window))
-            window = np.concatenate([window[:, 1:], answers[-1][:, :, None]], axis=1)  # its own answer is its next input
+            # its own answer is its next input
+            window = np.concatenate([window[:, 1:], answers[-1][:, :, None]], axis=1)
         paths[name] = np.concatenate(answers, axis=1)
     errors = {name: float(np.sqrt(np.mean((y - truth) ** 2))) for name, y in paths.items()}
     figure = plots.forecast(
-        np.arange(AHEAD) + 1, truth[0], {name: y[0] for name, y in paths.items() if name != "last value"},
-        xlabel="steps ahead", ylabel="sine", title="Twenty steps, each network fed its own answers",
-    )  # fmt: skip
+        np.arange(AHEAD) + 1,
+        truth[0],
+        {name: y[0] for name, y in paths.items() if name != "last value"},
+        xlabel="steps ahead",
+        ylabel="sine",
+        title="Twenty steps, each network fed its own answers",
+    )
     return Outcome({"RMSE, 20 steps": errors}, ("last value", f"AR({WIDTH})"), figure)
 
 

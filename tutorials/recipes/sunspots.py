@@ -1,7 +1,9 @@
-"""Sunspots one year ahead: a hundred years of history for a network, and a line of arithmetic from 1927 that it must beat.
+"""Sunspots one year ahead: a hundred years of history for a network, and a line of arithmetic from
+1927 that it must beat.
 
-Trained to 1920 (the last 15 years of it decide when to stop), tested on 1921 to 1955.  The measure is the one of the classical
-experiments: the mean squared error over the variance of the years 1700 to 1979.
+Trained to 1920 (the last 15 years of it decide when to stop), tested on 1921 to 1955. The measure
+is the one of the classical experiments: the mean squared error over the variance of the years 1700
+to 1979.
 """
 
 import numpy as np
@@ -40,17 +42,29 @@ def run(seed: int, toy: bool) -> Outcome:
         flat = name == "MLP"
         x = [part.x[:, :, 0] if flat else part.x for part in (train, validation, testing)]
         fit(
-            model.astype(np.float32), x[0], train.y, AdamW(0.005), epochs=3 if toy else 300, rng=rng, clip=1.0,
-            validation=(x[1], validation.y), patience=40, progress=False,
-        )  # fmt: skip
+            model.astype(np.float32),
+            x[0],
+            train.y,
+            AdamW(0.005),
+            epochs=3 if toy else 300,
+            rng=rng,
+            clip=1.0,
+            validation=(x[1], validation.y),
+            patience=40,
+            progress=False,
+        )
         forecasts[name] = scaler.inverse_transform(predict(model, x[2]).astype(np.float64))
     of = values[:280]  # 1700 to 1979
     errors = {name: baselines.relative_variance(y, raw.y, of) for name, y in forecasts.items()}
     times = [int(t) for t in series.times[raw.at]]
     figure = plots.forecast(
-        times, raw.y[:, 0], {name: forecasts[name][:, 0] for name in ("AR(9)", "LSTM", "MLP")}, xlabel="year",
-        ylabel="sunspot number", title="Sunspots one year ahead",
-    )  # fmt: skip
+        times,
+        raw.y[:, 0],
+        {name: forecasts[name][:, 0] for name in ("AR(9)", "LSTM", "MLP")},
+        xlabel="year",
+        ylabel="sunspot number",
+        title="Sunspots one year ahead",
+    )
     return Outcome({"relative variance": errors}, ("last value", "AR(9)"), figure)
 
 

@@ -1,4 +1,5 @@
-"""The course: exercises with a checker that names the mistake, bug hunts, worksheets, a grader.  ``check("06/ex2", f)``."""
+"""The course: exercises with a checker that names the mistake, bug hunts, worksheets, a grader.
+``check("06/ex2", f)``."""
 
 from scratchnet_course.checking import Result, check
 

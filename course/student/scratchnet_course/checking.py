@@ -1,4 +1,5 @@
-"""Checking one answer: run it apart from us on arguments it has not seen, compare, and say what is wrong."""
+"""Checking one answer: run it apart from us on arguments it has not seen, compare, and say what is
+wrong."""
 
 import hashlib
 import inspect
@@ -37,38 +38,51 @@ class Result(NamedTuple):
     def __str__(self) -> str:
         mark = "RIGHT" if self.right else "NOT YET"
         which = f"{self.file} " if self.file else ""
-        head = f"{self.exercise}  {mark}  {self.points:g} of {self.most} points  ({which}seed {self.seed})"
+        head = (
+            f"{self.exercise}  {mark}  {self.points:g} of {self.most} points  ({which}seed"
+            f" {self.seed})"
+        )
         return "\n".join([head, *self.lines])
 
 
-def check(name: str, answer: str | Path | Callable[..., Any] | None = None, seed: int | None = None) -> Result:
-    """Check an exercise by its id.  ``answer``: a file, or in a notebook the function itself; None takes the file "06/ex2.py".
+def check(
+    name: str, answer: str | Path | Callable[..., Any] | None = None, seed: int | None = None
+) -> Result:
+    """Check an exercise by its id. ``answer``: a file, or in a notebook the function itself; None
+    takes the file "06/ex2.py".
 
-    ``seed`` of the arguments; a new one each time if None.  Raises ValueError for an unknown exercise, OSError where there is
-    no such file, TypeError for a function whose source cannot be found.
+    ``seed`` of the arguments; a new one each time if None. Raises ValueError for an unknown
+    exercise, OSError where there is no such file, TypeError for a function whose source cannot be
+    found.
     """
     exercise = find(name)
     if callable(answer):
         try:
             code = _with_names(answer)
         except (OSError, TypeError):
-            raise TypeError(f"the source of {answer!r} cannot be found: save it in a file and check that") from None
+            raise TypeError(
+                f"the source of {answer!r} cannot be found: save it in a file and check that"
+            ) from None
         return check_code(exercise, code, seed)
     path = Path(answer) if answer is not None else Path(f"{exercise.id}.py")
     return check_code(exercise, source_of(path), seed, str(path))
 
 
 def source_of(path: Path) -> str:
-    """A file's text as Python reads it: by its coding line, with or without a byte order mark.  ValueError names the file."""
+    """A file's text as Python reads it: by its coding line, with or without a byte order mark.
+    ValueError names the file."""
     try:
         with tokenize.open(path) as file:
             return file.read()
     except (SyntaxError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as Python, which is UTF-8 unless it says otherwise: {error}") from None
+        raise ValueError(
+            f"{path} cannot be read as Python, which is UTF-8 unless it says otherwise: {error}"
+        ) from None
 
 
 def _with_names(function: Callable[..., Any]) -> str:
-    """A notebook's function as a file: before it, what it uses of the other cells, imports and functions."""
+    """A notebook's function as a file: before it, what it uses of the other cells, imports and
+    functions."""
     lines, todo, seen = [], [function], set()
     while todo:
         one = todo.pop()
@@ -92,22 +106,37 @@ def check_code(exercise: Exercise, code: str, seed: int | None = None, file: str
     ran = sandbox.run(code, exercise.function, cases, exercise.seconds)
     status, lines, names = _judged(exercise, cases, ran)
     if ran.printed:
-        lines += ["", "your code printed:", *(f"  {line}" for line in ran.printed.rstrip().splitlines())]
+        lines += [
+            "",
+            "your code printed:",
+            *(f"  {line}" for line in ran.printed.rstrip().splitlines()),
+        ]
     points = float(exercise.points) if status == "right" else 0.0
     digest = hashlib.sha256(code.encode()).hexdigest()
-    return Result(exercise.id, status, points, exercise.points, seed, tuple(lines), names, file, digest)
+    return Result(
+        exercise.id, status, points, exercise.points, seed, tuple(lines), names, file, digest
+    )
 
 
-def _judged(exercise: Exercise, cases: list[dict[str, Any]], ran: sandbox.Ran) -> tuple[str, list[str], tuple[str, ...]]:
+def _judged(
+    exercise: Exercise, cases: list[dict[str, Any]], ran: sandbox.Ran
+) -> tuple[str, list[str], tuple[str, ...]]:
     """The status, what to read, and the names of the mistakes."""
     if ran.status != "ran":
         return ran.status, _excuse(exercise, ran), ()
     found: Diagnosis = diagnose(exercise, cases, ran.answers)
     lines = list(found.lines)
     if ran.changed:
-        note = f"{', '.join(ran.changed)} was changed in place, but it belongs to the caller: work on a copy"
+        note = (
+            f"{', '.join(ran.changed)} was changed in place, but it belongs to the caller: work on"
+            " a copy"
+        )
         if found.right:
-            return "changed", [note, "  the numbers are right"], ("an argument is changed in place",)
+            return (
+                "changed",
+                [note, "  the numbers are right"],
+                ("an argument is changed in place",),
+            )
         lines.append(note)
     return "right" if found.right else "wrong", lines, found.names
 
@@ -120,16 +149,25 @@ def _excuse(exercise: Exercise, ran: sandbox.Ran) -> list[str]:
     if ran.status == "missing":
         return [f"the file defines no function {name}: it has {ran.text or 'no functions at all'}"]
     if ran.status == "timeout":
-        return [f"{name} was stopped after {ran.text}: a loop that never ends, or work that grows too fast"]
+        return [
+            f"{name} was stopped after {ran.text}: a loop that never ends, or work that grows too"
+            " fast"
+        ]
     if ran.status == "memory":
         return [f"{name} took more memory than {ran.text}"]
     if ran.status == "type":
         number, _, kind = ran.text.partition("|")
         if int(number) < 0:
             missing = ": is the return missing?" if kind == "NoneType" else ""
-            return [f"{name} returned a {kind}, not numbers{missing}", f"  expected {', '.join(exercise.outputs)}"]
+            return [
+                f"{name} returned a {kind}, not numbers{missing}",
+                f"  expected {', '.join(exercise.outputs)}",
+            ]
         output = exercise.outputs[min(int(number), len(exercise.outputs) - 1)]
         return [f"{output} is a {kind}, not numbers: expected an array or a number"]
     if ran.status == "died":
-        return [f"the process that ran {name} ended without a word: did it leave the interpreter, or write without end?"]
+        return [
+            f"the process that ran {name} ended without a word: did it leave the interpreter, or"
+            " write without end?"
+        ]
     return ["your code raised:", *(f"  {line}" for line in ran.text.rstrip().splitlines())]

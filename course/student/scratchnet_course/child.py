@@ -1,10 +1,12 @@
-"""What runs a student's file, in a process of its own: it computes and hands back, and decides nothing.
+"""What runs a student's file, in a process of its own: it computes and hands back, and decides
+nothing.
 
     python -I child.py TASK_FOLDER
 
-In the folder: ``code.py``, the file; ``task.json`` with the function's name and limits; ``case0.npz``, ... with arguments.
-Out come ``case0.out.npz``, ... and ``report.json``.  Imports nothing of the library: what a student's code can reach from here
-must not be able to change what it is compared with.
+In the folder: ``code.py``, the file; ``task.json`` with the function's name and limits;
+``case0.npz``, ... with arguments. Out come ``case0.out.npz``, ... and ``report.json``. Imports
+nothing of the library: what a student's code can reach from here must not be able to change what it
+is compared with.
 """
 
 import contextlib
@@ -29,20 +31,25 @@ class Printed(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Keep what there is still room for."""
-        self.kept += text[: MOST_TEXT - len(self.kept)].encode("utf-8", "backslashreplace").decode("utf-8")
+        self.kept += (
+            text[: MOST_TEXT - len(self.kept)].encode("utf-8", "backslashreplace").decode("utf-8")
+        )
         self.count += len(text)
         return len(text)
 
 
 def limit(seconds: float, megabytes: int) -> None:
-    """Processor time, memory and size of files, where the system can limit them (not on Windows)."""
+    """Processor time, memory and size of files, where the system can limit them (not on
+    Windows)."""
     try:
         import resource
     except ImportError:
         return
     for what, most in (
-        (resource.RLIMIT_CPU, int(seconds) + 1), (resource.RLIMIT_FSIZE, 20_000_000), (resource.RLIMIT_AS, megabytes << 20),
-    ):  # fmt: skip
+        (resource.RLIMIT_CPU, int(seconds) + 1),
+        (resource.RLIMIT_FSIZE, 20_000_000),
+        (resource.RLIMIT_AS, megabytes << 20),
+    ):
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(what, (most, most))
 
@@ -80,7 +87,9 @@ def main(folder: Path) -> None:
             exec(compile(code.read_text(encoding="utf-8"), str(code), "exec"), space)
             function: Any = space.get(task["function"])
             if not callable(function):
-                defined = [name for name, v in space.items() if callable(v) and not name.startswith("_")]
+                defined = [
+                    name for name, v in space.items() if callable(v) and not name.startswith("_")
+                ]
                 report |= {"status": "missing", "text": ", ".join(defined)}
             for number in range(task["cases"] if report["status"] == "ran" else 0):
                 with np.load(folder / f"case{number}.npz", allow_pickle=False) as file:
@@ -88,7 +97,11 @@ def main(folder: Path) -> None:
                 given = {name: v.item() if v.ndim == 0 else v.copy() for name, v in before.items()}
                 how, parts = flat(function(**given))
                 own = [name for name, v in given.items() if isinstance(v, np.ndarray)]
-                changed = [name for name in own if not np.array_equal(given[name], before[name], equal_nan=True)]
+                changed = [
+                    name
+                    for name in own
+                    if not np.array_equal(given[name], before[name], equal_nan=True)
+                ]
                 report["changed"] += [name for name in changed if name not in report["changed"]]
                 arrays: dict[str, Any] = {}
                 for k, part in enumerate(parts):
@@ -96,7 +109,10 @@ def main(folder: Path) -> None:
                     if array.dtype.kind not in "fiub" and report["status"] == "ran":
                         of = f" of {array.dtype}" if isinstance(part, np.ndarray) else ""
                         kind = f"{type(part).__name__}{of}"
-                        report |= {"status": "type", "text": f"{k if len(parts) > 1 else -1}|{kind}"}
+                        report |= {
+                            "status": "type",
+                            "text": f"{k if len(parts) > 1 else -1}|{kind}",
+                        }
                     if array.dtype.kind not in "fiub":
                         array = np.zeros(0)
                     arrays[f"part{k:03d}"] = array
@@ -105,11 +121,14 @@ def main(folder: Path) -> None:
         report |= {"status": "empty", "text": str(error)}
     except MemoryError:
         report |= {"status": "memory", "text": f"{task['megabytes']} MB"}
-    except BaseException as error:  # SystemExit and KeyboardInterrupt, too: nothing of a student's may end the checker
+    # SystemExit and KeyboardInterrupt, too: nothing of a student's may end the checker
+    except BaseException as error:
         report |= {"status": "raised", "text": of_student(error, code)}
     more = printed.count - len(printed.kept)
     report["printed"] = printed.kept + (f"... and {more} characters more" if more > 0 else "")
-    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8", errors="backslashreplace")
+    (folder / "report.json").write_text(
+        json.dumps(report), encoding="utf-8", errors="backslashreplace"
+    )
 
 
 if __name__ == "__main__":

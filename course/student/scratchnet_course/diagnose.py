@@ -1,8 +1,9 @@
-"""What is wrong with an answer, in words: which output, gate and step first, by what pattern, and the name of the mistake.
+"""What is wrong with an answer, in words: which output, gate and step first, by what pattern, and
+the name of the mistake.
 
-A name is given with certainty only where a catalogued mistake gives the student's numbers in every output of every case.  Two
-mistakes at once are looked for in the same way.  What matches in part is said to be a guess, and what does not match is
-localised and not named.
+A name is given with certainty only where a catalogued mistake gives the student's numbers in every
+output of every case. Two mistakes at once are looked for in the same way. What matches in part is
+said to be a guess, and what does not match is localised and not named.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,9 @@ import numpy as np
 
 from scratchnet_course.exercise import Arguments, Exercise, Wrong
 
-SAME = 1e-8  # relative: two codes that compute the same agree to about 1e-14, and a random match is out of the question
+# relative: two codes that compute the same agree to about 1e-14, and a random match is out of the
+# question
+SAME = 1e-8
 FEW = 20  # numbers in all cases together
 Answer = dict[str, Any]
 
@@ -39,10 +42,15 @@ def diagnose(exercise: Exercise, cases: Sequence[Arguments], given: Sequence[Any
         except ValueError as error:
             return Diagnosis(False, (), (str(error),))
     rights = [exercise.answer(arguments) for arguments in cases]
-    shapes = [_shapes(arguments, right, answer) for arguments, right, answer in zip(cases, rights, answers)]
+    shapes = [
+        _shapes(arguments, right, answer)
+        for arguments, right, answer in zip(cases, rights, answers)
+    ]
     wrong = [_wrong(exercise, right, answer) for right, answer in zip(rights, answers)]
     if not any(wrong):
-        return Diagnosis(True, (), (f"right: {', '.join(exercise.outputs)}, on {len(cases)} cases",))
+        return Diagnosis(
+            True, (), (f"right: {', '.join(exercise.outputs)}, on {len(cases)} cases",)
+        )
     bad_shapes = next((lines for lines in shapes if lines), None)
     lines = bad_shapes or _where(exercise, cases, rights, answers, wrong)
     names = tuple(dict.fromkeys(name for part in wrong for name in part))
@@ -57,7 +65,10 @@ def diagnose(exercise: Exercise, cases: Sequence[Arguments], given: Sequence[Any
         certain = tuple(w.name for w in found[0]) if len(found) == 1 else ()
         return Diagnosis(False, certain, tuple(lines), names)
     for name, w in [] if bad_shapes else _guesses(exercise, cases, rights, answers, wrong):
-        lines.append(f"  {name} by itself looks as if: {w.name}. That does not explain the rest, so it is a guess.")
+        lines.append(
+            f"  {name} by itself looks as if: {w.name}. That does not explain the rest, so it is a"
+            " guess."
+        )
     lines.append(f"  not a mistake known by name; lesson {exercise.lesson}: {exercise.paragraph}")
     return Diagnosis(False, (), tuple(lines), names)
 
@@ -72,7 +83,9 @@ def _shapes(arguments: Arguments, right: Answer, answer: Answer) -> list[str]:
         shape, wanted = np.shape(answer[name]), np.shape(r)
         if shape != wanted:
             turned = ": it is transposed" if shape == wanted[::-1] else ""
-            sizes = ", ".join(f"{key} {np.shape(v)}" for key, v in arguments.items() if isinstance(v, np.ndarray))
+            sizes = ", ".join(
+                f"{key} {np.shape(v)}" for key, v in arguments.items() if isinstance(v, np.ndarray)
+            )
             lines.append(f"{name} has shape {shape}, expected {wanted}{turned}")
             lines.append(f"  the arguments were {sizes}")
     return lines
@@ -89,32 +102,48 @@ def same(a: Any, b: Any, tolerance: float = SAME) -> bool:
 
 
 def _wrong(exercise: Exercise, right: Answer, answer: Answer) -> list[str]:
-    return [name for name in exercise.outputs if not same(answer[name], right[name], exercise.tolerance)]
+    return [
+        name for name in exercise.outputs if not same(answer[name], right[name], exercise.tolerance)
+    ]
 
 
 # ---- localising ----------------------------------------------------------------------------------------------------------
 
 
 def _where(
-    exercise: Exercise, cases: Sequence[Arguments], rights: Sequence[Answer], answers: Sequence[Answer],
+    exercise: Exercise,
+    cases: Sequence[Arguments],
+    rights: Sequence[Answer],
+    answers: Sequence[Answer],
     wrong: Sequence[Sequence[str]],
-) -> list[str]:  # fmt: skip
-    """Which outputs are wrong, where in them it begins, and by what pattern: of the case that shows most."""
+) -> list[str]:
+    """Which outputs are wrong, where in them it begins, and by what pattern: of the case that shows
+    most."""
     simplest = next(k for k, names in enumerate(wrong) if names)
     first = max(range(len(cases)), key=lambda k: (len(wrong[k]), k))
     right, answer, names = rights[first], answers[first], wrong[first]
     fine = [name for name in exercise.outputs if name not in names]
     lines = [f"wrong: {', '.join(names)}" + (f"; right: {', '.join(fine)}" if fine else "")]
     if len(cases) > 1:
-        passed = f"; the first {simplest}, simpler, {'are' if simplest > 1 else 'is'} right" if simplest else ""
+        passed = (
+            f"; the first {simplest}, simpler, {'are' if simplest > 1 else 'is'} right"
+            if simplest
+            else ""
+        )
         lines.append(f"  in case {first + 1} of {len(cases)}, {_sizes(cases[first])}{passed}")
     for name in names:
         a, r = np.asarray(answer[name], dtype=np.float64), np.asarray(right[name], dtype=np.float64)
         if not np.isfinite(a).all():
-            lines.append(f"  {name}: {int(np.sum(~np.isfinite(a)))} of {a.size} numbers are NaN or infinite")
+            lines.append(
+                f"  {name}: {int(np.sum(~np.isfinite(a)))} of {a.size} numbers are NaN or infinite"
+            )
             continue
         off = ~(np.abs(a - r) <= exercise.tolerance * max(float(np.abs(r).max(initial=0)), 1e-300))
-        words = _steps(exercise, name, off), _gates(exercise, name, off), _pattern(cases[first], a, r)
+        words = (
+            _steps(exercise, name, off),
+            _gates(exercise, name, off),
+            _pattern(cases[first], a, r),
+        )
         parts = [word for word in words if word]
         index = np.unravel_index(int(np.argmax(np.abs(a - r))), a.shape) if a.ndim else ()
         at = f"[{', '.join(map(str, index))}]" if index else ""
@@ -125,7 +154,12 @@ def _where(
 
 def _sizes(arguments: Arguments) -> str:
     numbers = {name: v for name, v in arguments.items() if not isinstance(v, str)}
-    return ", ".join([f"{name} {np.shape(v)}" if np.ndim(v) else f"{name} = {v:g}" for name, v in numbers.items()][:3])
+    return ", ".join(
+        [
+            f"{name} {np.shape(v)}" if np.ndim(v) else f"{name} = {v:g}"
+            for name, v in numbers.items()
+        ][:3]
+    )
 
 
 def _steps(exercise: Exercise, name: str, off: Any) -> str:
@@ -160,7 +194,11 @@ def _pattern(arguments: Arguments, a: Any, r: Any) -> str:
     if use.any():
         ratio = a[use] / r[use]
         factor = float(np.median(ratio))
-        if np.all(np.abs(ratio - factor) <= 1e-6 * abs(factor)) and same(a, factor * r, 1e-6) and a.size > 1:
+        if (
+            np.all(np.abs(ratio - factor) <= 1e-6 * abs(factor))
+            and same(a, factor * r, 1e-6)
+            and a.size > 1
+        ):
             return f"it is {_factor(arguments, factor)} times the right one everywhere"
     if a.ndim == 2 and a.shape[0] == a.shape[1] and same(a.T, r):
         return "it is the transpose of the right one"
@@ -169,15 +207,24 @@ def _pattern(arguments: Arguments, a: Any, r: Any) -> str:
         if width % blocks == 0 and width >= blocks and not same(a, r):
             pieces = np.split(r, blocks, axis=-1)
             for order in permutations(range(blocks)):
-                if order != tuple(range(blocks)) and same(a, np.concatenate([pieces[k] for k in order], axis=-1)):
-                    return f"its {blocks} blocks stand in another order: {' '.join(str(k + 1) for k in order)}"
+                if order != tuple(range(blocks)) and same(
+                    a, np.concatenate([pieces[k] for k in order], axis=-1)
+                ):
+                    return (
+                        f"its {blocks} blocks stand in another order:"
+                        f" {' '.join(str(k + 1) for k in order)}"
+                    )
     return ""
 
 
 def _factor(arguments: Arguments, factor: float) -> str:
     """A number, and what it may be: N, T, 1/N, ..."""
     sizes = {s for v in arguments.values() if isinstance(v, np.ndarray) for s in v.shape if s > 1}
-    plain = [(f"{one}{size}", value) for size in sorted(sizes) for one, value in (("1/", 1 / size), ("", float(size)))]
+    plain = [
+        (f"{one}{size}", value)
+        for size in sorted(sizes)
+        for one, value in (("1/", 1 / size), ("", float(size)))
+    ]
     squares = [(f"1/{size}^2", 1 / size**2) for size in sorted(sizes)]
     for text, value in (*plain, *squares):
         if abs(factor - value) < 1e-9:
@@ -188,15 +235,22 @@ def _factor(arguments: Arguments, factor: float) -> str:
 # ---- recognising ---------------------------------------------------------------------------------------------------------
 
 
-def _recognised(exercise: Exercise, cases: Sequence[Arguments], answers: Sequence[Answer]) -> list[tuple[Wrong, ...]]:
+def _recognised(
+    exercise: Exercise, cases: Sequence[Arguments], answers: Sequence[Answer]
+) -> list[tuple[Wrong, ...]]:
     """The mistakes, or pairs of them, that give these answers in every output of every case.
 
-    A function that always answers the same is not recognised, and of a few numbers no pair: that could be by chance.
+    A function that always answers the same is not recognised, and of a few numbers no pair: that
+    could be by chance.
     """
     catalogue = exercise.catalogue
-    if len(answers) > 1 and all(same(a[name], answers[0][name]) for a in answers for name in exercise.outputs):
+    if len(answers) > 1 and all(
+        same(a[name], answers[0][name]) for a in answers for name in exercise.outputs
+    ):
         return []
-    found: list[tuple[Wrong, ...]] = [(w,) for w in catalogue if _gives(exercise, (w,), cases, answers)]
+    found: list[tuple[Wrong, ...]] = [
+        (w,) for w in catalogue if _gives(exercise, (w,), cases, answers)
+    ]
     if found:
         return found
     if sum(a[name].size for a in answers for name in exercise.outputs) < FEW:
@@ -205,7 +259,12 @@ def _recognised(exercise: Exercise, cases: Sequence[Arguments], answers: Sequenc
     return [pair for pair in pairs if _gives(exercise, pair, cases, answers)][:3]
 
 
-def _gives(exercise: Exercise, wrongs: tuple[Wrong, ...], cases: Sequence[Arguments], answers: Sequence[Answer]) -> bool:
+def _gives(
+    exercise: Exercise,
+    wrongs: tuple[Wrong, ...],
+    cases: Sequence[Arguments],
+    answers: Sequence[Answer],
+) -> bool:
     function = _planted(exercise, wrongs)
     if function is None:
         return False
@@ -233,15 +292,23 @@ def _run(function: Callable[..., Answer], arguments: Arguments) -> Answer | None
 
 
 def _guesses(
-    exercise: Exercise, cases: Sequence[Arguments], rights: Sequence[Answer], answers: Sequence[Answer],
+    exercise: Exercise,
+    cases: Sequence[Arguments],
+    rights: Sequence[Answer],
+    answers: Sequence[Answer],
     wrong: Sequence[Sequence[str]],
-) -> list[tuple[str, Wrong]]:  # fmt: skip
-    """(output, mistake) where a single mistake explains one wrong output of the last case, and not the others."""
+) -> list[tuple[str, Wrong]]:
+    """(output, mistake) where a single mistake explains one wrong output of the last case, and not
+    the others."""
     last, found = len(cases) - 1, []
     for w in exercise.catalogue:
         function = _planted(exercise, (w,))
         made = None if function is None else _run(function, cases[last])
         for name in wrong[last]:
-            if made is not None and same(answers[last][name], made[name]) and not same(made[name], rights[last][name]):
+            if (
+                made is not None
+                and same(answers[last][name], made[name])
+                and not same(made[name], rights[last][name])
+            ):
                 found.append((name, w))
     return found[:2]

@@ -1,8 +1,10 @@
-"""What an exercise is: a function to be written, the right answer to compare it with, and the mistakes known by name.
+"""What an exercise is: a function to be written, the right answer to compare it with, and the
+mistakes known by name.
 
-Wrong answers are recognised by what they compute, not by how they are written: each catalogued mistake is an edit of the right
-code, is planted, run on the same arguments, and compared with what the student's function returned.  So a mistake has the same
-name in a loop, in an einsum and in a language of one's own.
+Wrong answers are recognised by what they compute, not by how they are written: each catalogued
+mistake is an edit of the right code, is planted, run on the same arguments, and compared with what
+the student's function returned. So a mistake has the same name in a loop, in an einsum and in a
+language of one's own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,19 +27,21 @@ class Wrong(NamedTuple):
     name: str  # "dh_next is not added"
     why: str  # the sentence that sets it right
     edits: tuple[tuple[str, str], ...]  # (right, wrong), each right text once in the source
-    paragraph: str = ""  # the heading in the lesson where it is explained; the exercise's own if empty
+    # the heading in the lesson where it is explained; the exercise's own if empty
+    paragraph: str = ""
 
 
 @dataclass(frozen=True)
 class Exercise:
     """A function to be written.
 
-    ``right(**arguments)`` is the answer; where ``cell`` names one, ``right(module, **arguments)`` is given the cell's module,
-    and the mistakes are the rows of ``mistakes.toml`` for that cell.  It returns an array or number, or a tuple of such, named
-    by ``outputs`` in their order.
+    ``right(**arguments)`` is the answer; where ``cell`` names one, ``right(module, **arguments)``
+    is given the cell's module, and the mistakes are the rows of ``mistakes.toml`` for that cell. It
+    returns an array or number, or a tuple of such, named by ``outputs`` in their order.
     ``cases(rng)`` makes the arguments of several calls, from the simplest to the general one.
-    ``timed``: outputs whose first axis is time.  ``gates``: output -> the letters of the blocks of its last axis.
-    ``backwards``: whether the computation runs back through time, so that errors spread to earlier steps.
+    ``timed``: outputs whose first axis is time. ``gates``: output -> the letters of the blocks of
+    its last axis. ``backwards``: whether the computation runs back through time, so that errors
+    spread to earlier steps.
     """
 
     id: str  # "06/ex2"
@@ -67,29 +71,42 @@ class Exercise:
         """Every mistake known by name."""
         if self.cell is None:
             return self.wrongs
-        rows = [row for row in mistakes.load() if row.cell == self.cell and not row.options and row.first_wrong]
+        rows = [
+            row
+            for row in mistakes.load()
+            if row.cell == self.cell and not row.options and row.first_wrong
+        ]
         return self.wrongs + tuple(Wrong(row.name, row.why, row.edits) for row in rows)
 
     def answer(self, arguments: Arguments) -> dict[str, Any]:
         """What is right, by name."""
-        given = {name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in arguments.items()}
+        given = {
+            name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in arguments.items()
+        }
         answer = self.right(**given) if self.cell is None else self.right(CELLS[self.cell], **given)
         return self.named(answer)
 
     def planted(self, *wrongs: Wrong) -> Callable[..., dict[str, Any]]:
         """The right code with mistakes in it, as a function of the arguments.
 
-        Raises ValueError where an edit's right text does not stand exactly once in the source: also where two mistakes
-        edit the same place and cannot be made together.
+        Raises ValueError where an edit's right text does not stand exactly once in the source: also
+        where two mistakes edit the same place and cannot be made together.
         """
         edits = tuple(edit for wrong in wrongs for edit in wrong.edits)
         if self.cell is not None:
-            module = mistakes.plant(mistakes.Mistake(id=f"{self.id}-planted", cell=self.cell, name="", why="", edits=edits))
+            module = mistakes.plant(
+                mistakes.Mistake(
+                    id=f"{self.id}-planted", cell=self.cell, name="", why="", edits=edits
+                )
+            )
             return lambda **arguments: self.named(self.right(module, **arguments))
         text = dedent(getsource(self.right))
         for right, wrong in edits:
             if text.count(right) != 1:
-                raise ValueError(f"{self.id}: {right!r} stands {text.count(right)} times in the right answer, expected once")
+                raise ValueError(
+                    f"{self.id}: {right!r} stands {text.count(right)} times in the right answer,"
+                    " expected once"
+                )
             text = text.replace(right, wrong)
         space = dict(self.right.__globals__)
         exec(compile(text, f"<{self.id}>", "exec"), space)
@@ -97,24 +114,40 @@ class Exercise:
         return lambda **arguments: self.named(function(**arguments))
 
     def named(self, answer: Any) -> dict[str, Any]:
-        """What a function returned, by the names of ``outputs``; ValueError, in words, where it is something else."""
+        """What a function returned, by the names of ``outputs``; ValueError, in words, where it is
+        something else."""
         if hasattr(answer, "_asdict"):
             answer = answer._asdict()
         if isinstance(answer, Mapping):
             missing = [name for name in self.outputs if name not in answer]
             if missing:
-                raise ValueError(f"{self.function} returned {', '.join(map(str, answer))} but no {', '.join(missing)}")
+                raise ValueError(
+                    f"{self.function} returned {', '.join(map(str, answer))} but no"
+                    f" {', '.join(missing)}"
+                )
             return {name: answer[name] for name in self.outputs}
-        if len(self.outputs) == 1 and not (isinstance(answer, (tuple, list)) and len(answer) == 1 and np.ndim(answer[0])):
+        if len(self.outputs) == 1 and not (
+            isinstance(answer, (tuple, list)) and len(answer) == 1 and np.ndim(answer[0])
+        ):
             try:
-                return {self.outputs[0]: np.asarray(answer, dtype=None if np.ndim(answer) else np.float64)}
+                return {
+                    self.outputs[0]: np.asarray(
+                        answer, dtype=None if np.ndim(answer) else np.float64
+                    )
+                }
             except ValueError:
                 given = type(answer).__name__
-                raise ValueError(f"{self.function} returned a {given} of unlike parts: expected one array") from None
+                raise ValueError(
+                    f"{self.function} returned a {given} of unlike parts: expected one array"
+                ) from None
         if isinstance(answer, np.ndarray) and answer.ndim and len(answer) == len(self.outputs) > 1:
             answer = list(answer)
         if not isinstance(answer, (tuple, list)) or len(answer) != len(self.outputs):
-            given = f"{len(answer)} values" if isinstance(answer, (tuple, list)) else f"a {type(answer).__name__}"
+            given = (
+                f"{len(answer)} values"
+                if isinstance(answer, (tuple, list))
+                else f"a {type(answer).__name__}"
+            )
             wanted = f"{len(self.outputs)}: {', '.join(self.outputs)}"
             raise ValueError(f"{self.function} returned {given}: expected {wanted}")
         return dict(zip(self.outputs, answer))

@@ -1,11 +1,12 @@
-"""Grading many submissions: side by side, each apart from the others, into files that people and programs read.
+"""Grading many submissions: side by side, each apart from the others, into files that people and
+programs read.
 
     SUBMISSIONS/alice/06/ex1.py          a folder for each student, in it the files of the exercises, at any depth
     SUBMISSIONS/alice_06_ex1.py          or flat: student, lesson and exercise in the name
 
-``report.csv`` has a row for each student and exercise, ``report.json`` all that was said, ``junit.xml`` what continuous
-integration shows, ``gradescope/STUDENT.json`` what Gradescope reads as results.json, and ``feedback/STUDENT.txt`` what the
-student reads.
+``report.csv`` has a row for each student and exercise, ``report.json`` all that was said,
+``junit.xml`` what continuous integration shows, ``gradescope/STUDENT.json`` what Gradescope reads
+as results.json, and ``feedback/STUDENT.txt`` what the student reads.
 """
 
 import csv
@@ -34,7 +35,8 @@ class Grade(NamedTuple):
 
 
 def submissions(folder: Path) -> dict[str, dict[str, Path]]:
-    """student -> exercise -> file.  Raises FileNotFoundError where the folder is not there, ValueError where it is empty."""
+    """student -> exercise -> file. Raises FileNotFoundError where the folder is not there,
+    ValueError where it is empty."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder of submissions")
     found: dict[str, dict[str, Path]] = {}
@@ -57,23 +59,35 @@ def submissions(folder: Path) -> dict[str, dict[str, Path]]:
         if path.is_dir():
             found.setdefault(path.name, {})
     if not found:
-        raise ValueError(f"{folder} holds no submissions: expected STUDENT/06/ex1.py or STUDENT_06_ex1.py")
+        raise ValueError(
+            f"{folder} holds no submissions: expected STUDENT/06/ex1.py or STUDENT_06_ex1.py"
+        )
     for student, key, _ in twice:  # which one counts is for a person to say
         found[student][key] = folder / TWICE
     return found
 
 
-def grade(folder: Path, *, seed: int = 0, only: Sequence[str] = (), workers: int = 2) -> list[Grade]:
-    """Grade every student's exercises, or those of the lessons or ids in ``only``; what is missing has 0 points.
+def grade(
+    folder: Path, *, seed: int = 0, only: Sequence[str] = (), workers: int = 2
+) -> list[Grade]:
+    """Grade every student's exercises, or those of the lessons or ids in ``only``; what is missing
+    has 0 points.
 
     ``seed`` of the arguments: the same for all students, and again the same when graded again.
     """
     wanted = [e for e in EXERCISES.values() if not only or e.id in only or e.lesson in only]
     if not wanted:
-        raise ValueError(f"there is nothing to grade in {' '.join(only)}: there are {', '.join(EXERCISES)}")
+        raise ValueError(
+            f"there is nothing to grade in {' '.join(only)}: there are {', '.join(EXERCISES)}"
+        )
     found = submissions(folder)
-    jobs = [(student, exercise, files.get(exercise.id)) for student, files in sorted(found.items()) for exercise in wanted]
-    with ThreadPoolExecutor(workers) as pool:  # threads wait for processes: a loop for ever costs its own time only
+    jobs = [
+        (student, exercise, files.get(exercise.id))
+        for student, files in sorted(found.items())
+        for exercise in wanted
+    ]
+    # threads wait for processes: a loop for ever costs its own time only
+    with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(lambda job: _one(job[0], job[1], job[2], seed), jobs))
 
 
@@ -82,13 +96,19 @@ def _one(student: str, exercise: Exercise, path: Path | None, seed: int) -> Grad
         said = (f"{exercise.id} was handed in twice: only one file may be there",)
         return Grade(student, Result(exercise.id, "twice", 0.0, exercise.points, seed, said))
     if path is None:
-        nothing = Result(exercise.id, "absent", 0.0, exercise.points, seed, ("nothing was handed in",))
+        nothing = Result(
+            exercise.id, "absent", 0.0, exercise.points, seed, ("nothing was handed in",)
+        )
         return Grade(student, nothing)
     try:
         return Grade(student, check_code(exercise, source_of(path), seed, str(path)))
     except Exception as error:  # one submission must never cost the others their grades
-        said = (f"{path.name} could not be graded, look at it by hand: {type(error).__name__}: {error}",)
-        return Grade(student, Result(exercise.id, "error", 0.0, exercise.points, seed, said, (), str(path)))
+        said = (
+            f"{path.name} could not be graded, look at it by hand: {type(error).__name__}: {error}",
+        )
+        return Grade(
+            student, Result(exercise.id, "error", 0.0, exercise.points, seed, said, (), str(path))
+        )
 
 
 def write(grades: Sequence[Grade], out: Path) -> list[Path]:
@@ -98,11 +118,26 @@ def write(grades: Sequence[Grade], out: Path) -> list[Path]:
     made = [out / "report.csv", out / "report.json", out / "junit.xml"]
     with made[0].open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
-        writer.writerow(["student", "exercise", "points", "most", "status", "mistakes", "file", "sha256"])
+        writer.writerow(
+            ["student", "exercise", "points", "most", "status", "mistakes", "file", "sha256"]
+        )
         for student, r in grades:
-            writer.writerow([student, r.exercise, f"{r.points:g}", r.most, r.status, "; ".join(r.names), r.file, r.sha256])
+            writer.writerow(
+                [
+                    student,
+                    r.exercise,
+                    f"{r.points:g}",
+                    r.most,
+                    r.status,
+                    "; ".join(r.names),
+                    r.file,
+                    r.sha256,
+                ]
+            )
     whole = [{"student": student, **r._asdict()} for student, r in grades]
-    made[1].write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8", errors="backslashreplace")
+    made[1].write_text(
+        json.dumps(whole, indent=1) + "\n", encoding="utf-8", errors="backslashreplace"
+    )
     made[2].write_text(_junit(grades), encoding="utf-8", errors="backslashreplace")
     for student in dict.fromkeys(g.student for g in grades):
         own = [g.result for g in grades if g.student == student]
@@ -116,15 +151,23 @@ def write(grades: Sequence[Grade], out: Path) -> list[Path]:
 
 
 def _gradescope(results: Iterable[Result]) -> dict[str, object]:
-    """The results.json of Gradescope's autograder: https://gradescope-autograders.readthedocs.io/en/latest/specs/."""
+    """The results.json of Gradescope's autograder:
+    https://gradescope-autograders.readthedocs.io/en/latest/specs/."""
     tests = [
         {
-            "name": r.exercise, "score": r.points, "max_score": r.most, "output": "\n".join(r.lines),
-            "status": "passed" if r.right else "failed", "visibility": "visible",
+            "name": r.exercise,
+            "score": r.points,
+            "max_score": r.most,
+            "output": "\n".join(r.lines),
+            "status": "passed" if r.right else "failed",
+            "visibility": "visible",
         }
         for r in results
-    ]  # fmt: skip
-    return {"tests": tests, "output": "Each exercise was run in a process of its own on arguments it had not seen."}
+    ]
+    return {
+        "tests": tests,
+        "output": "Each exercise was run in a process of its own on arguments it had not seen.",
+    }
 
 
 def _junit(grades: Sequence[Grade]) -> str:
@@ -133,11 +176,15 @@ def _junit(grades: Sequence[Grade]) -> str:
     for student in dict.fromkeys(g.student for g in grades):
         own = [g.result for g in grades if g.student == student]
         failed = sum(not r.right for r in own)
-        suite = ET.SubElement(root, "testsuite", name=student, tests=str(len(own)), failures=str(failed))
+        suite = ET.SubElement(
+            root, "testsuite", name=student, tests=str(len(own)), failures=str(failed)
+        )
         for r in own:
             case = ET.SubElement(suite, "testcase", classname=student, name=r.exercise)
             if not r.right:
-                failure = ET.SubElement(case, "failure", message=_printable(r.lines[0] if r.lines else r.status))
+                failure = ET.SubElement(
+                    case, "failure", message=_printable(r.lines[0] if r.lines else r.status)
+                )
                 failure.text = _printable(str(r))
     ET.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
@@ -154,12 +201,18 @@ def table(grades: Sequence[Grade]) -> str:
     for student in dict.fromkeys(g.student for g in grades):
         own = [g.result for g in grades if g.student == student]
         marks = " ".join(f"{r.exercise} {r.points:g}" for r in own)
-        lines.append(f"{student:<20} {sum(r.points for r in own):>6g} of {sum(r.most for r in own):<5} {marks}")
+        lines.append(
+            f"{student:<20} {sum(r.points for r in own):>6g} of {sum(r.most for r in own):<5}"
+            f" {marks}"
+        )
     counts: dict[str, int] = {}
     for g in grades:
         for name in g.result.names:
             counts[name] = counts.get(name, 0) + 1
     if counts:
         lines += ["", "mistakes, by name:"]
-        lines += [f"  {count:>3}  {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1])]
+        lines += [
+            f"  {count:>3}  {name}"
+            for name, count in sorted(counts.items(), key=lambda item: -item[1])
+        ]
     return "\n".join(lines)

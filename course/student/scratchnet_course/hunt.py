@@ -1,7 +1,8 @@
-"""Bug hunts: a cell's file with one realistic bug in it, another for each student, and the check of what they found.
+"""Bug hunts: a cell's file with one realistic bug in it, another for each student, and the check of
+what they found.
 
-The bug is a row of ``mistakes.toml``, chosen by the student's id.  Comments are taken out, since they say what each line
-should do; line numbers stay, so that a line can be named.
+The bug is a row of ``mistakes.toml``, chosen by the student's id. Comments are taken out, since
+they say what each line should do; line numbers stay, so that a line can be named.
 """
 
 import hashlib
@@ -27,24 +28,34 @@ class Hunt(NamedTuple):
 
 
 def hunt(cell: str, student: str) -> Hunt:
-    """The hunt of a student in a cell; the same every time.  Raises ValueError for a cell without catalogued mistakes."""
-    known = [row for row in mistakes.load() if row.cell == cell and not row.options and row.first_wrong]
+    """The hunt of a student in a cell; the same every time. Raises ValueError for a cell without
+    catalogued mistakes."""
+    known = [
+        row for row in mistakes.load() if row.cell == cell and not row.options and row.first_wrong
+    ]
     if cell not in CELLS or len({row.name for row in known}) < CHOICES:
         rows = [row for row in mistakes.load() if row.cell and not row.options and row.first_wrong]
-        able = [name for name in CELLS if len({row.name for row in rows if row.cell == name}) >= CHOICES]
+        able = [
+            name for name in CELLS if len({row.name for row in rows if row.cell == name}) >= CHOICES
+        ]
         raise ValueError(f"there is no hunt in {cell!r}: expected one of {', '.join(able)}")
     order = sorted(known, key=lambda row: _number(cell, student, row.id))
     chosen = order[0]
     others = {row.name: row for row in order[1:] if row.name != chosen.name}
-    reasons = sorted([chosen.name, *list(others)[: CHOICES - 1]], key=lambda name: _number(student, name))
+    reasons = sorted(
+        [chosen.name, *list(others)[: CHOICES - 1]], key=lambda name: _number(student, name)
+    )
     right = mistakes.source(chosen._replace(edits=()))
     wrong = mistakes.source(chosen)
-    # Lines may be more or fewer than before; where the texts first and last differ is where to look.
+    # Lines may be more or fewer than before; where the texts first and last differ is where to
+    # look.
     before, after = right.splitlines(), wrong.splitlines()
     first = next(k for k, (a, b) in enumerate(zip(before, after)) if a != b)
     tail = next(k for k, (a, b) in enumerate(zip(reversed(before), reversed(after))) if a != b)
     lines = tuple(range(first + 1, max(len(after) - tail, first + 1) + 1))
-    return Hunt(cell, student, without_comments(wrong), tuple(reasons), lines, reasons.index(chosen.name))
+    return Hunt(
+        cell, student, without_comments(wrong), tuple(reasons), lines, reasons.index(chosen.name)
+    )
 
 
 def letter(number: int) -> str:
@@ -53,18 +64,29 @@ def letter(number: int) -> str:
 
 
 def judge(found: Hunt, line: int, reason: str) -> tuple[bool, str]:
-    """Whether the line and the reason (A, B, ...) are right, and what to say: which of the two, never the answer itself."""
+    """Whether the line and the reason (A, B, ...) are right, and what to say: which of the two,
+    never the answer itself."""
     given = reason.strip().upper()
     letters = [letter(k) for k in range(len(found.reasons))]
     if given not in letters:
         raise ValueError(f"the reason is {reason!r}: expected one of {', '.join(letters)}")
-    near = min(abs(line - right) for right in found.lines) <= 1  # a statement may go over several lines
+    # a statement may go over several lines
+    near = min(abs(line - right) for right in found.lines) <= 1
     why = given == letter(found.reason)
     said = {
         (True, True): f"right: line {line}, {found.reasons[found.reason]}",
-        (True, False): "the line is right, the reason is not: what does this line do to the numbers?",
-        (False, True): "the reason is right, the line is not: which line undoes the forward line in question?",
-        (False, False): "neither the line nor the reason: run check_cell and look at which gradient is wrong first",
+        (
+            True,
+            False,
+        ): "the line is right, the reason is not: what does this line do to the numbers?",
+        (
+            False,
+            True,
+        ): "the reason is right, the line is not: which line undoes the forward line in question?",
+        (False, False): (
+            "neither the line nor the reason: run check_cell and look at which gradient is wrong"
+            " first"
+        ),
     }
     return near and why, said[near, why]
 

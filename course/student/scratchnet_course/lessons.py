@@ -1,7 +1,8 @@
 """Lessons as text: percent scripts, cut into cells, with the solutions taken out or put into files.
 
-A lesson is a Python script with ``# %%`` before each cell and ``# %% [markdown]`` before text.  A cell that begins with
-``# exercise 06/ex2`` is an exercise: what stands between ``# BEGIN SOLUTION`` and ``# END SOLUTION`` is for instructors.
+A lesson is a Python script with ``# %%`` before each cell and ``# %% [markdown]`` before text. A
+cell that begins with ``# exercise 06/ex2`` is an exercise: what stands between ``# BEGIN SOLUTION``
+and ``# END SOLUTION`` is for instructors.
 """
 
 import re
@@ -9,7 +10,9 @@ from typing import NamedTuple
 
 MARK = re.compile(r"^# %%( \[markdown\])?\s*$", re.M)
 EXERCISE = re.compile(r"\A# exercise (\d\d/ex\d+)\s*\n")
-SOLUTION = re.compile(r"^(?P<indent>[ \t]*)# BEGIN SOLUTION\n(?P<body>.*?)^[ \t]*# END SOLUTION\n?", re.M | re.S)
+SOLUTION = re.compile(
+    r"^(?P<indent>[ \t]*)# BEGIN SOLUTION\n(?P<body>.*?)^[ \t]*# END SOLUTION\n?", re.M | re.S
+)
 
 
 class Cell(NamedTuple):
@@ -26,14 +29,20 @@ class Cell(NamedTuple):
 
 
 def cells(script: str) -> list[Cell]:
-    """A percent script's cells.  Raises ValueError where marks of a solution do not come in pairs."""
+    """A percent script's cells. Raises ValueError where marks of a solution do not come in
+    pairs."""
     starts = list(MARK.finditer(script))
     ends = [*(mark.start() for mark in starts[1:]), len(script)]
-    found = [Cell(bool(mark.group(1)), script[mark.end() : end].strip("\n") + "\n") for mark, end in zip(starts, ends)]
+    found = [
+        Cell(bool(mark.group(1)), script[mark.end() : end].strip("\n") + "\n")
+        for mark, end in zip(starts, ends)
+    ]
     for cell in found:
         begun, ended = cell.text.count("# BEGIN SOLUTION"), cell.text.count("# END SOLUTION")
         if begun != ended or (begun > 0) != (cell.exercise is not None):
-            raise ValueError(f"a cell has {begun} beginnings and {ended} ends of a solution: {cell.text[:60]!r}")
+            raise ValueError(
+                f"a cell has {begun} beginnings and {ended} ends of a solution: {cell.text[:60]!r}"
+            )
     return found
 
 
@@ -44,7 +53,9 @@ def script(parts: list[Cell]) -> str:
 
 def stub(text: str, exercise: str) -> str:
     """An exercise's cell without its solution: in its place it says that it is not written."""
-    return SOLUTION.sub(lambda m: f'{m["indent"]}raise NotImplementedError("{exercise}: write this")\n', text)
+    return SOLUTION.sub(
+        lambda m: f'{m["indent"]}raise NotImplementedError("{exercise}: write this")\n', text
+    )
 
 
 def solved(text: str) -> str:
@@ -54,12 +65,17 @@ def solved(text: str) -> str:
 
 def student(parts: list[Cell]) -> list[Cell]:
     """A lesson as a student gets it."""
-    return [cell if cell.exercise is None else cell._replace(text=stub(cell.text, cell.exercise)) for cell in parts]
+    return [
+        cell if cell.exercise is None else cell._replace(text=stub(cell.text, cell.exercise))
+        for cell in parts
+    ]
 
 
 def teacher(parts: list[Cell]) -> list[Cell]:
     """A lesson with its solutions, without the marks."""
-    return [cell if cell.exercise is None else cell._replace(text=solved(cell.text)) for cell in parts]
+    return [
+        cell if cell.exercise is None else cell._replace(text=solved(cell.text)) for cell in parts
+    ]
 
 
 def solution_lines(parts: list[Cell]) -> set[str]:
@@ -68,7 +84,11 @@ def solution_lines(parts: list[Cell]) -> set[str]:
     for cell in parts:
         for match in SOLUTION.finditer(cell.text):
             found |= {line.strip() for line in match["body"].splitlines()}
-    return {line for line in found if len(line) > 12 and not line.startswith(("#", "return {", "for t in"))}
+    return {
+        line
+        for line in found
+        if len(line) > 12 and not line.startswith(("#", "return {", "for t in"))
+    }
 
 
 def headings(parts: list[Cell]) -> list[str]:

@@ -1,7 +1,8 @@
-"""The mistakes people make in a backward pass, as data, and the cell or the layer with one of them planted.
+"""The mistakes people make in a backward pass, as data, and the cell or the layer with one of them
+planted.
 
-``mistakes.toml`` is the table: each mistake is an edit of the cell's or the layer's own file, so a planted bug is the real
-code with one thing wrong, and a table that no longer fits the code says so.
+``mistakes.toml`` is the table: each mistake is an edit of the cell's or the layer's own file, so a
+planted bug is the real code with one thing wrong, and a table that no longer fits the code says so.
 """
 
 import linecache
@@ -25,7 +26,8 @@ class Mistake(NamedTuple):
     edits: tuple[tuple[str, str], ...]  # (right, wrong)
     cell: str = ""  # a name of CELLS, or
     layer: str = ""  # of LAYERS
-    file: str = ""  # of a layer, where the mistake is in a module that it builds on: "layers.attend"
+    # of a layer, where the mistake is in a module that it builds on: "layers.attend"
+    file: str = ""
     example: str = ""  # the label of the layer's example with which it shows; all of them if empty
     options: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple's default, never changed)
     begins: int | None = None
@@ -35,7 +37,9 @@ class Mistake(NamedTuple):
 
 def load() -> list[Mistake]:
     """Every mistake of the table."""
-    text = resources.files("scratchnet_course").joinpath("mistakes.toml").read_text(encoding="utf-8")
+    text = (
+        resources.files("scratchnet_course").joinpath("mistakes.toml").read_text(encoding="utf-8")
+    )
     return [_mistake(row) for row in tomllib.loads(text)["mistake"]]
 
 
@@ -50,10 +54,16 @@ def source(mistake: Mistake) -> str:
     Raises ValueError where an edit's right text does not stand exactly once in the file.
     """
     original = _original(mistake)
-    text, path = getsource(original), original.__name__.removeprefix("scratchnet.").replace(".", "/")
+    text, path = (
+        getsource(original),
+        original.__name__.removeprefix("scratchnet.").replace(".", "/"),
+    )
     for right, wrong in mistake.edits:
         if text.count(right) != 1:
-            raise ValueError(f"{mistake.id}: {right!r} stands {text.count(right)} times in {path}.py, expected once")
+            raise ValueError(
+                f"{mistake.id}: {right!r} stands {text.count(right)} times in {path}.py, expected"
+                " once"
+            )
         text = text.replace(right, wrong)
     return text
 
@@ -67,7 +77,8 @@ def _original(mistake: Mistake) -> ModuleType:
 
 
 def plant(mistake: Mistake) -> ModuleType:
-    """The cell's or the layer's file as a module of its own with the mistake in it; the library's is untouched."""
+    """The cell's or the layer's file as a module of its own with the mistake in it; the library's
+    is untouched."""
     return _module(mistake.id, source(mistake))
 
 
@@ -76,16 +87,20 @@ def _module(name: str, text: str) -> ModuleType:
     marked = len(ELEMENTWISE)
     exec(compile(text, filename, "exec"), module.__dict__)
     del ELEMENTWISE[marked:]  # kernels are never made of a wrong cell
-    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)  # for tracebacks and getsource
+    # for tracebacks and getsource
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
     return module
 
 
 def plant_layer(mistake: Mistake) -> type[Layer]:
     """The class of the layer with the mistake in it."""
     planted, own = plant(mistake), LAYERS[mistake.layer]
-    if mistake.file:  # the layer's own file is right, and is given the wrong module, or what it took from it
+    # the layer's own file is right, and is given the wrong module, or what it took from it
+    if mistake.file:
         wrong = {mistake.file.rpartition(".")[2]: planted} | vars(planted)
         planted = _module(f"{mistake.id}-{mistake.layer}", getsource(import_module(own.__module__)))
-        vars(planted).update({name: wrong[name] for name in wrong.keys() & vars(planted).keys() if name[0] != "_"})
+        vars(planted).update(
+            {name: wrong[name] for name in wrong.keys() & vars(planted).keys() if name[0] != "_"}
+        )
     found: type[Layer] = getattr(planted, own.__name__)
     return found

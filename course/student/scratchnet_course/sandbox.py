@@ -1,7 +1,9 @@
-"""Running somebody else's code without trusting it: a process of its own, an empty folder, limits of time and memory.
+"""Running somebody else's code without trusting it: a process of its own, an empty folder, limits
+of time and memory.
 
-This keeps accidents in: endless loops, floods of text, files written, memory eaten, the interpreter left.  It is no wall
-against somebody who means harm; a grader of strangers runs in a container or a virtual machine besides.
+This keeps accidents in: endless loops, floods of text, files written, memory eaten, the interpreter
+left. It is no wall against somebody who means harm; a grader of strangers runs in a container or a
+virtual machine besides.
 """
 
 import contextlib
@@ -33,12 +35,19 @@ class Ran(NamedTuple):
 
 
 def run(code: str, function: str, cases: Sequence[dict[str, Any]], seconds: float) -> Ran:
-    """Run ``function`` of the code on each case's arguments, arrays and plain numbers, in a process of its own."""
+    """Run ``function`` of the code on each case's arguments, arrays and plain numbers, in a process
+    of its own."""
     with tempfile.TemporaryDirectory(prefix="course-") as name:
         folder = Path(name)
         (folder / "code.py").write_text(code, encoding="utf-8")
         paths = [str(Path(__file__).parents[2])]  # the library, for answers that use it
-        task = {"function": function, "cases": len(cases), "seconds": seconds, "megabytes": MEGABYTES, "paths": paths}
+        task = {
+            "function": function,
+            "cases": len(cases),
+            "seconds": seconds,
+            "megabytes": MEGABYTES,
+            "paths": paths,
+        }
         (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
         for number, arguments in enumerate(cases):
             arrays: dict[str, Any] = {key: np.asarray(v) for key, v in arguments.items()}
@@ -47,27 +56,45 @@ def run(code: str, function: str, cases: Sequence[dict[str, Any]], seconds: floa
         if status is not None:
             return Ran(status, f"{seconds:g} seconds", "", (), [])
         try:  # whatever the code has written here in place of the child's own words
-            report = json.loads((folder / "report.json").read_text(encoding="utf-8", errors="replace"))
+            report = json.loads(
+                (folder / "report.json").read_text(encoding="utf-8", errors="replace")
+            )
             answers = []
             if report["status"] == "ran":
                 answers = [_read(folder / f"case{number}.out.npz") for number in range(len(cases))]
             text, printed = str(report["text"]), str(report["printed"])
-            return Ran(str(report["status"]), text, printed, tuple(map(str, report["changed"])), answers)
+            return Ran(
+                str(report["status"]), text, printed, tuple(map(str, report["changed"])), answers
+            )
         except Exception:
             return Ran("died", "the process ended without a word", "", (), [])
 
 
 def _wait(folder: Path, seconds: float) -> str | None:
     """Start the child and wait: "timeout" where it was stopped, None where it ended by itself."""
-    # -I: neither the student's folder nor the environment decides what is imported.  One thread: many run side by side.
-    environment = {name: v for name, v in os.environ.items() if name in ("PATH", "SYSTEMROOT", "LANG", "LC_ALL", "TMPDIR")}
-    environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+    # -I: neither the student's folder nor the environment decides what is imported. One thread:
+    # many run side by side.
+    environment = {
+        name: v
+        for name, v in os.environ.items()
+        if name in ("PATH", "SYSTEMROOT", "LANG", "LC_ALL", "TMPDIR")
+    }
+    environment |= {
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
     command = [sys.executable, "-I", str(Path(child.__file__)), str(folder)]
     new_group: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {}
     process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         **new_group,
-    )  # fmt: skip
+    )
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:

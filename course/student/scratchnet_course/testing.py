@@ -1,8 +1,8 @@
 """Write the test: a student's gradient test is worth as many points as it catches planted bugs.
 
-The file defines ``gradient_test(forward, backward)``: it returns quietly where the backward pass is right and raises
-AssertionError where it is not.  It is run on the right cell and on one with each catalogued bug, each in a process of its own.
-A test that also fails the right cell catches nothing.
+The file defines ``gradient_test(forward, backward)``: it returns quietly where the backward pass is
+right and raises AssertionError where it is not. It is run on the right cell and on one with each
+catalogued bug, each in a process of its own. A test that also fails the right cell catches nothing.
 """
 
 import json
@@ -55,23 +55,34 @@ class Caught(NamedTuple):
     def share(self) -> float:
         """Of the planted bugs; 0 where the right cell fails as well."""
         total = len(self.caught) + len(self.missed)
-        return len(self.caught) / total if total and self.accepts_right and not self.problem else 0.0
+        return (
+            len(self.caught) / total if total and self.accepts_right and not self.problem else 0.0
+        )
 
     def __str__(self) -> str:
         if self.problem:
             return f"the test cannot be run: {self.problem}"
         if not self.accepts_right:
-            return "the test fails the right backward pass too: a test that always fails catches nothing"
-        lines = [f"caught {len(self.caught)} of {len(self.caught) + len(self.missed)} planted bugs, and passes the right one"]
+            return (
+                "the test fails the right backward pass too: a test that always fails catches"
+                " nothing"
+            )
+        lines = [
+            f"caught {len(self.caught)} of {len(self.caught) + len(self.missed)} planted bugs, and"
+            " passes the right one"
+        ]
         return "\n".join([*lines, *(f"  missed: {name}" for name in self.missed)])
 
 
 def grade_test(code: str, cell: str = "lstm", seconds: float = SECONDS, workers: int = 2) -> Caught:
-    """Run a student's gradient test, given as text, on the right cell and on each catalogued mistake of it.
+    """Run a student's gradient test, given as text, on the right cell and on each catalogued
+    mistake of it.
 
     Raises ValueError for a cell without any.
     """
-    rows = [row for row in mistakes.load() if row.cell == cell and not row.options and row.first_wrong]
+    rows = [
+        row for row in mistakes.load() if row.cell == cell and not row.options and row.first_wrong
+    ]
     if not rows:
         raise ValueError(f"no mistakes are catalogued for the cell {cell!r}")
     right = _run(code, mistakes.source(rows[0]._replace(edits=())), seconds)
@@ -98,9 +109,15 @@ def _run(code: str, source: str, seconds: float) -> str:
         (folder / "test.py").write_text(code, encoding="utf-8")
         (folder / "cell.py").write_text(source, encoding="utf-8")
         paths = [str(Path(__file__).parents[2])]
-        (folder / "task.json").write_text(json.dumps({"function": FUNCTION, "paths": paths}), encoding="utf-8")
+        (folder / "task.json").write_text(
+            json.dumps({"function": FUNCTION, "paths": paths}), encoding="utf-8"
+        )
         command = [sys.executable, "-I", "-c", PROGRAM, str(folder)]
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        quiet = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.DEVNULL,
+            "stderr": subprocess.DEVNULL,
+        }
         try:
             subprocess.run(command, cwd=folder, timeout=seconds, check=False, **quiet)  # type: ignore[call-overload]
         except subprocess.TimeoutExpired:

@@ -1,6 +1,7 @@
-"""Worksheets: a scalar network, three steps, numbers with two decimals, to be done by hand; and the solution, for instructors.
+"""Worksheets: a scalar network, three steps, numbers with two decimals, to be done by hand; and the
+solution, for instructors.
 
-A page of HTML that prints on two sheets.  Each student has numbers of their own, made from their id.
+A page of HTML that prints on two sheets. Each student has numbers of their own, made from their id.
 """
 
 import hashlib
@@ -56,7 +57,8 @@ class Sheet(NamedTuple):
 
 
 def sheet(kind: str, student: str) -> Sheet:
-    """The worksheet of a student, the same every time.  Raises ValueError for a kind that does not exist."""
+    """The worksheet of a student, the same every time. Raises ValueError for a kind that does not
+    exist."""
     if kind not in KINDS:
         raise ValueError(f"there is no worksheet {kind!r}: expected one of {', '.join(KINDS)}")
     seed = int.from_bytes(hashlib.sha256(f"{kind}|{student}".encode()).digest()[:8], "big")
@@ -87,27 +89,42 @@ def _rnn(student: str, rng: np.random.Generator) -> Sheet:
     before = np.concatenate([h0[None], h[:-1]])
     each = {"dw": grads.da * x, "du": grads.da * before, "db": grads.da}
     return Sheet(
-        "bptt", student,
-        equations=("a = w x + u h' + b", "h = tanh(a)", "L = 1/2 (h_0 - y_0)^2 + 1/2 (h_1 - y_1)^2 + 1/2 (h_2 - y_2)^2"),
+        "bptt",
+        student,
+        equations=(
+            "a = w x + u h' + b",
+            "h = tanh(a)",
+            "L = 1/2 (h_0 - y_0)^2 + 1/2 (h_1 - y_1)^2 + 1/2 (h_2 - y_2)^2",
+        ),
         given=(Row("x", "", _steps(x)), Row("y", "target", _steps(y))),
-        weights=(("w", float(w[0, 0])), ("u", float(u[0, 0])), ("b", float(b[0])), ("h before t=0", float(h0[0, 0]))),
+        weights=(
+            ("w", float(w[0, 0])),
+            ("u", float(u[0, 0])),
+            ("b", float(b[0])),
+            ("h before t=0", float(h0[0, 0])),
+        ),
         forward=(
-            Row("h'", "the state before", _steps(before)), Row("a", "w x + u h' + b", _steps(np.arctanh(h))),
+            Row("h'", "the state before", _steps(before)),
+            Row("a", "w x + u h' + b", _steps(np.arctanh(h))),
             Row("h", "tanh(a)", _steps(h)),
         ),
         backward=(
-            Row("dy", "h - y", _steps(dy)), Row("dh_next", "u da of step t+1", _steps(dh_next)),
-            Row("dh", "dy + dh_next", _steps(dy[:, 0, 0] + dh_next)), Row("da", "dh (1 - h^2)", _steps(grads.da)),
-            Row("to dw", "da x", _steps(each["dw"])), Row("to du", "da h'", _steps(each["du"])),
+            Row("dy", "h - y", _steps(dy)),
+            Row("dh_next", "u da of step t+1", _steps(dh_next)),
+            Row("dh", "dy + dh_next", _steps(dy[:, 0, 0] + dh_next)),
+            Row("da", "dh (1 - h^2)", _steps(grads.da)),
+            Row("to dw", "da x", _steps(each["dw"])),
+            Row("to du", "da h'", _steps(each["du"])),
             Row("to db", "da", _steps(each["db"])),
         ),
         gradients=tuple(Row(name, "sum over t", (float(v.sum()),)) for name, v in each.items()),
-    )  # fmt: skip
+    )
 
 
 def _lstm(student: str, rng: np.random.Generator) -> Sheet:
     """The scalar LSTM with the loss on the last h alone."""
-    x, y = _two(rng, -1.5, 1.5, T, 1, 1), float(_two(rng, -2.0, -1.0, 1)[0])  # far off, so that gradients are no tiny numbers
+    # far off, so that gradients are no tiny numbers
+    x, y = _two(rng, -1.5, 1.5, T, 1, 1), float(_two(rng, -2.0, -1.0, 1)[0])
     W_x, W_h, b = _two(rng, 0.2, 1.2, 1, 4), _two(rng, 0.2, 1.0, 1, 4), _two(rng, -0.5, 1.0, 4)
     h0, c0 = np.zeros((1, 1)), np.zeros((1, 1))
     h, cache = lstm.forward(x, h0, c0, W_x, W_h, b)
@@ -130,25 +147,38 @@ def _lstm(student: str, rng: np.random.Generator) -> Sheet:
     slopes = ("dc g i (1-i)", "dc c' f (1-f)", "dc i (1-g^2)", "dh tanh(c) o (1-o)")
     sums = np.concatenate([grads.dW_x[0], grads.dW_h[0], grads.db])
     return Sheet(
-        "lstm", student,
+        "lstm",
+        student,
         equations=(
-            "a_i = w_i x + u_i h' + b_i, and so for f, g, o", "i, f, o = sigmoid(a)    g = tanh(a_g)",
-            "c = f c' + i g    h = o tanh(c)", f"L = 1/2 (h_2 - y)^2 with y = {y:.2f}; h and c before t=0 are 0",
+            "a_i = w_i x + u_i h' + b_i, and so for f, g, o",
+            "i, f, o = sigmoid(a)    g = tanh(a_g)",
+            "c = f c' + i g    h = o tanh(c)",
+            f"L = 1/2 (h_2 - y)^2 with y = {y:.2f}; h and c before t=0 are 0",
         ),
         given=(Row("x", "", _steps(x)),),
         weights=tuple((name, float(v)) for (name, _), v in zip(named, numbers)),
         forward=(
-            Row("i", "sigmoid(a_i)", _steps(i)), Row("f", "sigmoid(a_f)", _steps(f)), Row("g", "tanh(a_g)", _steps(g)),
-            Row("o", "sigmoid(a_o)", _steps(o)), Row("c", "f c' + i g", _steps(c)), Row("h", "o tanh(c)", _steps(h)),
+            Row("i", "sigmoid(a_i)", _steps(i)),
+            Row("f", "sigmoid(a_f)", _steps(f)),
+            Row("g", "tanh(a_g)", _steps(g)),
+            Row("o", "sigmoid(a_o)", _steps(o)),
+            Row("c", "f c' + i g", _steps(c)),
+            Row("h", "o tanh(c)", _steps(h)),
         ),
         backward=(
-            Row("dh", "dy + dh_next", _steps(dh)), Row("dc_next", "dc f, of step t+1", _steps(dc_next)),
+            Row("dh", "dy + dh_next", _steps(dh)),
+            Row("dc_next", "dc f, of step t+1", _steps(dc_next)),
             Row("dc", "dh o (1 - tanh(c)^2) + dc_next", _steps(dc)),
-            *(Row(f"da_{x}", rule, _steps(da[:, k])) for k, (x, rule) in enumerate(zip(letters, slopes))),
+            *(
+                Row(f"da_{x}", rule, _steps(da[:, k]))
+                for k, (x, rule) in enumerate(zip(letters, slopes))
+            ),
             Row("dh_next", "sum of u da, of step t+1", _steps(dh_next)),
         ),
-        gradients=tuple(Row(f"d{name}", "sum over t", (float(v),)) for (name, _), v in zip(named, sums)),
-    )  # fmt: skip
+        gradients=tuple(
+            Row(f"d{name}", "sum over t", (float(v),)) for (name, _), v in zip(named, sums)
+        ),
+    )
 
 
 def page(made: Sheet, solution: bool = False) -> str:
@@ -163,23 +193,32 @@ def page(made: Sheet, solution: bool = False) -> str:
     who = f"student {html.escape(made.student)}" + (" — solution" if solution else "")
     parts = [
         f'<div class="who"><h1>{name}</h1><span>{who}</span></div>',
-        "<p>Work with four decimals. Fill the forward pass from left to right, the backward pass from right to left.</p>",
+        (
+            "<p>Work with four decimals. Fill the forward pass from left to right, the backward"
+            " pass from right to left.</p>"
+        ),
         f"<pre>{html.escape(chr(10).join(made.equations))}</pre>",
         *blocks,
-        f"<h2>Forward</h2><table><tr><th></th>{head}</tr>{_rows(made.given, True, 2)}{_rows(made.forward, solution)}</table>",
+        (
+            f"<h2>Forward</h2><table><tr><th></th>{head}</tr>{_rows(made.given, True, 2)}{_rows(made.forward, solution)}</table>"
+        ),
         f"<h2>Backward</h2><table><tr><th></th>{head}</tr>{_rows(made.backward, solution)}</table>",
         f"<h2>The weights' gradients</h2><table>{_rows(made.gradients, solution)}</table>",
     ]
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{name}, {who}</title><style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
+        f' content="width=device-width">'
+        f"<title>{name},"
+        f" {who}</title><style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
     )
 
 
 def _rows(rows: tuple[Row, ...], filled: bool, digits: int = 4) -> str:
     made = []
     for row in rows:
-        cells = "".join(f"<td>{f'{v:.{digits}f}' if filled and v is not None else ''}</td>" for v in row.values)
+        cells = "".join(
+            f"<td>{f'{v:.{digits}f}' if filled and v is not None else ''}</td>" for v in row.values
+        )
         equation = f" = {html.escape(row.equation)}" if row.equation else ""
         kind = ' class="given"' if digits == 2 else ""
         made.append(f"<tr{kind}><th>{html.escape(row.name)}{equation}</th>{cells}</tr>")

@@ -1,11 +1,17 @@
 """The ``sequence`` engine on NumPy arrays: a thread takes a slice of the batch through all of time.
 
-Rows of a batch know nothing of each other, so nothing has to meet at any step, and a slice's states stay in the cache of its
-core.  A file here has the name of its cell, and in it one vector loop for a step's elementwise math (the cell's own functions)
-and one loop over time.  ``slices.py`` cuts the batch and owns the threads, ``blocks.py`` lays the recurrent weights out for
-BLAS, ``vector.py`` has the tanh, ``split.py`` the products that do not recur.
+Rows of a batch know nothing of each other, so nothing has to meet at any step, and a slice's states
+stay in the cache of its core. A file here has the name of its cell, and in it one vector loop for a
+step's elementwise math (the cell's own functions) and one loop over time. ``slices.py`` cuts the
+batch and owns the threads, ``blocks.py`` lays the recurrent weights out for BLAS, ``vector.py`` has
+the tanh, ``split.py`` the products that do not recur.
 """
 
 from scratchnet_kernels.sequence_cpu import gru, gru_reset_before, lstm, rnn
 
-LOOPS = {"rnn": rnn.LOOPS, "lstm": lstm.LOOPS, "gru": gru.LOOPS, "gru_reset_before": gru_reset_before.LOOPS}
+LOOPS = {
+    "rnn": rnn.LOOPS,
+    "lstm": lstm.LOOPS,
+    "gru": gru.LOOPS,
+    "gru_reset_before": gru_reset_before.LOOPS,
+}

@@ -1,10 +1,11 @@
 """The recurrent product, cut so that BLAS needs no copy of the weights.
 
-For a large product BLAS first copies its right factor into an order of its own.  Here that factor is W_h, the same at every
-step, and the left one has few rows: the copy would cost as much as the product.  OpenBLAS leaves it out where the product has
-at most 10^6 multiply-adds.  So W_h is laid out once, before time begins, as blocks of at most 64 columns, and a slice has few
-enough rows.  Measured (``benchmarks/parts.py``; AVX-512, one
-thread, float32): 16 rows, H = 256: 222 GFLOP/s with blocks, 90 without.
+For a large product BLAS first copies its right factor into an order of its own. Here that factor is
+W_h, the same at every step, and the left one has few rows: the copy would cost as much as the
+product. OpenBLAS leaves it out where the product has at most 10^6 multiply-adds. So W_h is laid out
+once, before time begins, as blocks of at most 64 columns, and a slice has few enough rows. Measured
+(``benchmarks/parts.py``; AVX-512, one thread, float32): 16 rows, H = 256: 222 GFLOP/s with blocks,
+90 without.
 """
 
 from typing import Any
@@ -20,9 +21,11 @@ ROWS = 16  # sequences of a slice, where G units are not too many
 
 
 def rows_of_slice(G: int) -> int:
-    """How many sequences go through time together, for G = gates times H: by the sizes alone, never by the threads.
+    """How many sequences go through time together, for G = gates times H: by the sizes alone, never
+    by the threads.
 
-    So a sum is always made in the same order, and the results are the same for any number of threads.
+    So a sum is always made in the same order, and the results are the same for any number of
+    threads.
     """
     rows = ROWS
     while rows > 1 and rows * G * WIDEST // 2 > WITHOUT_COPY:
@@ -31,7 +34,8 @@ def rows_of_slice(G: int) -> int:
 
 
 def width(columns: int, K: int, rows: int) -> int:
-    """Columns of a block: the widest part of ``columns`` whose product (rows, K) (K, width) needs no copy."""
+    """Columns of a block: the widest part of ``columns`` whose product (rows, K) (K, width) needs
+    no copy."""
     for parts in range(-(-columns // WIDEST), columns // NARROWEST + 1):
         if columns % parts == 0 and rows * K * (columns // parts) <= WITHOUT_COPY:
             return columns // parts
@@ -41,7 +45,8 @@ def width(columns: int, K: int, rows: int) -> int:
 def in_blocks(W: Array, w: int) -> Array:
     """W (K, columns) as (columns / w, K, w), each block contiguous."""
     K, columns = W.shape
-    blocks: Array = W.reshape(K, columns // w, w).transpose(1, 0, 2).copy()  # never W itself: it may be read only
+    # never W itself: it may be read only
+    blocks: Array = W.reshape(K, columns // w, w).transpose(1, 0, 2).copy()
     return blocks
 
 
@@ -54,7 +59,8 @@ def multiply(left: Array, blocks: Array, out: Array) -> None:
 
 @vector_loop
 def add_blocks(parts: Array, t: int, lengths: Array, dh: Array) -> None:
-    """dh (rows, H) += parts (H / w, rows, w), but for the sequences that are over at step t: their dh passes as it is."""
+    """dh (rows, H) += parts (H / w, rows, w), but for the sequences that are over at step t: their
+    dh passes as it is."""
     blocks, rows, w = np.uintp(parts.shape[0]), np.uintp(parts.shape[1]), np.uintp(parts.shape[2])
     for n in range(rows):
         if t < lengths[n]:

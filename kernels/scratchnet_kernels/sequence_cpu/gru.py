@@ -1,4 +1,5 @@
-"""The GRU over all of time on a slice of the batch: the math of ``scratchnet.cells.gru``, a vector of units at a time."""
+"""The GRU over all of time on a slice of the batch: the math of ``scratchnet.cells.gru``, a vector
+of units at a time."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,7 +10,12 @@ from scratchnet.arrays import Array
 from scratchnet.cells import gru
 from scratchnet_kernels.compiled import time_loop, vector_loop
 from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
-from scratchnet_kernels.sequence_cpu.blocks import add_blocks, backward_blocks, forward_blocks, multiply
+from scratchnet_kernels.sequence_cpu.blocks import (
+    add_blocks,
+    backward_blocks,
+    forward_blocks,
+    multiply,
+)
 from scratchnet_kernels.sequence_cpu.slices import given, one_blas_thread, run_slices
 from scratchnet_kernels.sequence_cpu.split import plain, split
 from scratchnet_kernels.sequence_cpu.vector import vector
@@ -18,9 +24,13 @@ gates_forward, gates_backward = vector(gru.gates_forward), vector(gru.gates_back
 
 
 @vector_loop
-def forward_step(a: Array, m: Array, b_hn: Array, h_prev: Array, gates: Array, m_n: Array, h: Array) -> None:
-    """One step: a, gates (rows, 3H); m = h' W_h (3H / w, rows, w); b_hn (H,); h_prev, m_n, h (rows, H)."""
-    rows, H, w = np.uintp(h.shape[0]), np.uintp(h.shape[1]), np.uintp(m.shape[2])  # unsigned: no index counts from the end
+def forward_step(
+    a: Array, m: Array, b_hn: Array, h_prev: Array, gates: Array, m_n: Array, h: Array
+) -> None:
+    """One step: a, gates (rows, 3H); m = h' W_h (3H / w, rows, w); b_hn (H,); h_prev, m_n, h (rows,
+    H)."""
+    # unsigned: no index counts from the end
+    rows, H, w = np.uintp(h.shape[0]), np.uintp(h.shape[1]), np.uintp(m.shape[2])
     blocks = H // w  # of one gate
     for row in range(rows):
         for p in range(blocks):
@@ -32,15 +42,30 @@ def forward_step(a: Array, m: Array, b_hn: Array, h_prev: Array, gates: Array, m
                 n = z + H
                 m_n[row, r] = m[b_n, row, k] + b_hn[r]
                 gates[row, r], gates[row, z], gates[row, n], h[row, r] = gates_forward(
-                    a[row, r], a[row, z], a[row, n], m[p, row, k], m[b_z, row, k], m[b_n, row, k] + b_hn[r], h_prev[row, r]
+                    a[row, r],
+                    a[row, z],
+                    a[row, n],
+                    m[p, row, k],
+                    m[b_z, row, k],
+                    m[b_n, row, k] + b_hn[r],
+                    h_prev[row, r],
                 )
 
 
 @vector_loop
 def backward_step(
-    dy: Array, t: int, lengths: Array, gates: Array, m_n: Array, h_prev: Array, dh: Array, da: Array, dm: Array
+    dy: Array,
+    t: int,
+    lengths: Array,
+    gates: Array,
+    m_n: Array,
+    h_prev: Array,
+    dh: Array,
+    da: Array,
+    dm: Array,
 ) -> None:
-    """One step back: gates, da, dm (rows, 3H), the others (rows, H).  Leaves in dh what reaches h' directly."""
+    """One step back: gates, da, dm (rows, 3H), the others (rows, H). Leaves in dh what reaches h'
+    directly."""
     rows, H = np.uintp(dy.shape[0]), np.uintp(dy.shape[1])
     for row in range(rows):
         if t < lengths[row]:
@@ -48,7 +73,12 @@ def backward_step(
                 z = r + H
                 n = z + H
                 da_r, da_z, da_n, dm_n, dh_direct = gates_backward(
-                    dy[row, r] + dh[row, r], gates[row, r], gates[row, z], gates[row, n], m_n[row, r], h_prev[row, r]
+                    dy[row, r] + dh[row, r],
+                    gates[row, r],
+                    gates[row, z],
+                    gates[row, n],
+                    m_n[row, r],
+                    h_prev[row, r],
                 )
                 da[row, r], da[row, z], da[row, n], dh[row, r] = da_r, da_z, da_n, dh_direct
                 dm[row, r], dm[row, z], dm[row, n] = da_r, da_z, dm_n
@@ -59,7 +89,15 @@ def backward_step(
 
 @time_loop
 def forward_slice(
-    a: Array, W: Array, b_hn: Array, h: Array, gates: Array, m_n: Array, lengths: Array, first: int, last: int
+    a: Array,
+    W: Array,
+    b_hn: Array,
+    h: Array,
+    gates: Array,
+    m_n: Array,
+    lengths: Array,
+    first: int,
+    last: int,
 ) -> None:
     """All of time for sequences first to last - 1; W (3H / w, H, w)."""
     m = np.empty((W.shape[0], last - first, W.shape[2]), a.dtype)
@@ -74,10 +112,20 @@ def forward_slice(
 
 @time_loop
 def backward_slice(
-    dy: Array, W: Array, h: Array, gates: Array, m_n: Array, lengths: Array, dh: Array, da: Array, dm: Array,
-    first: int, last: int,
-) -> None:  # fmt: skip
-    """All of time, backwards; W (H / w, 3H, w), dh (N, H): of the final state at first, of the initial one at last."""
+    dy: Array,
+    W: Array,
+    h: Array,
+    gates: Array,
+    m_n: Array,
+    lengths: Array,
+    dh: Array,
+    da: Array,
+    dm: Array,
+    first: int,
+    last: int,
+) -> None:
+    """All of time, backwards; W (H / w, 3H, w), dh (N, H): of the final state at first, of the
+    initial one at last."""
     parts = np.empty((W.shape[0], last - first, W.shape[2]), dy.dtype)
     ours = slice(first, last)
     for t in range(len(dy) - 1, -1, -1):
@@ -102,9 +150,21 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
 
     def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
         W, cache = backward_blocks(run.cache.W_h, rows), run.cache
-        return partial(backward_slice, given(run.dy), W, cache.h, cache.gates, cache.m_n, lengths, *run.d_states, *run.da)
+        return partial(
+            backward_slice,
+            given(run.dy),
+            W,
+            cache.h,
+            cache.gates,
+            cache.m_n,
+            lengths,
+            *run.d_states,
+            *run.da,
+        )
 
     run_slices(runs, loop)
 
 
-LOOPS = Loops(gru, loop_forward, loop_backward, parts=2, split=split, plain=plain, session=one_blas_thread)
+LOOPS = Loops(
+    gru, loop_forward, loop_backward, parts=2, split=split, plain=plain, session=one_blas_thread
+)

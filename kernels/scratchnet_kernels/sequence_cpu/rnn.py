@@ -1,4 +1,5 @@
-"""The RNN over all of time on a slice of the batch: the simplest of the four, and the one to read first.
+"""The RNN over all of time on a slice of the batch: the simplest of the four, and the one to read
+first.
 
 Each nonlinearity of ``scratchnet.cells.rnn`` has loops of its own, made by one function.
 """
@@ -13,7 +14,12 @@ from scratchnet.arrays import Array
 from scratchnet.cells import rnn
 from scratchnet_kernels.compiled import time_loop, vector_loop
 from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
-from scratchnet_kernels.sequence_cpu.blocks import add_blocks, backward_blocks, forward_blocks, multiply
+from scratchnet_kernels.sequence_cpu.blocks import (
+    add_blocks,
+    backward_blocks,
+    forward_blocks,
+    multiply,
+)
 from scratchnet_kernels.sequence_cpu.slices import given, one_blas_thread, run_slices
 from scratchnet_kernels.sequence_cpu.split import plain, split
 from scratchnet_kernels.sequence_cpu.vector import vector
@@ -32,7 +38,8 @@ def slices(unit: Any, d_unit: Any) -> Slices:
     @vector_loop
     def forward_step(a_x: Array, m: Array, h: Array) -> None:
         """One step: a_x, h (rows, H); m = h' W_h (H / w, rows, w)."""
-        rows, H, w = np.uintp(h.shape[0]), np.uintp(h.shape[1]), np.uintp(m.shape[2])  # unsigned: none counts from the end
+        # unsigned: none counts from the end
+        rows, H, w = np.uintp(h.shape[0]), np.uintp(h.shape[1]), np.uintp(m.shape[2])
         for n in range(rows):
             for p in range(H // w):
                 for k in range(w):
@@ -52,7 +59,9 @@ def slices(unit: Any, d_unit: Any) -> Slices:
                 da[n] = 0
 
     @time_loop
-    def forward_slice(a_x: Array, W: Array, h: Array, lengths: Array, first: int, last: int) -> None:
+    def forward_slice(
+        a_x: Array, W: Array, h: Array, lengths: Array, first: int, last: int
+    ) -> None:
         """All of time for sequences first to last - 1; W (H / w, H, w)."""
         m = np.empty((W.shape[0], last - first, W.shape[2]), a_x.dtype)
         for t in range(len(a_x)):
@@ -63,8 +72,11 @@ def slices(unit: Any, d_unit: Any) -> Slices:
                     h[t + 1, n] = h[t, n]
 
     @time_loop
-    def backward_slice(dy: Array, W: Array, h: Array, lengths: Array, dh: Array, da: Array, first: int, last: int) -> None:
-        """All of time, backwards; W (H / w, H, w), dh (N, H): of the final state at first, of the initial one at last."""
+    def backward_slice(
+        dy: Array, W: Array, h: Array, lengths: Array, dh: Array, da: Array, first: int, last: int
+    ) -> None:
+        """All of time, backwards; W (H / w, H, w), dh (N, H): of the final state at first, of the
+        initial one at last."""
         parts = np.empty((W.shape[0], last - first, W.shape[2]), dy.dtype)
         ours = slice(first, last)
         for t in range(len(dy) - 1, -1, -1):
@@ -93,7 +105,15 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
 
     def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
         W, cache = backward_blocks(run.cache.W_h, rows), run.cache
-        return partial(SLICES[cache.nonlinearity].backward, given(run.dy), W, cache.h, lengths, *run.d_states, *run.da)
+        return partial(
+            SLICES[cache.nonlinearity].backward,
+            given(run.dy),
+            W,
+            cache.h,
+            lengths,
+            *run.d_states,
+            *run.da,
+        )
 
     run_slices(runs, loop)
 

@@ -16,9 +16,10 @@ from scratchnet_kernels.sequence_cpu.blocks import rows_of_slice
 
 Task = Callable[[], Any]
 
-# So many multiply-adds for each thread, or fewer threads: waking one costs more than it saves.  Measured on two cores
-# (benchmarks/parts.py), an LSTM's training step with (T, N, D, H) = (20, 32, 8, 32): 0.63 ms with 0.4 million here,
-# 0.44 with 2, 0.42 with 4; from (100, 32, 1, 64) on much the same.
+# So many multiply-adds for each thread, or fewer threads: waking one costs more than it saves.
+# Measured on two cores (benchmarks/parts.py), an LSTM's training step with (T, N, D, H) = (20, 32,
+# 8, 32): 0.63 ms with 0.4 million here, 0.44 with 2, 0.42 with 4; from (100, 32, 1, 64) on much the
+# same.
 WORTH_A_THREAD = 2_000_000
 
 _limit: ContextVar[int | None] = ContextVar("threads", default=None)
@@ -37,12 +38,15 @@ def cut(N: int, rows: int) -> list[tuple[int, int]]:
 
 
 def run_all(tasks: Sequence[Task], work: float) -> None:
-    """Run tasks that together do so many multiply-adds, side by side where that pays; the first exception is raised."""
+    """Run tasks that together do so many multiply-adds, side by side where that pays; the first
+    exception is raised."""
     threads = min(_limit.get() or available(), len(tasks), max(1, int(work / WORTH_A_THREAD)))
     if threads <= 1:
         _run(tasks)
         return
-    shares = [tasks[k * len(tasks) // threads : (k + 1) * len(tasks) // threads] for k in range(threads)]
+    shares = [
+        tasks[k * len(tasks) // threads : (k + 1) * len(tasks) // threads] for k in range(threads)
+    ]
     others = [_pool(os.getpid()).submit(_run, share) for share in shares[1:]]
     try:
         _run(shares[0])
@@ -53,8 +57,11 @@ def run_all(tasks: Sequence[Task], work: float) -> None:
         other.result()
 
 
-def run_slices(runs: Sequence[Any], loop_of: Callable[[Any, int, Array], Callable[[int, int], None]]) -> None:
-    """All runs, each in slices of its batch: ``loop_of(run, rows, lengths)`` goes through all of time for (first, last)."""
+def run_slices(
+    runs: Sequence[Any], loop_of: Callable[[Any, int, Array], Callable[[int, int], None]]
+) -> None:
+    """All runs, each in slices of its batch: ``loop_of(run, rows, lengths)`` goes through all of
+    time for (first, last)."""
     tasks: list[Task] = []
     work = 0
     for run in runs:
@@ -73,16 +80,20 @@ def _run(tasks: Sequence[Task]) -> None:
 
 
 @cache
-def _pool(process: int) -> ThreadPoolExecutor:  # of this process: a fork has none of its parent's threads
-    return ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="scratchnet")
+# of this process: a fork has none of its parent's threads
+def _pool(process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(
+        max_workers=max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="scratchnet"
+    )
 
 
 @contextmanager
 def one_blas_thread(threads: int | None = None) -> Iterator[None]:
-    """While inside, BLAS uses one thread, so that its own do not fight with ours, and ours are at most ``threads``.
+    """While inside, BLAS uses one thread, so that its own do not fight with ours, and ours are at
+    most ``threads``.
 
-    What was set before is set again at the end, after an exception too, and only when the last of several threads of the
-    caller leaves.
+    What was set before is set again at the end, after an exception too, and only when the last of
+    several threads of the caller leaves.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}: expected at least 1")
@@ -121,9 +132,11 @@ def _leave() -> None:
 
 
 def _set(library: Any, count: int) -> None:
-    """threadpoolctl lets only the first thread that sets OpenBLAS do so again, and ignores any other without a word.
+    """threadpoolctl lets only the first thread that sets OpenBLAS do so again, and ignores any
+    other without a word.
 
-    Here the last thread to leave sets it, whichever that is, and our lock sees to it that two never do so at once.
+    Here the last thread to leave sets it, whichever that is, and our lock sees to it that two never
+    do so at once.
     """
     release = getattr(library, "clear_controlling_thread", lambda force: None)
     release(force=True)
@@ -132,7 +145,8 @@ def _set(library: Any, count: int) -> None:
 
 
 def _forked() -> None:
-    """In the child of a fork only the thread that forked goes on: of all others that were inside, nobody leaves any more."""
+    """In the child of a fork only the thread that forked goes on: of all others that were inside,
+    nobody leaves any more."""
     global _lock, _inside
     _lock = Lock()
     if _inside:
@@ -150,11 +164,14 @@ def _blas() -> list[Any]:
     import scipy.linalg  # noqa: F401  loads it, so that it is found
     from threadpoolctl import ThreadpoolController
 
-    return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+    return [
+        library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"
+    ]
 
 
 def given(array: Array) -> Array:
-    """An array of the caller's as loops take it: contiguous, and marked as read only whatever it was.
+    """An array of the caller's as loops take it: contiguous, and marked as read only whatever it
+    was.
 
     Numba compiles a loop again for every other memory order, and for read-only arrays too.
     """

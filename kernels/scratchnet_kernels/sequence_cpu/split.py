@@ -1,7 +1,7 @@
 """Products over all steps at once, split over threads: what a cell does before and after its loop.
 
-A cell writes ``x W_x`` and ``x^T da`` as it would anywhere.  ``Split`` is an array that, standing in such a product, has it
-done in parts, always the same parts for the same shapes, each by one thread.
+A cell writes ``x W_x`` and ``x^T da`` as it would anywhere. ``Split`` is an array that, standing in
+such a product, has it done in parts, always the same parts for the same shapes, each by one thread.
 """
 
 from functools import partial
@@ -29,7 +29,9 @@ class Split(np.ndarray):
     def __array_function__(self, function: Any, kinds: Any, arguments: Any, options: Any) -> Any:
         if function is np.empty_like and len(arguments) == 1:
             shape, dtype = options.get("shape"), options.get("dtype")
-            return empty(self.shape if shape is None else shape, self.dtype if dtype is None else dtype).view(Split)
+            return empty(
+                self.shape if shape is None else shape, self.dtype if dtype is None else dtype
+            ).view(Split)
         return super().__array_function__(function, kinds, arguments, options)
 
     def __matmul__(self, right: Any) -> Any:
@@ -43,17 +45,23 @@ class Split(np.ndarray):
             return np.add(self, b, out=self)
         rows = plain(self).reshape(-1, self.shape[-1])
         cuts = _cuts(len(rows), _parts(ELEMENT * rows.size))
-        run_all([partial(np.add, rows[i:j], b, out=rows[i:j]) for i, j in cuts], ELEMENT * rows.size)
+        run_all(
+            [partial(np.add, rows[i:j], b, out=rows[i:j]) for i, j in cuts], ELEMENT * rows.size
+        )
         return self
 
     def sum(self, axis: Any = None, **options: Any) -> Any:  # type: ignore[override]
         if axis != 0 or options or self.ndim != 2:
             return plain(self).sum(axis=axis, **options)
         ours = plain(self)
-        ones = np.ones(len(ours), self.dtype)  # a sum over rows is a product with ones, and BLAS is quick at it
+        # a sum over rows is a product with ones, and BLAS is quick at it
+        ones = np.ones(len(ours), self.dtype)
         cuts = _cuts(len(ours), min(_parts(ELEMENT * ours.size), max(1, len(ours) // LONG)))
         sums = np.empty((len(cuts), ours.shape[1]), self.dtype)
-        run_all([partial(np.dot, ones[i:j], ours[i:j], out=s) for (i, j), s in zip(cuts, sums)], ELEMENT * ours.size)
+        run_all(
+            [partial(np.dot, ones[i:j], ours[i:j], out=s) for (i, j), s in zip(cuts, sums)],
+            ELEMENT * ours.size,
+        )
         out = sums[0].copy()
         for s in sums[1:]:  # in this order, whoever made them
             out += s
@@ -61,7 +69,8 @@ class Split(np.ndarray):
 
 
 def split(array: Any) -> Any:
-    """The same numbers as a Split; what is not an array stays what it is, for the cell to refuse."""
+    """The same numbers as a Split; what is not an array stays what it is, for the cell to
+    refuse."""
     return array.view(Split) if isinstance(array, np.ndarray) else array
 
 
@@ -71,7 +80,8 @@ def plain(array: Any) -> Any:
 
 
 def product(left: Array, right: Array) -> Any:
-    """left (M, K) times right (K, C) in parts: of the rows where there are many, else of the columns, else of the sum."""
+    """left (M, K) times right (K, C) in parts: of the rows where there are many, else of the
+    columns, else of the sum."""
     (M, K), C = left.shape, right.shape[1]
     parts = _parts(M * K * C)
     tasks: list[Task]
@@ -80,12 +90,19 @@ def product(left: Array, right: Array) -> Any:
         tasks = [partial(np.dot, left[i:j], right, out=out[i:j]) for i, j in _cuts(M, parts)]
     elif parts > 1 and C >= 4 * WIDE:
         out = empty((M, C), left.dtype)
-        tasks = [partial(np.matmul, left, right[:, i:j], out=out[:, i:j]) for i, j in _cuts(C, min(parts, C // WIDE))]
+        tasks = [
+            partial(np.matmul, left, right[:, i:j], out=out[:, i:j])
+            for i, j in _cuts(C, min(parts, C // WIDE))
+        ]
     else:
         cuts = _cuts(K, min(parts, max(1, K // LONG)))
         out = empty((M, C), left.dtype)
-        others = empty((len(cuts) - 1, M, C), left.dtype)  # apart from the first, which may be kept for long
-        tasks = [partial(np.dot, left[:, i:j], right[i:j], out=s) for (i, j), s in zip(cuts, [out, *others])]
+        # apart from the first, which may be kept for long
+        others = empty((len(cuts) - 1, M, C), left.dtype)
+        tasks = [
+            partial(np.dot, left[:, i:j], right[i:j], out=s)
+            for (i, j), s in zip(cuts, [out, *others])
+        ]
         run_all(tasks, M * K * C)
         for s in others:  # in this order, whoever made them
             out += s

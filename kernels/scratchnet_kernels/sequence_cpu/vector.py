@@ -4,7 +4,8 @@ tanh(x) = e / (e + 2)  with  e = exp(2x) - 1,  and  2x = n log 2 + r  makes  e =
 short polynomial, since |r| <= log(2) / 2.  2^n is written straight into the exponent bits.  No branch, so that one instruction
 does 8 or 16 numbers; near zero n is 0 and nothing cancels.
 
-Error against the exact tanh: 1.5e-7 in float32 and 4e-16 in float64, absolute; relative 2.4e-7 and 1e-15.
+Error against the exact tanh: 1.5e-7 in float32 and 4e-16 in float64, absolute; relative 2.4e-7 and
+1e-15.
 """
 
 from collections.abc import Callable
@@ -50,7 +51,10 @@ def _tanh_64(x: Any) -> Any:
     r = y - n * LOG2_64[0] - n * LOG2_64[1]
     c = C_64
     high = c[7] + r * (c[8] + r * (c[9] + r * (c[10] + r * (c[11] + r * c[12]))))
-    q = r * (c[0] + r * (c[1] + r * (c[2] + r * (c[3] + r * (c[4] + r * (c[5] + r * (c[6] + r * high)))))))
+    q = r * (
+        c[0]
+        + r * (c[1] + r * (c[2] + r * (c[3] + r * (c[4] + r * (c[5] + r * (c[6] + r * high))))))
+    )
     n_bits = np.int64(np.int32(n))  # by way of int32: AVX2 has no instruction from float64 to int64
     power = np.int64((n_bits + np.int64(1023)) << np.int64(52)).view(np.float64)
     e = power * q + (power - ONE)
@@ -69,7 +73,8 @@ _REBOUND: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 def vector(function: Callable[..., Any]) -> Any:
-    """An ``@elementwise`` function of a cell, whose ``np.tanh``, and that of all it calls, is the one above."""
+    """An ``@elementwise`` function of a cell, whose ``np.tanh``, and that of all it calls, is the
+    one above."""
     if function not in _REBOUND:
         names = dict(function.__globals__) | {"np": MATH}
         for name in function.__code__.co_names:

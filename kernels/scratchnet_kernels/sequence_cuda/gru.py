@@ -1,7 +1,9 @@
-"""The GRU over all of time in one kernel: the math of ``scratchnet.cells.gru``, W_h read once for the whole sequence.
+"""The GRU over all of time in one kernel: the math of ``scratchnet.cells.gru``, W_h read once for
+the whole sequence.
 
-The plan is that of ``lstm.py`` with 3H threads.  The product makes the memory's part m = h' W_h; it meets the input's part a
-only inside the gates.  Backwards it is dm, not da, that goes through W_h, and dh' has a second, direct road.
+The plan is that of ``lstm.py`` with 3H threads. The product makes the memory's part m = h' W_h; it
+meets the input's part a only inside the gates. Backwards it is dm, not da, that goes through W_h,
+and dh' has a second, direct road.
 """
 
 from collections.abc import Sequence
@@ -21,7 +23,8 @@ from scratchnet_kernels.sequence_cuda.runs import launch_runs
 
 @cache
 def forward_kernel(H: int, use: Resources) -> Persistent:
-    """Fills h, gates and m_n.  In shared memory: h (rows, H), m (rows, 3H), the weights that are not in registers."""
+    """Fills h, gates and m_n. In shared memory: h (rows, H), m (rows, 3H), the weights that are not
+    in registers."""
     _, rows, in_registers, _ = use
     G = 3 * H
     M = rows * H  # where m begins
@@ -37,7 +40,8 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
         load(W_h, r, G, r, w, shared)  # column r
         b_m = b_hn[r - 2 * H] if r >= 2 * H else ZERO
 
-        u, j = r // H, r % H  # this thread's elementwise work: unit j of the block's row u, if there is one
+        # this thread's elementwise work: unit j of the block's row u, if there is one
+        u, j = r // H, r % H
         row = cuda.blockIdx.x * rows + u
         mine = u < rows and row < N
         length = T
@@ -53,7 +57,8 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
         for t in range(T):
             if mine:
                 at = (t * N + row) * G + j
-                a_r, a_z, a_n = a[at], a[at + H], a[at + 2 * H]  # asked for before the product, needed after it
+                # asked for before the product, needed after it
+                a_r, a_z, a_n = a[at], a[at + H], a[at + 2 * H]
             for n in range(rows):
                 m[n] = b_m
             add(w, shared, 0, r, m)  # m = h' W_h, and b_hn in the n block
@@ -63,7 +68,9 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
             if mine:
                 at = M + u * G + j
                 m_new = shared[at + 2 * H]
-                r_gate, z, n_gate, h_new = gates_forward(a_r, a_z, a_n, shared[at], shared[at + H], m_new, h_prev)
+                r_gate, z, n_gate, h_new = gates_forward(
+                    a_r, a_z, a_n, shared[at], shared[at + H], m_new, h_prev
+                )
                 at = (t * N + row) * G + j
                 gates[at], gates[at + H], gates[at + 2 * H] = r_gate, z, n_gate
                 m_n[(t * N + row) * H + j] = m_new
@@ -80,8 +87,8 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
 def backward_kernel(H: int, use: Resources) -> Persistent:
     """Fills da and dm, and turns the gradient of the final state into that of the initial one.
 
-    Thread (q, k) makes, of dh'[k] = sum over all dm W_h^T, the part of gate q.  In shared memory: dm (rows, 3H), the parts
-    (rows, 3H), weights.
+    Thread (q, k) makes, of dh'[k] = sum over all dm W_h^T, the part of gate q. In shared memory: dm
+    (rows, 3H), the parts (rows, 3H), weights.
     """
     _, rows, in_registers, _ = use
     G = 3 * H
@@ -117,7 +124,9 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
         for back in range(T):
             t = T - 1 - back
             if mine:
-                da_r, da_z, da_n, dm_n, dh_direct = gates_backward(dy_t + dh_next, r_t, z_t, n_t, m_t, h_prev)
+                da_r, da_z, da_n, dm_n, dh_direct = gates_backward(
+                    dy_t + dh_next, r_t, z_t, n_t, m_t, h_prev
+                )
                 if t >= length:  # a sequence that is over passes on what arrives
                     da_r = da_z = da_n = dm_n = ZERO
                 at = q * G + j
@@ -157,7 +166,14 @@ def loop_forward(runs: Sequence[ForwardRun]) -> None:
 def loop_backward(runs: Sequence[BackwardRun]) -> None:
     """The loop of ``gru.backward``, for one or two runs in one launch."""
     read = [
-        {"dy": run.dy, "W_h": run.cache.W_h, "h": run.cache.h, "gates": run.cache.gates, "m_n": run.cache.m_n} for run in runs
+        {
+            "dy": run.dy,
+            "W_h": run.cache.W_h,
+            "h": run.cache.h,
+            "gates": run.cache.gates,
+            "m_n": run.cache.m_n,
+        }
+        for run in runs
     ]
     filled = [{"da": run.da[0], "dm": run.da[1], "dh": run.d_states[0]} for run in runs]
     launch_runs(backward_kernel, gru, [run.cache for run in runs], read, filled)

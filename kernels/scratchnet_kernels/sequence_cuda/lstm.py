@@ -1,8 +1,10 @@
-"""The LSTM over all of time in one kernel: the math of ``scratchnet.cells.lstm``, W_h read once for the whole sequence.
+"""The LSTM over all of time in one kernel: the math of ``scratchnet.cells.lstm``, W_h read once for
+the whole sequence.
 
-A block owns ``rows`` sequences and has a thread for each of the 4H columns of a.  In every step each thread first makes its
-column's product, then every unit of every row has one thread that does its elementwise math.  Between the two, and after
-them, the block waits for all its threads; no two blocks ever meet.
+A block owns ``rows`` sequences and has a thread for each of the 4H columns of a. In every step each
+thread first makes its column's product, then every unit of every row has one thread that does its
+elementwise math. Between the two, and after them, the block waits for all its threads; no two
+blocks ever meet.
 """
 
 from collections.abc import Sequence
@@ -22,7 +24,8 @@ from scratchnet_kernels.sequence_cuda.runs import launch_runs
 
 @cache
 def forward_kernel(H: int, use: Resources) -> Persistent:
-    """Fills h, c and gates.  In shared memory: h (rows, H), a (rows, 4H), the weights that are not in registers."""
+    """Fills h, c and gates. In shared memory: h (rows, H), a (rows, 4H), the weights that are not
+    in registers."""
     _, rows, in_registers, _ = use
     G = 4 * H
     A = rows * H  # where a begins
@@ -39,7 +42,8 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
         a_next = cuda.local.array(rows, float32)
         load(W_h, r, G, r, w, shared)  # column r
 
-        u, j = r // H, r % H  # this thread's elementwise work: unit j of the block's row u, if there is one
+        # this thread's elementwise work: unit j of the block's row u, if there is one
+        u, j = r // H, r % H
         row = first + u
         mine = u < rows and row < N
         length = T
@@ -58,7 +62,8 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
             for n in range(rows):
                 a[n] = a_next[n]
                 if t + 1 < T and first + n < N:
-                    a_next[n] = a_x[((t + 1) * N + first + n) * G + r]  # asked for a step ahead: memory is far
+                    # asked for a step ahead: memory is far
+                    a_next[n] = a_x[((t + 1) * N + first + n) * G + r]
             add(w, shared, 0, r, a)  # a = a_x + h' W_h
             for n in range(rows):
                 shared[A + n * G + r] = a[n]
@@ -84,8 +89,8 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
 def backward_kernel(H: int, use: Resources) -> Persistent:
     """Fills da, and turns the gradients of the final states into those of the initial ones.
 
-    Thread (q, k) makes, of dh'[k] = sum over all da W_h^T, the part of gate q.  In shared memory: da (rows, 4H), the parts
-    (rows, 4H), weights.
+    Thread (q, k) makes, of dh'[k] = sum over all da W_h^T, the part of gate q. In shared memory: da
+    (rows, 4H), the parts (rows, 4H), weights.
     """
     _, rows, in_registers, _ = use
     G = 4 * H
@@ -121,13 +126,20 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
         for back in range(T):
             t = T - 1 - back
             if mine:
-                da_i, da_f, da_g, da_o, dc_prev = gates_backward(dy_t + dh_next, dc_next, i, f, g, o, c_prev, c_t)
+                da_i, da_f, da_g, da_o, dc_prev = gates_backward(
+                    dy_t + dh_next, dc_next, i, f, g, o, c_prev, c_t
+                )
                 if t < length:
                     dc_next = dc_prev
                 else:  # a sequence that is over passes on what arrives
                     da_i = da_f = da_g = da_o = ZERO
                 at = q * G + j
-                shared[at], shared[at + H], shared[at + 2 * H], shared[at + 3 * H] = da_i, da_f, da_g, da_o
+                shared[at], shared[at + H], shared[at + 2 * H], shared[at + 3 * H] = (
+                    da_i,
+                    da_f,
+                    da_g,
+                    da_o,
+                )
                 at = (t * N + row) * G + j
                 da[at], da[at + H], da[at + 2 * H], da[at + 3 * H] = da_i, da_f, da_g, da_o
                 if t > 0:  # asked for a step ahead
@@ -161,7 +173,10 @@ def loop_forward(runs: Sequence[ForwardRun]) -> None:
 
 def loop_backward(runs: Sequence[BackwardRun]) -> None:
     """The loop of ``lstm.backward``, for one or two runs in one launch."""
-    read = [{"dy": run.dy, "W_h": run.cache.W_h, "c": run.cache.c, "gates": run.cache.gates} for run in runs]
+    read = [
+        {"dy": run.dy, "W_h": run.cache.W_h, "c": run.cache.c, "gates": run.cache.gates}
+        for run in runs
+    ]
     filled = [{"da": run.da[0], "dh": run.d_states[0], "dc": run.d_states[1]} for run in runs]
     launch_runs(backward_kernel, lstm, [run.cache for run in runs], read, filled)
 

@@ -1,8 +1,10 @@
-"""The recurrent product of a persistent kernel: K weights a thread, some in registers, the others in shared memory.
+"""The recurrent product of a persistent kernel: K weights a thread, some in registers, the others
+in shared memory.
 
-Every trick is here, so that the kernels can be read.  A loop over registers must unroll: with a constant count it does, up to
-about 64 multiply-adds, hence the two halves.  Neighbours in shared memory are read 16 bytes at a time, where the compiler can
-see that their address is a multiple of 16.  Each row has two sums, since a multiply-add waits for the one before it.
+Every trick is here, so that the kernels can be read. A loop over registers must unroll: with a
+constant count it does, up to about 64 multiply-adds, hence the two halves. Neighbours in shared
+memory are read 16 bytes at a time, where the compiler can see that their address is a multiple of
+16. Each row has two sums, since a multiply-add waits for the one before it.
 """
 
 from functools import cache
@@ -21,13 +23,17 @@ class Product(NamedTuple):
     """Two device functions for one shape."""
 
     load: Any  # load(W_h, start, step, r, w, shared): weight k of thread r is W_h[start + k step]
-    add: Any  # add(w, shared, base, r, sums): sums[n] += sum over k of weight k times shared[n stride + base + k]
+    # add(w, shared, base, r, sums): sums[n] += sum over k of weight k times shared[n stride + base
+    # + k]
+    add: Any
 
 
 @cache
-def product(K: int, in_registers: int, rows: int, stride: int, threads: int, weights_at: int) -> Product:
-    """The product for blocks of so many threads, whose shared weights begin at ``weights_at`` and whose vectors of K numbers,
-    one for each row, stand ``stride`` apart in shared memory."""
+def product(
+    K: int, in_registers: int, rows: int, stride: int, threads: int, weights_at: int
+) -> Product:
+    """The product for blocks of so many threads, whose shared weights begin at ``weights_at`` and
+    whose vectors of K numbers, one for each row, stand ``stride`` apart in shared memory."""
     in_shared = K - in_registers
     half = in_registers // 2
     partial = 2 * rows

@@ -1,8 +1,8 @@
 """How much of one multiprocessor a persistent kernel takes, by a rule short enough to argue with.
 
-A block owns a few sequences for all of time, so the recurrent matrix W_h has to be where the block is.  Thread r of G H (G
-gates, H units) needs the H weights of one column: the first ``in_registers`` stay in its registers, the others in shared
-memory.
+A block owns a few sequences for all of time, so the recurrent matrix W_h has to be where the block
+is. Thread r of G H (G gates, H units) needs the H weights of one column: the first ``in_registers``
+stay in its registers, the others in shared memory.
 
     registers   65536 for a block's threads, 255 for one at most; about 64 are needed for everything else
     unrolling   a register has no address, so the loop over them must be unrolled, and the compiler does that for a limited
@@ -10,8 +10,9 @@ memory.
     rows        one sequence a block while there are multiprocessors left, since a block's time per step grows with it;
                 then two, which share every weight that is read from shared memory
 
-What the compiler made of it for sm_90 (numba-cuda 0.30, NVVM and ptxas 13.0): registers a thread, forward / backward, all with
-0 bytes of stack and 0 spills.  ``python tests/sequence_compiled.py`` prints it.  Times on a GPU: not measured.
+What the compiler made of it for sm_90 (numba-cuda 0.30, NVVM and ptxas 13.0): registers a thread,
+forward / backward, all with 0 bytes of stack and 0 spills. ``python tests/sequence_compiled.py``
+prints it. Times on a GPU: not measured.
 
     H                          32         64         96        128        144        160        256
     LSTM  in_registers         32         64         96         64         48    does not fit
@@ -58,7 +59,10 @@ def resources(gates: int, H: int, N: int, device: Device) -> Resources:
     """
     threads = gates * H
     if threads > THREADS:
-        raise ValueError(f"{gates} gates of H = {H} units are {threads} threads, but a block has at most {THREADS}")
+        raise ValueError(
+            f"{gates} gates of H = {H} units are {threads} threads, but a block has at most"
+            f" {THREADS}"
+        )
     at_once = device.multiprocessors * max(1, RESIDENT // threads)  # blocks
     for rows in (2, 1) if gates > 1 and at_once < N else (1,):
         free = min(MOST_A_THREAD, REGISTERS // threads // 8 * 8) - ELSEWHERE
@@ -67,8 +71,9 @@ def resources(gates: int, H: int, N: int, device: Device) -> Resources:
         if needed <= device.shared_bytes:
             return Resources(threads, rows, in_registers, needed)
     raise ValueError(
-        f"W_h (H, {gates} H) with H = {H} does not fit one multiprocessor: beside {in_registers * threads * 4 // 1024} KB"
-        f" in registers it needs {needed // 1024} KB of shared memory, and there are {device.shared_bytes // 1024}"
+        f"W_h (H, {gates} H) with H = {H} does not fit one multiprocessor: beside"
+        f" {in_registers * threads * 4 // 1024} KB in registers it needs {needed // 1024} KB of"
+        f" shared memory, and there are {device.shared_bytes // 1024}"
     )
 
 

@@ -1,7 +1,8 @@
 """The RNN over all of time in one kernel: the simplest of the three, and the one to read first.
 
-A block owns one sequence and has a thread for each of the H units.  The thread has its column of W_h in registers (and shared
-memory, where H is large), makes a, then h, and waits for the others: the next step reads all of h.
+A block owns one sequence and has a thread for each of the H units. The thread has its column of W_h
+in registers (and shared memory, where H is large), makes a, then h, and waits for the others: the
+next step reads all of h.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,7 +50,8 @@ def forward_kernel(nonlinearity: str) -> Kernel:
             for t in range(T):
                 a[0] = a_next
                 if t + 1 < T:
-                    a_next = a_x[((t + 1) * N + row) * H + j]  # asked for a step ahead: memory is far
+                    # asked for a step ahead: memory is far
+                    a_next = a_x[((t + 1) * N + row) * H + j]
                 add(w, shared, 0, j, a)  # a = a_x + h' W_h
                 if t < length:  # a sequence that is over is held
                     h_prev = unit(a[0])
@@ -64,7 +66,8 @@ def forward_kernel(nonlinearity: str) -> Kernel:
 
 
 def backward_kernel(nonlinearity: str) -> Kernel:
-    """The kernel that fills da, and turns the gradient of the final state into that of the initial one."""
+    """The kernel that fills da, and turns the gradient of the final state into that of the initial
+    one."""
     d_unit: Callable[..., Any] = UNIT[nonlinearity][1]
 
     @cache
@@ -118,7 +121,9 @@ def loop_forward(runs: Sequence[ForwardRun]) -> None:
     """The loop of ``rnn.forward``, for one or two runs in one launch."""
     caches = [run.cache for run in runs]
     read: list[dict[str, Array]] = [{"a_x": run.a, "W_h": run.cache.W_h} for run in runs]
-    launch_runs(FORWARD[caches[0].nonlinearity], rnn, caches, read, [{"h": cache.h} for cache in caches])
+    launch_runs(
+        FORWARD[caches[0].nonlinearity], rnn, caches, read, [{"h": cache.h} for cache in caches]
+    )
 
 
 def loop_backward(runs: Sequence[BackwardRun]) -> None:

@@ -14,16 +14,24 @@ Kernel = Callable[[int, Resources], Persistent]
 
 
 def launch_runs(
-    kernel: Kernel, cell: Any, caches: Sequence[Any], read: Sequence[dict[str, Array]], filled: Sequence[dict[str, Array]]
+    kernel: Kernel,
+    cell: Any,
+    caches: Sequence[Any],
+    read: Sequence[dict[str, Array]],
+    filled: Sequence[dict[str, Array]],
 ) -> None:
-    """Launch ``kernel`` for one or two runs: their caches, the arrays they only read, and those they fill.
+    """Launch ``kernel`` for one or two runs: their caches, the arrays they only read, and those
+    they fill.
 
-    What is only read may have any memory order.  Raises TypeError unless all are float32 on the GPU, ValueError where W_h
-    does not fit one multiprocessor: before the launch.
+    What is only read may have any memory order. Raises TypeError unless all are float32 on the GPU,
+    ValueError where W_h does not fit one multiprocessor: before the launch.
     """
     T, N, H = caches[0].h[1:].shape
     if caches[0].h.dtype != np.float32:
-        raise TypeError(f"the sequence kernels compute in float32, and h is {caches[0].h.dtype}: engine 'step' takes both")
+        raise TypeError(
+            f"the sequence kernels compute in float32, and h is {caches[0].h.dtype}: engine 'step'"
+            " takes both"
+        )
     use = resources(len(cell.GATES), H, N * len(caches), launch.device())
     runs = []
     for inputs, outputs in zip(read, filled, strict=True):

@@ -1,7 +1,8 @@
-"""The ``step`` engine on NumPy arrays: the cell's own loop over time, with its pointwise step in one compiled loop.
+"""The ``step`` engine on NumPy arrays: the cell's own loop over time, with its pointwise step in
+one compiled loop.
 
-A file here has the name of its cell and defines ``step_forward`` and ``step_backward``, which take exactly the arguments of
-the functions of that name in ``scratchnet/cells/``.
+A file here has the name of its cell and defines ``step_forward`` and ``step_backward``, which take
+exactly the arguments of the functions of that name in ``scratchnet/cells/``.
 """
 
 from functools import partial
@@ -10,10 +11,19 @@ from scratchnet.cells import CELLS
 from scratchnet_kernels.step_cpu import gru, gru_reset_before, lstm, rnn
 
 # lstm_masked has the LSTM's own pointwise step; its masks act around it.
-STEPS = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_reset_before": gru_reset_before, "lstm_masked": lstm}
+STEPS = {
+    "rnn": rnn,
+    "lstm": lstm,
+    "gru": gru,
+    "gru_reset_before": gru_reset_before,
+    "lstm_masked": lstm,
+}
 
 # cell -> (forward, backward), with the cell's own signatures
 PAIRS = {
-    name: (partial(CELLS[name].forward, step=steps.step_forward), partial(CELLS[name].backward, step=steps.step_backward))
+    name: (
+        partial(CELLS[name].forward, step=steps.step_forward),
+        partial(CELLS[name].backward, step=steps.step_backward),
+    )
     for name, steps in STEPS.items()
 }

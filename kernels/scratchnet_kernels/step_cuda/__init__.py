@@ -1,7 +1,9 @@
-"""The ``step`` engine on CuPy arrays: the cell's own loop over time, with its pointwise step in one fused CUDA kernel.
+"""The ``step`` engine on CuPy arrays: the cell's own loop over time, with its pointwise step in one
+fused CUDA kernel.
 
-A file here has the name of its cell and defines ``step_forward`` and ``step_backward``, which take exactly the arguments of
-the functions of that name in ``scratchnet/cells/``.  Importing this package imports Numba's CUDA part.
+A file here has the name of its cell and defines ``step_forward`` and ``step_backward``, which take
+exactly the arguments of the functions of that name in ``scratchnet/cells/``. Importing this package
+imports Numba's CUDA part.
 """
 
 from functools import partial
@@ -10,10 +12,19 @@ from scratchnet.cells import CELLS
 from scratchnet_kernels.step_cuda import gru, gru_reset_before, lstm, rnn
 
 # lstm_masked has the LSTM's own pointwise step; its masks act around it.
-STEPS = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_reset_before": gru_reset_before, "lstm_masked": lstm}
+STEPS = {
+    "rnn": rnn,
+    "lstm": lstm,
+    "gru": gru,
+    "gru_reset_before": gru_reset_before,
+    "lstm_masked": lstm,
+}
 
 # cell -> (forward, backward), with the cell's own signatures
 PAIRS = {
-    name: (partial(CELLS[name].forward, step=steps.step_forward), partial(CELLS[name].backward, step=steps.step_backward))
+    name: (
+        partial(CELLS[name].forward, step=steps.step_forward),
+        partial(CELLS[name].backward, step=steps.step_backward),
+    )
     for name, steps in STEPS.items()
 }

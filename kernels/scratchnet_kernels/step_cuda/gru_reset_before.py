@@ -1,13 +1,20 @@
-"""The pointwise step of the GRU in the paper's form, on the GPU: two kernels, since a product stands in the middle of it.
+"""The pointwise step of the GRU in the paper's form, on the GPU: two kernels, since a product
+stands in the middle of it.
 
-``s W_hn`` needs s of *every* unit, so no thread can go on alone.  cuBLAS computes it between the launches.
+``s W_hn`` needs s of *every* unit, so no thread can go on alone. cuBLAS computes it between the
+launches.
 """
 
 import numpy as np
 from numba import cuda
 
 from scratchnet.arrays import Array
-from scratchnet.cells.gru_reset_before import reset_backward, reset_forward, update_backward, update_forward
+from scratchnet.cells.gru_reset_before import (
+    reset_backward,
+    reset_forward,
+    update_backward,
+    update_forward,
+)
 from scratchnet_kernels.launch import kernel, launch, require_launchable
 
 
@@ -37,12 +44,15 @@ def back_after_product(dh: Array, gates: Array, h_prev: Array, da: Array, dh_dir
     j, b = cuda.grid(2)
     if b < N and j < H:
         z, n = H + j, 2 * H + j
-        da[b, n], da[b, z], dh_direct[b, j] = update_backward(dh[b, j], gates[b, z], gates[b, n], h_prev[b, j])
+        da[b, n], da[b, z], dh_direct[b, j] = update_backward(
+            dh[b, j], gates[b, z], gates[b, n], h_prev[b, j]
+        )
 
 
 @kernel
 def back_before_product(ds: Array, gates: Array, h_prev: Array, da: Array, dh_past: Array) -> None:
-    """Backwards through the first half: adds to dh_past what goes through s.  ds, h_prev (N, H); gates, da (N, 3H)."""
+    """Backwards through the first half: adds to dh_past what goes through s. ds, h_prev (N, H);
+    gates, da (N, 3H)."""
     N, H = ds.shape
     j, b = cuda.grid(2)
     if b < N and j < H:
@@ -51,7 +61,8 @@ def back_before_product(ds: Array, gates: Array, h_prev: Array, da: Array, dh_pa
 
 
 def step_forward(a: Array, h_prev: Array, W_hn: Array, gates: Array, s: Array, h: Array) -> None:
-    """One time step: from a (N, 3H), complete but for s W_hn, fills gates (N, 3H), s and h (N, H)."""
+    """One time step: from a (N, 3H), complete but for s W_hn, fills gates (N, 3H), s and h (N,
+    H)."""
     require_launchable(a=a, h_prev=h_prev, gates=gates, s=s, h=h)
     launch(before_product, *h.shape, a, h_prev, gates, s)
     a[:, 2 * h.shape[1] :] += s @ W_hn
@@ -59,7 +70,8 @@ def step_forward(a: Array, h_prev: Array, W_hn: Array, gates: Array, s: Array, h
 
 
 def step_backward(dh: Array, gates: Array, W_hn: Array, h_prev: Array, da: Array) -> Array:
-    """One time step back: fills da (N, 3H) and returns what reaches h_prev past W_hr and W_hz (N, H)."""
+    """One time step back: fills da (N, 3H) and returns what reaches h_prev past W_hr and W_hz (N,
+    H)."""
     require_launchable(dh=dh, gates=gates, h_prev=h_prev, da=da)
     dh_past = np.empty_like(dh)
     launch(back_after_product, *dh.shape, dh, gates, h_prev, da, dh_past)

@@ -1,4 +1,5 @@
-"""The LSTM's pointwise step on the GPU: a thread for each unit of each sequence, the math of ``scratchnet.cells.lstm``."""
+"""The LSTM's pointwise step on the GPU: a thread for each unit of each sequence, the math of
+``scratchnet.cells.lstm``."""
 
 import numpy as np
 from numba import cuda
@@ -30,17 +31,27 @@ def backward_kernel(
     if n < N and j < H:
         i, f, g, o = j, H + j, 2 * H + j, 3 * H + j
         da[n, i], da[n, f], da[n, g], da[n, o], dc_prev[n, j] = gates_backward(
-            dh[n, j], dc_next[n, j], gates[n, i], gates[n, f], gates[n, g], gates[n, o], c_prev[n, j], c[n, j]
+            dh[n, j],
+            dc_next[n, j],
+            gates[n, i],
+            gates[n, f],
+            gates[n, g],
+            gates[n, o],
+            c_prev[n, j],
+            c[n, j],
         )
 
 
 def step_forward(a: Array, c_prev: Array, gates: Array, c: Array, h: Array) -> None:
-    """One time step: from the pre-activations a (N, 4H) and the old cell state, fills gates (N, 4H), c and h (N, H)."""
+    """One time step: from the pre-activations a (N, 4H) and the old cell state, fills gates (N,
+    4H), c and h (N, H)."""
     require_launchable(a=a, c_prev=c_prev, gates=gates, c=c, h=h)
     launch(forward_kernel, *h.shape, a, c_prev, gates, c, h)
 
 
-def step_backward(dh: Array, dc_next: Array, gates: Array, c_prev: Array, c: Array, da: Array) -> Array:
+def step_backward(
+    dh: Array, dc_next: Array, gates: Array, c_prev: Array, c: Array, da: Array
+) -> Array:
     """One time step back: fills da (N, 4H) and returns the gradient of c_prev (N, H)."""
     require_launchable(dh=dh, dc_next=dc_next, gates=gates, c_prev=c_prev, c=c, da=da)
     dc_prev = np.empty_like(c)  # a new array: dc_next may be the caller's own

@@ -1,4 +1,5 @@
-"""The RNN's pointwise step on the GPU: one pair of kernels for each nonlinearity in ``scratchnet.cells.rnn``."""
+"""The RNN's pointwise step on the GPU: one pair of kernels for each nonlinearity in
+``scratchnet.cells.rnn``."""
 
 from collections.abc import Callable
 from typing import Any

@@ -4,11 +4,13 @@
     2. the block's 256 sums are added in pairs, in shared memory: 128 + 128, 64 + 64, ... 1 + 1
     3. the sums of all blocks go to the host together, which adds those of each array from the first to the last
 
-Which numbers meet in which order follows from the arrays' sizes alone.  An ``atomicAdd`` would add them as they come.
+Which numbers meet in which order follows from the arrays' sizes alone. An ``atomicAdd`` would add
+them as they come.
 
-Squares are added in float64 also where the data are float32.  The square of a float32 is exact there and neither overflows
-nor vanishes, so the largest element need not be found first, which would take a second pass; and 4096^2 + 1 keeps its 1.
-A GPU made for games does float64 at 1/64 of its speed: by its data sheet, still the pace at which memory gives it elements.
+Squares are added in float64 also where the data are float32. The square of a float32 is exact there
+and neither overflows nor vanishes, so the largest element need not be found first, which would take
+a second pass; and 4096^2 + 1 keeps its 1. A GPU made for games does float64 at 1/64 of its speed:
+by its data sheet, still the pace at which memory gives it elements.
 """
 
 from collections.abc import Mapping
@@ -25,7 +27,8 @@ from scratchnet_kernels.update_cuda.table import THREADS, array_at, blocks_of, t
 
 @kernel
 def squares_kernel(chunks: Array, like: Any, sums: Array) -> None:
-    """chunks (blocks, 2): where a chunk of an array of the type of ``like`` begins, and its length; fills sums (blocks,)."""
+    """chunks (blocks, 2): where a chunk of an array of the type of ``like`` begins, and its length;
+    fills sums (blocks,)."""
     lanes = cuda.shared.array(THREADS, float64)
     b = cuda.blockIdx.x
     thread = cuda.threadIdx.y * BLOCK[0] + cuda.threadIdx.x
@@ -47,9 +50,10 @@ def squares_kernel(chunks: Array, like: Any, sums: Array) -> None:
 
 
 def squares(arrays: Mapping[Name, Array]) -> dict[Name, float]:
-    """Sum of the squares of each array, in float64, without scaling; what of float64 overflows or vanishes, the caller sees.
+    """Sum of the squares of each array, in float64, without scaling; what of float64 overflows or
+    vanishes, the caller sees.
 
-    One launch for all arrays of one type, and one transfer to the host.  The same bits in every run.
+    One launch for all arrays of one type, and one transfer to the host. The same bits in every run.
     Raises TypeError or ValueError, before the launch, for arrays that the kernel cannot take.
     """
     groups: dict[Any, list[Name]] = {}

@@ -1,8 +1,9 @@
-"""Where the arrays of a model lie on the GPU, as a table that one launch can be given for all of them.
+"""Where the arrays of a model lie on the GPU, as a table that one launch can be given for all of
+them.
 
-A kernel takes so and so many arrays, a model has as many as it likes.  So the kernel is given one array, the table: a row for
-each chunk of at most CHUNK elements, with the chunk's address in each array that the kernel works on, and its length.  A block
-of the launch takes one row.
+A kernel takes so and so many arrays, a model has as many as it likes. So the kernel is given one
+array, the table: a row for each chunk of at most CHUNK elements, with the chunk's address in each
+array that the kernel works on, and its length. A block of the launch takes one row.
 """
 
 import ctypes
@@ -15,13 +16,15 @@ import numpy as np
 from scratchnet.arrays import Array
 from scratchnet_kernels.launch import BLOCK, SIMULATED
 
-CHUNK = 4096  # elements: 16 for each thread of a block, and enough blocks for a whole GPU from half a million on
+# elements: 16 for each thread of a block, and enough blocks for a whole GPU from half a million on
+CHUNK = 4096
 THREADS = BLOCK[0] * BLOCK[1]
 
 if SIMULATED:
 
     def array_at(address: Any, n: Any, like: Any) -> Any:
-        """The n numbers of the type of ``like`` that begin at an address, to be read and written by index."""
+        """The n numbers of the type of ``like`` that begin at an address, to be read and written by
+        index."""
         memory = (ctypes.c_char * int(n * like.itemsize)).from_address(int(address))
         return np.ndarray(int(n), like.dtype, buffer=memoryview(memory))
 
@@ -32,7 +35,8 @@ else:
 
     @intrinsic  # type: ignore[untyped-decorator]
     def array_at(typing_context: Any, address: Any, n: Any, like: Any) -> Any:
-        """The n numbers of the type of ``like`` that begin at an address: an integer of the table becomes a pointer."""
+        """The n numbers of the type of ``like`` that begin at an address: an integer of the table
+        becomes a pointer."""
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
@@ -41,26 +45,40 @@ else:
 
 
 def blocks_of(array: Array) -> int:
-    """How many chunks an array is cut into, the last one shorter where it does not come out even."""
+    """How many chunks an array is cut into, the last one shorter where it does not come out
+    even."""
     return -(-int(array.size) // CHUNK)
 
 
 def table(*columns: Sequence[Array]) -> Array:
-    """int64 (blocks, columns + 1), beside the arrays: a row for each chunk, with its address in each column and its length.
+    """int64 (blocks, columns + 1), beside the arrays: a row for each chunk, with its address in
+    each column and its length.
 
-    ``columns``: such as all p, all g, all m and all v.  Arrays with the same place in their columns have one shape.
-    The table is kept: from step to step a model's arrays stay where they are, and nothing is sent.
+    ``columns``: such as all p, all g, all m and all v. Arrays with the same place in their columns
+    have one shape. The table is kept: from step to step a model's arrays stay where they are, and
+    nothing is sent.
     """
     addresses = tuple(tuple(_address(a) for a in mates) for mates in zip(*columns))
-    return _sent(addresses, tuple(int(a.size) for a in columns[0]), columns[0][0].dtype.itemsize, _here())
+    return _sent(
+        addresses, tuple(int(a.size) for a in columns[0]), columns[0][0].dtype.itemsize, _here()
+    )
 
 
 @lru_cache(maxsize=16)
-def _sent(addresses: tuple[tuple[int, ...], ...], sizes: tuple[int, ...], itemsize: int, here: tuple[int, int]) -> Array:
+def _sent(
+    addresses: tuple[tuple[int, ...], ...],
+    sizes: tuple[int, ...],
+    itemsize: int,
+    here: tuple[int, int],
+) -> Array:
     parts = []
     for mates, size in zip(addresses, sizes):
         first = np.arange(0, size, CHUNK)
-        parts.append(np.column_stack([*(a + itemsize * first for a in mates), np.minimum(CHUNK, size - first)]))
+        parts.append(
+            np.column_stack(
+                [*(a + itemsize * first for a in mates), np.minimum(CHUNK, size - first)]
+            )
+        )
     host = np.concatenate(parts).astype(np.int64)
     if SIMULATED:
         return host
@@ -74,7 +92,8 @@ def _address(array: Array) -> int:
 
 
 def _here() -> tuple[int, int]:
-    """The device and the stream: a table sent to one of them is not there for another, or not yet."""
+    """The device and the stream: a table sent to one of them is not there for another, or not
+    yet."""
     if SIMULATED:
         return 0, 0
     import cupy

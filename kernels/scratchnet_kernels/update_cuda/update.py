@@ -1,4 +1,5 @@
-"""Adam's update on the GPU: a block for each chunk of each parameter, the rule of ``update_cpu``."""
+"""Adam's update on the GPU: a block for each chunk of each parameter, the rule of
+``update_cpu``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,18 +17,27 @@ def adam_kernel(chunks: Array, k: Rates) -> None:
     """chunks (blocks, 5): where p, g, m and v of a chunk begin, and its length."""
     row = chunks[cuda.blockIdx.x]
     n = row[4]
-    p, g, m, v = array_at(row[0], n, k.lr), array_at(row[1], n, k.lr), array_at(row[2], n, k.lr), array_at(row[3], n, k.lr)
+    p, g, m, v = (
+        array_at(row[0], n, k.lr),
+        array_at(row[1], n, k.lr),
+        array_at(row[2], n, k.lr),
+        array_at(row[3], n, k.lr),
+    )
     # Neighbouring threads take neighbouring elements, so that a warp reads 128 bytes in one piece.
     for j in range(cuda.threadIdx.y * BLOCK[0] + cuda.threadIdx.x, n, THREADS):
         p[j], m[j], v[j] = adam_rule(p[j], g[j], m[j], v[j], k)
 
 
-def adam(params: Arrays, grads: Arrays, m: Arrays, v: Arrays, updates: Mapping[str, int], **options: Any) -> None:
-    """Adam's update of all parameters, in place: changes every array in params, m and v, none in grads.
+def adam(
+    params: Arrays, grads: Arrays, m: Arrays, v: Arrays, updates: Mapping[str, int], **options: Any
+) -> None:
+    """Adam's update of all parameters, in place: changes every array in params, m and v, none in
+    grads.
 
-    One launch for all parameters of one type that have been updated equally often, which as a rule is all.
-    ``updates[name]``: which update of that parameter this is, from 1.  ``options``: those of ``rates`` from lr on.
-    Raises TypeError or ValueError, before the launch, for arrays that the kernel cannot take.
+    One launch for all parameters of one type that have been updated equally often, which as a rule
+    is all. ``updates[name]``: which update of that parameter this is, from 1. ``options``: those of
+    ``rates`` from lr on. Raises TypeError or ValueError, before the launch, for arrays that the
+    kernel cannot take.
     """
     check(params, grads, m, v, require_launchable)
     groups: dict[tuple[Any, int], list[str]] = {}

@@ -1,4 +1,5 @@
-"""Three real series that come with the library, for forecasts whose baselines are known: ``load("sunspots")``.
+"""Three real series that come with the library, for forecasts whose baselines are known:
+``load("sunspots")``.
 
     sunspots    yearly sunspot number, 1700 to 2008                                309 rows
     co2         weekly CO2 at Mauna Loa, 1958-03-29 to 2001-12-29                 2284 rows, 59 of them gaps
@@ -25,19 +26,22 @@ class Facts(NamedTuple):
 _FACTS = {
     "sunspots": Facts(
         "yearly mean",
-        "National Geophysical Data Center, http://www.ngdc.noaa.gov/stp/solar/solarda3.html, by way of statsmodels",
+        "National Geophysical Data Center, http://www.ngdc.noaa.gov/stp/solar/solarda3.html, by way"
+        " of statsmodels",
         "public domain; statsmodels: 'This data is public domain.'",
     ),
     "co2": Facts(
         "ppmv",
-        "C.D. Keeling and T.P. Whorf 2004, Scripps Institution of Oceanography; Carbon Dioxide Information Analysis Center, "
-        "http://cdiac.ornl.gov/trends/co2/sio-keel-flask/sio-keel-flaskmlo_c.html, by way of statsmodels",
+        "C.D. Keeling and T.P. Whorf 2004, Scripps Institution of Oceanography; Carbon Dioxide"
+        " Information Analysis Center,"
+        " http://cdiac.ornl.gov/trends/co2/sio-keel-flask/sio-keel-flaskmlo_c.html, by way of"
+        " statsmodels",
         "public domain; statsmodels: 'This is public domain.'",
     ),
     "elnino": Facts(
         "degrees Celsius",
-        "National Oceanic and Atmospheric Administration's National Weather Service, ERSST.V3B, Nino 1+2, "
-        "http://www.cpc.ncep.noaa.gov/data/indices/, by way of statsmodels",
+        "National Oceanic and Atmospheric Administration's National Weather Service, ERSST.V3B,"
+        " Nino 1+2, http://www.cpc.ncep.noaa.gov/data/indices/, by way of statsmodels",
         "public domain; statsmodels: 'This data is in the public domain.'",
     ),
 }
@@ -46,11 +50,12 @@ NAMES = tuple(_FACTS)
 
 
 def load(name: str) -> Series:
-    """One of ``NAMES`` as a Series: values (T, 1) float64, times ISO dates as text ("1700", "1958-03-29", "1950-01").
+    """One of ``NAMES`` as a Series: values (T, 1) float64, times ISO dates as text ("1700",
+    "1958-03-29", "1950-01").
 
-    The 59 weeks without a CO2 value are filled by linear interpolation between the weeks around them; the CSV has them empty,
-    and the series' ``note`` says how many were filled.  The other two series have no gaps.
-    Raises ValueError, listing the names, for another one.
+    The 59 weeks without a CO2 value are filled by linear interpolation between the weeks around
+    them; the CSV has them empty, and the series' ``note`` says how many were filled. The other two
+    series have no gaps. Raises ValueError, listing the names, for another one.
     """
     if name not in _FACTS:
         raise ValueError(f"there is no dataset {name!r}: expected one of {', '.join(NAMES)}")

@@ -1,12 +1,15 @@
-"""Heartbeats from a published model: a point runs around a circle, and five bumps on the way are the waves P Q R S T.
+"""Heartbeats from a published model: a point runs around a circle, and five bumps on the way are
+the waves P Q R S T.
 
     x' = alpha x - omega y        y' = alpha y + omega x         alpha = 1 - sqrt(x^2 + y^2): back onto the unit circle
     z' = - sum over waves of  a_i d_i exp(-d_i^2 / (2 b_i^2))  -  (z - z_0)        d_i = (theta - theta_i) mod 2 pi
 
-theta = atan2(y, x) is where in the beat the heart is, omega = 2 pi / (time of this beat), z the voltage and z_0 a slow swing
-with the breath.  The times between beats vary with the two rhythms of a real heart: 0.1 Hz (Mayer waves) and 0.25 Hz (breath).
+theta = atan2(y, x) is where in the beat the heart is, omega = 2 pi / (time of this beat), z the
+voltage and z_0 a slow swing with the breath. The times between beats vary with the two rhythms of a
+real heart: 0.1 Hz (Mayer waves) and 0.25 Hz (breath).
 
-Kinds of beats.  The paper's table is the normal one.  The others are ours, made of the same five bumps:
+Kinds of beats. The paper's table is the normal one. The others are ours, made of the same five
+bumps:
 
     normal           Table I of the paper
     ventricular      no P wave, a wide and tall QRS, T turned over
@@ -15,8 +18,8 @@ Kinds of beats.  The paper's table is the normal one.  The others are ours, made
 
 They look like what they are named after, and are for learning to classify, not for medicine.
 
-Source: McSharry, Clifford, Tarassenko and Smith 2003, A dynamical model for generating synthetic electrocardiogram signals,
-IEEE Transactions on Biomedical Engineering 50(3).
+Source: McSharry, Clifford, Tarassenko and Smith 2003, A dynamical model for generating synthetic
+electrocardiogram signals, IEEE Transactions on Biomedical Engineering 50(3).
 """
 
 from typing import NamedTuple
@@ -27,10 +30,30 @@ from scratchnet.arrays import Array, require_rng
 
 # (angle in degrees, height a, width b in radians) of each bump.
 WAVES: dict[str, tuple[tuple[float, float, float], ...]] = {
-    "normal": ((-70, 1.2, 0.25), (-15, -5.0, 0.1), (0, 30.0, 0.1), (15, -7.5, 0.1), (100, 0.75, 0.4)),
+    "normal": (
+        (-70, 1.2, 0.25),
+        (-15, -5.0, 0.1),
+        (0, 30.0, 0.1),
+        (15, -7.5, 0.1),
+        (100, 0.75, 0.4),
+    ),
     "ventricular": ((-25, -4.0, 0.15), (0, 6.5, 0.25), (30, -3.5, 0.25), (100, -1.0, 0.45)),
-    "blocked": ((-70, 1.2, 0.25), (-15, -5.0, 0.1), (0, 24.0, 0.1), (14, -7.0, 0.08), (28, 14.0, 0.12), (105, 0.6, 0.4)),
-    "ischaemic": ((-70, 1.2, 0.25), (-15, -5.0, 0.1), (0, 28.0, 0.1), (15, -8.0, 0.12), (45, -1.0, 0.35), (100, -0.9, 0.4)),
+    "blocked": (
+        (-70, 1.2, 0.25),
+        (-15, -5.0, 0.1),
+        (0, 24.0, 0.1),
+        (14, -7.0, 0.08),
+        (28, 14.0, 0.12),
+        (105, 0.6, 0.4),
+    ),
+    "ischaemic": (
+        (-70, 1.2, 0.25),
+        (-15, -5.0, 0.1),
+        (0, 28.0, 0.1),
+        (15, -8.0, 0.12),
+        (45, -1.0, 0.35),
+        (100, -0.9, 0.4),
+    ),
 }
 KINDS = tuple(WAVES)
 LOW, HIGH = 0.1, 0.25  # Hz: the two rhythms of the times between beats
@@ -47,48 +70,69 @@ class Beats(NamedTuple):
     kind: Array  # (n,) int64, an index into KINDS
 
 
-def intervals(rng: np.random.Generator, beats: int, mean: float = 1.0, spread: float = 0.05) -> Array:
+def intervals(
+    rng: np.random.Generator, beats: int, mean: float = 1.0, spread: float = 0.05
+) -> Array:
     """Times between beats (beats,), in seconds, with the power spectrum of the paper's equation 2.
 
-    Two Gaussian humps at 0.1 and 0.25 Hz, the amplitudes of which are the roots of the spectrum and the phases random.
+    Two Gaussian humps at 0.1 and 0.25 Hz, the amplitudes of which are the roots of the spectrum and
+    the phases random.
     """
     size = 1 << max(6, (2 * beats - 1).bit_length())
     f = np.fft.rfftfreq(size, d=mean)
-    power = RATIO * np.exp(-((f - LOW) ** 2) / (2 * SPREAD**2)) + np.exp(-((f - HIGH) ** 2) / (2 * SPREAD**2))
+    power = RATIO * np.exp(-((f - LOW) ** 2) / (2 * SPREAD**2)) + np.exp(
+        -((f - HIGH) ** 2) / (2 * SPREAD**2)
+    )
     phases = np.exp(2j * np.pi * rng.random(len(f)))
     series = np.fft.irfft(np.sqrt(power) * phases, size)[:beats]
     return np.asarray(mean + spread * (series - series.mean()) / (series.std() or 1.0))
 
 
 def signal(
-    rng: np.random.Generator, kinds: Array, rate: int = 128, mean: float = 1.0, spread: float = 0.05, noise: float = 0.03
+    rng: np.random.Generator,
+    kinds: Array,
+    rate: int = 128,
+    mean: float = 1.0,
+    spread: float = 0.05,
+    noise: float = 0.03,
 ) -> tuple[Array, Array]:
-    """One ECG with beats of the kinds (beats,), in order: the voltage (T,) in mV and where each beat's R stands (beats,).
+    """One ECG with beats of the kinds (beats,), in order: the voltage (T,) in mV and where each
+    beat's R stands (beats,).
 
-    ``rate``: samples a second; ``mean``, ``spread``: seconds between beats; ``noise``: standard deviation of white noise, mV.
-    Steps by Runge and Kutta's fourth order, 1 / rate seconds each.
+    ``rate``: samples a second; ``mean``, ``spread``: seconds between beats; ``noise``: standard
+    deviation of white noise, mV. Steps by Runge and Kutta's fourth order, 1 / rate seconds each.
     Raises ValueError for a kind that does not exist, a rate under 32, or beats that would overlap.
     """
     require_rng(rng)
     kinds = np.asarray(kinds)
     if kinds.ndim != 1 or not kinds.size or not np.isin(kinds, range(len(KINDS))).all():
         given = sorted(set(kinds.ravel().tolist()))
-        raise ValueError(f"kinds of shape {kinds.shape} hold {given}: expected one for each beat, 0 to {len(KINDS) - 1}")
+        raise ValueError(
+            f"kinds of shape {kinds.shape} hold {given}: expected one for each beat, 0 to"
+            f" {len(KINDS) - 1}"
+        )
     if rate < 32 or not mean > 4 * spread >= 0:
-        raise ValueError(f"rate is {rate}, mean {mean}, spread {spread}: expected a rate of at least 32 and mean > 4 spread")
+        raise ValueError(
+            f"rate is {rate}, mean {mean}, spread {spread}: expected a rate of at least 32 and mean"
+            " > 4 spread"
+        )
     times = intervals(rng, len(kinds), mean, spread)
     ends = np.cumsum(times)
     waves = [np.array(WAVES[KINDS[kind]]) for kind in kinds]
-    waves = [w * (1 + np.array([0, 0.1, 0.05]) * rng.standard_normal(w.shape)) for w in waves]  # no two beats are the same
+    # no two beats are the same
+    waves = [w * (1 + np.array([0, 0.1, 0.05]) * rng.standard_normal(w.shape)) for w in waves]
     breath = 2 * np.pi * rng.random()
 
     def push(t: Array) -> Array:
-        """z' + z at times t: the bumps and the breath.  On the circle, where x and y stay, theta is known."""
+        """z' + z at times t: the bumps and the breath. On the circle, where x and y stay, theta is
+        known."""
         beat = np.minimum(np.searchsorted(ends, t, side="right"), len(kinds) - 1)
         theta = 2 * np.pi * (t - ends[beat] + times[beat]) / times[beat] - np.pi
         f = BREATH * np.sin(2 * np.pi * HIGH * t + breath)
         for number in range(max(map(len, waves))):
-            rows = np.array([w[number] if number < len(w) else (0.0, 0.0, 1.0) for w in waves])[beat]
+            rows = np.array([w[number] if number < len(w) else (0.0, 0.0, 1.0) for w in waves])[
+                beat
+            ]
             d = (theta - np.deg2rad(rows[:, 0]) + np.pi) % (2 * np.pi) - np.pi
             f = f - rows[:, 1] * d * np.exp(-(d**2) / (2 * rows[:, 2] ** 2))
         return f
@@ -107,8 +151,11 @@ def signal(
     return MILLIVOLTS * out + noise * rng.standard_normal(len(t)), peaks
 
 
-def beats(rng: np.random.Generator, n: int, T: int = 96, rate: int = 128, noise: float = 0.05) -> Beats:
-    """n heartbeats, as many of each kind, cut around their R from many hearts, (n, T, 1); the middle is a little off the R.
+def beats(
+    rng: np.random.Generator, n: int, T: int = 96, rate: int = 128, noise: float = 0.05
+) -> Beats:
+    """n heartbeats, as many of each kind, cut around their R from many hearts, (n, T, 1); the
+    middle is a little off the R.
 
     Each comes from the middle of a run of three beats, whose pace, kind and noise are its own.
     Raises ValueError where n or T is below 1.
