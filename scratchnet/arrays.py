@@ -12,11 +12,11 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 # A NumPy or a CuPy array of a floating type. Functions follow the array they are given, so no
-# annotation can name one of the two; shapes stand in the docstrings and are checked when a function
-# is called.
-Array: TypeAlias = Any
+# annotation can name one of the two; shapes are in the docstrings and checked at the boundary.
+Array: TypeAlias = NDArray[Any]
 
 
 # float16 loses small gradients and turns into float32 halfway; it needs a loss scale, and master

@@ -197,7 +197,7 @@ def test_without_a_target_the_forward_side_is_there(rng):
         trace.run["dh_next"]
     with pytest.raises(ValueError, match="no weight gradients: the trace was made without a target"):
         trace.run.weight_gradients(0)
-    with pytest.raises(ValueError, match="no gradients to itemise"):
+    with pytest.raises(ValueError, match="no per-loss gradients"):
         per_loss_gradients(trace.run)
     with pytest.raises(KeyError, match="has no 'q': it has x, h, c"):
         trace.run["q"]

@@ -112,7 +112,7 @@ def device() -> Device:
     return Device(found.MULTIPROCESSOR_COUNT, found.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
 
 
-def _address(array: Array) -> Any:
+def _address(array: Any) -> Any:
     """Where an array begins; in the simulator, the array as one row of numbers."""
     return array.reshape(-1) if SIMULATED else array.data.ptr
 
@@ -140,7 +140,7 @@ def require_launchable(**arrays: Array) -> None:
             )
 
 
-def launch(compiled: Any, N: int, H: int, *arrays: Array) -> None:
+def launch(compiled: Any, N: int, H: int, *arrays: Any) -> None:
     """Run a kernel with one thread for each of N sequences and H units, on CuPy's current
     stream."""
     grid = (-(-H // BLOCK[0]), -(-N // BLOCK[1]))

@@ -18,8 +18,8 @@ class Scaler:
     alone: ``Standardizer().fit(values[train][:, [2]])``.
     """
 
-    offset: Array | None = None
-    scale: Array | None = None
+    offset: Array
+    scale: Array
 
     def fit(self, values: Array, columns: Sequence[str] | None = None) -> Self:
         """Learn from values (T, D), the training part; ``columns``, D names, are for messages.
@@ -67,7 +67,7 @@ class Scaler:
 
     def _learned(self, name: str, x: Array) -> tuple[Array, Array]:
         """offset and scale in x's type and beside x."""
-        if self.offset is None or self.scale is None:
+        if not hasattr(self, "scale"):
             raise RuntimeError(
                 f"this {type(self).__name__} has not been fitted: call fit(values[train]) first"
             )

@@ -15,7 +15,7 @@ class Example(NamedTuple):
 
     label: str  # what is special about this one: "causal", "masked"
     layer: "Layer"
-    x: Array
+    x: Array | tuple[Array, ...]
     arguments: Mapping[str, Any] = {}
 
 
@@ -134,7 +134,7 @@ class Layer:
         require_same_dtype({"y": y, "dy": dy})
         require_shape("dy", dy, y.shape, f"the output was {tuple(y.shape)}")
 
-    def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:
+    def forward(self, x: Any, training: bool = False) -> tuple[Array, Any]:
         """x to y and the cache that ``backward`` reads.  ``training`` switches dropout on."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
@@ -142,6 +142,6 @@ class Layer:
         """The state after t steps of a forward pass, for layers that carry one."""
         raise NotImplementedError(f"{type(self).__name__} carries no state")
 
-    def backward(self, dy: Array, cache: Any) -> Array:
+    def backward(self, dy: Array, cache: Any) -> Any:
         """Gradient of y to gradient of x; adds the parameters' gradients into ``grads``."""
         raise NotImplementedError(f"{type(self).__name__} has no backward")

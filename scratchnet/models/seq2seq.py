@@ -131,7 +131,7 @@ class EncoderDecoder(Composite):
                 f"teacher is {self.teacher} but no target was given: set teacher to 0, or give the"
                 " right answers"
             )
-        if teaching:
+        if teaching and target is not None:
             require_shape(
                 "target", target, shape, f"x is {tuple(x.shape)} and the horizon {self.horizon}"
             )

@@ -1,7 +1,7 @@
 """How far gradients reach: their norms over time, and what each step adds to the gradient of the
 weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def gradient_norms(
     if any(backwards):
         xlabel = "step of the reversed run: 0 is the sequence's last"
     for number, (label, source) in enumerate(norms.items()):
-        if hasattr(source, "shape") or isinstance(source, Sequence):
+        if not isinstance(source, Trace | RunTrace):
             _norm_curve(ax, label, host(source), STYLES[number % 4], model_colour(label))
             continue
         run = run_of(source)

@@ -115,7 +115,7 @@ def thrown_away(source: Trace | RunTrace, k1: int, k2: int, sample: int = 0) -> 
     run = run_of(source)
     require_backward(run, "truncated BPTT")
     run = sequence(run, sample)
-    cell, dy, cache, d_last = run.cell, run.dy, run.cache, list(run.d_last.values())
+    cell, dy, cache, d_last = run.cell, run["dy"], run.cache, list(run.d_last.values())
     whole = cell.backward(dy, cache, *d_last)
     kept = truncated(cell, dy, cache, k1, k2)
     last = windows(run.T, k1, k2)[-1]

@@ -154,7 +154,8 @@ class Trace:
             "labels": list(self.labels),
             "title": self.title,
         }
-        np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)
+        arrays["about"] = np.array(json.dumps(about))
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # an array may have any name
 
     def _repr_html_(self) -> str | None:
         """In a notebook a trace is shown as its page, where ``scratchnet.view`` is loaded."""

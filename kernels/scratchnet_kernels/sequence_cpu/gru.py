@@ -150,16 +150,9 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
 
     def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
         W, cache = backward_blocks(run.cache.W_h, rows), run.cache
+        (dh,), (da, dm) = run.d_states, run.da
         return partial(
-            backward_slice,
-            given(run.dy),
-            W,
-            cache.h,
-            cache.gates,
-            cache.m_n,
-            lengths,
-            *run.d_states,
-            *run.da,
+            backward_slice, given(run.dy), W, cache.h, cache.gates, cache.m_n, lengths, dh, da, dm
         )
 
     run_slices(runs, loop)

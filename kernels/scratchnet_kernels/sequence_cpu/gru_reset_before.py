@@ -205,20 +205,13 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
 
     def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
         cache, H = run.cache, len(run.cache.W_h)
+        (dh,), (da,) = run.d_states, run.da
         W_rz, W_n = (
             backward_blocks(cache.W_h[:, : 2 * H], rows),
             backward_blocks(cache.W_h[:, 2 * H :], rows),
         )
         return partial(
-            backward_slice,
-            given(run.dy),
-            W_rz,
-            W_n,
-            cache.h,
-            cache.gates,
-            lengths,
-            *run.d_states,
-            *run.da,
+            backward_slice, given(run.dy), W_rz, W_n, cache.h, cache.gates, lengths, dh, da
         )
 
     run_slices(runs, loop)

@@ -148,9 +148,8 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
 
     def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
         W, cache = backward_blocks(run.cache.W_h, rows), run.cache
-        return partial(
-            backward_slice, given(run.dy), W, cache.c, cache.gates, lengths, *run.d_states, *run.da
-        )
+        (dh, dc), (da,) = run.d_states, run.da
+        return partial(backward_slice, given(run.dy), W, cache.c, cache.gates, lengths, dh, dc, da)
 
     run_slices(runs, loop)
 

@@ -87,7 +87,7 @@ def _sent(
     return cupy.asarray(host)
 
 
-def _address(array: Array) -> int:
+def _address(array: Any) -> int:
     return int(array.ctypes.data if SIMULATED else array.data.ptr)
 
 
