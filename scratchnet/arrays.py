@@ -6,7 +6,7 @@ Most code needs nothing from here: ``np.tanh(x)``, ``np.empty_like(x, shape=...)
 which is how one file serves both.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias
@@ -45,6 +45,8 @@ def is_array(x: object) -> bool:
 
 def require_floating(name: str, x: Array) -> None:
     """TypeError unless x is an array of float32 or float64; says what it is instead."""
+    if type(x) is np.ndarray and x.dtype in FLOATING:
+        return
     if not is_array(x):
         raise TypeError(
             f"{name} is a {type(x).__module__}.{type(x).__name__}, not a NumPy or CuPy array"
@@ -79,13 +81,13 @@ def to_host(array: Any) -> Any:
     return array.get() if is_array(array) and hasattr(array, "get") else array
 
 
-def moved(array: Array, where: Any) -> Array:
+def to_device(array: Array, where: Any) -> Array:
     """The array as one of "numpy" or "cupy", or of the kind of the array ``where``.
 
     Raises ImportError where CuPy is asked for and not installed, ValueError for another name.
     """
     if is_array(where):
-        return to_host(array) if kind(where) == "numpy" else np.asarray(array, like=where)
+        return to_host(array) if array_backend(where) == "numpy" else np.asarray(array, like=where)
     if where == "numpy":
         return to_host(array)
     if where != "cupy":
@@ -99,27 +101,32 @@ def moved(array: Array, where: Any) -> Array:
     return cupy.asarray(array)
 
 
-def kind(x: Array) -> str:
+def array_backend(x: Array) -> str:
     """Whose array it is: "numpy", "cupy"."""
     return "numpy" if isinstance(x, np.ndarray) else type(x).__module__.partition(".")[0]
 
 
 def require_same_dtype(arrays: Mapping[str, Array]) -> None:
-    """TypeError unless all arrays are of one floating type and one library: a silent promotion
-    would double the work, or halve the digits, and NumPy and CuPy do not mix.
+    """TypeError unless all arrays are of one floating type and one library.
+
+    A silent promotion would double the work, or halve the digits; NumPy and CuPy do not mix.
     """
-    names = list(arrays)
-    for name in names:
-        require_floating(name, arrays[name])
-        if kind(arrays[name]) != kind(arrays[names[0]]):
-            ours, other = kind(arrays[name]), kind(arrays[names[0]])
+    first, *others = arrays
+    x = arrays[first]
+    require_floating(first, x)
+    for name in others:
+        other = arrays[name]
+        if type(other) is type(x) and other.dtype == x.dtype:
+            continue
+        require_floating(name, other)
+        if array_backend(other) != array_backend(x):
+            ours, theirs = array_backend(other), array_backend(x)
             raise TypeError(
-                f"{name} is an array of {ours} but {names[0]} is one of {other}: move one of them"
+                f"{name} is an array of {ours} but {first} is one of {theirs}: move one of them"
             )
-        if arrays[name].dtype != arrays[names[0]].dtype:
+        if other.dtype != x.dtype:
             raise TypeError(
-                f"{name} is {arrays[name].dtype} but {names[0]} is {arrays[names[0]].dtype}:"
-                " convert one of them with astype"
+                f"{name} is {other.dtype} but {first} is {x.dtype}: convert one of them with astype"
             )
 
 
@@ -134,20 +141,28 @@ def read_only(view: Array) -> Array:
     return view
 
 
-class Lengths(NamedTuple):
-    """Lengths (N,) that were checked and stand beside x: who is given them neither checks nor moves
-    them again."""
+class Checked(NamedTuple):
+    """Validated lengths (N,) on x's device, or None: all arguments of the call have been checked.
 
-    array: Array
+    A layer checks once and hands these to its cell, which then checks nothing again.
+    """
+
+    lengths: Array | None
+
+
+# Lengths of the sequences in a padded batch, (N,); None where all have T steps.
+Lengths: TypeAlias = Sequence[int] | Array | Checked | None
+# One time step of a cell on whole arrays; a kernel with the same arguments can replace it.
+Step: TypeAlias = Callable[..., Any]
 
 
 def as_lengths(lengths: Any, T: int, N: int, like: Array) -> Array | None:
-    """Sequence lengths (N,) as integers beside ``like``; None stays None.
+    """Sequence lengths (N,) as integers on ``like``'s device; None stays None.
 
     Raises ValueError unless there is one whole number from 1 to T for each of the N sequences.
     """
-    if lengths is None or isinstance(lengths, Lengths):
-        return None if lengths is None else lengths.array
+    if lengths is None or isinstance(lengths, Checked):
+        return None if lengths is None else lengths.lengths
     host = np.asarray(to_host(lengths))
     if host.shape != (N,):
         raise ValueError(

@@ -13,9 +13,11 @@ are exact when the data is float64.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+
+from scratchnet.arrays import Array
 
 ZERO = np.float32(0.0)
 HALF = np.float32(0.5)
@@ -23,42 +25,38 @@ ONE = np.float32(1.0)
 
 ELEMENTWISE: list[Callable[..., Any]] = []
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-def elementwise(fn: F) -> F:
-    """Mark ``fn`` as math that kernels may call for one float; returns ``fn`` itself."""
+def elementwise(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark ``fn`` as math that kernels may call for one float; return ``fn`` itself."""
     ELEMENTWISE.append(fn)
     return fn
 
 
 @elementwise
-def sigmoid(a: Any) -> Any:
-    """1 / (1 + exp(-a)), any shape, written with tanh: the same function, and it cannot
-    overflow."""
+def sigmoid(a: Array) -> Array:
+    """1 / (1 + exp(-a)), written with tanh: the same function, and it cannot overflow."""
     return HALF * np.tanh(HALF * a) + HALF
 
 
 @elementwise
-def d_sigmoid(s: Any) -> Any:
-    """Derivative of the sigmoid in terms of its *output* s = sigmoid(a), so the forward pass need
-    not keep a."""
+def d_sigmoid(s: Array) -> Array:
+    """Derivative of the sigmoid in terms of its *output* s = sigmoid(a): a need not be kept."""
     return s * (ONE - s)
 
 
 @elementwise
-def d_tanh(y: Any) -> Any:
+def d_tanh(y: Array) -> Array:
     """Derivative of tanh in terms of its *output* y = tanh(a)."""
     return ONE - y * y
 
 
 @elementwise
-def relu(a: Any) -> Any:
-    """max(a, 0), any shape.  A NaN stays a NaN."""
+def relu(a: Array) -> Array:
+    """max(a, 0). A NaN stays a NaN."""
     return np.maximum(a, ZERO)
 
 
 @elementwise
-def d_relu(y: Any) -> Any:
+def d_relu(y: Array) -> Array:
     """Derivative of relu in terms of its *output* y = relu(a): 1 where y > 0, and 0 at the kink."""
     return np.greater(y, ZERO) * ONE

@@ -20,13 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from scratchnet.arrays import Array, kind
+from scratchnet.arrays import Array, array_backend
 from scratchnet.cells import CELLS, Cell
 
 ENGINES = ("auto", "array", "step", "sequence")
 
 # Why auto passes over an engine that could run, by the kind of array.
-PASSED_OVER = {
+NOT_SELECTED = {
     ("array", "numpy"): "auto does not take it: it is slower than 'sequence'",
     ("step", "numpy"): "auto does not take it: it is slower than 'array' from 16 sequences on",
     ("step", "cupy"): "auto does not take it: on a GPU it has not been measured",
@@ -45,15 +45,15 @@ class Choice(NamedTuple):
     # both, for several runs in one launch
     together: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
-    def forwards(self, calls: Sequence[tuple[Any, ...]], **options: Any) -> list[Any]:
+    def forward_many(self, calls: Sequence[Sequence[Any]], **options: Any) -> list[Any]:
         """``forward`` for each tuple of arguments, such as the two directions of a layer: at once
         where the engine can."""
         if self.together is not None:
             return list(self.together[0](calls, **options))
         return [self.forward(*call, **options) for call in calls]
 
-    def backwards(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """``backward`` for each tuple of arguments, as ``forwards``."""
+    def backward_many(self, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """``backward`` for each tuple of arguments, as ``forward_many``."""
         if self.together is not None:
             return list(self.together[1](calls))
         return [self.backward(*call) for call in calls]
@@ -98,7 +98,7 @@ def choose(
     name = next((name for name, known in CELLS.items() if known is cell), repr(cell))
     if engine == "auto":
         fast = (
-            kind(x) == "numpy"
+            array_backend(x) == "numpy"
             and kernels() is not None
             and kernels().missing("sequence", name, x, H) is None
         )
@@ -113,7 +113,7 @@ def choose(
     if (
         reason
         and engine == "sequence"
-        and kind(x) == "cupy"
+        and array_backend(x) == "cupy"
         and not package.missing("step", name, x, H)
     ):
         engine, instead = "step", f", in place of 'sequence', which {reason}"
@@ -145,7 +145,7 @@ def explain(layer: Any, x: Array) -> str:
             asked = f"the layer was made with engine={layer.engine!r}"
             lines.append(
                 f"{engine}: could, but"
-                f" {PASSED_OVER[engine, kind(x)] if layer.engine == 'auto' else asked}"
+                f" {NOT_SELECTED[engine, array_backend(x)] if layer.engine == 'auto' else asked}"
             )
     return "\n".join(lines)
 
@@ -167,7 +167,7 @@ def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> Any:
         raise ValueError(f"engine is {engine!r}: expected one of {', '.join(UPDATE_ENGINES)}")
     if engine != "step" or not arrays:
         return None
-    where = kind(next(iter(arrays.values())))
+    where = array_backend(next(iter(arrays.values())))
     modules = {"numpy": "update_cpu", "cupy": "update_cuda"}
     if where not in modules:
         raise RuntimeError(

@@ -76,8 +76,8 @@ def main():
                 # dy has strides
                 arriving = [(draw(T, N, 2 * H)[:, :, H:], *(draw(N, H) for _ in range(states))) for _ in range(2)]
                 launches.clear()
-                made = sequence.forwards(loops[label.split()[0]], calls, **options, lengths=lengths)
-                grads = sequence.backwards(
+                made = sequence.forward_many(loops[label.split()[0]], calls, **options, lengths=lengths)
+                grads = sequence.backward_many(
                     loops[label.split()[0]], [(dy, cache, *d) for (_, cache), (dy, *d) in zip(made, arriving)]
                 )
                 count = len(launches)

@@ -74,7 +74,7 @@ def test_windows_equal_autograd_with_the_same_detaches(make, k1, k2):
     x, dy = rng.standard_normal((T, N, 3)), rng.standard_normal((T, N, 4))
     state = [rng.standard_normal((1, N, 4)) for _ in layer.cell.STATES]
     _, cache = layer.forward(x, state=state)
-    run = cache.runs[0]
+    run = cache.cell_caches[0]
     total = {}
     for (start, new, stop), grads in bptt.truncated_terms(layer.cell, dy, run, k1, k2):
         # torch: the state reached at `start`, as a constant; the losses from `new` on

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scratchnet.cells import CELLS, gru, gru_reset_before, lstm, lstm_norm, rnn
-from scratchnet.cells.padding import reverse
+from scratchnet.cells.sequences import reverse
 from scratchnet.gradcheck import check_cell
 
 from conftest import VARIANTS

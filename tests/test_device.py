@@ -268,7 +268,7 @@ def test_truncated_and_stateful_training(rng):
     assert steps[0] == steps[1]
     layer = to_device(LSTM(1, 3, rng=rng))
     y, cache = layer.forward(on_device(x))
-    assert isinstance(bptt.truncated(layer.cell, y, cache.runs[0], 2, 4).dW_h, DeviceArray)
+    assert isinstance(bptt.truncated(layer.cell, y, cache.cell_caches[0], 2, 4).dW_h, DeviceArray)
 
 
 @pytest.mark.parametrize("kind", RECURRENT)

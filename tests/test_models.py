@@ -198,7 +198,7 @@ def test_what_is_traced_of_them_is_their_layers(rng):
     sequence = rng.standard_normal((3, 5, 2))
     seen = trace(model.layers["rec"], sequence)
     _, cache = model.forward((sequence, np.ones((3, 3))))
-    np.testing.assert_array_equal(seen.run.cache.h, cache.rec.runs[0].h)
+    np.testing.assert_array_equal(seen.run.cache.h, cache.rec.cell_caches[0].h)
 
 
 def test_a_forecast_sees_no_target_and_teaching_mixes(rng):

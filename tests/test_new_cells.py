@@ -309,7 +309,7 @@ def test_masks_are_drawn_as_the_papers_say(rng):
     x = rng.standard_normal((40, 20, 3)).astype(np.float32)
     y, cache = layer.forward(x, training=True)
     assert y.dtype == np.float32
-    for run in cache.runs:
+    for run in cache.cell_caches:
         np.testing.assert_array_equal(run.drop, np.broadcast_to(run.drop[0], run.drop.shape))  # one mask for all steps
         assert set(np.unique(run.drop)) == {np.float32(0), np.float32(1 / 0.75)}
         assert np.mean(run.drop[0] == 0) == pytest.approx(0.25, abs=0.05)
@@ -321,11 +321,11 @@ def test_masks_are_drawn_as_the_papers_say(rng):
         np.testing.assert_array_equal(run.h[1:][kept], run.h[:-1][kept])
         kept = run.keep_c == 1
         np.testing.assert_array_equal(run.c[1:][kept], run.c[:-1][kept])
-    assert (cache.runs[0].drop != cache.runs[1].drop).any()
+    assert (cache.cell_caches[0].drop != cache.cell_caches[1].drop).any()
     between, _, of_x = cache.masks
     assert between.shape == (1, 20, 50)
     assert of_x.shape == (1, 20, 3)
-    np.testing.assert_array_equal(cache.runs[0].x, x * of_x)
+    np.testing.assert_array_equal(cache.cell_caches[0].x, x * of_x)
     assert np.mean(between == 0) == pytest.approx(0.3, abs=0.05)
     again, _ = layer.forward(x, training=True)
     assert (again != y).any()
@@ -339,7 +339,7 @@ def test_prediction_is_deterministic_and_takes_the_expectation(rng):
     y, cache = layer.forward(x)
     np.testing.assert_array_equal(layer.forward(x)[0], y)
     assert rng.bit_generator.state == before
-    assert cache.runs[0].drop is None
+    assert cache.cell_caches[0].drop is None
     assert cache.masks[-1] is None
     zeros = np.zeros((2, 5))
     want, _ = lstm_masked.forward(x, zeros, zeros, *layer.params.values(), keep_h=0.1, keep_c=0.4)

@@ -41,7 +41,7 @@ def torch_twin(layer, options=None):
     )
     H = layer.hidden_size
     with torch.no_grad():
-        for depth, direction in layer.runs:
+        for depth, direction in layer.layer_directions:
             end = f"l{depth}{direction}"
             getattr(twin, f"weight_ih_{end}").copy_(torch.from_numpy(layer.params[f"W_x_{end}"].T.copy()))
             getattr(twin, f"weight_hh_{end}").copy_(torch.from_numpy(layer.params[f"W_h_{end}"].T.copy()))
@@ -55,7 +55,7 @@ def torch_twin(layer, options=None):
 def twin_values(layer, twin, read=lambda p: p.detach()):
     """What ``read`` takes from each of the twin's parameters, under our names."""
     values, H = {}, layer.hidden_size
-    for depth, direction in layer.runs:
+    for depth, direction in layer.layer_directions:
         end = f"l{depth}{direction}"
         values[f"W_x_{end}"] = read(getattr(twin, f"weight_ih_{end}")).numpy().T
         values[f"W_h_{end}"] = read(getattr(twin, f"weight_hh_{end}")).numpy().T

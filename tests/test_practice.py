@@ -334,7 +334,7 @@ def test_the_float16_pass_is_the_float32_pass_to_float16(kind, rng):
     y, cache = model.forward(x, lengths=[7, 2, 3, 7, 1])
     y16, cache16 = twin.forward(x, lengths=[7, 2, 3, 7, 1])
     assert y16.dtype == np.float32
-    assert cache16.caches[0].runs[0].h.dtype == np.float16  # what is kept of the pass is half as large
+    assert cache16.caches[0].cell_caches[0].h.dtype == np.float16  # what is kept of the pass is half as large
     np.testing.assert_allclose(y16, y, atol=5e-3)
     dy = np.ones_like(y)
     model.zero_grad(), twin.zero_grad()

@@ -24,7 +24,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit, types
 from scratchnet import engines
-from scratchnet.cells import CELLS, variants
+from scratchnet.cells import CELLS, sequences, variants
 from scratchnet.layers import GRU, LSTM, RNN, Linear, Sequential
 from scratchnet.losses import mse
 from scratchnet.training import bptt
@@ -494,7 +494,7 @@ def test_no_threads_is_refused_wherever_it_is_given(threads):
         lambda: backward(arriving[0], cache),
         lambda: both[0]([call]),
         lambda: both[1]([(arriving[0], cache)]),
-        lambda: chosen.forwards([call]),
+        lambda: chosen.forward_many([call]),
     ):
         with pytest.raises(ValueError, match=sentence):
             attempt()
@@ -696,7 +696,7 @@ def test_a_cache_can_be_pickled_and_copied(label):
     want = layer.backward(np.ones_like(y), cache)
     for copied in (copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))):
         assert copied.engines[0].engine == "sequence"
-        assert not np.shares_memory(copied.runs[0].h, cache.runs[0].h)
+        assert not np.shares_memory(copied.cell_caches[0].h, cache.cell_caches[0].h)
         np.testing.assert_array_equal(layer.backward(np.ones_like(y), copied), want)
 
 
@@ -1020,8 +1020,8 @@ def test_truncated_backpropagation(label):
     for engine in ("array", "sequence"):
         layer = LAYERS[label](3, 24, rng=np.random.default_rng(3), engine=engine)
         _, cache = layer.forward(x, lengths=lengths)
-        found[engine] = bptt.truncated(layer.cell, dy, cache.runs[0], 3, 5)._asdict()
-        window = cache.runs[0].window(2, 6)
+        found[engine] = bptt.truncated(layer.cell, dy, cache.cell_caches[0], 3, 5)._asdict()
+        window = sequences.window(layer.cell, cache.cell_caches[0], 2, 6)
         found[engine] |= {f"window {k}": v for k, v in cache.engines[0].backward(dy[2:6], window)._asdict().items()}
         assert cache.engines[0].engine == engine
     assert_close(found["sequence"], found["array"], 1e-12)

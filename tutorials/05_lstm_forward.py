@@ -88,7 +88,7 @@ print(
 # cache keeps h, c and the gates of every step: that is all that the backward pass (06) needs.
 
 # %%
-i, f, g, o = lstm.split(cache.gates)
+i, f, g, o = np.split(cache.gates, 4, axis=-1)
 np.testing.assert_allclose(cache.c[1:], f * cache.c[:-1] + i * g, rtol=1e-12)
 np.testing.assert_allclose(cache.h[1:], o * np.tanh(cache.c[1:]), rtol=1e-12)
 print("gates", cache.gates.shape, "  h and c", cache.h.shape, "with the initial state at index 0")

@@ -14,6 +14,7 @@ import scratchnet
 from scratchnet import plots
 from scratchnet.training import bptt
 from scratchnet.cells import rnn
+from scratchnet.cells.sequences import window
 from scratchnet.training.clip import clip_global_norm
 from scratchnet_course import check
 from scratchnet.layers import LSTM, RNN, Linear, Sequential
@@ -73,7 +74,7 @@ for cut in cuts:
     for tau in range(cut.new, cut.stop):
         alone = np.zeros((cut.stop - cut.start, N, H))
         alone[tau - cut.start] = dy[tau]
-        kept += rnn.backward(alone, cache.window(cut.start, cut.stop)).dW_h
+        kept += rnn.backward(alone, window(rnn, cache, cut.start, cut.stop)).dW_h
 truncated, whole = bptt.truncated(rnn, dy, cache, k1, k2), rnn.backward(dy, cache)
 np.testing.assert_allclose(truncated.dW_h, kept, rtol=1e-10, atol=1e-12)
 np.testing.assert_allclose(

@@ -262,7 +262,7 @@ print(
 )
 assert until > 12
 n = 12
-c = model.forward(strings([n])[0])[1].caches[0].runs[0].c[1:, 0]  # (2n + 1, 4)
+c = model.forward(strings([n])[0])[1].caches[0].cell_caches[0].c[1:, 0]  # (2n + 1, 4)
 ax = plots.axes(None, 8, 3.6)
 for unit, (style, mark) in enumerate(zip(("-", "--", "-.", ":"), "os^D")):
     ax.plot(c[:, unit], style, marker=mark, ms=4, label=f"unit {unit}")

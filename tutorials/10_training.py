@@ -367,7 +367,7 @@ print(
 x, _ = task(15)
 fresh = LSTM(2, 16, batch_first=True, rng=np.random.default_rng(1))
 for scale in (1, 100):
-    i, f, _, o = np.split(fresh.forward(scale * x)[1].runs[0].gates, 4, axis=2)
+    i, f, _, o = np.split(fresh.forward(scale * x)[1].cell_caches[0].gates, 4, axis=2)
     stuck = np.mean([np.minimum(gate, 1 - gate) < 0.01 for gate in (i, f, o)])
     print(f"inputs times {scale:>3}: {stuck:.0%} of the gates are within 0.01 of 0 or 1")
     assert (stuck > 0.5) == (scale == 100)

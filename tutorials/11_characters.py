@@ -185,7 +185,7 @@ for temperature, top_k in ((0.3, None), (0.8, None), (0.8, 5), (1.2, None)):
 tokens = vocabulary.encode(past[-200:] + held)
 _, cache = model.forward(tokens[:-1, None])
 read = (past[-200:] + held)[200:-1]
-c = np.tanh(cache.caches[1].runs[0].c[201:, 0])  # (steps, 96), after each character
+c = np.tanh(cache.caches[1].cell_caches[0].c[201:, 0])  # (steps, 96), after each character
 place, depth, quote = np.zeros(len(read)), np.zeros(len(read)), np.zeros(len(read))
 for t, letter in enumerate(read):
     place[t] = 0 if letter == "\n" else place[t - 1] + 1

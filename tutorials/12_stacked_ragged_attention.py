@@ -11,7 +11,7 @@
 import numpy as np
 
 from scratchnet import plots
-from scratchnet.cells.padding import reverse
+from scratchnet.cells.sequences import reverse
 from scratchnet_course import check
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import GRU, LSTM, AttentionPooling, Linear, SelfAttention, Sequential

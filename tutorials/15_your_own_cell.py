@@ -96,7 +96,7 @@ print("its three roads:", ", ".join(f"{name} {value:+.4f}" for name, value in ro
 #
 # A cell is a module with a fixed set of names, and all else in the library walks over those: `GATES`, `STATES`, `OPTIONS`,
 # `param_shapes`, `Cache`, `Grads`, `forward`, `backward`. The file `scratchnet/cells/mingru.py` is a good one to copy from.
-# `lengths` is for ragged batches: `hold` and `pass_over` are all it takes. `window` is for truncated BPTT and traces.
+# `lengths` is for ragged batches: `hold` and `skip_padding_gradient` are all it takes. `window` is for truncated BPTT and traces.
 
 # %%
 MGU = '''"""Minimal gated unit, Zhou et al. 2016: a GRU with one gate.  Gates in the order f n, their weights side by side."""
@@ -106,7 +106,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.cells.checks import check_backward, check_forward
-from scratchnet.cells.padding import hold, pass_over, without_padding
+from scratchnet.cells.sequences import hold, skip_padding_gradient, zero_padding
 from scratchnet.elementwise import d_sigmoid, d_tanh, sigmoid
 
 GATES, STATES, OPTIONS = "fn", ("h",), {}
@@ -140,7 +140,7 @@ class Grads(NamedTuple):
 
 def forward(x, h0, W_x, W_h, b, lengths=None):
     lengths = check_forward(x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
-    x = without_padding(x, lengths)
+    x = zero_padding(x, lengths)
     H = h0.shape[1]
     h = np.empty_like(x, shape=(len(x) + 1, *h0.shape)); h[0] = h0
     gates = x @ W_x + b  # one product for all steps
@@ -169,7 +169,7 @@ def backward(dy, cache, dh_last=None):
         dh_prev = dh * (1 - f) + dm * f + da_f @ W_h[:, :H].T  # undoes  (1 - f) h',  m = f h',  h' W_hf
         da[t, :, :H], da[t, :, H:] = da_f, da_n
         if lengths is not None:
-            pass_over(lengths <= t, da[t], (dh_prev, dh_next))
+            skip_padding_gradient(lengths <= t, da[t], (dh_prev, dh_next))
         dh_next = dh_prev
     m = gates[..., :H] * h[:-1]
     dW_f = np.einsum("tnh,tng->hg", h[:-1], da[..., :H])  # W_hf met h'

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from scratchnet.arrays import Array, is_array, kind
+from scratchnet.arrays import Array, array_backend, is_array
 from scratchnet.cells import CELLS
 from scratchnet.elementwise import ELEMENTWISE
 from scratchnet_kernels import sequence, sequence_cpu, step_cpu
@@ -79,12 +79,12 @@ def cuda_loops() -> dict[str, sequence.Loops]:
 def missing(engine: str, cell_name: str, x: Array, H: int) -> str | None:
     """Why ``engine`` cannot run this cell with H units on x, as the end of a sentence that begins
     with its name, or None."""
-    if kind(x) not in ("numpy", "cupy") or not is_array(x):
+    if array_backend(x) not in ("numpy", "cupy") or not is_array(x):
         return (
             "has kernels for NumPy and CuPy arrays, not for"
             f" {type(x).__module__}.{type(x).__name__}"
         )
-    on_gpu = kind(x) == "cupy"
+    on_gpu = array_backend(x) == "cupy"
     if on_gpu and find_spec("numba_cuda") is None:
         return (
             "needs numba-cuda for CuPy arrays, which is not installed: pip install"
@@ -125,7 +125,7 @@ def find(engine: str, cell_name: str, x: Array, H: int, threads: int | None = No
         return None
     if engine == "sequence":
         return sequence.pair(_loops(cell_name, x), threads)
-    return (cuda_kernels() if kind(x) == "cupy" else KERNELS)[engine, cell_name]
+    return (cuda_kernels() if array_backend(x) == "cupy" else KERNELS)[engine, cell_name]
 
 
 def find_together(engine: str, cell_name: str, x: Array, threads: int | None = None) -> Pair | None:
@@ -137,4 +137,4 @@ def find_together(engine: str, cell_name: str, x: Array, threads: int | None = N
 
 
 def _loops(cell_name: str, x: Array) -> sequence.Loops:
-    return (cuda_loops() if kind(x) == "cupy" else sequence_cpu.LOOPS)[cell_name]
+    return (cuda_loops() if array_backend(x) == "cupy" else sequence_cpu.LOOPS)[cell_name]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import cuda, types
 
-from scratchnet.arrays import Array, kind
+from scratchnet.arrays import Array, array_backend
 from scratchnet_kernels.sequence_cuda.resources import Device, Resources
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
@@ -126,9 +126,9 @@ def require_launchable(**arrays: Array) -> None:
     expected = "numpy" if SIMULATED else "cupy"
     first = next(iter(arrays))
     for name, array in arrays.items():
-        if kind(array) != expected:
+        if array_backend(array) != expected:
             raise TypeError(
-                f"{name} is an array of {kind(array)}, but a CUDA kernel takes those of {expected}"
+                f"{name} is an array of {array_backend(array)}, but a CUDA kernel takes those of {expected}"
             )
         if array.dtype not in (np.float32, np.float64) or array.dtype != arrays[first].dtype:
             both = f"{name} is {array.dtype} but {first} is {arrays[first].dtype}"

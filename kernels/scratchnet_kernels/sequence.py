@@ -27,7 +27,7 @@ class ForwardRun(NamedTuple):
 
     a: Array  # (T, N, G)  x W_x + b
     cache: Any  # the cell's own, its h[0] (and c[0]) the initial state
-    args: tuple[Array, ...]  # of the cell's forward
+    args: Sequence[Array]  # of the cell's forward
 
 
 class BackwardRun(NamedTuple):
@@ -48,7 +48,7 @@ class Loops(NamedTuple):
     cell: Any
     forward: Callable[[Sequence[ForwardRun]], None]
     backward: Callable[[Sequence[BackwardRun]], None]
-    # arrays of gradients of pre-activations that ``after_loop`` takes: da, and for the GRU dm
+    # arrays of gradients of pre-activations that ``parameter_gradients`` takes: da, and for the GRU dm
     parts: int = 1
     # an array whose products with others the engine does its own way
     split: Callable[[Any], Any] = _unchanged
@@ -65,8 +65,8 @@ def _loops_of(module: str) -> Loops:
     return found
 
 
-def forwards(
-    loops: Loops, calls: Sequence[tuple[Array, ...]], threads: int | None = None, **options: Any
+def forward_many(
+    loops: Loops, calls: Sequence[Sequence[Array]], threads: int | None = None, **options: Any
 ) -> list[tuple[Array, Any]]:
     """The cell's ``forward`` for each tuple of arguments; all calls have the same shapes."""
     runs = []
@@ -78,15 +78,15 @@ def forwards(
                 call[1:W_x],
                 (loops.split(call[W_x]), *call[W_x + 1 :]),
             )
-            a, cache = loops.cell.before_loop(x, *states, *params, **options)
+            a, cache = loops.cell.input_projection(x, *states, *params, **options)
             cache = type(cache)(*map(loops.plain, cache))
             runs.append(ForwardRun(loops.plain(a), cache, call))
         loops.forward(runs)
     return [(read_only(run.cache.h[1:]), run.cache) for run in runs]
 
 
-def backwards(
-    loops: Loops, calls: Sequence[tuple[Any, ...]], threads: int | None = None
+def backward_many(
+    loops: Loops, calls: Sequence[Sequence[Any]], threads: int | None = None
 ) -> list[Any]:
     """The cell's ``backward`` for each (dy, cache, gradients of the final states); all calls have
     the same shapes."""
@@ -103,7 +103,7 @@ def backwards(
     with loops.session(threads):
         loops.backward(runs)
         found = [
-            loops.cell.after_loop(run.cache, *map(loops.split, run.da), *run.d_states)
+            loops.cell.parameter_gradients(run.cache, *map(loops.split, run.da), *run.d_states)
             for run in runs
         ]
     return [type(grads)(*map(loops.plain, grads)) for grads in found]
@@ -117,7 +117,7 @@ def pair(loops: Loops, threads: int | None = None) -> tuple[Callable[..., Any], 
 
 def _forward(loops: Loops, threads: int | None, /, *args: Any, **options: Any) -> tuple[Array, Any]:
     call, options = _sorted(loops.cell, args, options)
-    return forwards(loops, [call], threads, **options)[0]
+    return forward_many(loops, [call], threads, **options)[0]
 
 
 def _backward(
@@ -133,14 +133,16 @@ def _backward(
     last = dict(zip(states, d_last)) | named
     if unknown := set(last) - set(states):
         raise TypeError(f"backward takes {', '.join(states)}, not {', '.join(sorted(unknown))}")
-    return backwards(loops, [(dy, cache, *map(last.get, states))], threads)[0]
+    return backward_many(loops, [(dy, cache, *map(last.get, states))], threads)[0]
 
 
 def together(
     loops: Loops, threads: int | None = None
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Both, for several runs at once, on at most so many threads."""
-    return partial(forwards, loops, threads=threads), partial(backwards, loops, threads=threads)
+    return partial(forward_many, loops, threads=threads), partial(
+        backward_many, loops, threads=threads
+    )
 
 
 def _sorted(
@@ -148,6 +150,6 @@ def _sorted(
 ) -> tuple[tuple[Array, ...], dict[str, Any]]:
     """The arrays, each in its place, where a loop finds it, and all else by name, however the
     caller gave them."""
-    given = signature(cell.before_loop).bind(*args, **options).arguments
+    given = signature(cell.input_projection).bind(*args, **options).arguments
     names = ["x", *(f"{name}0" for name in cell.STATES), *cell.param_shapes(1, 1)]
     return tuple(given.pop(name) for name in names), given

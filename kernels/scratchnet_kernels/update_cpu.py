@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numba.extending import register_jitable
 
-from scratchnet.arrays import FLOATING, Array, kind, require_shape
+from scratchnet.arrays import FLOATING, Array, array_backend, require_shape
 from scratchnet.elementwise import ZERO
 from scratchnet_kernels.compiled import compiled
 
@@ -167,9 +167,9 @@ def require_loopable(**arrays: Array) -> None:
     """TypeError or ValueError unless all are NumPy arrays, contiguous, and of one floating type."""
     first = next(iter(arrays))
     for name, array in arrays.items():
-        if kind(array) != "numpy":
+        if array_backend(array) != "numpy":
             raise TypeError(
-                f"{name} is an array of {kind(array)}, but a loop on the CPU takes those of numpy"
+                f"{name} is an array of {array_backend(array)}, but a loop on the CPU takes those of numpy"
             )
         if array.dtype not in FLOATING or array.dtype != arrays[first].dtype:
             both = f"{name} is {array.dtype} but {first} is {arrays[first].dtype}"

@@ -25,37 +25,20 @@ from scratchnet.cells import (
 
 
 class Cell(Protocol):
-    """What every cell module states.
+    """What every cell module defines.
 
-    ``forward(x, *states, *params, **options, lengths=None) -> (y, cache)`` and ``backward(dy,
-    cache, *d_last) -> grads``, with states, params and d_last in the order of STATES and
-    param_shapes.
+    ``forward(x, *states, *params, **options, lengths=None) -> (y, cache)`` and
+    ``backward(dy, cache, *d_last) -> grads``, with states, params and d_last in the order of STATES
+    and ``param_shapes``.
     """
 
     GATES: str  # the blocks of the last axis of the pre-activations, one letter each
     STATES: tuple[str, ...]  # what is carried from step to step; the first one is the output
-    # keyword of forward -> its allowed values, the default first
-    OPTIONS: dict[str, tuple[str, ...]]
-
-    @property
-    def Cache(self) -> type[Any]:
-        """The NamedTuple that ``forward`` returns beside y and ``backward`` reads."""
-        ...
-
-    @property
-    def Grads(self) -> type[Any]:
-        """The NamedTuple that ``backward`` returns: d and the name of each argument, and da."""
-        ...
-
-    @property
-    def forward(self) -> Callable[..., Any]:
-        """The forward pass over a whole sequence."""
-        ...
-
-    @property
-    def backward(self) -> Callable[..., Any]:
-        """Backpropagation through time."""
-        ...
+    OPTIONS: dict[str, tuple[str, ...]]  # keyword of forward -> its allowed values, default first
+    Cache: type[Any]  # the NamedTuple that ``forward`` returns beside y and ``backward`` reads
+    Grads: type[Any]  # the NamedTuple that ``backward`` returns: d and each argument's name, and da
+    forward: Callable[..., Any]  # the forward pass over a sequence
+    backward: Callable[..., Any]  # backpropagation through time
 
     def param_shapes(self, D: int, H: int) -> dict[str, tuple[int, ...]]:
         """Shape of each parameter, in the order in which ``forward`` takes them."""
@@ -75,6 +58,26 @@ CELLS: dict[str, Cell] = {
     "sru": sru,
     "mingru": mingru,
 }
+
+
+def register_cell(name: str, cell: Cell) -> None:
+    """Add a cell of your own to ``CELLS``: layers, checks and traces then take it by its name.
+
+    Parameters
+    ----------
+    name : how ``Recurrent(name, ...)`` and ``scratchnet gradcheck`` refer to it
+    cell : a module, or any object, with all that ``Cell`` defines
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where the name is taken by another cell, or the cell lacks something.
+    """
+    missing = [part for part in (*Cell.__annotations__, "param_shapes") if not hasattr(cell, part)]
+    if missing:
+        raise TypeError(f"cell {name!r} lacks {', '.join(missing)}: expected all that Cell defines")
+    if CELLS.setdefault(name, cell) is not cell:
+        raise ValueError(f"there is a cell {name!r} already: choose another name")
 
 
 def variants() -> Iterator[tuple[str, Cell, dict[str, Any]]]:

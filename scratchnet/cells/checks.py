@@ -1,24 +1,38 @@
-"""What every cell checks before it computes: a wrong shape is answered with both shapes, never with
-a wrong number."""
+"""What a cell checks, once, where a public call enters: a shape that does not fit is answered with
+the expected and the actual one, never with a wrong number."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from scratchnet.arrays import Array, as_lengths, require_floating, require_same_dtype, require_shape
+from scratchnet.arrays import (
+    Array,
+    Checked,
+    Lengths,
+    as_lengths,
+    require_floating,
+    require_same_dtype,
+    require_shape,
+)
+
+Shapes = Callable[[int, int], Mapping[str, tuple[int, ...]]]
 
 
-def check_forward(
-    x: Array,
-    states: Mapping[str, Array],
-    params: Mapping[str, Array],
-    shapes: Any,
-    lengths: Any = None,
-) -> Array | None:
-    """Check a cell's arguments; returns lengths as an array (or None).
+def check_forward(shapes: Shapes, lengths: Lengths, x: Array, **arguments: Array) -> Array | None:
+    """Check the arguments of a cell's forward pass; return the lengths as an array on x's device.
 
-    x (T, N, D), every state (N, H), every parameter as ``shapes(D, H)`` says, all of one floating
-    type. Raises ValueError or TypeError with a sentence that names both sides.
+    Parameters
+    ----------
+    shapes : the cell's ``param_shapes``
+    lengths : (N,), or ``Checked`` where the caller has checked all arguments
+    x : (T, N, D)
+    arguments : initial states (N, H), whose names end in 0, then parameters; of x's floating type
+
+    Raises
+    ------
+    ValueError, TypeError
+        With a sentence that states the expected and the actual shape or type.
     """
+    if isinstance(lengths, Checked):
+        return lengths.lengths
     require_floating("x", x)
     if x.ndim != 3:
         raise ValueError(
@@ -29,7 +43,8 @@ def check_forward(
         raise ValueError(
             f"x is {tuple(x.shape)}: it needs at least one step, one sequence and one feature"
         )
-    require_same_dtype({"x": x, **states, **params})
+    require_same_dtype({"x": x, **arguments})
+    states = {name: a for name, a in arguments.items() if name.endswith("0")}
     first = next(iter(states))
     if states[first].ndim != 2:
         raise ValueError(
@@ -40,19 +55,25 @@ def check_forward(
     for name, state in states.items():
         require_shape(name, state, (N, H), f"x has {N} sequences and {first} has {H} units")
     for name, shape in shapes(D, H).items():
-        require_shape(name, params[name], shape, f"x has {D} features and {first} has {H} units")
+        require_shape(name, arguments[name], shape, f"x has {D} features and {first} has {H} units")
     return as_lengths(lengths, T, N, like=x)
 
 
 def check_backward(dy: Array, h: Array, **d_last: Array | None) -> None:
-    """Check what arrives at a cell's backward: dy (T, N, H) and final-state gradients (N, H),
-    against the cached h."""
+    """Check upstream gradients, dy (T, N, H) and ``d_last`` (N, H), against h (T+1, N, H).
+
+    Raises ValueError or TypeError with the expected and the actual shape or type.
+    """
     steps, N, H = h.shape
-    because = f"the forward pass made {steps - 1} steps of {N} sequences and {H} units"
-    given = {"dy": dy, **{name: d for name, d in d_last.items() if d is not None}}
-    for name, d in given.items():
+    for name, d in {"dy": dy, **d_last}.items():
+        shape = (steps - 1, N, H) if name == "dy" else (N, H)
+        if (d is None and name != "dy") or (
+            type(d) is type(h) and d.shape == shape and d.dtype == h.dtype
+        ):
+            continue
         require_floating(name, d)
-        require_shape(name, d, (steps - 1, N, H) if name == "dy" else (N, H), because)
+        because = f"the forward pass made {steps - 1} steps of {N} sequences and {H} units"
+        require_shape(name, d, shape, because)
         if d.dtype != h.dtype:
             raise TypeError(
                 f"{name} is {d.dtype} but the forward pass computed in {h.dtype}: convert it with"

@@ -1,28 +1,28 @@
 """Long short-term memory, forward and backward through time.
 
-With h' and c' for the states of the step before,
+With h' = h_{t-1} and c' = c_{t-1}, the states of the previous step,
 
-    a = x W_x + h' W_h + b          pre-activations of the four gates, side by side: a_i | a_f | a_g | a_o
-    i = sigmoid(a_i)                input gate:  how much of the candidate is written
-    f = sigmoid(a_f)                forget gate: how much of the old cell state is kept
-    g = tanh(a_g)                   candidate
-    o = sigmoid(a_o)                output gate: how much of the cell state is shown
-    c = f c' + i g                  cell state
-    h = o tanh(c)                   hidden state, which is also the output
+    a = x W_x + h' W_h + b      pre-activations of the four gates: a_i | a_f | a_g | a_o
+    i = sigmoid(a_i)            input gate:  how much of the candidate is written
+    f = sigmoid(a_f)            forget gate: how much of the previous cell state is kept
+    g = tanh(a_g)               candidate
+    o = sigmoid(a_o)            output gate: how much of the cell state is shown
+    c = f c' + i g              cell state
+    h = o tanh(c)               hidden state, which is also the output
 
-Shapes. T time steps, N sequences in the batch, D inputs, H hidden units. W_x (D, 4H), W_h (H, 4H),
+Shapes: T time steps, N sequences in the batch, D inputs, H hidden units. W_x (D, 4H), W_h (H, 4H),
 b (4H,), gates in the order i f g o (PyTorch's).
 
-Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000.
+References: Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, read_only
+from scratchnet.arrays import Array, Lengths, Step, read_only
 from scratchnet.cells.checks import check_backward, check_forward
-from scratchnet.cells.padding import hold, pass_over, without_padding
+from scratchnet.cells.sequences import carry_state, gate_steps, skip_padding_gradient, zero_padding
 from scratchnet.elementwise import d_sigmoid, d_tanh, elementwise, sigmoid
 
 GATES = "ifgo"
@@ -31,14 +31,15 @@ OPTIONS: dict[str, tuple[str, ...]] = {}
 
 
 def param_shapes(D: int, H: int) -> dict[str, tuple[int, ...]]:
-    """Shape of each parameter for D inputs and H units, in the order in which ``forward`` takes
-    them."""
+    """Shape of each parameter for D inputs and H units, in the order of forward's arguments."""
     return {"W_x": (D, 4 * H), "W_h": (H, 4 * H), "b": (4 * H,)}
 
 
 @elementwise
-def gates_forward(a_i: Any, a_f: Any, a_g: Any, a_o: Any, c_prev: Any) -> Any:
-    """One step, elementwise: pre-activations and old cell state to gates and new states."""
+def gates_forward(
+    a_i: Array, a_f: Array, a_g: Array, a_o: Array, c_prev: Array
+) -> tuple[Array, ...]:
+    """One step, elementwise: pre-activations and previous cell state to gates and new states."""
     i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
     c = f * c_prev + i * g
     h = o * np.tanh(c)
@@ -47,43 +48,33 @@ def gates_forward(a_i: Any, a_f: Any, a_g: Any, a_o: Any, c_prev: Any) -> Any:
 
 @elementwise
 def gates_backward(
-    dh: Any, dc_next: Any, i: Any, f: Any, g: Any, o: Any, c_prev: Any, c: Any
-) -> Any:
+    dh: Array, dc_next: Array, i: Array, f: Array, g: Array, o: Array, c_prev: Array, c: Array
+) -> tuple[Array, ...]:
     """One step back, elementwise: dh and dc_next to the four da and the gradient of c_prev."""
     tanh_c = np.tanh(c)
-    # c is read twice: by  h = o tanh(c)  and by the next step's  f c'
-    dc = dh * o * d_tanh(tanh_c) + dc_next
+    dc = dh * o * d_tanh(tanh_c) + dc_next  # c is read twice: by  h = o tanh(c)  and by step t+1
     da_o = dh * tanh_c * d_sigmoid(o)  # undoes  h = o tanh(c),  o = sigmoid(a_o)
     da_i = dc * g * d_sigmoid(i)  # undoes  c = f c' + i g,  i = sigmoid(a_i)
     da_f = dc * c_prev * d_sigmoid(f)  # undoes  c = f c' + i g,  f = sigmoid(a_f)
     da_g = dc * i * d_tanh(g)  # undoes  c = f c' + i g,  g = tanh(a_g)
-    dc_prev = dc * f  # undoes  c = f c' + i g:  the road on which memory travels
+    dc_prev = dc * f  # undoes  c = f c' + i g:  the carry path (constant error carousel)
     return da_i, da_f, da_g, da_o, dc_prev
 
 
 class Cache(NamedTuple):
-    """All that the forward pass saw and made; ``backward``, plots and tests read the same one."""
+    """Inputs and intermediates saved for backward; plots and tests read the same ones."""
 
     x: Array  # (T, N, D)
     h: Array  # (T+1, N, H)  h[0] is the initial state, h[1:] is the output
     c: Array  # (T+1, N, H)  c[0] is the initial state
-    gates: Array  # (T, N, 4H)   i f g o, after their sigmoid or tanh
+    gates: Array  # (T, N, 4H)  i f g o, after their sigmoid or tanh
     W_x: Array  # (D, 4H)
     W_h: Array  # (H, 4H)
     lengths: Array | None  # (N,)
 
-    def window(self, start: int, stop: int) -> "Cache":
-        """The cache of steps start..stop-1 alone, the state at ``start`` taken as given: truncated
-        BPTT detaches here."""
-        lengths = None if self.lengths is None else self.lengths - start
-        states = slice(start, stop + 1)
-        x, h, c, gates = self.x[start:stop], self.h[states], self.c[states], self.gates[start:stop]
-        return Cache(x, h, c, gates, self.W_x, self.W_h, lengths)
-
 
 class Grads(NamedTuple):
-    """Gradients in the order of the forward's arguments, each with its argument's shape, and da (T,
-    N, 4H)."""
+    """Gradients of forward's arguments, each with its argument's shape, and of a."""
 
     dx: Array
     dh0: Array
@@ -91,51 +82,22 @@ class Grads(NamedTuple):
     dW_x: Array
     dW_h: Array
     db: Array
-    # of all pre-activations: dh_next[t] = da[t+1] W_h^T, and step t adds h[t-1]^T da[t] to dW_h
-    da: Array
+    da: Array  # (T, N, 4H)  dh_next[t] = da[t+1] W_h^T, and step t adds h[t-1]^T da[t] to dW_h
 
 
-def split(a: Array) -> tuple[Array, Array, Array, Array]:
-    """The four gate blocks of a (..., 4H) array, as views."""
-    H = a.shape[-1] // 4
-    return a[..., :H], a[..., H : 2 * H], a[..., 2 * H : 3 * H], a[..., 3 * H :]
+step_forward, step_backward = gate_steps(gates_forward, gates_backward, 4)
 
 
-def step_forward(a: Array, c_prev: Array, gates: Array, c: Array, h: Array) -> None:
-    """One time step: from the pre-activations a (N, 4H) and the old cell state, fills gates (N,
-    4H), c and h (N, H)."""
-    i, f, g, o = split(gates)
-    i[...], f[...], g[...], o[...], c[...], h[...] = gates_forward(*split(a), c_prev)
-
-
-def step_backward(
-    dh: Array, dc_next: Array, gates: Array, c_prev: Array, c: Array, da: Array
-) -> Array:
-    """One time step back: fills da (N, 4H) and returns the gradient of c_prev (N, H)."""
-    da_i, da_f, da_g, da_o = split(da)
-    da_i[...], da_f[...], da_g[...], da_o[...], dc_prev = gates_backward(
-        dh, dc_next, *split(gates), c_prev, c
-    )
-    return dc_prev
-
-
-def before_loop(
-    x: Array, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Any = None
+def input_projection(
+    x: Array, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths = None
 ) -> tuple[Array, Cache]:
-    """What of the forward pass does not recur: a_x = x W_x + b (T, N, 4H), and the cache, which the
-    loop fills.
-
-    Raises as ``forward`` does.
-    """
-    lengths = check_forward(
-        x, {"h0": h0, "c0": c0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths
-    )
-    x = without_padding(x, lengths)
+    """The forward pass outside the time loop: x W_x + b (T, N, 4H), and the cache to be filled."""
+    lengths = check_forward(param_shapes, lengths, x, h0=h0, c0=c0, W_x=W_x, W_h=W_h, b=b)
+    x = zero_padding(x, lengths)
     T, N, D = x.shape
     h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C")
-    h[0] = h0
     c = np.empty_like(h)
-    c[0] = c0
+    h[0], c[0] = h0, c0
     a_x = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
     a_x += b
     return a_x, Cache(x, h, c, np.empty_like(a_x), W_x, W_h, lengths)
@@ -148,24 +110,25 @@ def forward(
     W_x: Array,
     W_h: Array,
     b: Array,
-    lengths: Any = None,
-    step: Any = step_forward,
+    lengths: Lengths = None,
+    step: Step = step_forward,
 ) -> tuple[Array, Cache]:
-    """Run the cell over a whole sequence: x (T, N, D), h0 and c0 (N, H), to y (T, N, H) and the
-    cache.
+    """Run the cell over a sequence; return the output y (T, N, H) and the cache for ``backward``.
 
-    ``lengths`` (N,): sequences that are over sooner; past its length a sequence's state stays at
-    its last value. ``step``: what runs one time step; an engine puts its kernel here
-    (``step_forward`` is the reference). Raises ValueError or TypeError, naming both sides, where
-    shapes or types do not fit.
+    Parameters
+    ----------
+    x, h0, c0 : (T, N, D) and (N, H), input and initial states
+    W_x, W_h, b : parameters, with the shapes of ``param_shapes``
+    lengths : (N,), lengths of the sequences in a padded batch
+    step : one time step; engines pass a kernel, variants their own gates
     """
-    a_x, cache = before_loop(x, h0, c0, W_x, W_h, b, lengths)
-    _, h, c, gates, _, _, lengths = cache
+    a_x, cache = input_projection(x, h0, c0, W_x, W_h, b, lengths)
+    h, c, gates = cache.h, cache.c, cache.gates
     for t in range(len(a_x)):
         a = a_x[t] + h[t] @ W_h
         step(a, c[t], gates[t], c[t + 1], h[t + 1])
-        if lengths is not None:
-            hold(lengths <= t, t, h, c)
+        if cache.lengths is not None:
+            carry_state(cache.lengths <= t, t, h, c)
     return read_only(h[1:]), cache
 
 
@@ -174,17 +137,18 @@ def backward(
     cache: Cache,
     dh_last: Array | None = None,
     dc_last: Array | None = None,
-    step: Any = step_backward,
+    step: Step = step_backward,
 ) -> Grads:
-    """Backpropagation through time: dy (T, N, H), the loss's own gradient of every output, to the
-    gradient of every input.
+    """Backpropagate through time; return the gradients of all arguments of ``forward``.
 
-    ``dh_last``, ``dc_last`` (N, H): gradients that arrive at the final states from whatever comes
-    after. Each gradient has its argument's shape. Raises ValueError or TypeError where one that
-    arrives has not.
+    Parameters
+    ----------
+    dy : (T, N, H), upstream gradient of y
+    cache : as ``forward`` returned it
+    dh_last, dc_last : (N, H), upstream gradients of the final states; None for zero
     """
     check_backward(dy, cache.h, dh_last=dh_last, dc_last=dc_last)
-    _, h, c, gates, _, W_h, lengths = cache
+    h, c, gates, W_h = cache.h, cache.c, cache.gates, cache.W_h
     T = len(gates)
     da = np.empty_like(gates)
     dh_next = np.zeros_like(h[0]) if dh_last is None else dh_last
@@ -193,26 +157,24 @@ def backward(
         dh = dy[t] + dh_next  # h is read twice: by the loss at t, and by step t+1
         dc_prev = step(dh, dc_next, gates[t], c[t], c[t + 1], da[t])
         dh_prev = da[t] @ W_h.T  # undoes  a = ... + h' W_h
-        if lengths is not None:
-            pass_over(lengths <= t, da[t], (dh_prev, dh_next), (dc_prev, dc_next))
-        # one step back: what left step t is what arrives at step t-1
-        dh_next, dc_next = dh_prev, dc_prev
-    return after_loop(cache, da, dh_next, dc_next)
+        if cache.lengths is not None:
+            ended = cache.lengths <= t
+            skip_padding_gradient(ended, da[t], (dh_prev, dh_next), (dc_prev, dc_next))
+        dh_next, dc_next = dh_prev, dc_prev  # one step back: what step t computed is t-1's upstream
+    return parameter_gradients(cache, da, dh_next, dc_next)
 
 
-def after_loop(cache: Cache, da: Array, dh0: Array, dc0: Array) -> Grads:
-    """What of the backward pass does not recur: with da (T, N, 4H) known, every other gradient is
-    one product or sum."""
-    x, h, _, _, W_x, _, _ = cache
+def parameter_gradients(cache: Cache, da: Array, dh0: Array, dc0: Array) -> Grads:
+    """The backward pass outside the time loop: with da (T, N, 4H), each is one product or sum."""
+    x, h = cache.x, cache.h
     T, N, D = x.shape
-    # a weight is used at every step and by every sequence: its gradient is the sum over both
-    flat = da.reshape(T * N, -1)
+    flat = da.reshape(T * N, -1)  # every step and sequence uses the same weights: sum over both
     return Grads(
-        dx=(flat @ W_x.T).reshape(x.shape),  # undoes  a = x W_x + ...
+        dx=(flat @ cache.W_x.T).reshape(x.shape),  # undoes  a = x W_x + ...
         dh0=dh0,
         dc0=dc0,
-        dW_x=x.reshape(T * N, D).T @ flat,  # W_x met x
-        dW_h=h[:-1].reshape(T * N, -1).T @ flat,  # W_h met h', the *previous* hidden state
+        dW_x=x.reshape(T * N, D).T @ flat,  # undoes  a = x W_x + ...
+        dW_h=h[:-1].reshape(T * N, -1).T @ flat,  # undoes  a = ... + h' W_h, the *previous* h
         db=flat.sum(axis=0),
         da=da,
     )

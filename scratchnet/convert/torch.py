@@ -76,7 +76,7 @@ def from_torch(module: Any) -> Recurrent:
         **extra,
     )
     H = module.hidden_size
-    for depth, direction in layer.runs:
+    for depth, direction in layer.layer_directions:
         end = f"l{depth}{direction}"
         layer.params[f"W_x_{end}"][...] = weights[f"weight_ih_{end}"].T
         layer.params[f"W_h_{end}"][...] = weights[f"weight_hh_{end}"].T

@@ -18,7 +18,7 @@ import numpy as np
 
 from scratchnet import init
 from scratchnet.arrays import Array, require_rng
-from scratchnet.cells.padding import without_padding
+from scratchnet.cells.sequences import zero_padding
 from scratchnet.layers.attend import SCORES, AttendCache, attend, attend_backward
 from scratchnet.layers.layer import Example
 from scratchnet.layers.over_time import OverTime, require_counts
@@ -107,16 +107,16 @@ class SelfAttention(OverTime):
         parts = dict(self.params)
         x, lengths = self.check_sequences(x, lengths, len(parts["W_q"]))
         mask = self._mask(x, lengths)
-        x = without_padding(x, lengths).swapaxes(0, 1)
+        x = zero_padding(x, lengths).swapaxes(0, 1)
         q, k, v = (self._split(x @ parts[name]) for name in ("W_q", "W_k", "W_v"))
         y, cache = attend(q, k, v, self.score, mask, parts.get("v_a"))
-        y = self.turned(without_padding(self._join(y).swapaxes(0, 1), lengths))
+        y = self.turned(zero_padding(self._join(y).swapaxes(0, 1), lengths))
         return y, SelfAttentionCache(x, parts, cache, lengths, y)
 
     def backward(self, dy: Array, cache: SelfAttentionCache) -> Array:
         """dy, shaped as y, to dx, shaped as x."""
         self.check_gradient(dy, cache.y)
-        dy = without_padding(self.turned(dy), cache.lengths).swapaxes(0, 1)
+        dy = zero_padding(self.turned(dy), cache.lengths).swapaxes(0, 1)
         dq, dk, dv, dv_a = attend_backward(self._split(dy), cache.attend)
         dx = np.zeros_like(cache.x)
         rows = cache.x.reshape(-1, cache.x.shape[2])
@@ -127,7 +127,7 @@ class SelfAttention(OverTime):
             dx += d @ cache.parts[name].T  # undoes  x W
         if dv_a is not None:
             self.grads["v_a"] += dv_a
-        return self.turned(without_padding(dx.swapaxes(0, 1), cache.lengths))
+        return self.turned(zero_padding(dx.swapaxes(0, 1), cache.lengths))
 
     def _mask(self, x: Array, lengths: Array | None) -> Array | None:
         """True where step i may look at step j: (N, 1, T, T), an axis of one where it does not

@@ -18,7 +18,7 @@ import numpy as np
 
 from scratchnet import init
 from scratchnet.arrays import Array, require_rng
-from scratchnet.cells.padding import without_padding
+from scratchnet.cells.sequences import zero_padding
 from scratchnet.elementwise import d_tanh
 from scratchnet.layers.attend import softmax, softmax_backward
 from scratchnet.layers.layer import Example
@@ -78,7 +78,7 @@ class AttentionPooling(OverTime):
         """x (T, N, D) to y (N, D); ``cache.weights`` are worth a picture."""
         W, b, v = self.params["W"], self.params["b"], self.params["v"]
         x, lengths = self.check_sequences(x, lengths, len(W))
-        x = without_padding(x, lengths)
+        x = zero_padding(x, lengths)
         a = np.tanh(x @ W + b)
         steps: Any = np.arange(len(x), like=x)
         weights = softmax(a @ v, None if lengths is None else steps[:, None] < lengths, axis=0)

@@ -23,7 +23,7 @@ import numpy as np
 
 from scratchnet import init
 from scratchnet.arrays import Array, require_rng
-from scratchnet.cells.padding import without_padding
+from scratchnet.cells.sequences import zero_padding
 from scratchnet.layers.layer import Example
 from scratchnet.layers.over_time import OverTime, every, require_counts, windows_in
 
@@ -133,19 +133,19 @@ class Conv1d(OverTime):
         left = zeros // 2 if self.padding == "same" else zeros
         padded = np.zeros_like(x, shape=(T + zeros, N, D))
         # behind its own end too a sequence meets zeros
-        padded[left : left + T] = without_padding(x, lengths)
+        padded[left : left + T] = zero_padding(x, lengths)
         steps = windows_in(T + zeros, self.span, self.stride)
         y = np.zeros_like(x, shape=(steps, N, len(b)))
         for k in range(len(W)):
             y += every(padded, self.dilation * k, self.stride, steps) @ W[k]
-        y = self.turned(without_padding(y + b, self.lengths_after(lengths)))
+        y = self.turned(zero_padding(y + b, self.lengths_after(lengths)))
         return y, ConvCache(padded, T, W, lengths, y)
 
     def backward(self, dy: Array, cache: ConvCache) -> Array:
         """dy, shaped as y, to dx, shaped as x."""
         padded, T, W, lengths, y = cache
         self.check_gradient(dy, y)
-        dy = without_padding(self.turned(dy), self.lengths_after(lengths))
+        dy = zero_padding(self.turned(dy), self.lengths_after(lengths))
         steps, _, outputs = dy.shape
         rows = dy.reshape(-1, outputs)
         dx = np.zeros_like(padded)
@@ -158,4 +158,4 @@ class Conv1d(OverTime):
         self.grads["b"] += rows.sum(axis=0)  # undoes  + b
         left = (len(padded) - T) // 2 if self.padding == "same" else len(padded) - T
         # undoes the zeros around x
-        return self.turned(without_padding(dx[left : left + T], lengths))
+        return self.turned(zero_padding(dx[left : left + T], lengths))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array, is_array, kind, require_rng
+from scratchnet.arrays import Array, array_backend, is_array, require_rng
 from scratchnet.layers.layer import Example, Layer
 from scratchnet.layers.over_time import require_counts
 
@@ -70,9 +70,9 @@ class Embedding(Layer):
                 f"x is {x.dtype} but an embedding reads tokens: expected whole numbers, such as"
                 " int64"
             )
-        if kind(x) != kind(W):
+        if array_backend(x) != array_backend(W):
             raise TypeError(
-                f"x is an array of {kind(x)} but W is one of {kind(W)}: move one of them"
+                f"x is an array of {array_backend(x)} but W is one of {array_backend(W)}: move one of them"
             )
         if x.size == 0:
             raise ValueError(f"x is {tuple(x.shape)}: it needs at least one token")

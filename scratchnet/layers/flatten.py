@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet.cells.padding import without_padding
+from scratchnet.cells.sequences import zero_padding
 from scratchnet.layers.layer import Example
 from scratchnet.layers.over_time import OverTime
 
@@ -36,7 +36,7 @@ class Flatten(OverTime):
     ) -> tuple[Array, tuple[Any, ...]]:
         """x to y (N, T D); the cache is the shape of x, time first, the lengths, and y."""
         x, lengths = self.check_sequences(x, lengths)
-        y = without_padding(x, lengths).swapaxes(0, 1).reshape(x.shape[1], -1)
+        y = zero_padding(x, lengths).swapaxes(0, 1).reshape(x.shape[1], -1)
         return y, (x.shape, lengths, y)
 
     def backward(self, dy: Array, cache: tuple[Any, ...]) -> Array:
@@ -44,4 +44,4 @@ class Flatten(OverTime):
         (T, N, D), lengths, y = cache
         self.check_gradient(dy, y)
         dx = dy.reshape(N, T, D).swapaxes(0, 1)  # undoes the reshape
-        return self.turned(without_padding(dx, lengths))
+        return self.turned(zero_padding(dx, lengths))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet.cells.padding import without_padding
+from scratchnet.cells.sequences import zero_padding
 from scratchnet.layers.layer import Example
 from scratchnet.layers.over_time import OverTime
 
@@ -74,7 +74,7 @@ class GlobalAveragePool(Global):
         lengths, and y."""
         x, lengths = self.check_sequences(x, lengths)
         share = 1 / len(x) if lengths is None else (1 / lengths[:, None]).astype(x.dtype)
-        y = without_padding(x, lengths).sum(axis=0) * share
+        y = zero_padding(x, lengths).sum(axis=0) * share
         return y, (x, share, lengths, y)
 
     def backward(self, dy: Array, cache: tuple[Any, ...]) -> Array:
@@ -83,4 +83,4 @@ class GlobalAveragePool(Global):
         self.check_gradient(dy, y)
         dx = np.zeros_like(x)
         dx += dy * share  # undoes  (1 / length) sum: to each step its share
-        return self.turned(without_padding(dx, lengths))
+        return self.turned(zero_padding(dx, lengths))

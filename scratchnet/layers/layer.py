@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from scratchnet.arrays import Array, moved, require_floating, require_same_dtype, require_shape
+from scratchnet.arrays import Array, require_floating, require_same_dtype, require_shape, to_device
 
 
 class Example(NamedTuple):
@@ -114,7 +114,7 @@ class Layer:
         """
         for table in (self._params, self._grads, self._buffers):
             for name, array in table.items():
-                table[name] = moved(array, where)
+                table[name] = to_device(array, where)
         return self
 
     @property

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array, Lengths
+from scratchnet.arrays import Array, Checked, Lengths
 from scratchnet.engines import Choice
 from scratchnet.layers.dropout import check_probability, keep_mask
 from scratchnet.layers.layer import Example
@@ -76,7 +76,7 @@ class MaskedLSTM(Recurrent):
         x: Array,
         training: bool = False,
         state: Sequence[Array] | None = None,
-        lengths: Any = None,
+        lengths: Lengths = None,
     ) -> tuple[Array, RecurrentCache]:
         """As ``Recurrent.forward``; the mask of x stands behind the others in the cache."""
         self._check(x, state, lengths)
@@ -97,7 +97,7 @@ class MaskedLSTM(Recurrent):
         return dx if mask is None else dx * mask, dstate
 
     def _run_layer(
-        self, engine: Choice, calls: list[Any], lengths: Lengths | None, training: bool
+        self, engine: Choice, calls: list[Any], lengths: Checked, training: bool
     ) -> list[Any]:
         return [
             engine.forward(*call, lengths=lengths, **self._noise(call[0], training))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet.cells.padding import without_padding
+from scratchnet.cells.sequences import zero_padding
 from scratchnet.layers.layer import Example
 from scratchnet.layers.over_time import OverTime, every, require_counts, windows_in
 
@@ -79,14 +79,14 @@ class MaxPool1d(Pool):
         """x (T, N, D) to y (T', N, D), or with N first in both if ``batch_first``."""
         x, lengths = self.check_sequences(x, lengths, shortest=self.kernel)
         taps, lengths = self.taps(x), self.lengths_after(lengths)
-        y = self.turned(without_padding(taps.max(axis=0), lengths))
+        y = self.turned(zero_padding(taps.max(axis=0), lengths))
         return y, PoolCache(x, taps.argmax(axis=0), lengths, y)
 
     def backward(self, dy: Array, cache: PoolCache) -> Array:
         """dy, shaped as y, to dx, shaped as x."""
         x, winner, lengths, y = cache
         self.check_gradient(dy, y)
-        dy = without_padding(self.turned(dy), lengths)
+        dy = zero_padding(self.turned(dy), lengths)
         dx = np.zeros_like(x)
         for k in range(self.kernel):
             d_tap = every(dx, k, self.stride, len(dy))
@@ -108,14 +108,14 @@ class AveragePool1d(Pool):
         """x (T, N, D) to y (T', N, D), or with N first in both if ``batch_first``."""
         x, lengths = self.check_sequences(x, lengths, shortest=self.kernel)
         taps, lengths = self.taps(x), self.lengths_after(lengths)
-        y = self.turned(without_padding(taps.sum(axis=0) / self.kernel, lengths))
+        y = self.turned(zero_padding(taps.sum(axis=0) / self.kernel, lengths))
         return y, PoolCache(x, None, lengths, y)
 
     def backward(self, dy: Array, cache: PoolCache) -> Array:
         """dy, shaped as y, to dx, shaped as x."""
         x, _, lengths, y = cache
         self.check_gradient(dy, y)
-        dy = without_padding(self.turned(dy), lengths)
+        dy = zero_padding(self.turned(dy), lengths)
         dx = np.zeros_like(x)
         for k in range(self.kernel):
             d_tap = every(dx, k, self.stride, len(dy))

@@ -1,14 +1,11 @@
-"""Recurrent layers: a cell stacked in depth and run in one or both directions, with the parameters
-it needs.
+"""Recurrent layers: a cell stacked in depth, in one direction of time or both, with its parameters.
 
-The cell's file holds the mathematics; here is only the wiring. One *run* is a cell applied once:
-layer l, forwards or backwards in time. Runs of one layer read the same input, and their outputs
-stand side by side in the last axis.
+The mathematics is in the cell's file; here is only the wiring. A *layer direction* is a cell applied
+once: layer l, forwards or backwards in time. The directions of one layer read the same input, and
+their outputs are concatenated in the last axis.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
-from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,58 +13,69 @@ import numpy as np
 from scratchnet import init
 from scratchnet.arrays import (
     Array,
+    Checked,
     Lengths,
     as_lengths,
-    require_floating,
     require_rng,
     require_same_dtype,
     require_shape,
 )
 from scratchnet.cells import CELLS, Cell, variants
-from scratchnet.cells.padding import reverse, without_padding
+from scratchnet.cells.sequences import reverse, zero_padding
 from scratchnet.engines import Choice, check_engine, choose
 from scratchnet.layers.dropout import check_probability, keep_mask
 from scratchnet.layers.layer import Example, Layer
 
-# one array (num_layers * directions, N, H) for each of the cell's states: (h,) or (h, c)
+# One array (num_layers * directions, N, H) for each of the cell's states: (h,) or (h, c).
 State = tuple[Array, ...]
 
 
 class RecurrentCache(NamedTuple):
     """One forward pass of a recurrent layer."""
 
-    runs: list[Any]  # the cell's own Cache of each run, in the order of Recurrent.runs
+    cell_caches: list[Any]  # the cell's Cache of each layer direction, in the order of them
     engines: list[Choice]  # what ran each layer, and will run it backwards
-    masks: list[Array | None]  # dropout behind each layer but the last
+    masks: list[Array | None]  # dropout after each layer
     lengths: Array | None  # (N,)
-    state_last: State  # where each run ended; of a reversed run this is its state at the first step
+    state_last: State  # final states; for the reverse direction, the state at t = 0
 
 
-class RunBackward(NamedTuple):
-    """The backward pass of one run, in the run's own direction of time."""
+class DirectionBackward(NamedTuple):
+    """The backward pass of one layer direction, in its own direction of time."""
 
-    dy: Array  # (T, N, H) what arrived at its outputs
-    d_last: State  # (N, H) what arrived at each of its final states
+    dy: Array  # (T, N, H), upstream gradient of its outputs
+    d_last: State  # (N, H) each, upstream gradients of its final states
     grads: Any  # the cell's Grads
 
 
 class Recurrent(Layer):
-    """A stack of ``num_layers`` cells, forwards or in both directions, over x (T, N, D), or (N, T,
-    D) if ``batch_first``.
+    """A stack of ``num_layers`` cells over x (T, N, D), or (N, T, D) if ``batch_first``.
 
-    Parameters of layer l are named as the cell names them, with ``_l0``, and ``_l0_reverse`` for
-    the other direction. W_x starts Xavier-uniform and W_h orthogonal, gate by gate; vectors at
-    zero, but a forget gate's bias at ``forget_bias`` and the gains of a normalisation
-    (``gain_...``) at one. ``dropout`` acts between layers, while training, and draws from ``rng``,
-    as the initial weights do. With ``return_sequences=False`` the output is the last layer's final
-    h only, (N, directions * H), of a reversed run that at the first step, as a many-to-one model
-    needs it. ``batch_first`` turns x and y around and never the state, as in PyTorch. ``engine``:
-    what runs the cell, see ``scratchnet.engines``; ``threads``: the most that engine ``sequence``
-    may use of the processor's, all that the process may if None. ``dtype``: float64 or float32.
-    ``options``: the cell's own.
+    Parameters of layer l have the cell's names with ``_l0``, and ``_l0_reverse`` for the reverse
+    direction. W_x starts Xavier-uniform and W_h orthogonal, gate by gate; vectors start at zero,
+    except a forget gate's bias and the gains of a normalisation (``gain_...``), which start at one.
 
-    Raises ValueError for a size below 1, a probability outside [0, 1), an unknown cell, engine or
-    option.
+    Parameters
+    ----------
+    cell : a name in ``scratchnet.cells.CELLS``
+    input_size, hidden_size : D and H
+    rng : draws the initial weights and the dropout masks
+    num_layers : cells on top of each other
+    bidirectional : also run each layer backwards in time; outputs are then (T, N, 2H)
+    dropout : probability of dropout between layers, while training
+    batch_first : x and y are (N, T, ...); states never are, as in PyTorch
+    return_sequences : False returns the last layer's final h only, (N, directions * H); for the
+        reverse direction that is the state at t = 0
+    forget_bias : initial bias of a forget gate
+    engine : what runs the cell, see ``scratchnet.engines``
+    threads : maximum number of CPU threads of engine "sequence" (None: all available)
+    dtype : float64 or float32
+    options : the cell's options, such as {"nonlinearity": "relu"}
+
+    Raises
+    ------
+    ValueError
+        For a size below 1, a probability outside [0, 1), an unknown cell, engine or option.
     """
 
     def __init__(
@@ -89,64 +97,41 @@ class Recurrent(Layer):
         options: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        for what, count in {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-        }.items():
-            if count < 1:
-                raise ValueError(f"{what} is {count}: expected at least 1")
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} is {size}: expected at least 1")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}: expected at least 1, or None for all")
         require_rng(rng)
         if cell not in CELLS:
             raise ValueError(f"there is no cell {cell!r}: expected one of {', '.join(CELLS)}")
         self.cell_name = cell
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bidirectional, self.batch_first, self.return_sequences = (
-            bidirectional,
-            batch_first,
-            return_sequences,
-        )
+        self.bidirectional, self.batch_first = bidirectional, batch_first
+        self.return_sequences = return_sequences
         self.dropout, self.rng, self.engine = check_probability(dropout), rng, check_engine(engine)
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}: expected at least 1, or None for all")
         self.threads = threads
-        self.options = dict(options or {})
-        for name, value in self.options.items():
-            if name not in self.cell.OPTIONS:
-                raise ValueError(
-                    f"the {cell} cell has no option {name!r}: it has"
-                    f" {', '.join(self.cell.OPTIONS) or 'none'}"
-                )
-            if value not in self.cell.OPTIONS[name]:
-                raise ValueError(
-                    f"{name} is {value!r}: expected one of"
-                    f" {', '.join(map(repr, self.cell.OPTIONS[name]))}"
-                )
+        self.options = _check_options(cell, self.cell.OPTIONS, options or {})
         self.directions = ("", "_reverse") if bidirectional else ("",)
         self.output_size = hidden_size * len(self.directions)
-        for layer, direction in self.runs:
-            inputs = input_size if layer == 0 else self.output_size
-            for name, shape in self.cell.param_shapes(inputs, hidden_size).items():
-                self.add_param(
-                    f"{name}_l{layer}{direction}", self._initial(name, shape, forget_bias, dtype)
-                )
+        for name, shape in self.shapes.items():
+            own = name.partition("_l")[0]
+            self.add_param(name, self._initial(own, shape, forget_bias, dtype))
 
     @classmethod
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
-        """Every cell with each of its options: stacked, both ways, a ragged batch, an initial
-        state."""
+        """Every cell with each of its options: stacked, both ways, padded, an initial state."""
         for label, cell, options in variants():
             name = label.split()[0]
             layer = Recurrent(
                 name, 2, 3, num_layers=2, bidirectional=True, rng=rng, options=options
             )
-            for b in layer.params.values():
-                # relu on zero biases and a state at zero would sit on the kink
+            for b in layer.params.values():  # relu on zero biases and states would be at the kink
                 b += 0.1 * rng.standard_normal(b.shape)
             state = tuple(rng.standard_normal((4, 3, 3)) for _ in cell.STATES)
-            yield Example(
-                label, layer, rng.standard_normal((4, 3, 2)), {"state": state, "lengths": [4, 1, 2]}
-            )
+            x = rng.standard_normal((4, 3, 2))
+            yield Example(label, layer, x, {"state": state, "lengths": [4, 1, 2]})
 
     def _initial(self, name: str, shape: tuple[int, ...], forget_bias: float, dtype: Any) -> Array:
         gates = self.cell.GATES
@@ -160,7 +145,7 @@ class Recurrent(Layer):
 
     @property
     def cell(self) -> Cell:
-        """The cell's module; looked up, not held, so that a layer can be copied and pickled."""
+        """The cell's module; looked up by name, so that a layer can be copied and pickled."""
         return CELLS[self.cell_name]
 
     @property
@@ -169,34 +154,38 @@ class Recurrent(Layer):
         return True
 
     def lengths_after(self, lengths: Any) -> Any:
-        """The same, and None where only the final state is returned: time is gone."""
+        """The same, and None where only the final state is returned: there is no time axis."""
         return lengths if self.return_sequences else None
 
     @property
-    def runs(self) -> list[tuple[int, str]]:
-        """(layer, "" or "_reverse") of each run, in PyTorch's order, which is also that of the
-        state's first axis."""
-        return [
-            (layer, direction) for layer in range(self.num_layers) for direction in self.directions
-        ]
+    def layer_directions(self) -> list[tuple[int, str]]:
+        """(layer, "" or "_reverse"), in PyTorch's order, also that of the state's first axis."""
+        return [(k, direction) for k in range(self.num_layers) for direction in self.directions]
 
-    def run_params(self, layer: int, direction: str) -> dict[str, Array]:
-        """The parameters of one run under the cell's own names, in the order in which the cell
-        takes them."""
-        names = self.cell.param_shapes(1, 1)
-        return {name: self.params[f"{name}_l{layer}{direction}"] for name in names}
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each parameter by its name."""
+        found = {}
+        for layer, direction in self.layer_directions:
+            inputs = self.input_size if layer == 0 else self.output_size
+            for name, shape in self.cell.param_shapes(inputs, self.hidden_size).items():
+                found[f"{name}_l{layer}{direction}"] = shape
+        return found
+
+    def direction_params(self, layer: int, direction: str) -> dict[str, Array]:
+        """The parameters of one layer direction by the cell's names, in the cell's order."""
+        names, params = self.cell.param_shapes(1, 1), self._params
+        return {name: params[f"{name}_l{layer}{direction}"] for name in names}
 
     def initial_state(self, x: Array) -> State:
-        """Zeros for a batch x, one (num_layers * directions, N, H) array for each state of the
-        cell."""
-        N = x.shape[0] if self.batch_first else x.shape[1]
-        return tuple(
-            np.zeros_like(x, shape=(len(self.runs), N, self.hidden_size)) for _ in self.cell.STATES
-        )
+        """Zeros for a batch x, one (num_layers * directions, N, H) array for each state."""
+        shape = (len(self.layer_directions), x.shape[not self.batch_first], self.hidden_size)
+        return tuple(np.zeros_like(x, shape=shape) for _ in self.cell.STATES)
 
     def _check(
-        self, x: Array, state: Sequence[Array] | None, lengths: Any
+        self, x: Array, state: Sequence[Array] | None, lengths: Lengths
     ) -> tuple[State, Array | None]:
+        """Check all that a forward pass reads; return initial states and lengths as arrays."""
         self.check_input(x)
         if x.ndim != 3:
             order = "(N, T, D), batch first" if self.batch_first else "(T, N, D), time first"
@@ -208,8 +197,11 @@ class Recurrent(Layer):
             )
         if 0 in x.shape:
             raise ValueError(f"x is {tuple(x.shape)}: it needs at least one step and one sequence")
+        for name, grad in self._grads.items():  # a gradient has the shape that was registered
+            if self._params[name].shape != grad.shape:
+                require_shape(name, self._params[name], grad.shape, "the layer was built with that")
         zeros = self.initial_state(x)
-        N, T = (x.shape[0], x.shape[1]) if self.batch_first else (x.shape[1], x.shape[0])
+        N, T = x.shape[not self.batch_first], x.shape[self.batch_first]
         if state is None:
             return zeros, as_lengths(lengths, T, N, like=x)
         self._check_state(state, zeros, "state")
@@ -218,65 +210,66 @@ class Recurrent(Layer):
     def _check_state(self, state: Sequence[Array], like: State, what: str) -> None:
         names = self.cell.STATES
         if not isinstance(state, (tuple, list)) or len(state) != len(names):
-            given = (
-                f"{len(state)} arrays" if isinstance(state, (tuple, list)) else type(state).__name__
-            )
-            raise ValueError(
-                f"{what} is {given}: expected a tuple ({', '.join(names)}), {len(names)} in all"
-            )
+            several = isinstance(state, (tuple, list))
+            given = f"{len(state)} arrays" if several else type(state).__name__
+            expected = f"a tuple ({', '.join(names)}), {len(names)} in all"
+            raise ValueError(f"{what} is {given}: expected {expected}")
+        made = f"{self.num_layers} layers, {len(self.directions)} directions and this batch make"
         for name, s, zeros in zip(names, state, like):
-            because = (
-                f"{self.num_layers} layers, {len(self.directions)} directions and this batch make"
-            )
             require_same_dtype({"x": zeros, f"{what} {name}": s})
-            require_shape(
-                f"{what} {name}", s, zeros.shape, f"{because} {zeros.shape}, never batch first"
-            )
+            because = f"{made} {zeros.shape}, never batch first"
+            require_shape(f"{what} {name}", s, zeros.shape, because)
 
     def forward(
         self,
         x: Array,
         training: bool = False,
         state: Sequence[Array] | None = None,
-        lengths: Any = None,
+        lengths: Lengths = None,
     ) -> tuple[Array, RecurrentCache]:
-        """x (T, N, D) to y (T, N, directions * H) and the cache, whose ``state_last`` can start the
-        next call.
+        """Run the layer; return y (T, N, directions * H) and the cache.
 
-        ``state``: initial states, one (num_layers * directions, N, H) array for each state of the
-        cell; zeros if None. ``lengths`` (N,): y is zero in the padding, and nothing in the padding
-        changes y or a gradient.
+        Parameters
+        ----------
+        x : (T, N, D), or (N, T, D) if ``batch_first``
+        training : switches dropout on
+        state : initial states, (num_layers * directions, N, H) each; zeros if None. The cache's
+            ``state_last`` can start the next call
+        lengths : (N,), lengths of the sequences in a padded batch: y is zero in the padding, and
+            nothing in the padding changes y or a gradient
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where x, state or lengths do not fit the layer, with both sides.
         """
         state, lengths = self._check(x, state, lengths)
-        checked = None if lengths is None else Lengths(lengths)
         if self.batch_first:
             x = x.swapaxes(0, 1).copy()  # in the order of time, for the products over all steps
-        caches: list[Any] = []
-        engines, masks, last = [], [], []
+        cell, caches = self.cell, list[Any]()
+        engines, masks, last = [], list[Array | None](), []
         for layer in range(self.num_layers):
-            engines.append(choose(self.cell, x, self.hidden_size, self.engine, self.threads))
+            engines.append(choose(cell, x, self.hidden_size, self.engine, self.threads))
             calls = []
-            for run, direction in enumerate(self.directions, start=len(caches)):
+            for number, direction in enumerate(self.directions, start=len(caches)):
                 x_run = reverse(x, lengths) if direction else x
-                calls.append(
-                    (x_run, *(s[run] for s in state), *self.run_params(layer, direction).values())
-                )
+                params = self.direction_params(layer, direction)
+                calls.append([x_run, *[s[number] for s in state], *params.values()])
             outputs = []
-            for direction, (y, cache) in zip(
-                self.directions, self._run_layer(engines[-1], calls, checked, training)
-            ):
+            found = self._run_layer(engines[-1], calls, Checked(lengths), training)
+            for direction, (y, cache) in zip(self.directions, found):
                 outputs.append(reverse(y, lengths) if direction else y)
                 caches.append(cache)
-                last.append([getattr(cache, name)[-1] for name in self.cell.STATES])
+                last.append([getattr(cache, name)[-1] for name in cell.STATES])
             y = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
-            y = without_padding(y, lengths)
+            y = zero_padding(y, lengths)
             mask = None
             if training and self.dropout and layer < self.num_layers - 1:
                 mask = self._dropout_mask(y)
                 y = y * mask
             masks.append(mask)
             x = y
-        state_last = tuple(np.stack(arrays) for arrays in zip(*last))
+        state_last = tuple([np.stack(arrays) for arrays in zip(*last)])
         if not self.return_sequences:
             y = np.concatenate([h[0] for h in last[-len(self.directions) :]], axis=1)
         elif self.batch_first:
@@ -284,15 +277,13 @@ class Recurrent(Layer):
         return y, RecurrentCache(caches, engines, masks, lengths, state_last)
 
     def _run_layer(
-        self, engine: Choice, calls: list[Any], lengths: Lengths | None, training: bool
+        self, engine: Choice, calls: list[Any], lengths: Checked, training: bool
     ) -> list[Any]:
-        """The runs of one layer, (y, cache) each; a layer with noise inside its loop gives it to
-        them here."""
-        return engine.forwards(calls, **self.options, lengths=lengths)
+        """(y, cache) of each direction of one layer; a layer with noise in its loop adds it here."""
+        return engine.forward_many(calls, **self.options, lengths=lengths)
 
     def _dropout_mask(self, y: Array) -> Array:
-        """What y (T, N, outputs) of a layer is multiplied with on its way to the next, while
-        training."""
+        """What y (T, N, outputs) of a layer is multiplied with before the next, while training."""
         return keep_mask(self.rng, self.dropout, y)
 
     def backward(self, dy: Array, cache: RecurrentCache) -> Array:
@@ -302,143 +293,128 @@ class Recurrent(Layer):
     def backward_state(
         self, dy: Array, cache: RecurrentCache, dstate_last: Sequence[Array] | None = None
     ) -> tuple[Array, State]:
-        """As ``backward``, with the gradient that arrives at ``cache.state_last``, and returning
-        that of the initial state."""
-        results = self.backward_runs(dy, cache, dstate_last)
-        for (layer, direction), run in zip(self.runs, results):
+        """``backward`` that also takes and returns gradients of the final and initial states."""
+        results = self.backward_directions(dy, cache, dstate_last)
+        for (layer, direction), result in zip(self.layer_directions, results):
             for name in self.cell.param_shapes(1, 1):
-                self.grads[f"{name}_l{layer}{direction}"] += getattr(run.grads, f"d{name}")
-        dstate = tuple(
-            np.stack([getattr(run.grads, f"d{name}0") for run in results])
-            for name in self.cell.STATES
-        )
+                self.grads[f"{name}_l{layer}{direction}"] += getattr(result.grads, f"d{name}")
+        initial = [f"d{name}0" for name in self.cell.STATES]
+        dstate = tuple(np.stack([getattr(r.grads, name) for r in results]) for name in initial)
         dx = self._input_gradient(results[: len(self.directions)], cache.lengths)
         return dx.swapaxes(0, 1) if self.batch_first else dx, dstate
 
-    def backward_runs(
+    def backward_directions(
         self, dy: Array, cache: RecurrentCache, dstate_last: Sequence[Array] | None = None
-    ) -> list[RunBackward]:
-        """The backward pass of every run, in the order of ``runs``, with what arrived at each; adds
-        nothing to ``grads``."""
+    ) -> list[DirectionBackward]:
+        """The backward pass of each layer direction; adds nothing to ``grads``."""
         dy_layer = self._sequence_gradient(dy, cache)  # first: it checks dy
-        d_last = self._arriving(dy, cache, dstate_last)
-        results: list[RunBackward] = []
+        d_last = self._upstream_of_state(dy, cache, dstate_last)
+        H, results = self.hidden_size, list[DirectionBackward]()
         for layer in reversed(range(self.num_layers)):
             if cache.masks[layer] is not None:
                 dy_layer = dy_layer * cache.masks[layer]
             calls = []
-            for number, direction in enumerate(self.directions):
-                run = layer * len(self.directions) + number
-                dy_run = dy_layer[:, :, number * self.hidden_size : (number + 1) * self.hidden_size]
+            for k, direction in enumerate(self.directions):
+                number = layer * len(self.directions) + k
+                dy_run = dy_layer[:, :, k * H : (k + 1) * H]
                 dy_run = reverse(dy_run, cache.lengths) if direction else dy_run
-                calls.append((dy_run, cache.runs[run], *(d[run] for d in d_last)))
-            grads = cache.engines[layer].backwards(calls)
+                calls.append([dy_run, cache.cell_caches[number], *[d[number] for d in d_last]])
+            grads = cache.engines[layer].backward_many(calls)
             both = [
-                RunBackward(dy_run, tuple(d), found) for (dy_run, _, *d), found in zip(calls, grads)
+                DirectionBackward(dy_run, tuple(d), found)
+                for (dy_run, _, *d), found in zip(calls, grads)
             ]
             results = both + results
             dy_layer = self._input_gradient(both, cache.lengths)
         return results
 
-    def _input_gradient(self, both: list[RunBackward], lengths: Array | None) -> Array:
-        """dx of one layer: its runs read the same x, so their gradients add up, each turned back to
-        forward time."""
-        pairs = zip(self.directions, both)
-        return reduce(
-            add,
-            (
-                reverse(run.grads.dx, lengths) if direction else run.grads.dx
-                for direction, run in pairs
-            ),
-        )
+    def _input_gradient(self, both: list[DirectionBackward], lengths: Array | None) -> Array:
+        """dx of one layer: its directions read the same x, so their gradients add up."""
+        dx = both[0].grads.dx
+        return dx if len(both) == 1 else dx + reverse(both[1].grads.dx, lengths)
 
     def _sequence_gradient(self, dy: Array, cache: RecurrentCache) -> Array:
         """dy as (T, N, outputs), time first; zeros where the layer returns its final state only."""
-        require_floating("dy", dy)
-        require_same_dtype({"y": cache.runs[0].h, "dy": dy})
-        T, N, _ = cache.runs[0].x.shape
+        require_same_dtype({"y": cache.cell_caches[0].h, "dy": dy})
+        T, N, _ = cache.cell_caches[0].x.shape
         if not self.return_sequences:
-            require_shape(
-                "dy",
-                dy,
-                (N, self.output_size),
-                f"the forward pass made one output of {N} sequences",
-            )
+            because = f"the forward pass made one output of {N} sequences"
+            require_shape("dy", dy, (N, self.output_size), because)
             return np.zeros_like(dy, shape=(T, N, self.output_size))
         shape = (N, T, self.output_size) if self.batch_first else (T, N, self.output_size)
-        require_shape(
-            "dy",
-            dy,
-            shape,
-            f"the forward pass made {T} steps of {N} sequences and {self.output_size} outputs",
-        )
+        made = f"the forward pass made {T} steps of {N} sequences and {self.output_size} outputs"
+        require_shape("dy", dy, shape, made)
         return dy.swapaxes(0, 1) if self.batch_first else dy
 
-    def _arriving(
+    def _upstream_of_state(
         self, dy: Array, cache: RecurrentCache, dstate_last: Sequence[Array] | None
     ) -> list[Array]:
-        """What arrives at the final states: the caller's gradient, and dy itself where the final h
-        was the output."""
-        if dstate_last is not None:
+        """Gradients of the final states: the caller's, and dy where the final h was the output."""
+        if dstate_last is None:
+            d_last = [np.zeros_like(s) for s in cache.state_last]
+        else:
             self._check_state(dstate_last, cache.state_last, "dstate_last")
-        given = (
-            map(np.zeros_like, cache.state_last)
-            if dstate_last is None
-            else (d.copy() for d in dstate_last)
-        )
-        d_last = list(given)
+            d_last = [d.copy() for d in dstate_last]
         if not self.return_sequences:
-            H, top = self.hidden_size, len(self.runs) - len(self.directions)
-            # side by side in the output, the last layer's runs
-            for number in range(len(self.directions)):
-                d_last[0][top + number] += dy[:, number * H : (number + 1) * H]
+            H, count = self.hidden_size, len(self.directions)
+            for k in range(count):  # concatenated in the output: the last layer's directions
+                d_last[0][k - count] += dy[:, k * H : (k + 1) * H]
         return d_last
 
     def state_at(self, cache: RecurrentCache, t: int) -> State:
-        """The state after t steps of a forward pass, as the next call takes it; t = 0 is the
-        initial state.
+        """The state after t steps, as the next call takes it; t = 0 is the initial state.
 
-        Raises ValueError for a bidirectional layer: its reversed runs have not seen the steps
-        before t, but those after.
+        Raises ValueError for a bidirectional layer: at step t its reverse direction has seen the
+        steps from t on, not those before.
         """
         if self.bidirectional:
             raise ValueError(
-                "a bidirectional layer has no state at a step: its reversed runs come from the"
-                " other end"
+                "a bidirectional layer has no state at a step: its reverse direction starts at the"
+                " last one"
             )
-        return tuple(
-            np.stack([getattr(run, name)[t] for run in cache.runs]) for name in self.cell.STATES
-        )
+        caches, names = cache.cell_caches, self.cell.STATES
+        return tuple(np.stack([getattr(c, name)[t] for c in caches]) for name in names)
+
+
+def _check_options(
+    cell: str, known: Mapping[str, tuple[str, ...]], options: Mapping[str, str]
+) -> dict[str, str]:
+    for name, value in options.items():
+        if name not in known:
+            raise ValueError(
+                f"the {cell} cell has no option {name!r}: it has {', '.join(known) or 'none'}"
+            )
+        if value not in known[name]:
+            expected = ", ".join(map(repr, known[name]))
+            raise ValueError(f"{name} is {value!r}: expected one of {expected}")
+    return dict(options)
 
 
 class RNN(Recurrent):
-    """The vanilla recurrent layer, ``nonlinearity`` "tanh" or "relu"; see ``Recurrent`` for all
-    other arguments."""
+    """The vanilla recurrent layer, tanh or relu. Other arguments: ``Recurrent``."""
 
     def __init__(
         self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", **kwargs: Any
     ) -> None:
-        super().__init__(
-            "rnn", input_size, hidden_size, options={"nonlinearity": nonlinearity}, **kwargs
-        )
+        options = {"nonlinearity": nonlinearity}
+        super().__init__("rnn", input_size, hidden_size, options=options, **kwargs)
 
 
 class LSTM(Recurrent):
-    """The LSTM layer; its state is (h, c).  See ``Recurrent`` for all other arguments."""
+    """The LSTM layer; its state is (h, c). Other arguments: ``Recurrent``."""
 
     def __init__(self, input_size: int, hidden_size: int, **kwargs: Any) -> None:
         super().__init__("lstm", input_size, hidden_size, **kwargs)
 
 
 class GRU(Recurrent):
-    """The GRU layer, by default in PyTorch's form; ``reset_after=False`` takes the paper's.
+    """The GRU layer in PyTorch's form; ``reset_after=False`` takes the paper's.
 
-    See ``Recurrent`` for all other arguments.
+    Other arguments: ``Recurrent``.
     """
 
     def __init__(
         self, input_size: int, hidden_size: int, reset_after: bool = True, **kwargs: Any
     ) -> None:
-        super().__init__(
-            "gru" if reset_after else "gru_reset_before", input_size, hidden_size, **kwargs
-        )
+        cell = "gru" if reset_after else "gru_reset_before"
+        super().__init__(cell, input_size, hidden_size, **kwargs)

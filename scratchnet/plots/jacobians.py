@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scratchnet.arrays import Array
+from scratchnet.cells.sequences import window
 from scratchnet.plots.source import run_of, sequence, title_of
 from scratchnet.plots.style import axes, colour, host, new_figure, time_axis
 from scratchnet.tracing import RunTrace, Trace, jacobian
@@ -93,7 +94,7 @@ def jacobians(
 
 def _jacobian(run: RunTrace, start: int, stop: int) -> Array:
     """The Jacobians of some of the steps of a run of one sequence."""
-    return jacobian.jacobians(replace(run, cache=run.cache.window(start, stop)))
+    return jacobian.jacobians(replace(run, cache=window(run.cell, run.cache, start, stop)))
 
 
 def _product(jacobians: Array) -> Array:

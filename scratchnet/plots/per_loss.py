@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from scratchnet.cells.sequences import window
 from scratchnet.plots.source import labels_of, require_backward, run_of, sequence, title_of
 from scratchnet.plots.style import EDGE, MAPS, axes, figure_of, host, time_axis
 from scratchnet.tracing import RunTrace, Trace, jacobian
@@ -122,7 +123,7 @@ def thrown_away(source: Trace | RunTrace, k1: int, k2: int, sample: int = 0) -> 
     # BPTT is linear in what arrives: what the final state brings is a backward pass of its own,
     # through the last window.
     ending = cell.backward(
-        np.zeros_like(run["dy"][last.start :]), cache.window(last.start, run.T), *d_last
+        np.zeros_like(run["dy"][last.start :]), window(cell, cache, last.start, run.T), *d_last
     )
     names = [f"d{name}" for name in run.params]
     size = global_norm({name: getattr(whole, name) for name in names})

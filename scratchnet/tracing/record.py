@@ -1,7 +1,7 @@
 """``trace``: one forward and, with a target, one backward pass, recorded.
 
 Nothing is hooked and nothing is run a second way: the layers' caches hold the forward pass, and
-``Recurrent.backward_runs`` returns what arrived at each run and what its cell made of it.
+``Recurrent.backward_directions`` returns what arrived at each run and what its cell made of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array, is_array
-from scratchnet.cells.padding import without_padding
+from scratchnet.cells.sequences import zero_padding
 from scratchnet.convert.torch import from_torch, is_torch, to_numpy
 from scratchnet.engines import Choice
 from scratchnet.layers import Layer, Recurrent, Sequential
@@ -102,14 +102,16 @@ def trace(
             planted = Choice("planted", layer.cell.forward, backward, "the trace was given it")
             layer_cache = layer_cache._replace(engines=[planted] * layer.num_layers)
         results = (
-            [None] * len(layer.runs)
+            [None] * len(layer.layer_directions)
             if layer_dy is None
-            else layer.backward_runs(layer_dy, layer_cache)
+            else layer.backward_directions(layer_dy, layer_cache)
         )
-        for (depth, direction), run_cache, result in zip(layer.runs, layer_cache.runs, results):
+        for (depth, direction), run_cache, result in zip(
+            layer.layer_directions, layer_cache.cell_caches, results
+        ):
             name = f"{prefix}l{depth}{direction}"
             runs[name] = _record(
-                name, layer, layer.run_params(depth, direction), run_cache, result, backward
+                name, layer, layer.direction_params(depth, direction), run_cache, result, backward
             )
     labels = tuple(map(str, labels))
     if labels and len(labels) != next(iter(runs.values())).T:
@@ -194,7 +196,7 @@ def _record(
     cache = cache._replace(**{key: params[key] for key in params if key in cache._fields})
     if result is None:
         return RunTrace(name, layer.cell_name, params, cache)
-    dy = without_padding(result.dy, cache.lengths)  # what stands there is not looked at
+    dy = zero_padding(result.dy, cache.lengths)  # what stands there is not looked at
     d_last = {f"d{state}_last": d for state, d in zip(cell.STATES, result.d_last)}
     grads = result.grads._asdict()
     d_next, norms = arriving_gradients(cell, cache, dy, d_last, grads, backward)
@@ -224,7 +226,7 @@ def _as_data(model: Layer, prefix: str = "") -> Iterator[dict[str, Any]]:
             "kind": "recurrent",
             "cell": model.cell_name,
             "options": model.options,
-            "runs": [list(run) for run in model.runs],
+            "runs": [list(run) for run in model.layer_directions],
             "batch_first": model.batch_first,
             "return_sequences": model.return_sequences,
         }

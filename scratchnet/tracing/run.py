@@ -10,7 +10,7 @@ import numpy as np
 
 from scratchnet.arrays import Array, to_host
 from scratchnet.cells import CELLS, Cell
-from scratchnet.cells.padding import without_padding
+from scratchnet.cells.sequences import window, zero_padding
 from scratchnet.tracing import terms
 
 
@@ -104,7 +104,7 @@ class RunTrace:
             made |= terms.blocks(self.grads["da"], self.cell.GATES, "da_")
         if self.cache.lengths is None:
             return made
-        return {name: without_padding(term, self.cache.lengths) for name, term in made.items()}
+        return {name: zero_padding(term, self.cache.lengths) for name, term in made.items()}
 
     @cached_property
     def _arrays(self) -> dict[str, Array]:
@@ -155,7 +155,7 @@ class RunTrace:
             )
         arriving = [self.d_next[f"d{name}_next"][t] for name in self.cell.STATES]
         grads = (self.backward or self.cell.backward)(
-            self["dy"][t : t + 1], self.cache.window(t, t + 1), *arriving
+            self["dy"][t : t + 1], window(self.cell, self.cache, t, t + 1), *arriving
         )
         return {f"d{name}": getattr(grads, f"d{name}") for name in self.params}
 
@@ -209,7 +209,7 @@ def arriving_gradients(
     for t in reversed(range(T)):
         for kept, d in zip(d_next.values(), arriving):
             kept[t] = d
-        step = (backward or cell.backward)(dy[t : t + 1], cache.window(t, t + 1), *arriving)
+        step = (backward or cell.backward)(dy[t : t + 1], window(cell, cache, t, t + 1), *arriving)
         for name in names:
             d = getattr(step, name)
             total[name] += d

@@ -28,6 +28,7 @@ import numpy as np
 from scratchnet.arrays import Array
 from scratchnet.cells import Cell
 from scratchnet.cells.checks import check_backward
+from scratchnet.cells.sequences import window
 from scratchnet.layers import Layer, Recurrent
 
 
@@ -92,10 +93,10 @@ def truncated_terms(
     outputs.
     """
     check_backward(dy, cache.h)
-    for window in windows(len(dy), k1, k2):
-        counted = dy[window.start : window.stop].copy()
-        counted[: window.new - window.start] = 0
-        yield window, cell.backward(counted, cache.window(window.start, window.stop))
+    for part in windows(len(dy), k1, k2):
+        counted = dy[part.start : part.stop].copy()
+        counted[: part.new - part.start] = 0
+        yield part, cell.backward(counted, window(cell, cache, part.start, part.stop))
 
 
 def truncated(cell: Cell, dy: Array, cache: Any, k1: int, k2: int) -> Any:

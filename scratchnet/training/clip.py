@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from scratchnet.arrays import Array, kind, require_floating, to_host
+from scratchnet.arrays import Array, array_backend, require_floating, to_host
 from scratchnet.engines import updates
 
 Name = TypeVar("Name")
@@ -104,8 +104,8 @@ def each_norm(grads: Mapping[str, Array], engine: str = "auto") -> dict[str, flo
     first = next(iter(grads), "")
     for name, g in grads.items():
         require_floating(f"the gradient of {name}", g)
-        if kind(g) != kind(grads[first]):
-            ours, other = kind(g), kind(grads[first])
+        if array_backend(g) != array_backend(grads[first]):
+            ours, other = array_backend(g), array_backend(grads[first])
             raise TypeError(
                 f"the gradient of {name} is an array of {ours} but that of {first} is one of"
                 f" {other}"

@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet.arrays import Array, is_array, moved, require_same_dtype, require_shape
+from scratchnet.arrays import Array, is_array, require_same_dtype, require_shape, to_device
 from scratchnet.engines import UPDATE_ENGINES, updates
 
 
@@ -65,9 +65,9 @@ class Optimizer:
         self.check_arrays(params, grads)
         counts = {name: self.updates.get(name, 0) + 1 for name in params}
         state = {
-            # Zeros at first sight, and moved to p where it was loaded from elsewhere.
+            # Zeros at first sight, and to_device to p where it was loaded from elsewhere.
             quantity: {
-                name: moved(known[name], p) if name in known else np.zeros_like(p)
+                name: to_device(known[name], p) if name in known else np.zeros_like(p)
                 for name, p in params.items()
             }
             for quantity, known in self.state.items()
@@ -123,7 +123,7 @@ class Optimizer:
                 for quantity, s in self.state.items()
                 if name in s
             }
-            mates |= {what: moved(s, p) for what, s in loaded.items()}
+            mates |= {what: to_device(s, p) for what, s in loaded.items()}
             require_same_dtype({name: p, **mates})
             for what, mate in mates.items():
                 require_shape(what, mate, p.shape, f"{name} is {tuple(p.shape)}")

@@ -62,7 +62,7 @@ function drawMicro(pane) {
     element("div", { class: "equation" }, step.equation),
   );
   const code = element("div", { class: "code" });
-  for (const [line, text] of step.code) code.append(element("span", {}, `${run.steps.file}:${line}  `), text, "\n");
+  for (const [place, text] of step.code) code.append(element("span", {}, `${place}  `), text, "\n");
   box.append(code);
   for (const [result, formula] of step.terms) {
     if (!run.has(result)) continue;

@@ -7,7 +7,7 @@ formula with {names} to be filled in with numbers. A name with _prev is the stat
 "x", "W_x" and the like stand for themselves.
 """
 
-from inspect import getsource
+from inspect import getsource, ismodule
 from typing import Any, NamedTuple
 
 from scratchnet.cells import CELLS
@@ -273,7 +273,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
         Step(
             "through tanh",
             "da = dh (1 - h^2)",
-            ("step(dh, h[t + 1], da[t], nonlinearity)",),
+            ("step(dh, h[t + 1], da[t], cache.nonlinearity)",),
             (Term("da_h", "{dh} * (1 - {h}^2)"),),
         ),
         _weights("dW_x += x^T da    dW_h += h'^T da    db += da", WEIGHT_LINES),
@@ -391,8 +391,8 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
         _weights(
             "dW_x += x^T da    dW_h(r, z) += h'^T da    dW_hn += s^T da_n    db += da",
             (
-                "dW_h[:, : 2 * H] = h_prev.T @ flat[:, : 2 * H]",
-                "dW_h[:, 2 * H :] = s_flat.T @ flat[:, 2 * H :]",
+                "dW_h[:, : 2 * H] = h[:-1].reshape(T * N, H).T @ flat[:, : 2 * H]",
+                "dW_h[:, 2 * H :] = cache.s.reshape(T * N, H).T @ flat[:, 2 * H :]",
             ),
         ),
         Step(
@@ -590,20 +590,21 @@ BACKWARD |= {
 }
 
 
-def as_data(cell_name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The steps of a cell with line numbers, as the page takes them; empty lists for a cell that
-    has none written down.
+PACKAGE = "scratchnet.cells."
 
-    Raises ValueError where a code line is not in the cell's file.
+
+def as_data(cell_name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The steps of a cell with the place of each code line; no steps where none are written down.
+
+    Raises ValueError where a code line is in no file of the cell.
     """
-    lines = getsource(CELLS[cell_name]).splitlines()  # type: ignore[arg-type]
     made = {}
     for direction, table in (("forward", FORWARD), ("backward", BACKWARD)):
         made[direction] = [
             {
                 "title": step.title,
                 "equation": step.equation,
-                "code": [[_line_of(code, lines, cell_name), code] for code in step.code],
+                "code": [[_place_of(code, cell_name), code] for code in step.code],
                 "terms": [
                     [_option(term.result, options), _option(term.formula, options)]
                     for term in step.terms
@@ -611,7 +612,7 @@ def as_data(cell_name: str, options: dict[str, Any]) -> dict[str, Any]:
             }
             for step in (_with_option(step, options) for step in table.get(cell_name, ()))
         ]
-    return {**made, "file": f"scratchnet/cells/{cell_name}.py"}
+    return made
 
 
 def _with_option(step: Step, options: dict[str, Any]) -> Step:
@@ -631,8 +632,12 @@ def _option(text: str, options: dict[str, Any]) -> str:
     return text.replace("tanh({a_h})", "max({a_h}, 0)").replace("(1 - {h}^2)", "[{h} > 0]")
 
 
-def _line_of(code: str, lines: list[str], cell_name: str) -> int:
-    for number, line in enumerate(lines, start=1):
-        if code in line:
-            return number
-    raise ValueError(f"{code!r} is not a line of cells/{cell_name}.py")
+def _place_of(code: str, cell_name: str) -> str:
+    """The file and the line of code, in the cell's module or in one that it is built on."""
+    cell: Any = CELLS[cell_name]
+    base = [m for m in vars(cell).values() if ismodule(m) and m.__name__.startswith(PACKAGE)]
+    for module in (cell, *base):
+        for number, line in enumerate(getsource(module).splitlines(), start=1):
+            if code in line:
+                return f"{module.__name__.replace('.', '/')}.py:{number}"
+    raise ValueError(f"{code!r} is not a line of the {cell_name} cell")

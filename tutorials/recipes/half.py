@@ -97,8 +97,8 @@ def run(seed: int, toy: bool) -> Outcome:
     batch = x[:32]
     full, twin = (runs[name] for name in ("float32", "mixed"))
     memory = {
-        "GRU, float32": kept(full.model.forward(batch, training=True)[1].caches[0].runs) / 1e3,
-        "GRU, mixed": kept(twin.twin.forward(batch, training=True)[1].caches[0].runs) / 1e3,
+        "GRU, float32": kept(full.model.forward(batch, training=True)[1].caches[0].cell_caches) / 1e3,
+        "GRU, mixed": kept(twin.twin.forward(batch, training=True)[1].caches[0].cell_caches) / 1e3,
     }
     skipped = {
         name: float(getattr(runs[key], "skipped", 0))

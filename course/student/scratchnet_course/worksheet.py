@@ -131,7 +131,7 @@ def _lstm(student: str, rng: np.random.Generator) -> Sheet:
     dy = np.zeros((T, 1, 1))
     dy[-1] = h[-1] - y
     grads = lstm.backward(dy, cache)
-    i, f, g, o = (part[:, 0, 0] for part in lstm.split(cache.gates))
+    i, f, g, o = (part[:, 0, 0] for part in np.split(cache.gates, 4, axis=-1))
     da = grads.da[:, 0]  # (T, 4)
     c = cache.c[1:, 0, 0]
     dh_next = np.append(da[1:] @ W_h[0], 0.0)
