@@ -94,8 +94,13 @@ def choose(
     the engine asked for is not installed or has no kernel for this cell, saying which it is;
     ``auto`` never raises.
     """
-    check_engine(engine)
-    name = next((name for name, known in CELLS.items() if known is cell), repr(cell))
+    if engine not in ENGINES:
+        check_engine(engine)
+    for name, known in CELLS.items():
+        if known is cell:
+            break
+    else:
+        name = repr(cell)
     if engine == "auto":
         fast = (
             array_backend(x) == "numpy"
@@ -108,7 +113,7 @@ def choose(
     package = kernels()
     if package is None:
         needed = "needs Numba and the kernels package, and one of them is not installed"
-        raise RuntimeError(f"engine {engine!r} {needed}: pip install 'scratchnet[numba]'")
+        raise RuntimeError(f"engine {engine!r} {needed}: pip install numba scipy threadpoolctl")
     reason, instead = package.missing(engine, name, x, H), ""
     if (
         reason
@@ -175,7 +180,7 @@ def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> Any:
         )
     if kernels() is None:
         needed = "needs Numba and the kernels package, and one of them is not installed"
-        raise RuntimeError(f"engine 'step' {needed}: pip install 'scratchnet[numba]'")
+        raise RuntimeError(f"engine 'step' {needed}: pip install numba scipy threadpoolctl")
     try:
         return importlib.import_module(f"scratchnet_kernels.{modules[where]}")
     except ImportError as error:

@@ -29,30 +29,12 @@ Table = dict[tuple[str, str], Pair]
 KERNELS: Table = {("step", cell): pair for cell, pair in step_cpu.PAIRS.items()}
 KERNELS |= {("sequence", cell): sequence.pair(loops) for cell, loops in sequence_cpu.LOOPS.items()}
 
-# What does not, and why.  Every engine and every cell stand in one of the two tables.
-NO_STEP = {
-    "lstm_peephole": "its gates read the peepholes too, and no loop over those is written",
-    "lstm_coupled": "no loop over its three gates is written",
-    "lstm_no_forget": "no loop over its three gates is written",
-    "lstm_norm": (
-        "a mean over all units stands inside its step, which a loop over single units cannot take"
-    ),
-    "sru": "it has no product in its loop, and no loop over its four blocks is written",
-    "mingru": "it has no product in its loop, and no loop over its two gates is written",
-}
-NO_SEQUENCE = NO_STEP | {
-    "lstm_masked": "its masks act between two steps, and the whole loop is written without them"
-}
-HOLES: dict[tuple[str, str], str] = {
-    (engine, cell): why
-    for engine, holes in {"step": NO_STEP, "sequence": NO_SEQUENCE}.items()
-    for cell, why in holes.items()
-}
-CUDA_HOLES: dict[tuple[str, str], str] = HOLES | {
-    (
-        "sequence",
-        "gru_reset_before",
-    ): "its step has two products, one waiting for the other, and W_h would have to be read in both"
+# What has no entry has no kernel. Where the reason is more than that nobody has written one:
+WHY_NOT = {
+    ("step", "lstm_norm"): "its step takes a mean over all units, and a loop is over single units",
+    ("sequence", "lstm_norm"): "its step takes a mean over all units",
+    ("sequence", "lstm_masked"): "its masks act between two steps, inside the loop over time",
+    ("cuda", "gru_reset_before"): "its two products, one after the other, would both read W_h",
 }
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -87,17 +69,15 @@ def missing(engine: str, cell_name: str, x: Array, H: int) -> str | None:
     on_gpu = array_backend(x) == "cupy"
     if on_gpu and find_spec("numba_cuda") is None:
         return (
-            "needs numba-cuda for CuPy arrays, which is not installed: pip install"
-            " 'scratchnet[cuda12]' or '[cuda13]'"
+            "needs numba-cuda for CuPy arrays, which is not installed: pip install numba-cuda[cu12]"
+            " or numba-cuda[cu13]"
         )
     if x.dtype not in DTYPES:
         return f"computes in {' or '.join(map(str, DTYPES))}, not in {x.dtype}"
     if (engine, cell_name) not in (cuda_kernels() if on_gpu else KERNELS):
-        holes = CUDA_HOLES if on_gpu else HOLES
-        return (
-            f"has no kernel for the {cell_name} cell:"
-            f" {holes.get((engine, cell_name), 'not one of the library')}"
-        )
+        key = (("cuda" if on_gpu else engine), cell_name)
+        why = f": {WHY_NOT[key]}" if key in WHY_NOT else ""
+        return f"has no kernel: none is registered for cell {cell_name!r}{why}"
     return _does_not_fit(cell_name, x, H) if on_gpu and engine == "sequence" else None
 
 

@@ -2,6 +2,7 @@
 the expected and the actual one, never with a wrong number."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from scratchnet.arrays import (
     Array,
@@ -65,17 +66,18 @@ def check_backward(dy: Array, h: Array, **d_last: Array | None) -> None:
     Raises ValueError or TypeError with the expected and the actual shape or type.
     """
     steps, N, H = h.shape
-    for name, d in {"dy": dy, **d_last}.items():
-        shape = (steps - 1, N, H) if name == "dy" else (N, H)
-        if (d is None and name != "dy") or (
-            type(d) is type(h) and d.shape == shape and d.dtype == h.dtype
-        ):
+    for name, d in [("dy", dy), *d_last.items()]:
+        if d is None and name != "dy":
             continue
-        require_floating(name, d)
+        upstream: Any = d
+        shape = (steps - 1, N, H) if name == "dy" else (N, H)
+        if type(d) is type(h) and upstream.shape == shape and upstream.dtype == h.dtype:
+            continue
+        require_floating(name, upstream)
         because = f"the forward pass made {steps - 1} steps of {N} sequences and {H} units"
-        require_shape(name, d, shape, because)
-        if d.dtype != h.dtype:
+        require_shape(name, upstream, shape, because)
+        if upstream.dtype != h.dtype:
             raise TypeError(
-                f"{name} is {d.dtype} but the forward pass computed in {h.dtype}: convert it with"
+                f"{name} is {upstream.dtype} but the forward pass computed in {h.dtype}: convert it with"
                 " astype"
             )

@@ -14,10 +14,11 @@ import numpy as np
 from scratchnet.arrays import Array, Step
 
 
-def split_gates(a: Array, count: int) -> list[Array]:
-    """The ``count`` gate blocks of a (..., count H) array, as views."""
-    H = a.shape[-1] // count
-    return [a[..., k * H : (k + 1) * H] for k in range(count)]
+def split_gates(a: Array, count: int) -> Array:
+    """The ``count`` gate blocks of a (..., count H) array, as a view (count, ..., H)."""
+    blocks = a.reshape(*a.shape[:-1], count, -1)
+    *leading, gate, unit = range(blocks.ndim)
+    return blocks.transpose(gate, *leading, unit)
 
 
 def gate_steps(

@@ -1,8 +1,8 @@
 """Recurrent layers: a cell stacked in depth, in one direction of time or both, with its parameters.
 
-The mathematics is in the cell's file; here is only the wiring. A *layer direction* is a cell applied
-once: layer l, forwards or backwards in time. The directions of one layer read the same input, and
-their outputs are concatenated in the last axis.
+The mathematics is in the cell's file; here is only the wiring. A *layer direction* is one
+application of a cell: layer l, forwards or backwards in time. The directions of a layer read the
+same input, and their outputs are concatenated in the last axis.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -174,19 +174,20 @@ class Recurrent(Layer):
 
     def direction_params(self, layer: int, direction: str) -> dict[str, Array]:
         """The parameters of one layer direction by the cell's names, in the cell's order."""
-        names, params = self.cell.param_shapes(1, 1), self._params
-        return {name: params[f"{name}_l{layer}{direction}"] for name in names}
+        names = self.cell.param_shapes(1, 1)
+        return {name: self._params[f"{name}_l{layer}{direction}"] for name in names}
 
     def initial_state(self, x: Array) -> State:
         """Zeros for a batch x, one (num_layers * directions, N, H) array for each state."""
-        shape = (len(self.layer_directions), x.shape[not self.batch_first], self.hidden_size)
-        return tuple(np.zeros_like(x, shape=shape) for _ in self.cell.STATES)
+        count = self.num_layers * len(self.directions)
+        shape = (count, x.shape[not self.batch_first], self.hidden_size)
+        return tuple([np.zeros(shape, x.dtype, like=x) for _ in self.cell.STATES])
 
     def _check(
         self, x: Array, state: Sequence[Array] | None, lengths: Lengths
     ) -> tuple[State, Array | None]:
         """Check all that a forward pass reads; return initial states and lengths as arrays."""
-        self.check_input(x)
+        require_same_dtype({**self._params, "x": x})
         if x.ndim != 3:
             order = "(N, T, D), batch first" if self.batch_first else "(T, N, D), time first"
             raise ValueError(f"x has {x.ndim} dimensions, shape {tuple(x.shape)}: expected {order}")
@@ -200,12 +201,14 @@ class Recurrent(Layer):
         for name, grad in self._grads.items():  # a gradient has the shape that was registered
             if self._params[name].shape != grad.shape:
                 require_shape(name, self._params[name], grad.shape, "the layer was built with that")
+        if lengths is not None:
+            N, T = x.shape[not self.batch_first], x.shape[self.batch_first]
+            lengths = as_lengths(lengths, T, N, like=x)
         zeros = self.initial_state(x)
-        N, T = x.shape[not self.batch_first], x.shape[self.batch_first]
         if state is None:
-            return zeros, as_lengths(lengths, T, N, like=x)
+            return zeros, lengths
         self._check_state(state, zeros, "state")
-        return tuple(state), as_lengths(lengths, T, N, like=x)
+        return tuple(state), lengths
 
     def _check_state(self, state: Sequence[Array], like: State, what: str) -> None:
         names = self.cell.STATES
@@ -246,32 +249,36 @@ class Recurrent(Layer):
         state, lengths = self._check(x, state, lengths)
         if self.batch_first:
             x = x.swapaxes(0, 1).copy()  # in the order of time, for the products over all steps
-        cell, caches = self.cell, list[Any]()
-        engines, masks, last = [], list[Array | None](), []
+        cell, caches = CELLS[self.cell_name], list[Any]()
+        engines, masks = [], list[Array | None]()
+        names, count = cell.param_shapes(1, 1), self.num_layers * len(self.directions)
+        shape = (count, x.shape[1], self.hidden_size)
+        state_last = tuple([np.empty(shape, x.dtype, like=x) for _ in state])
         for layer in range(self.num_layers):
             engines.append(choose(cell, x, self.hidden_size, self.engine, self.threads))
             calls = []
             for number, direction in enumerate(self.directions, start=len(caches)):
                 x_run = reverse(x, lengths) if direction else x
-                params = self.direction_params(layer, direction)
-                calls.append([x_run, *[s[number] for s in state], *params.values()])
+                params = [self._params[f"{name}_l{layer}{direction}"] for name in names]
+                calls.append([x_run, *[s[number] for s in state], *params])
             outputs = []
             found = self._run_layer(engines[-1], calls, Checked(lengths), training)
             for direction, (y, cache) in zip(self.directions, found):
                 outputs.append(reverse(y, lengths) if direction else y)
+                for last, name in zip(state_last, cell.STATES):
+                    last[len(caches)] = getattr(cache, name)[-1]
                 caches.append(cache)
-                last.append([getattr(cache, name)[-1] for name in cell.STATES])
             y = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
-            y = zero_padding(y, lengths)
+            if lengths is not None:
+                y = zero_padding(y, lengths)
             mask = None
             if training and self.dropout and layer < self.num_layers - 1:
                 mask = self._dropout_mask(y)
                 y = y * mask
             masks.append(mask)
             x = y
-        state_last = tuple([np.stack(arrays) for arrays in zip(*last)])
         if not self.return_sequences:
-            y = np.concatenate([h[0] for h in last[-len(self.directions) :]], axis=1)
+            y = np.concatenate([*state_last[0][-len(self.directions) :]], axis=1)
         elif self.batch_first:
             y = y.swapaxes(0, 1)
         return y, RecurrentCache(caches, engines, masks, lengths, state_last)
@@ -279,7 +286,7 @@ class Recurrent(Layer):
     def _run_layer(
         self, engine: Choice, calls: list[Any], lengths: Checked, training: bool
     ) -> list[Any]:
-        """(y, cache) of each direction of one layer; a layer with noise in its loop adds it here."""
+        """(y, cache) of each direction of one layer; layers with noise in the loop override it."""
         return engine.forward_many(calls, **self.options, lengths=lengths)
 
     def _dropout_mask(self, y: Array) -> Array:
