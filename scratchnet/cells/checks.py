@@ -78,6 +78,6 @@ def check_backward(dy: Array, h: Array, **d_last: Array | None) -> None:
         require_shape(name, upstream, shape, because)
         if upstream.dtype != h.dtype:
             raise TypeError(
-                f"{name} is {upstream.dtype} but the forward pass computed in {h.dtype}: convert it with"
-                " astype"
+                f"{name} is {upstream.dtype} but the forward pass computed in {h.dtype}: convert it"
+                " with astype"
             )
