@@ -66,7 +66,7 @@ class Cost(NamedTuple):
         return Cost(*(a + times * b for a, b in zip(self, other)))
 
 
-# ---- counting ----------------------------------------------------------------------------------------------------------
+# ---- counting ----------------------------------------------------------------------------------
 
 
 LEDGER: list[Cost] = []
@@ -256,7 +256,7 @@ def in_simulator(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-# ---- predicting and measuring ------------------------------------------------------------------------------------------
+# ---- predicting and measuring ------------------------------------------------------------------
 
 
 def total(costs: Row, T: int) -> Cost:

@@ -73,7 +73,7 @@ def diagnose(exercise: Exercise, cases: Sequence[Arguments], given: Sequence[Any
     return Diagnosis(False, (), tuple(lines), names)
 
 
-# ---- comparing -----------------------------------------------------------------------------------------------------------
+# ---- comparing ---------------------------------------------------------------------------------
 
 
 def _shapes(arguments: Arguments, right: Answer, answer: Answer) -> list[str]:
@@ -107,7 +107,7 @@ def _wrong(exercise: Exercise, right: Answer, answer: Answer) -> list[str]:
     ]
 
 
-# ---- localising ----------------------------------------------------------------------------------------------------------
+# ---- localising --------------------------------------------------------------------------------
 
 
 def _where(
@@ -232,7 +232,7 @@ def _factor(arguments: Arguments, factor: float) -> str:
     return f"{factor:.6g}"
 
 
-# ---- recognising ---------------------------------------------------------------------------------------------------------
+# ---- recognising -------------------------------------------------------------------------------
 
 
 def _recognised(

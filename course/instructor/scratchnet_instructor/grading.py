@@ -1,8 +1,7 @@
-"""Grading many submissions: side by side, each apart from the others, into files that people and
-programs read.
+"""Grade many submissions, several at a time, into files that people and programs read.
 
-    SUBMISSIONS/alice/06/ex1.py          a folder for each student, in it the files of the exercises, at any depth
-    SUBMISSIONS/alice_06_ex1.py          or flat: student, lesson and exercise in the name
+    SUBMISSIONS/alice/06/ex1.py    a folder for each student, with the files at any depth
+    SUBMISSIONS/alice_06_ex1.py    or flat: student, lesson and exercise in the name
 
 ``report.csv`` has a row for each student and exercise, ``report.json`` all that was said,
 ``junit.xml`` what continuous integration shows, ``gradescope/STUDENT.json`` what Gradescope reads
