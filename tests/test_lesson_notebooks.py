@@ -1,8 +1,9 @@
 """Every lesson runs as students get it, as a notebook.  A file of its own, so that it runs beside the lessons as scripts."""
 
 import pytest
+from scratchnet_course import lessons
 
-from test_lessons import ENVIRONMENT, SOURCES, STUDENT, exercises_of
+from test_lessons import ENVIRONMENT, SOURCES, exercises_of
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
@@ -14,7 +15,7 @@ def test_as_a_notebook_of_a_student(source, tmp_path, monkeypatch):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MPLBACKEND")
-    made = nbformat.read(STUDENT / source.stem[:2] / f"{source.stem}.ipynb", as_version=4)
+    made = nbformat.reads(lessons.student_files(source)[f"{source.stem}.ipynb"], as_version=4)
     NotebookClient(made, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     text = "".join(part.get("text", "") for cell in made.cells if cell.cell_type == "code" for part in cell.outputs)
     assert text.count("NOT YET") == len(exercises_of(source))

@@ -13,9 +13,9 @@ from scratchnet_course import lessons
 from scratchnet_course.exercises import EXERCISES
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted((ROOT / "tutorials").glob("[0-9][0-9]_*.py"))
-STUDENT = ROOT / "course" / "student" / "scratchnet_course" / "material"
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")]), "MPLBACKEND": "Agg"}
+SOURCES = lessons.sources(ROOT / "tutorials")
+PATHS = [ROOT, ROOT / "kernels", ROOT / "course" / "student"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "MPLBACKEND": "Agg"}
 SECONDS = 60  # of a lesson, on two idle cores; other tests run at the same time
 
 

@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # other distributions, such as the course, bring commands of their own
         plugin.load()(commands)
     if "course" not in commands.choices:
-        missing = commands.add_parser("course", description=COURSE)
+        missing = commands.add_parser("course", help="not installed", description=COURSE)
         missing.add_argument("arguments", nargs=argparse.REMAINDER)
         missing.set_defaults(run=run_missing_course)
 

@@ -167,7 +167,7 @@ def _excuse(exercise: Exercise, ran: sandbox.Ran) -> list[str]:
         return [f"{output} is a {kind}, not numbers: expected an array or a number"]
     if ran.status == "died":
         return [
-            f"the process that ran {name} ended without a word: did it leave the interpreter, or"
-            " write without end?"
+            f"the process that ran {name} terminated without output: did it exit, or write without"
+            " end?"
         ]
     return ["your code raised:", *(f"  {line}" for line in ran.text.rstrip().splitlines())]

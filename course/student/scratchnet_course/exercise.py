@@ -35,31 +35,50 @@ class Wrong(NamedTuple):
 class Exercise:
     """A function to be written.
 
-    ``right(**arguments)`` is the answer; where ``cell`` names one, ``right(module, **arguments)``
-    is given the cell's module, and the mistakes are the rows of ``mistakes.toml`` for that cell. It
-    returns an array or number, or a tuple of such, named by ``outputs`` in their order.
-    ``cases(rng)`` makes the arguments of several calls, from the simplest to the general one.
-    ``timed``: outputs whose first axis is time. ``gates``: output -> the letters of the blocks of
-    its last axis. ``backwards``: whether the computation runs back through time, so that errors
-    spread to earlier steps.
+    Parameters
+    ----------
+    id
+        The lesson's number and the exercise's name, "06/ex2".
+    right
+        ``right(**arguments)`` is the answer: an array or number, or a tuple of them, named by
+        ``outputs``. Its name is the name of the function that a student writes. With a ``cell``,
+        ``right(module, **arguments)`` gets the cell's module.
+    cases
+        ``cases(rng)`` makes the arguments of several calls, from the simplest to the general one.
+    outputs
+        The names of what is returned.
+    timed
+        Outputs whose first axis is time.
+    gates
+        Output -> the letters of the blocks of its last axis.
+    backwards
+        Whether the computation runs back through time, so that errors spread to earlier steps.
+    cell
+        A name of ``CELLS``: its rows of ``mistakes.toml`` belong to the exercise.
+    title, paragraph, hints, wrongs
+        Text, from the lesson's TOML file: ``paragraph`` is the heading in the lesson.
     """
 
-    id: str  # "06/ex2"
-    title: str
-    function: str
-    outputs: tuple[str, ...]
+    id: str
     right: Callable[..., Any]
     cases: Callable[[np.random.Generator], Sequence[Arguments]]
-    paragraph: str  # the heading in the lesson
-    wrongs: tuple[Wrong, ...] = ()
-    hints: tuple[str, ...] = ()
-    cell: str | None = None
+    outputs: tuple[str, ...]
     timed: tuple[str, ...] = ()
     gates: Mapping[str, str] = field(default_factory=dict)
     backwards: bool = True
     tolerance: float = 1e-6
     seconds: float = 20.0
     points: int = 10
+    cell: str | None = None
+    title: str = ""
+    paragraph: str = ""
+    hints: tuple[str, ...] = ()
+    wrongs: tuple[Wrong, ...] = ()
+
+    @property
+    def function(self) -> str:
+        """The name of the function that a student writes."""
+        return self.right.__name__
 
     @property
     def lesson(self) -> str:

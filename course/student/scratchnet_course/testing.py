@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scratchnet_course import mistakes
+from scratchnet_course.sandbox import LIBRARY
 
 SECONDS = 30.0
 FUNCTION = "gradient_test"
@@ -24,7 +25,7 @@ import json, sys, types
 from pathlib import Path
 folder = Path(sys.argv[1])
 task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-sys.path += task["paths"]
+sys.path[:0] = [path for path in task["paths"] if path not in sys.path]
 cell = types.ModuleType("cell")
 exec(compile((folder / "cell.py").read_text(encoding="utf-8"), "cell.py", "exec"), cell.__dict__)
 space = {"__name__": "student"}
@@ -108,10 +109,8 @@ def _run(code: str, source: str, seconds: float) -> str:
         folder = Path(name)
         (folder / "test.py").write_text(code, encoding="utf-8")
         (folder / "cell.py").write_text(source, encoding="utf-8")
-        paths = [str(Path(__file__).parents[2])]
-        (folder / "task.json").write_text(
-            json.dumps({"function": FUNCTION, "paths": paths}), encoding="utf-8"
-        )
+        task = json.dumps({"function": FUNCTION, "paths": LIBRARY})
+        (folder / "task.json").write_text(task, encoding="utf-8")
         command = [sys.executable, "-I", "-c", PROGRAM, str(folder)]
         quiet = {
             "stdin": subprocess.DEVNULL,
