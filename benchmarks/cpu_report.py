@@ -74,7 +74,7 @@ def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Row:
 
 
 def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
-    """p of the power law  time ~ size^p  through the points: the slope of a straight line on two log axes."""
+    """p of the power law  time ~ size^p  through the points: the slope on two log axes."""
     line = statistics.linear_regression([math.log(s) for s in sizes], [math.log(t) for t in times])
     return round(line.slope, 2)
 

@@ -316,8 +316,9 @@ def test_every_public_function_has_a_docstring():
 
 
 @pytest.fixture
-def bench():
+def bench(monkeypatch):
     """benchmarks/cells.py, imported."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     spec = importlib.util.spec_from_file_location("bench_cells", ROOT / "benchmarks" / "cells.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
