@@ -9,7 +9,7 @@ EXTRAS ?= test
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench recipes course gpu clean
+.PHONY: demo test test-all lint bench recipes course gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -17,6 +17,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n auto --dist loadfile  # a file stays in one process, which then runs its demo once
+
+# The same with the tests that are marked slow.
+test-all: $(VENV)/installed-test lint
+	$(BIN)/python -m pytest -n auto --dist loadfile -m ""
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
