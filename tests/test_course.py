@@ -239,6 +239,6 @@ def test_the_step_the_gate_and_the_pattern_are_named():
     assert "going backwards, wrong first at t=1, right after it up to t=4" in with_(from_step_one)
     assert "in gate f only" in with_(one_gate)
     assert "it is 0.5 times the right one everywhere" in with_(halved) or "1/2" in with_(halved)
-    assert "its 4 blocks stand in another order: 1 2 4 3" in with_(reordered)
+    assert "its 4 blocks are in another order: 1 2 4 3" in with_(reordered)
     assert "all zeros" in with_(lambda a: a["dx"].fill(0))
     assert "dW_x has shape (12, 2), expected (2, 12): it is transposed" in with_(lambda a: a.update(dW_x=a["dW_x"].T))

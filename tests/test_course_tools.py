@@ -166,7 +166,7 @@ def test_the_instructor_sees_solutions(capsys, instructor):
         (["bug", "lstm", "--student", "1", "--line", "3"], "an answer is both"),
         (["bug", "lstm", "--student", "1", "--line", "3", "--reason", "Z"], "the reason is 'Z': expected one of A, B"),
         (["worksheet", "gru", "--student", "1"], "there is no worksheet 'gru': expected one of bptt, lstm"),
-        (["grade", "nowhere"], "nowhere is no folder of submissions"),
+        (["grade", "nowhere"], "nowhere is not a folder of submissions"),
     ],
 )
 def test_the_commands_answer_bad_input(words, message, tmp_path, monkeypatch, capsys, instructor):

@@ -1,5 +1,4 @@
-"""What runs a student's file, in a process of its own: it computes and hands back, and decides
-nothing.
+"""The program that runs a student's file in a separate process: it computes and decides nothing.
 
     python -I child.py TASK_FOLDER
 

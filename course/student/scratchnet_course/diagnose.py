@@ -34,7 +34,17 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(exercise: Exercise, cases: Sequence[Arguments], given: Sequence[Any]) -> Diagnosis:
-    """The student's answers, one for each case, as they were returned."""
+    """Compare a student's answers with the right ones and name the mistake.
+
+    Parameters
+    ----------
+    exercise
+        What was to be written.
+    cases
+        The arguments of each call.
+    given
+        What the student's function returned, one for each case.
+    """
     answers: list[Answer] = []
     for answer in given:
         try:
@@ -211,7 +221,7 @@ def _pattern(arguments: Arguments, a: Any, r: Any) -> str:
                     a, np.concatenate([pieces[k] for k in order], axis=-1)
                 ):
                     return (
-                        f"its {blocks} blocks stand in another order:"
+                        f"its {blocks} blocks are in another order:"
                         f" {' '.join(str(k + 1) for k in order)}"
                     )
     return ""

@@ -37,8 +37,17 @@ class Ran(NamedTuple):
 
 
 def run(code: str, function: str, cases: Sequence[dict[str, Any]], seconds: float) -> Ran:
-    """Run ``function`` of the code on each case's arguments, arrays and plain numbers, in a process
-    of its own."""
+    """Run a function of the code on each case's arguments, in a separate process.
+
+    Parameters
+    ----------
+    code
+        The text of a file that defines ``function``.
+    cases
+        Arguments, arrays and plain numbers, of each call.
+    seconds
+        The time limit of all calls together.
+    """
     with tempfile.TemporaryDirectory(prefix="course-") as name:
         folder = Path(name)
         (folder / "code.py").write_text(code, encoding="utf-8")

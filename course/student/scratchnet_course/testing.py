@@ -2,7 +2,7 @@
 
 The file defines ``gradient_test(forward, backward)``: it returns quietly where the backward pass is
 right and raises AssertionError where it is not. It is run on the right cell and on one with each
-catalogued bug, each in a process of its own. A test that also fails the right cell catches nothing.
+catalogued bug, each in a separate process. A test that also fails the right cell catches nothing.
 """
 
 import json
@@ -76,14 +76,25 @@ class Caught(NamedTuple):
 
 
 def grade_test(code: str, cell: str = "lstm", seconds: float = SECONDS, workers: int = 2) -> Caught:
-    """Run a student's gradient test, given as text, on the right cell and on each catalogued
-    mistake of it.
+    """Run a student's gradient test on the right cell, and on the cell with each mistake.
 
-    Raises ValueError for a cell without any.
+    Parameters
+    ----------
+    code
+        The text of the student's file.
+    cell
+        A name of ``CELLS``.
+    seconds
+        The time limit of one run.
+    workers
+        How many runs at a time.
+
+    Raises
+    ------
+    ValueError
+        If no mistakes are catalogued for the cell.
     """
-    rows = [
-        row for row in mistakes.load() if row.cell == cell and not row.options and row.first_wrong
-    ]
+    rows = mistakes.of_cell(cell)
     if not rows:
         raise ValueError(f"no mistakes are catalogued for the cell {cell!r}")
     right = _run(code, mistakes.source(rows[0]._replace(edits=())), seconds)

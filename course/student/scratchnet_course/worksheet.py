@@ -60,8 +60,13 @@ class Sheet(NamedTuple):
 
 
 def sheet(kind: str, student: str) -> Sheet:
-    """The worksheet of a student, the same every time. Raises ValueError for a kind that does not
-    exist."""
+    """Return the worksheet of a student, the same every time.
+
+    Raises
+    ------
+    ValueError
+        If ``kind`` is not one of KINDS.
+    """
     if kind not in KINDS:
         raise ValueError(f"there is no worksheet {kind!r}: expected one of {', '.join(KINDS)}")
     seed = int.from_bytes(hashlib.sha256(f"{kind}|{student}".encode()).digest()[:8], "big")

@@ -36,7 +36,7 @@ def state_cases(rng: np.random.Generator) -> list[Arguments]:
 
 
 def before_and_after(h: Array) -> tuple[Array, Array]:
-    """What is before each step, and what is behind it."""
+    """The states before and after each step."""
     before, after = h[:-1], h[1:]
     return before, after
 

@@ -19,7 +19,7 @@ def weight_cases(rng: np.random.Generator) -> list[Arguments]:
 
 
 def one_weight(w: float, b: float, x: float, target: float) -> tuple[float, float, float]:
-    """The chain rule along one road."""
+    """The chain rule along one path."""
     y = np.tanh(w * x + b)
     dy = 2 * (y - target)
     da = dy * (1 - y**2)

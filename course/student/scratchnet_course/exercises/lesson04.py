@@ -50,7 +50,7 @@ def product_cases(rng: np.random.Generator) -> list[Arguments]:
 
 
 def whole_way(h: Array, W_h: Array) -> Array:
-    """The last step's Jacobian stands on the left."""
+    """The last step's Jacobian is on the left."""
     product = np.eye(len(W_h))
     for state in h:
         J = (1 - state**2)[:, None] * W_h.T

@@ -7,7 +7,7 @@ from scratchnet_course.exercise import Arguments, Exercise
 
 
 def dropout_cases(rng: np.random.Generator) -> list[Arguments]:
-    """A few numbers, then a sequence; one number stands exactly on the edge."""
+    """A few numbers, then a sequence; one number is exactly on the edge."""
     found = []
     for shape, p in (((4,), 0.5), ((5, 3, 2), 0.2), ((6, 4), 0.7)):
         u = rng.random(shape)
@@ -85,7 +85,7 @@ def norm_cases(rng: np.random.Generator) -> list[Arguments]:
 
 
 def layer_norm_backward(dy: Array, x: Array, gain: Array, eps: float) -> tuple[Array, Array, Array]:
-    """The three roads as two means that are taken off."""
+    """The three paths as two means that are subtracted."""
     scale = 1 / np.sqrt(x.var(axis=1, keepdims=True) + eps)
     n = (x - x.mean(axis=1, keepdims=True)) * scale
     dn = dy * gain

@@ -52,7 +52,7 @@ def quantile_loss(y: Array, truth: Array, q: float) -> tuple[float, Array]:
 
 
 def coverage_cases(rng: np.random.Generator) -> list[Arguments]:
-    """One step, and several; some of the truth stands exactly on an end."""
+    """One step, and several; some of the truth is exactly on an end."""
     found = []
     for n, horizon in ((5, 1), (6, 3)):
         low = rng.standard_normal((n, horizon))

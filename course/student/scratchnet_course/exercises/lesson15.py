@@ -110,7 +110,7 @@ def peephole_backward(
     p_f: Array,
     p_o: Array,
 ) -> tuple[Array, ...]:
-    """The output gate first: the cell state is behind it."""
+    """The output gate first: it reads the new cell state."""
     tanh_c = np.tanh(c)
     da_o = dh * tanh_c * d_sigmoid(o)
     dc = dh * o * d_tanh(tanh_c) + da_o * p_o + dc_next
