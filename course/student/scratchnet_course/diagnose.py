@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet.arrays import Array
 from scratchnet_course.exercise import Arguments, Exercise, Wrong
 
 # relative: two codes that compute the same agree to about 1e-14, and a random match is out of the
@@ -101,7 +102,7 @@ def _shapes(arguments: Arguments, right: Answer, answer: Answer) -> list[str]:
     return lines
 
 
-def same(a: Any, b: Any, tolerance: float = SAME) -> bool:
+def same(a: Array, b: Array, tolerance: float = SAME) -> bool:
     """Equal to ``tolerance`` of the largest element of b; a NaN equals nothing."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape:
@@ -172,7 +173,7 @@ def _sizes(arguments: Arguments) -> str:
     )
 
 
-def _steps(exercise: Exercise, name: str, off: Any) -> str:
+def _steps(exercise: Exercise, name: str, off: Array) -> str:
     if name not in exercise.timed or off.ndim < 1 or len(off) < 2:
         return ""
     bad = np.flatnonzero(off.reshape(len(off), -1).any(axis=1))
@@ -187,7 +188,7 @@ def _steps(exercise: Exercise, name: str, off: Any) -> str:
     return f"wrong first at t={begins}" + (", right before it" if begins else "")
 
 
-def _gates(exercise: Exercise, name: str, off: Any) -> str:
+def _gates(exercise: Exercise, name: str, off: Array) -> str:
     letters = exercise.gates.get(name, "")
     if len(letters) < 2 or off.shape[-1] % len(letters):
         return ""
@@ -196,7 +197,7 @@ def _gates(exercise: Exercise, name: str, off: Any) -> str:
     return "in all gates" if len(bad) == len(letters) else f"in gate {', '.join(bad)} only"
 
 
-def _pattern(arguments: Arguments, a: Any, r: Any) -> str:
+def _pattern(arguments: Arguments, a: Array, r: Array) -> str:
     """A constant factor, the sign, zeros, or blocks in another order."""
     if not np.any(a):
         return "all zeros"
