@@ -4,12 +4,12 @@
 PYTHON ?= python3
 # One more package index, only if it is given: README says which one has PyTorch without CUDA.
 TORCH_INDEX ?=
-# What `make test` installs besides the library; test,ptx also compiles the CUDA kernels, without a GPU.
+# What `make test` installs besides library and course; test,ptx also compiles the CUDA kernels, without a GPU.
 EXTRAS ?= test
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench recipes course gpu clean
+.PHONY: demo test test-all lint bench recipes course gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -17,6 +17,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n auto --dist loadfile  # a file stays in one process, which then runs its demo once
+
+# The same with the tests that are marked slow.
+test-all: $(VENV)/installed-test lint
+	$(BIN)/python -m pytest -n auto --dist loadfile -m ""
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -30,8 +34,9 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
-$(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) )--editable '.[$(EXTRAS)]'
+$(VENV)/installed-test: pyproject.toml course/student/pyproject.toml course/instructor/pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) )\
+		--editable '.[$(EXTRAS)]' --editable ./course/student --editable ./course/instructor
 	touch $@ $(VENV)/installed
 
 # Forty seconds for every cell and engine, then six minutes beside PyTorch, and the table in README.md.
@@ -45,8 +50,10 @@ bench: $(VENV)/installed-test
 recipes: $(VENV)/installed-test
 	PYTHONPATH=.:kernels $(BIN)/python tutorials/recipes/all.py
 
-# From the lessons in tutorials/: what students and instructors get, and, run once more, notebooks and the book in out/course.
+# From the lessons in tutorials/: wheels in out/wheels; then every lesson is run, and notebooks and the book are in out/course.
 course: $(VENV)/installed-test
+	rm -rf build course/*/build out/wheels
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir out/wheels . ./course/student ./course/instructor
 	PYTHONPATH=.:kernels $(BIN)/python tutorials/build.py --book
 
 # On a machine with a GPU and its packages: nothing is installed, nothing is fetched.  The benchmark checks all that it times,
@@ -56,4 +63,6 @@ gpu:
 	PYTHONPATH=.:kernels $(PYTHON) benchmarks/gpu.py && exit $$tests
 
 clean:
-	rm -rf $(VENV) out build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) out build course/*/build *.egg-info course/*/*.egg-info
+	rm -rf course/student/scratchnet_course/material course/instructor/scratchnet_instructor/solutions
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache

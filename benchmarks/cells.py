@@ -1,7 +1,7 @@
 """How long a cell takes, for every engine that runs here: forward alone, and a whole training step,
 in float32.
 
-    python benchmarks/cells.py                          every cell, about 40 s; writes results/cells_<date>.json
+    python benchmarks/cells.py      every cell, about 40 s; writes results/cells_<date>.json
     python benchmarks/cells.py --cells lstm --seconds 5 --out .
 
 A training step is forward, mean squared error at every step, backward and Adam. An engine is timed
@@ -11,7 +11,6 @@ clock, in milliseconds.
 """
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -22,6 +21,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import compact
 
 # (T, N, D, H): a lesson, a small and a larger model
 SIZES = ((100, 1, 1, 32), (100, 16, 8, 64), (100, 32, 64, 128))
@@ -89,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     report = {"date": day, **about, "dtype": "float32", "seed": options.seed, "results": results}
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"cells_{day}.json"
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    compact.write(path, report)
     print(path)
     return 0
 

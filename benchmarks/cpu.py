@@ -1,10 +1,10 @@
 """scratchnet's engines on a CPU beside PyTorch: training step, forward alone, epoch; checked,
 timed, held to targets.
 
-    python benchmarks/cpu.py                                            everything, about six minutes
-    python benchmarks/cpu.py --quick                                    a subset, about a minute
+    python benchmarks/cpu.py               everything, about six minutes
+    python benchmarks/cpu.py --quick       a subset, about a minute
+    python benchmarks/cpu.py --table       the README's table, from the last file of results
     python benchmarks/cpu.py --cells lstm --sizes 100,64,64,128 --seconds 20 --out .
-    python benchmarks/cpu.py --table benchmarks/results/cpu_2026-01-31.json     the README's table, from a file
 
 A training step is forward and backward: the gradients of the input and all weights, on both sides
 from the same float32 numbers. Forward alone keeps what backward would need in ours, and nothing in
@@ -38,6 +38,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import compact
 import numpy as np
 from cells import processor
 from cpu_report import (
@@ -103,7 +104,7 @@ TAKEN_AWAY = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "VECLIB_", 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-# ---- peers -------------------------------------------------------------------------------------------------------------
+# ---- peers -------------------------------------------------------------------------------------
 
 
 class Peer:
@@ -177,7 +178,7 @@ def taken_away() -> dict[str, str]:
     }
 
 
-# ---- data --------------------------------------------------------------------------------------------------------------
+# ---- data --------------------------------------------------------------------------------------
 
 
 def make_data(cell_name: str, size: Size, seed: int) -> dict[str, Array]:
@@ -202,7 +203,7 @@ def make_epoch_data(seed: int) -> dict[str, Array]:
     return {"x": learned.x, "y": learned.y} | rec | head
 
 
-# ---- right? ------------------------------------------------------------------------------------------------------------
+# ---- right? ------------------------------------------------------------------------------------
 
 
 def difference(ours: dict[str, Array], theirs: dict[str, Array]) -> float:
@@ -253,7 +254,7 @@ def check(workers: Sequence[Peer], what: str, folder: Path, bound: float) -> Che
     return Checked(right, errors, seconds)
 
 
-# ---- time --------------------------------------------------------------------------------------------------------------
+# ---- time --------------------------------------------------------------------------------------
 
 
 def rounds(
@@ -380,7 +381,7 @@ def sweep(
     }
 
 
-# ---- the machine -------------------------------------------------------------------------------------------------------
+# ---- the machine -------------------------------------------------------------------------------
 
 
 def gemm_peaks(
@@ -471,7 +472,7 @@ def load_of_machine() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-# ---- all of it ---------------------------------------------------------------------------------------------------------
+# ---- all of it ---------------------------------------------------------------------------------
 
 
 def run(options: argparse.Namespace) -> Row:
@@ -632,7 +633,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.seconds = 50.0 if options.quick else 340.0
     report = run(options)
     path = new_file(options.out, report["date"])
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    compact.write(path, report)
     for row in report["memory"]:
         megabytes = ", ".join(f"{name} {row[name] / MEGABYTE:.2f} MB" for name in (OURS, "torch"))
         print(f"memory, {row['cell']} {size_of(row)}: {megabytes}")

@@ -34,7 +34,7 @@ COLUMNS = (
 )
 
 
-# ---- numbers -----------------------------------------------------------------------------------------------------------
+# ---- numbers -----------------------------------------------------------------------------------
 
 
 def training_flops(cell: str, T: int, B: int, I: int, H: int) -> int:
@@ -74,7 +74,7 @@ def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Row:
 
 
 def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
-    """p of the power law  time ~ size^p  through the points: the slope of a straight line on two log axes."""
+    """p of the power law  time ~ size^p  through the points: the slope on two log axes."""
     line = statistics.linear_regression([math.log(s) for s in sizes], [math.log(t) for t in times])
     return round(line.slope, 2)
 
@@ -83,7 +83,7 @@ def _short(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-# ---- targets -----------------------------------------------------------------------------------------------------------
+# ---- targets -----------------------------------------------------------------------------------
 
 
 def targets(report: Row) -> list[Row]:
@@ -180,7 +180,7 @@ def size_of(row: Row) -> str:
     return f"({row['T']}, {row['B']}, {row['I']}, {row['H']})"
 
 
-# ---- README ------------------------------------------------------------------------------------------------------------
+# ---- README ------------------------------------------------------------------------------------
 
 
 def latest(folder: Path) -> Path | None:

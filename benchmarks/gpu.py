@@ -1,10 +1,11 @@
 """The engines on an NVIDIA GPU beside PyTorch: forward alone and a training step, checked, timed,
 and held against targets.
 
-    PYTHONPATH=.:kernels python benchmarks/gpu.py                       everything, about 5 1/2 minutes
-    PYTHONPATH=.:kernels python benchmarks/gpu.py --quick               a subset, under 90 s
-    PYTHONPATH=.:kernels python benchmarks/gpu.py --cells lstm --sizes 100,64,64,128 --seconds 30 --out .
-    PYTHONPATH=.:kernels python benchmarks/gpu.py --rehearse --out .    on the CPU: no numbers of use, but every step
+    export PYTHONPATH=.:kernels
+    python benchmarks/gpu.py                       everything, about 5 1/2 minutes
+    python benchmarks/gpu.py --quick               a subset, under 90 s
+    python benchmarks/gpu.py --cells lstm --sizes 100,64,64,128 --seconds 30 --out .
+    python benchmarks/gpu.py --rehearse --out .    on the CPU: every step, but no useful numbers
 
 A training step is forward and backward: the gradients of the input, the initial states and all
 weights, on both sides from the same float32 numbers. ``forward`` keeps what backward needs, on both
@@ -22,7 +23,6 @@ file that none before it had.
 """
 
 import argparse
-import json
 import os
 import platform
 import re
@@ -31,11 +31,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import compact
 import numpy as np
+from cells import installed
 from gpu_contenders import (
     LONGEST_HOLD_MS,
     LONGEST_LOOP,
@@ -101,7 +102,7 @@ OTHER_VARIABLES = (
 NO_GPU = 3  # exit code
 
 
-# ---- right? ------------------------------------------------------------------------------------------------------------
+# ---- right? ------------------------------------------------------------------------------------
 
 
 def relative_error(ours: Array, right: Array) -> float:
@@ -159,7 +160,7 @@ def check(device: Host, contender: Contender, right: dict[str, Array], bound: fl
     return found
 
 
-# ---- how fast? ---------------------------------------------------------------------------------------------------------
+# ---- how fast? ---------------------------------------------------------------------------------
 
 
 class Run(NamedTuple):
@@ -284,7 +285,7 @@ def measure(
     return rows
 
 
-# ---- all of it ---------------------------------------------------------------------------------------------------------
+# ---- all of it ---------------------------------------------------------------------------------
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -325,9 +326,11 @@ def main(arguments: list[str] | None = None) -> int:
         for more in measure_all(device, options, machine_of(about)):
             rows += more
             print("\n".join(line(row, rows) for row in more), flush=True)
-            save(path, {**report, "seconds": round(time.perf_counter() - started, 1), "rows": rows})
+            compact.write(
+                path, {**report, "seconds": round(time.perf_counter() - started, 1), "rows": rows}
+            )
     judged = {"complete": True, "targets": targets(rows)}
-    save(
+    compact.write(
         path, {**report, **judged, "seconds": round(time.perf_counter() - started, 1), "rows": rows}
     )
     print(f"\n{path}\n\n{table(rows)}")
@@ -372,14 +375,6 @@ def versions(device: Host) -> dict[str, str | None]:
     return {**ours, "torch": str(device.torch.__version__), "cupy": cupy, **found}
 
 
-def installed(package: str) -> str | None:
-    """A package's version, None where it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def slug(name: str) -> str:
     """``NVIDIA H200`` as ``nvidia-h200``."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
@@ -389,13 +384,6 @@ def free_path(folder: Path, stem: str) -> Path:
     """A file that is not there yet: no run writes over another's results."""
     names = [f"{stem}.json", *(f"{stem}_{k}.json" for k in range(2, 1000))]
     return next(folder / name for name in names if not (folder / name).exists())
-
-
-def save(path: Path, report: Row) -> None:
-    """Write the whole file, in one piece: who stops the program finds the last one."""
-    written = path.with_suffix(".part")
-    written.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    written.replace(path)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -1,14 +1,15 @@
 """The kernel ladder: one LSTM training step climbed in four rungs, with launches, bytes, a
 prediction and a measurement.
 
-    PYTHONPATH=.:kernels python benchmarks/ladder.py                          T, B, I, H = 100, 64, 64, 128
-    PYTHONPATH=.:kernels python benchmarks/ladder.py --size 50,16,1,32 --array-us 5 --kernel-us 20
-    PYTHONPATH=.:kernels python benchmarks/ladder.py --simulate               do all rungs compute the same?  No GPU needed
+    export PYTHONPATH=.:kernels
+    python benchmarks/ladder.py               T, B, I, H = 100, 64, 64, 128
+    python benchmarks/ladder.py --size 50,16,1,32 --array-us 5 --kernel-us 20
+    python benchmarks/ladder.py --simulate    do all rungs compute the same?  No GPU needed
 
     1 array      the cell's file on arrays: CuPy launches a kernel for every + and every tanh
     2 naive      a kernel of our own for each operation (naive_lstm.py)
-    3 step       one kernel for all elementwise work of a step (scratchnet_kernels/step_cuda/lstm.py)
-    4 sequence   one kernel for the whole loop over time (scratchnet_kernels/sequence_cuda/lstm.py)
+    3 step       one kernel for all elementwise work (scratchnet_kernels/step_cuda/lstm.py)
+    4 sequence   one kernel for the whole time loop (scratchnet_kernels/sequence_cuda/lstm.py)
 
 Launches and bytes are counted, not estimated: the rung runs on arrays that write down each
 operation and the bytes it reads and writes, with Numba's simulator in place of a GPU; a kernel is
@@ -66,7 +67,7 @@ class Cost(NamedTuple):
         return Cost(*(a + times * b for a, b in zip(self, other)))
 
 
-# ---- counting ----------------------------------------------------------------------------------------------------------
+# ---- counting ----------------------------------------------------------------------------------
 
 
 LEDGER: list[Cost] = []
@@ -256,7 +257,7 @@ def in_simulator(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-# ---- predicting and measuring ------------------------------------------------------------------------------------------
+# ---- predicting and measuring ------------------------------------------------------------------
 
 
 def total(costs: Row, T: int) -> Cost:

@@ -1,16 +1,18 @@
 """The numbers behind single decisions of the CPU kernels, each beside what it was decided against;
 float32, medians.
 
-    env -u OPENBLAS_CORETYPE PYTHONPATH=.:kernels python benchmarks/parts.py    writes results/parts_<date>.json
+    env -u OPENBLAS_CORETYPE PYTHONPATH=.:kernels python benchmarks/parts.py
 
-blocks    the recurrent product of 16 sequences, W_h in blocks and whole, GFLOP/s on one thread   (sequence_cpu/blocks.py)
-reuse     an LSTM's training step with fresh memory and with memory used before, ms               (sequence_cpu/memory.py)
-threads   an LSTM's training step for several values of WORTH_A_THREAD, ms                        (sequence_cpu/slices.py)
-updates   Adam and norms with array operations and fused, microseconds                            (update_cpu.py)
+writes results/parts_<date>.json, about these files of scratchnet_kernels:
+
+blocks    sequence_cpu/blocks.py: the recurrent product of 16 sequences, W_h in blocks and whole,
+          GFLOP/s on one thread
+reuse     sequence_cpu/memory.py: an LSTM's training step with fresh and with reused memory, ms
+threads   sequence_cpu/slices.py: the same for several values of WORTH_A_THREAD, ms
+updates   update_cpu.py: Adam and norms with array operations and fused, microseconds
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -20,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import compact
 import numpy as np
 from cells import machine
 from scratchnet_kernels import sequence, sequence_cpu
@@ -166,7 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
             flush=True,
         )
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"parts_{day}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    compact.write(out / f"parts_{day}.json", report)
     return 0
 
 

@@ -20,7 +20,7 @@ needs_torch = pytest.mark.skipif(
 )
 
 sys.path.insert(0, str(FOLDER))  # as Python does for a program of that folder
-cpu, report_of, worker_of = (importlib.import_module(name) for name in ("cpu", "cpu_report", "cpu_worker"))
+cpu, compact, report_of, worker_of = map(importlib.import_module, ("cpu", "compact", "cpu_report", "cpu_worker"))
 
 
 def program(*arguments, **environment):
@@ -416,6 +416,32 @@ def test_the_table_is_written_between_its_markers(tmp_path):
     with pytest.raises(ValueError, match=r"README\.md has no lines <!-- benchmark: cpu --> and <!-- end -->"):
         report_of.write_readme(results, readme)
     assert readme.read_text(encoding="utf-8") == "no place\n"
+
+
+def test_results_are_a_row_a_line(tmp_path):
+    """Whole and short; NaN, which JSON does not have, leaves the file as it was."""
+    path, report = tmp_path / "r.json", {"n": 1, "rows": [{"a": {"q1": 1}}, {"a": 2}], "of": {"x": {"y": [1, 2]}}}
+    compact.write(path, report)
+    assert path.read_text(encoding="utf-8").splitlines() == [
+        "{",
+        ' "n": 1,',
+        ' "rows": [',
+        '  {"a": {"q1": 1}},',
+        '  {"a": 2}',
+        " ],",
+        ' "of": {',
+        '  "x": {"y": [1, 2]}',
+        " }",
+        "}",
+    ]
+    with pytest.raises(ValueError, match="Out of range"):
+        compact.write(path, {"n": float("nan")})
+    assert json.loads(path.read_text(encoding="utf-8")) == report
+    for kept in (FOLDER / "results").glob("*.json"):
+        text, levels = kept.read_text(encoding="utf-8"), 4 if kept.name.startswith("recipes") else 2
+        compact.write(path, json.loads(text), levels)
+        assert path.read_text(encoding="utf-8") == text, kept.name
+    assert sum(len(p.read_text(encoding="utf-8").splitlines()) for p in (FOLDER / "results").glob("*")) < 1000
 
 
 def test_the_readme_shows_the_last_results():

@@ -576,7 +576,7 @@ for name in ("SIGMOID", "D_SIGMOID", "D_TANH", "TANH", "MULTIPLY", "ADD"):
 """
     done = run("-c", code)
     if done.returncode and ("libnvvm" in done.stderr or "libnvrtc" in done.stderr or "NvvmSupportError" in done.stderr):
-        pytest.skip("needs NVIDIA's compiler libraries: pip install 'scratchnet[ptx]'")
+        pytest.skip("needs NVIDIA's compiler libraries: pip install -e '.[ptx]'")
     assert done.returncode == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["False"] * 6
 

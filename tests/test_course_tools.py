@@ -4,48 +4,54 @@ import csv
 import json
 import linecache
 import shutil
-import sys
 import time
+import tomllib
 import types
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scratchnet.cells import lstm
+from scratchnet.commands import cli
 from scratchnet.commands.cli import main
 from scratchnet.gradcheck import GradientError, check_cell
-from scratchnet_course import check, grading, hunt, lessons, mistakes, testing, worksheet
-from scratchnet_course import command as commands
+from scratchnet_course import check, command, hunt, lessons, mistakes, testing, worksheet
 from scratchnet_course.checking import check_code
 from scratchnet_course.diagnose import diagnose
 from scratchnet_course.exercises import EXERCISES, find
+from scratchnet_instructor import grading, solution
 
-ROOT = Path(__file__).parent.parent
-SOLUTIONS = ROOT / "course" / "instructor" / "scratchnet_instructor" / "solutions"
-STUDENT = ROOT / "course" / "student" / "scratchnet_course" / "material"
-
-
-@pytest.fixture
-def instructor(monkeypatch):
-    """The instructor's package, as if it were installed."""
-    monkeypatch.syspath_prepend(str(ROOT / "course" / "instructor"))
-    yield
-    for name in [name for name in sys.modules if name.startswith("scratchnet_instructor")]:
-        del sys.modules[name]
+COURSE = Path(__file__).parent.parent / "course"
 
 
-@pytest.fixture
+def entries(distribution):
+    """What entry_points answers where this distribution is installed and no other."""
+    project = tomllib.loads((COURSE / distribution / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return lambda group: [
+        EntryPoint(name, value, group) for name, value in project["entry-points"].get(group, {}).items()
+    ]
+
+
+@pytest.fixture(autouse=True)
 def student(monkeypatch):
-    """A machine without the instructor's package."""
-    monkeypatch.setitem(sys.modules, "scratchnet_instructor", None)
+    """A machine with the student's distribution."""
+    monkeypatch.setattr(cli, "entry_points", entries("student"))
+    monkeypatch.setattr(command, "entry_points", lambda group: [])
+
+
+@pytest.fixture
+def instructor(student, monkeypatch):
+    """A machine with the instructor's distribution, too."""
+    monkeypatch.setattr(command, "entry_points", entries("instructor"))
 
 
 # ---- a student's first hour --------------------------------------------------------------------------------------------
 
 
-def test_a_new_user_starts_a_lesson_and_solves_it(tmp_path, monkeypatch, capsys, student):
+def test_a_new_user_starts_a_lesson_and_solves_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["course", "list"]) == 0
     said = capsys.readouterr().out
@@ -57,15 +63,12 @@ def test_a_new_user_starts_a_lesson_and_solves_it(tmp_path, monkeypatch, capsys,
     assert main(["course", "check", "06/ex1.py"]) == 1
     assert "not written yet" in capsys.readouterr().out
     mine = tmp_path / "06" / "ex1.py"
-    mine.write_text(
-        (SOLUTIONS / "06" / "ex1.py").read_text(encoding="utf-8").replace("into_c = dc_next + o", "into_c = o"),
-        encoding="utf-8",
-    )
+    mine.write_text(solution("06/ex1").replace("into_c = dc_next + o", "into_c = o"), encoding="utf-8")
     assert main(["course", "check", "06/ex1"]) == 1
     said = capsys.readouterr().out
     assert "mistake: dc_next is not added" in said
     assert "lesson 06: Two sources meet in c" in said
-    mine.write_text((SOLUTIONS / "06" / "ex1.py").read_text(encoding="utf-8"), encoding="utf-8")
+    mine.write_text(solution("06/ex1"), encoding="utf-8")
     assert main(["course", "check", "06/ex1.py", "--seed", "4"]) == 0
     assert "06/ex1  RIGHT  10 of 10 points" in capsys.readouterr().out
     assert main(["course", "start", "06"]) == 0
@@ -77,7 +80,7 @@ def test_a_new_user_starts_a_lesson_and_solves_it(tmp_path, monkeypatch, capsys,
 
 def test_a_file_is_checked_from_inside_its_folder(tmp_path, monkeypatch, capsys):
     (tmp_path / "06").mkdir()
-    (tmp_path / "06" / "ex1.py").write_text((SOLUTIONS / "06" / "ex1.py").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "06" / "ex1.py").write_text(solution("06/ex1"), encoding="utf-8")
     monkeypatch.chdir(tmp_path / "06")
     assert main(["course", "check", "ex1.py"]) == 0
     assert "06/ex1  RIGHT" in capsys.readouterr().out
@@ -95,18 +98,18 @@ def test_an_unshifted_softmax_is_wrong_and_a_log_sum_exp_right(seed):
 
 def test_an_installed_package_has_more_in_its_folders(tmp_path, monkeypatch, capsys):
     """Installing compiles every .py of a package, lessons too, into __pycache__: no part of a lesson."""
-    shutil.copytree(STUDENT, tmp_path / "student", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(command.material(), tmp_path / "student", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "student" / "06" / "__pycache__").mkdir()
     (tmp_path / "student" / "__pycache__").mkdir()
-    monkeypatch.setattr(commands, "material", lambda: tmp_path / "student")
+    monkeypatch.setattr(command, "material", lambda: tmp_path / "student")
     assert main(["course", "start", "06", "--out", str(tmp_path)]) == 0
     assert not (tmp_path / "06" / "__pycache__").exists()
     assert main(["course", "list"]) == 0
     assert "__pycache__" not in capsys.readouterr().out
-    assert "__pycache__" not in commands.numbers()
+    assert "__pycache__" not in command.numbers()
 
 
-def test_hints_come_one_by_one_and_solutions_with_the_instructor(capsys, student):
+def test_hints_come_one_by_one_and_solutions_with_the_instructor(capsys):
     assert main(["course", "hint", "06/ex2"]) == 0
     said = capsys.readouterr().out
     hints = find("06/ex2").hints
@@ -114,11 +117,33 @@ def test_hints_come_one_by_one_and_solutions_with_the_instructor(capsys, student
     assert hints[-1] not in said
     assert main(["course", "hint", "06/ex2", "--number", str(len(hints))]) == 0
     assert hints[-1] in capsys.readouterr().out
-    for command in (["solution", "06/ex2"], ["worksheet", "bptt", "--student", "1", "--solution"]):
-        assert main(["course", *command]) == 1
+    for words in (["solution", "06/ex2"], ["grade", "folder", "--out", "report"]):
+        assert main(["course", *words]) == 1
         shown = capsys.readouterr()
-        assert "solutions come with the instructor's package" in shown.err
+        assert "solutions and grading come with the instructor's distribution: pip install './course/in" in shown.err
         assert shown.out == ""
+    with pytest.raises(SystemExit):
+        main(["course", "worksheet", "bptt", "--student", "1", "--solution"])
+    assert "unrecognized arguments: --solution" in capsys.readouterr().err
+
+
+def test_the_course_says_what_to_install_where_it_is_missing(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "entry_points", lambda group: [])
+    for words in ([], ["list"], ["check", "06/ex1.py", "--seed", "3"]):
+        assert main(["course", *words]) == 1
+        assert "the course is a separate distribution: pip install './course/student'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "course" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", worksheet.KINDS)
+def test_the_instructor_writes_sheets_with_and_without_answers(kind, tmp_path, instructor):
+    for words in ([], ["--solution"]):
+        assert main(["course", "worksheet", kind, "--student", "1 2", "--out", str(tmp_path), *words]) == 0
+    sheet = worksheet.sheet(kind, "1 2")
+    for name, answered in ((f"{kind}_1_2.html", False), (f"{kind}_1_2_solution.html", True)):
+        assert (tmp_path / name).read_text(encoding="utf-8") == worksheet.page(sheet, answered)
 
 
 def test_the_instructor_sees_solutions(capsys, instructor):
@@ -129,7 +154,7 @@ def test_the_instructor_sees_solutions(capsys, instructor):
 
 
 @pytest.mark.parametrize(
-    ("command", "message"),
+    ("words", "message"),
     [
         (["check", "06/ex9.py"], "there is no exercise '06/ex9.py': that lesson has 06/ex1"),
         (["check", "99/ex1.py"], "there are exercises for the lessons"),
@@ -141,12 +166,12 @@ def test_the_instructor_sees_solutions(capsys, instructor):
         (["bug", "lstm", "--student", "1", "--line", "3"], "an answer is both"),
         (["bug", "lstm", "--student", "1", "--line", "3", "--reason", "Z"], "the reason is 'Z': expected one of A, B"),
         (["worksheet", "gru", "--student", "1"], "there is no worksheet 'gru': expected one of bptt, lstm"),
-        (["grade", "nowhere"], "nowhere is no folder of submissions"),
+        (["grade", "nowhere"], "nowhere is not a folder of submissions"),
     ],
 )
-def test_the_commands_answer_bad_input(command, message, tmp_path, monkeypatch, capsys):
+def test_the_commands_answer_bad_input(words, message, tmp_path, monkeypatch, capsys, instructor):
     monkeypatch.chdir(tmp_path)
-    assert main(["course", *command]) == 1
+    assert main(["course", *words]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -353,10 +378,6 @@ def submit(folder, student, exercise, code):
     path.write_text(code, encoding="utf-8")
 
 
-def solution(exercise):
-    return (SOLUTIONS / f"{exercise}.py").read_text(encoding="utf-8")
-
-
 def test_an_answer_may_use_the_library():
     code = "import numpy as np\nfrom scratchnet.cells import lstm\n\ndef step_backward(**a):\n    return lstm.gates_backward(**a)\n"
     result = check_code(
@@ -520,13 +541,23 @@ def test_a_submission_twice_or_none_is_said(tmp_path):
         grading.grade(folder, only=["77"])
 
 
-def test_lessons_are_cut_as_they_should_be():
-    parts = lessons.cells(
-        "# %% [markdown]\n# # 01  T\n\n# %%\n# exercise 01/ex1\ndef f(x):\n    # BEGIN SOLUTION\n    return x\n    # END SOLUTION\n"
+def test_lessons_are_cut_as_they_should_be(tmp_path):
+    lesson = tmp_path / "01_one.py"
+    lesson.write_text(
+        "# %% [markdown]\n# # 01  T\n#\n# text\n\n# %%\n# %matplotlib inline\n# why\nx = 1\n\n"
+        "# %%\n# exercise 01/ex1\ndef f(x):\n    # BEGIN SOLUTION\n    return x\n    # END SOLUTION\n",
+        encoding="utf-8",
     )
-    assert [cell.exercise for cell in parts] == [None, "01/ex1"]
-    assert 'raise NotImplementedError("01/ex1: write this")' in lessons.student(parts)[1].text
-    assert "return x" not in lessons.student(parts)[1].text
-    assert lessons.teacher(parts)[1].text.endswith("def f(x):\n    return x\n")
+    parts = lessons.cells(lesson.read_text(encoding="utf-8"))
+    assert [cell.exercise for cell in parts] == [None, None, "01/ex1"]
+    given, solved = lessons.student_files(lesson), lessons.solution_files(lesson)
+    assert given.keys() == {"01_one.py", "01_one.ipynb", "ex1.py"}
+    assert given["ex1.py"].endswith('def f(x):\n    raise NotImplementedError("01/ex1: write this")\n')
+    assert "return x" not in "".join(given.values())
+    assert solved.keys() == {"01_one.py", "ex1.py"}
+    assert solved["ex1.py"].endswith("def f(x):\n    return x\n")
+    shown = json.loads(given["01_one.ipynb"])["cells"]
+    assert "".join(shown[0]["source"]) == "# 01  T\n\ntext"
+    assert "".join(shown[1]["source"]) == "%matplotlib inline\n# why\nx = 1"
     with pytest.raises(ValueError, match="1 beginnings and 0 ends"):
         lessons.cells("# %%\n# exercise 01/ex1\n    # BEGIN SOLUTION\n")

@@ -52,7 +52,7 @@ def test_kernels_compile_for_three_architectures():
     """No double precision in a float32 kernel; no stack and no spills where ptxas is at hand."""
     done = run("cuda_compiled.py")
     if done.returncode and ("libnvvm" in done.stderr or "libnvrtc" in done.stderr or "NvvmSupportError" in done.stderr):
-        pytest.skip("needs NVIDIA's compiler libraries: pip install 'scratchnet[ptx]'")
+        pytest.skip("needs NVIDIA's compiler libraries: pip install -e '.[ptx]'")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len({row["kernel"] for row in rows}) >= 12
@@ -84,7 +84,7 @@ def test_persistent_kernels_compile():
     """No double precision; where ptxas is at hand no stack, no spills, and no more registers than a block of them has."""
     done = run("sequence_compiled.py")
     if done.returncode and ("libnvvm" in done.stderr or "libnvrtc" in done.stderr or "NvvmSupportError" in done.stderr):
-        pytest.skip("needs NVIDIA's compiler libraries: pip install 'scratchnet[ptx]'")
+        pytest.skip("needs NVIDIA's compiler libraries: pip install -e '.[ptx]'")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert {row["kernel"] for row in rows} == {

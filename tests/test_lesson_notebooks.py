@@ -1,25 +1,37 @@
-"""Every lesson runs as students get it, as a notebook.  A file of its own, so that it runs beside the lessons as scripts."""
+"""Every lesson runs as a notebook, once: with each exercise solved, and then as a student gets it."""
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
+from scratchnet_course import lessons
 
-from test_lessons import ENVIRONMENT, SOURCES, STUDENT, exercises_of
+from test_lessons import ENVIRONMENT, SOURCES, exercises_of, in_its_time
+
+
+def solved_then_empty(parts):
+    """The cells, with every exercise and the cell that checks it twice; what follows has nothing that is written."""
+    made = []
+    for cell, check, solved, stub in zip(parts, [*parts[1:], None], lessons.teacher(parts), lessons.student(parts)):
+        made += [cell] if cell.exercise is None else [solved, check, stub]
+    return made
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
-def test_as_a_notebook_of_a_student(source, tmp_path, monkeypatch):
-    """Nothing is written yet, and still every cell runs; the answers say so."""
-    import nbformat
-    from nbclient import NotebookClient
-
+def test_as_a_notebook_solved_and_as_a_student_gets_it(source, tmp_path, monkeypatch):
+    """The solutions are right; with nothing written every cell runs all the same, and the answers say so."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MPLBACKEND")
-    made = nbformat.read(STUDENT / source.stem[:2] / f"{source.stem}.ipynb", as_version=4)
-    NotebookClient(made, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
-    text = "".join(part.get("text", "") for cell in made.cells if cell.cell_type == "code" for part in cell.outputs)
-    assert text.count("NOT YET") == len(exercises_of(source))
-    assert text.count("not written yet") == len(exercises_of(source))
-    pictures = [
-        p for cell in made.cells if cell.cell_type == "code" for p in cell.outputs if "image/png" in p.get("data", {})
-    ]
-    assert pictures, "a lesson has a picture"
+    parts = solved_then_empty(lessons.cells(source.read_text(encoding="utf-8")))
+    made = nbformat.reads(lessons.notebook(parts), as_version=4)
+    with in_its_time():
+        NotebookClient(
+            made, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        ).execute()
+    outputs = [part for cell in made.cells if cell.cell_type == "code" for part in cell.outputs]
+    text = "".join(part.get("text", "") for part in outputs)
+    count = len(exercises_of(source))
+    assert [text.count(said) for said in ("  RIGHT  ", "NOT YET", "not written yet")] == [count] * 3, text
+    assert "Traceback" not in text
+    assert any("image/png" in part.get("data", {}) for part in outputs), "a lesson has a picture"
+    assert not list(tmp_path.rglob("*.png"))  # in the notebook, not beside it

@@ -21,7 +21,8 @@ from scratchnet.layers import LSTM, Linear, Sequential
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])}
+PATHS = [ROOT, ROOT / "kernels", ROOT / "course" / "student"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, PATHS))}
 
 LIBRARY = ROOT / "scratchnet"
 MODULES = sorted(LIBRARY.rglob("*.py"))
@@ -211,10 +212,10 @@ def test_readme_commands_run(tmp_path, rng):
                 env=ENVIRONMENT,
                 cwd=tmp_path,
             )
-        else:
+        elif words[0] != "pip":  # tests/test_install_lines.py reads those that install
             assert " ".join(words) in (
                 "py -3 -m venv .venv",
-                ".venv/Scripts/pip install -e .[test]",
+                ".venv/Scripts/pip install -e .[test] -e ./course/student -e ./course/instructor",
                 ".venv/Scripts/scratchnet demo",
                 ".venv/Scripts/python -m pytest -n auto --dist loadfile",
             ), line
@@ -316,8 +317,9 @@ def test_every_public_function_has_a_docstring():
 
 
 @pytest.fixture
-def bench():
+def bench(monkeypatch):
     """benchmarks/cells.py, imported."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     spec = importlib.util.spec_from_file_location("bench_cells", ROOT / "benchmarks" / "cells.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -59,8 +59,8 @@ def test_recipe_at_toy_size(name, tmp_path):
 def test_every_recipe_is_short_says_what_it_is_for_and_can_be_started():
     for name in NAMES:
         text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
-        assert 'if __name__ == "__main__":\n    recipe(__doc__, run' in text, name
-        assert len(text.splitlines()) <= 130, name
+        assert re.search(r'^if __name__ == "__main__":\n    recipe\(\s*__doc__,\s*run\b', text, re.M), name
+        assert len(text.splitlines()) <= 145, name  # 130, before lines had 100 characters
 
 
 # ---- what they share ---------------------------------------------------------------------------------------------------

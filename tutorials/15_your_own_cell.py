@@ -327,7 +327,7 @@ plots.gradient_norms(traces)
 # %% [markdown]
 # To put it into the library for good: the file goes to `scratchnet/cells/`, a line into the table, its terms into
 # `tracing/terms.py` if each term of the backward is to be looked at by name, the mistakes one can make into
-# `course/mistakes.toml`, and a kernel where it must be fast. The tests walk over the table and take it up by themselves.
+# the course's `mistakes.toml`, and a kernel where it must be fast. The tests walk over the table and take it up by themselves.
 #
 # ## What goes wrong in practice
 #

@@ -1,10 +1,11 @@
-"""Build the course from the lessons in this folder: student files, solutions, notebooks, and a book
-of static HTML.
+"""Build the course from the lessons in this folder: student files, solutions, and a book.
 
-    python tutorials/build.py            the student's and the instructor's files, which are kept under version control
-    python tutorials/build.py --book     also run every lesson, and write notebooks with output and the book into out/course
+    python tutorials/build.py            student files and solutions, into folders that git ignores
+    python tutorials/build.py --book     also run every lesson; notebooks with output and the book
+                                         of static HTML go into out/course
 
-One source: a lesson is a percent script with its solutions in it; all else is made from it.
+One source: a lesson is a percent script with its solutions in it. scratchnet_course.lessons cuts
+it, here and in the setup.py of both distributions.
 """
 
 import argparse
@@ -15,65 +16,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scratchnet_course import lessons
+import scratchnet_instructor
+from scratchnet_course import command, lessons
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-STUDENT = ROOT / "course" / "student" / "scratchnet_course" / "material"
-SOLUTIONS = ROOT / "course" / "instructor" / "scratchnet_instructor" / "solutions"
 
 
-def sources() -> list[Path]:
-    """The lessons, in order."""
-    return sorted(HERE.glob("[0-9][0-9]_*.py"))
-
-
-def notebook(parts: list[lessons.Cell]) -> str:
-    """Cells as a notebook without output, the same text every time."""
-    import jupytext
-    import nbformat
-
-    made = jupytext.reads(lessons.script(parts), fmt="py:percent")
-    for number, cell in enumerate(made.cells):
-        cell["id"] = f"cell{number:03d}"
-    made.metadata = nbformat.from_dict(
-        {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    )
-    return str(nbformat.writes(made))
-
-
-def files() -> dict[Path, str]:
-    """Everything that is made of the lessons and kept: path -> text."""
-    made: dict[Path, str] = {}
-    for source in sources():
-        parts = lessons.cells(source.read_text(encoding="utf-8"))
-        number = source.stem[:2]
-        for_student = lessons.student(parts)
-        made[STUDENT / number / source.name] = lessons.script(for_student)
-        made[STUDENT / number / f"{source.stem}.ipynb"] = notebook(for_student)
-        made[SOLUTIONS / number / source.name] = lessons.script(lessons.teacher(parts))
-        for cell in parts:
-            if cell.exercise is not None:
-                name = cell.exercise.partition("/")[2]
-                made[STUDENT / number / f"{name}.py"] = lessons.stub(cell.text, cell.exercise)
-                made[SOLUTIONS / number / f"{name}.py"] = lessons.solved(cell.text)
-    return made
-
-
-def write() -> None:
-    """Write the kept files, and take away those that no lesson makes any more."""
-    made = files()
-    for folder in (STUDENT, SOLUTIONS):
-        for old in folder.rglob("*"):
-            if old.is_file() and old not in made and old.suffix != ".pyc":
-                old.unlink()
-    for path, text in made.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    print(f"{len(made)} files from {len(sources())} lessons")
-
-
-# ---- the book --------------------------------------------------------------------------------------------------------------
+# ---- the book ----------------------------------------------------------------------------------
 
 
 def executed(source: Path, folder: Path) -> Any:
@@ -82,10 +32,9 @@ def executed(source: Path, folder: Path) -> Any:
     from nbclient import NotebookClient
 
     parts = lessons.teacher(lessons.cells(source.read_text(encoding="utf-8")))
-    made = nbformat.reads(notebook(parts), as_version=4)
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(ROOT), str(ROOT / "kernels"), os.environ.get("PYTHONPATH", "")]
-    )
+    made = nbformat.reads(lessons.notebook(parts), as_version=4)
+    paths = [ROOT, ROOT / "kernels", ROOT / "course" / "student"]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")])
     started = time.perf_counter()
     NotebookClient(
         made, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
@@ -97,7 +46,7 @@ def executed(source: Path, folder: Path) -> Any:
 def book(out: Path, only: list[str]) -> None:
     """Run every lesson, and write notebooks and pages.  The pages show no solutions."""
     out.mkdir(parents=True, exist_ok=True)
-    pages = [source for source in sources() if not only or source.stem[:2] in only]
+    pages = [page for page in lessons.sources(HERE) if not only or page.stem[:2] in only]
     titles = {s.stem: lessons.title(lessons.cells(s.read_text(encoding="utf-8"))) for s in pages}
     notebooks = out / "notebooks"
     notebooks.mkdir(exist_ok=True)
@@ -208,7 +157,7 @@ def frame(title: str, body: str, turn: str) -> str:
 
 
 def main() -> None:
-    """Write what is kept; with --book, run and write the rest."""
+    """Build what students and instructors get; with --book, run every lesson and write the rest."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -220,7 +169,8 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "course")
     chosen = parser.parse_args()
-    write()
+    for folder in (command.material(), scratchnet_instructor.solutions()):
+        print(folder)
     if chosen.book:
         book(chosen.out, chosen.only)
 

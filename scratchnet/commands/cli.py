@@ -15,6 +15,10 @@ from scratchnet.forecasting.network import Settings as MultistepSettings
 from scratchnet.forecasting.one_step import MODELS, Settings, load
 from scratchnet.forecasting.one_step import run as run_forecasting
 
+COURSE = (
+    "the course is a separate distribution: pip install './course/student', in the project's folder"
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 1 where the command found something wrong."""
@@ -158,6 +162,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for plugin in sorted(entry_points(group="scratchnet.commands"), key=lambda plugin: plugin.name):
         # other distributions, such as the course, bring commands of their own
         plugin.load()(commands)
+    if "course" not in commands.choices:
+        missing = commands.add_parser("course", help="not installed", description=COURSE)
+        missing.add_argument("arguments", nargs=argparse.REMAINDER)
+        missing.set_defaults(run=run_missing_course)
 
     doctor = commands.add_parser(
         "doctor", help="what is installed, what works here, what to install for the rest"
@@ -414,6 +422,11 @@ def run_view(chosen: argparse.Namespace) -> int:
         )
     )
     return 0
+
+
+def run_missing_course(chosen: argparse.Namespace) -> int:
+    """``scratchnet course``, where no distribution adds it."""
+    raise ValueError(COURSE)
 
 
 def run_doctor(chosen: argparse.Namespace) -> int:

@@ -1,13 +1,13 @@
-"""Every recipe, one after the other, each in a process of its own; what they found, in one file and
-in README.md.
+"""Run every recipe, one after the other, each in a separate process; write one file of results and
+the table in README.md.
 
-    make recipes                                        or: python tutorials/recipes/all.py
-    python tutorials/recipes/all.py sine price          these alone; the others keep what the newest file has of them
-    python tutorials/recipes/all.py --toy               whether they run; writes no results
+    make recipes                                  or: python tutorials/recipes/all.py
+    python tutorials/recipes/all.py sine price    these alone; the newest file keeps the others
+    python tutorials/recipes/all.py --toy         whether they run; writes no results
 
-The results go into benchmarks/results/recipes_<date>.json, with machine, versions and seeds, and
-from there the table between the marks in README.md is written. Last, the claims of README's guide
-are held against the numbers.
+The results go into benchmarks/results/recipes_<date>.json, with machine, versions, and the scores
+of every seed, on which the guide's claims depend; the table between the marks in README.md is
+written from that file. Last, the claims of README's guide are compared with the numbers.
 """
 
 import argparse
@@ -29,7 +29,13 @@ from typing import Any
 from recipe import HIGHER_IS_BETTER
 
 HERE = Path(__file__).resolve().parent
-README, RESULTS = HERE / "README.md", HERE.parents[1] / "benchmarks" / "results"
+BENCHMARKS = HERE.parents[1] / "benchmarks"
+README, RESULTS = HERE / "README.md", BENCHMARKS / "results"
+sys.path.append(str(BENCHMARKS))
+
+import compact  # noqa: E402
+from cells import processor  # noqa: E402
+
 NO_RECIPE = {"all", "pictures", "recipe"}  # what else is in this folder
 NAME = r"([^<>()]+(?:\([^()]*\)[^<>()]*)?)"  # with one pair of brackets at most, as in AR(9)
 CLAIM = re.compile(rf"\((\w+), ([^:()]+): {NAME} (<<|>>|<|>) {NAME}\)")
@@ -113,14 +119,10 @@ def between(text: str, mark: str, new: str) -> str:
 
 def about() -> dict[str, Any]:
     """The day, the machine and the versions."""
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-        processor = found.group(1) if found else processor
     packages = ("numpy", "numba", "scikit-learn", "statsmodels", "matplotlib")
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"processor": processor, "system": platform.system(), "cores": os.cpu_count()},
+        "machine": {"processor": processor(), "system": platform.system(), "cores": os.cpu_count()},
         "versions": (
             {"python": platform.python_version()} | {name: version(name) for name in packages}
         ),
@@ -186,7 +188,7 @@ def write(found: Mapping[str, Any], keep: bool) -> None:
     )
     report = about() | {"recipes": before | dict(found)}
     path = RESULTS / f"recipes_{report['date']}.json"
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    compact.write(path, report, levels=4)
     text = between(README.read_text(encoding="utf-8"), "recipes", table(report))
     README.write_text(text, encoding="utf-8")
     print(f"\n{path}\n{README}")

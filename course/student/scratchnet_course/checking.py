@@ -1,5 +1,4 @@
-"""Checking one answer: run it apart from us on arguments it has not seen, compare, and say what is
-wrong."""
+"""Check one answer: run it in a separate process on new arguments, compare, say what is wrong."""
 
 import hashlib
 import inspect
@@ -48,12 +47,25 @@ class Result(NamedTuple):
 def check(
     name: str, answer: str | Path | Callable[..., Any] | None = None, seed: int | None = None
 ) -> Result:
-    """Check an exercise by its id. ``answer``: a file, or in a notebook the function itself; None
-    takes the file "06/ex2.py".
+    """Check an answer to an exercise.
 
-    ``seed`` of the arguments; a new one each time if None. Raises ValueError for an unknown
-    exercise, OSError where there is no such file, TypeError for a function whose source cannot be
-    found.
+    Parameters
+    ----------
+    name
+        The exercise's id, "06/ex2".
+    answer
+        A file, or in a notebook the function itself; the file "06/ex2.py" if None.
+    seed
+        Of the arguments; a new one each time if None.
+
+    Raises
+    ------
+    ValueError
+        If there is no such exercise, or the file is not text that Python can read.
+    OSError
+        If there is no such file.
+    TypeError
+        If the source of a function cannot be found.
     """
     exercise = find(name)
     if callable(answer):
@@ -69,8 +81,14 @@ def check(
 
 
 def source_of(path: Path) -> str:
-    """A file's text as Python reads it: by its coding line, with or without a byte order mark.
-    ValueError names the file."""
+    """Return a file's text as Python reads it: by its coding line, with or without a byte order
+    mark.
+
+    Raises
+    ------
+    ValueError
+        If it is not such text; the message names the file.
+    """
     try:
         with tokenize.open(path) as file:
             return file.read()
@@ -100,7 +118,7 @@ def _with_names(function: Callable[..., Any]) -> str:
 
 
 def check_code(exercise: Exercise, code: str, seed: int | None = None, file: str = "") -> Result:
-    """As ``check``, of a text."""
+    """Check the text of a file; see `check`."""
     seed = secrets.randbelow(10**6) if seed is None else seed
     cases = list(exercise.cases(np.random.default_rng(seed)))
     ran = sandbox.run(code, exercise.function, cases, exercise.seconds)
@@ -167,7 +185,7 @@ def _excuse(exercise: Exercise, ran: sandbox.Ran) -> list[str]:
         return [f"{output} is a {kind}, not numbers: expected an array or a number"]
     if ran.status == "died":
         return [
-            f"the process that ran {name} ended without a word: did it leave the interpreter, or"
-            " write without end?"
+            f"the process that ran {name} terminated without output: did it exit, or write without"
+            " end?"
         ]
     return ["your code raised:", *(f"  {line}" for line in ran.text.rstrip().splitlines())]

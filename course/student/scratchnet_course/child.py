@@ -1,5 +1,4 @@
-"""What runs a student's file, in a process of its own: it computes and hands back, and decides
-nothing.
+"""The program that runs a student's file in a separate process: it computes and decides nothing.
 
     python -I child.py TASK_FOLDER
 
@@ -77,7 +76,7 @@ def main(folder: Path) -> None:
     """Run the function on every case."""
     code, task = folder / "code.py", json.loads((folder / "task.json").read_text(encoding="utf-8"))
     limit(task["seconds"], task["megabytes"])
-    sys.path += task["paths"]
+    sys.path[:0] = [path for path in task["paths"] if path not in sys.path]
     sys.modules["scratchnet_course"] = None  # type: ignore[assignment]  # the answers lie there: an import of it fails
     printed = Printed()
     report: dict[str, Any] = {"status": "ran", "text": "", "changed": []}

@@ -1,40 +1,38 @@
-"""``scratchnet course list | start | check | hint | solution | bug | test | worksheet | grade``."""
+"""``scratchnet course list | start | check | hint | bug | test | worksheet``.
+
+Another distribution adds commands by an entry point of the group "scratchnet.course", as the
+instructor's does: a function of one argument, the course's ``Commands``.
+"""
 
 import argparse
-import shutil
 from collections.abc import Callable
-from importlib import import_module, resources
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
-from scratchnet_course import check
+from scratchnet_course import check, lessons, worksheet
 from scratchnet_course.exercises import EXERCISES, find
 
+Commands = argparse._SubParsersAction  # what add_subparsers returns; argparse has no public name
 INSTRUCTOR = (
-    "solutions come with the instructor's package: pip install ./instructor, in the project's"
-    " folder"
+    "solutions and grading come with the instructor's distribution: pip install"
+    " './course/instructor', in the project's folder"
 )
+ELSEWHERE = ("solution", "grade")  # commands that answer with this sentence where it is missing
 
 
-def add(commands: Any) -> None:
-    """Add the command and its own commands to an argument parser."""
+def add(commands: Commands) -> None:
+    """Add ``course`` and its commands; entry point of the group "scratchnet.commands"."""
     course = commands.add_parser(
-        "course", help="lessons, exercises with a checker, bug hunts, worksheets, grading"
+        "course", help="lessons, exercises with a checker, bug hunts, worksheets", epilog=INSTRUCTOR
     )
     inner = course.add_subparsers(required=True, metavar="COMMAND")
 
-    def make(
-        name: str, about: str, run: Callable[[argparse.Namespace], int]
-    ) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = inner.add_parser(name, help=about, description=about)
-        parser.set_defaults(run=run)
-        return parser
-
-    make("list", "the lessons and their exercises", run_list)
-    start = make("start", "copy a lesson and its exercises into this folder", run_start)
+    add_command(inner, "list", "the lessons and their exercises", run_list)
+    start = add_command(inner, "start", "copy a lesson and its exercises into a folder", run_start)
     start.add_argument("lesson", help="its number, 06")
     start.add_argument("--out", type=Path, default=Path(), help="where to (default: here)")
-    checked = make(
+    checked = add_command(
+        inner,
         "check",
         "check an exercise: what is wrong, where it begins, and what it is called",
         run_check,
@@ -43,16 +41,11 @@ def add(commands: Any) -> None:
         "file", nargs="+", help="06/ex2.py; several, or a lesson's number for all of it"
     )
     checked.add_argument("--seed", type=int, help="of the arguments (default: another each time)")
-    hint = make("hint", "a hint for an exercise, each time a little more", run_hint)
+    hint = add_command(inner, "hint", "a hint for an exercise, each time a little more", run_hint)
     hint.add_argument("exercise", help="06/ex2")
     hint.add_argument("--number", type=int, help="which one, from 1 (default: all but the last)")
-    solution = make(
-        "solution",
-        "the solution of an exercise, where the instructor's package is installed",
-        run_solution,
-    )
-    solution.add_argument("exercise", help="06/ex2")
-    bug = make(
+    bug = add_command(
+        inner,
         "bug",
         "a cell with one realistic bug, another for each student; --line and --reason to answer",
         run_bug,
@@ -64,46 +57,44 @@ def add(commands: Any) -> None:
     bug.add_argument(
         "--out", type=Path, default=Path(), help="where to write the file (default: here)"
     )
-    test = make("test", "how many planted bugs your gradient test catches", run_test)
+    test = add_command(inner, "test", "how many planted bugs your gradient test catches", run_test)
     test.add_argument(
         "file", type=Path, help="a file that defines gradient_test(forward, backward)"
     )
     test.add_argument("--cell", default="lstm", help="whose bugs (default: lstm)")
-    sheet = make(
-        "worksheet", "a sheet to be worked by hand, with numbers of your own", run_worksheet
+    sheet = add_command(
+        inner, "worksheet", "a sheet to work by hand, with numbers of your own", run_worksheet
     )
     sheet.add_argument("kind", help="bptt or lstm")
     sheet.add_argument("--student", required=True, help="your id: the numbers are made from it")
     sheet.add_argument(
-        "--solution", action="store_true", help="with every number; needs the instructor's package"
-    )
-    sheet.add_argument(
         "--out", type=Path, default=Path(), help="where to write the page (default: here)"
     )
-    graded = make("grade", "grade a folder of submissions", run_grade)
-    graded.add_argument(
-        "submissions", type=Path, help="SUBMISSIONS/student/06/ex1.py, or student_06_ex1.py"
-    )
-    graded.add_argument(
-        "--out", type=Path, default=Path("report"), help="folder to write into (default: report)"
-    )
-    graded.add_argument("--only", nargs="+", default=[], help="these lessons or exercises alone")
-    graded.add_argument(
-        "--seed", type=int, default=0, help="of the arguments, the same for all (default: 0)"
-    )
-    graded.add_argument("--workers", type=int, default=2, help="submissions at a time (default: 2)")
+    for plugin in sorted(entry_points(group="scratchnet.course"), key=lambda plugin: plugin.name):
+        plugin.load()(inner)
+    for name in sorted({*ELSEWHERE} - inner.choices.keys()):
+        missing = inner.add_parser(name, description=INSTRUCTOR)
+        missing.add_argument("arguments", nargs=argparse.REMAINDER)
+        missing.set_defaults(run=run_elsewhere)
 
 
-def material() -> Any:
-    """The folder of the student's files inside the package."""
-    return resources.files("scratchnet_course").joinpath("material")
+def add_command(
+    commands: Commands, name: str, about: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Add one command of ``scratchnet course``; returns its parser."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def material() -> Path:
+    """The folder of the student's files; in a checkout built from the lessons first."""
+    return lessons.built(Path(__file__).parent, "material", lessons.student_files)
 
 
 def numbers() -> list[str]:
     """The lessons there are."""
-    return sorted(
-        entry.name for entry in material().iterdir() if entry.is_dir() and entry.name.isdigit()
-    )
+    return sorted(path.name for path in material().iterdir() if path.name.isdigit())
 
 
 def lesson_of(text: str) -> str:
@@ -118,17 +109,9 @@ def lesson_of(text: str) -> str:
 def run_list(chosen: argparse.Namespace) -> int:
     """``course list``."""
     for number in numbers():
-        (script,) = (
-            e
-            for e in material().joinpath(number).iterdir()
-            if e.name.startswith(number) and e.name.endswith(".py")
-        )
-        title = next(
-            line
-            for line in script.read_text(encoding="utf-8").splitlines()
-            if line.startswith("# # ")
-        )
-        print(title.removeprefix("# # "))
+        (script,) = material().glob(f"{number}/{number}_*.py")
+        lines = script.read_text(encoding="utf-8").splitlines()
+        print(next(line[4:] for line in lines if line.startswith("# # ")))
         for exercise in EXERCISES.values():
             if exercise.lesson == number:
                 print(f"    {exercise.id}  {exercise.title}")
@@ -140,15 +123,14 @@ def run_start(chosen: argparse.Namespace) -> int:
     number = lesson_of(chosen.lesson)
     folder = chosen.out / number
     folder.mkdir(parents=True, exist_ok=True)
-    for entry in sorted(material().joinpath(number).iterdir(), key=lambda e: str(e.name)):
-        if not entry.is_file():
-            continue  # what Python itself puts beside the files of an installed package
-        path = folder / entry.name
+    for source in sorted(material().joinpath(number).iterdir()):
+        if not source.is_file():
+            continue  # __pycache__, which installing adds
+        path = folder / source.name
         if path.exists():
             print(f"{path} is there already and stays as it is")
             continue
-        with resources.as_file(entry) as source:
-            shutil.copyfile(source, path)
+        path.write_bytes(source.read_bytes())
         print(path)
     return 0
 
@@ -204,19 +186,9 @@ def run_hint(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def instructor() -> Any:
-    """The instructor's package.  ValueError, saying how to get it, where it is not installed."""
-    try:
-        return import_module("scratchnet_instructor")
-    except ImportError:
-        raise ValueError(INSTRUCTOR) from None
-
-
-def run_solution(chosen: argparse.Namespace) -> int:
-    """``course solution``."""
-    exercise = find(chosen.exercise)
-    print(instructor().solution(exercise.id))
-    return 0
+def run_elsewhere(chosen: argparse.Namespace) -> int:
+    """A command of the instructor's distribution, where it is not installed."""
+    raise ValueError(INSTRUCTOR)
 
 
 def run_bug(chosen: argparse.Namespace) -> int:
@@ -230,8 +202,7 @@ def run_bug(chosen: argparse.Namespace) -> int:
         right, said = hunt.judge(found, chosen.line, chosen.reason)
         print(said)
         return 0 if right else 1
-    safe = "".join(c if c.isalnum() else "_" for c in chosen.student)
-    path = chosen.out / f"{chosen.cell}_bug_{safe}.py"
+    path = chosen.out / f"{chosen.cell}_bug_{safe(chosen.student)}.py"
     chosen.out.mkdir(parents=True, exist_ok=True)
     path.write_text(found.code, encoding="utf-8")
     print(f"{path} has one bug in its backward pass. Find the line, and say what is wrong:\n")
@@ -257,27 +228,19 @@ def run_test(chosen: argparse.Namespace) -> int:
 
 def run_worksheet(chosen: argparse.Namespace) -> int:
     """``course worksheet``."""
-    from scratchnet_course import worksheet
-
     made = worksheet.sheet(chosen.kind, chosen.student)
-    if chosen.solution:
-        instructor()
-    safe = "".join(c if c.isalnum() else "_" for c in chosen.student)
-    path = chosen.out / f"{chosen.kind}_{safe}{'_solution' if chosen.solution else ''}.html"
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(worksheet.page(made, chosen.solution), encoding="utf-8")
-    print(f"{path}: open it in a browser, and print it from there")
+    save_page(chosen.out, made, worksheet.page(made))
     return 0
 
 
-def run_grade(chosen: argparse.Namespace) -> int:
-    """``course grade``."""
-    from scratchnet_course import grading
+def save_page(out: Path, made: worksheet.Sheet, page: str, solution: bool = False) -> None:
+    """Write a worksheet's page into a folder, under the student's id, and say where."""
+    name = f"{made.kind}_{safe(made.student)}{'_solution' if solution else ''}.html"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text(page, encoding="utf-8")
+    print(f"{out / name}: open it in a browser, and print it from there")
 
-    grades = grading.grade(
-        chosen.submissions, seed=chosen.seed, only=chosen.only, workers=chosen.workers
-    )
-    made = grading.write(grades, chosen.out)
-    print(grading.table(grades))
-    print(f"\n{len(made)} files in {chosen.out}")
-    return 0
+
+def safe(student: str) -> str:
+    """A student's id as part of a file name."""
+    return "".join(c if c.isalnum() else "_" for c in student)

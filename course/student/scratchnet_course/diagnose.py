@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet.arrays import Array
 from scratchnet_course.exercise import Arguments, Exercise, Wrong
 
 # relative: two codes that compute the same agree to about 1e-14, and a random match is out of the
@@ -34,7 +35,17 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(exercise: Exercise, cases: Sequence[Arguments], given: Sequence[Any]) -> Diagnosis:
-    """The student's answers, one for each case, as they were returned."""
+    """Compare a student's answers with the right ones and name the mistake.
+
+    Parameters
+    ----------
+    exercise
+        What was to be written.
+    cases
+        The arguments of each call.
+    given
+        What the student's function returned, one for each case.
+    """
     answers: list[Answer] = []
     for answer in given:
         try:
@@ -73,7 +84,7 @@ def diagnose(exercise: Exercise, cases: Sequence[Arguments], given: Sequence[Any
     return Diagnosis(False, (), tuple(lines), names)
 
 
-# ---- comparing -----------------------------------------------------------------------------------------------------------
+# ---- comparing ---------------------------------------------------------------------------------
 
 
 def _shapes(arguments: Arguments, right: Answer, answer: Answer) -> list[str]:
@@ -91,7 +102,7 @@ def _shapes(arguments: Arguments, right: Answer, answer: Answer) -> list[str]:
     return lines
 
 
-def same(a: Any, b: Any, tolerance: float = SAME) -> bool:
+def same(a: Array, b: Array, tolerance: float = SAME) -> bool:
     """Equal to ``tolerance`` of the largest element of b; a NaN equals nothing."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape:
@@ -107,7 +118,7 @@ def _wrong(exercise: Exercise, right: Answer, answer: Answer) -> list[str]:
     ]
 
 
-# ---- localising ----------------------------------------------------------------------------------------------------------
+# ---- localising --------------------------------------------------------------------------------
 
 
 def _where(
@@ -162,7 +173,7 @@ def _sizes(arguments: Arguments) -> str:
     )
 
 
-def _steps(exercise: Exercise, name: str, off: Any) -> str:
+def _steps(exercise: Exercise, name: str, off: Array) -> str:
     if name not in exercise.timed or off.ndim < 1 or len(off) < 2:
         return ""
     bad = np.flatnonzero(off.reshape(len(off), -1).any(axis=1))
@@ -177,7 +188,7 @@ def _steps(exercise: Exercise, name: str, off: Any) -> str:
     return f"wrong first at t={begins}" + (", right before it" if begins else "")
 
 
-def _gates(exercise: Exercise, name: str, off: Any) -> str:
+def _gates(exercise: Exercise, name: str, off: Array) -> str:
     letters = exercise.gates.get(name, "")
     if len(letters) < 2 or off.shape[-1] % len(letters):
         return ""
@@ -186,7 +197,7 @@ def _gates(exercise: Exercise, name: str, off: Any) -> str:
     return "in all gates" if len(bad) == len(letters) else f"in gate {', '.join(bad)} only"
 
 
-def _pattern(arguments: Arguments, a: Any, r: Any) -> str:
+def _pattern(arguments: Arguments, a: Array, r: Array) -> str:
     """A constant factor, the sign, zeros, or blocks in another order."""
     if not np.any(a):
         return "all zeros"
@@ -211,7 +222,7 @@ def _pattern(arguments: Arguments, a: Any, r: Any) -> str:
                     a, np.concatenate([pieces[k] for k in order], axis=-1)
                 ):
                     return (
-                        f"its {blocks} blocks stand in another order:"
+                        f"its {blocks} blocks are in another order:"
                         f" {' '.join(str(k + 1) for k in order)}"
                     )
     return ""
@@ -232,7 +243,7 @@ def _factor(arguments: Arguments, factor: float) -> str:
     return f"{factor:.6g}"
 
 
-# ---- recognising ---------------------------------------------------------------------------------------------------------
+# ---- recognising -------------------------------------------------------------------------------
 
 
 def _recognised(

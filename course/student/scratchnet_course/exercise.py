@@ -3,14 +3,12 @@ mistakes known by name.
 
 Wrong answers are recognised by what they compute, not by how they are written: each catalogued
 mistake is an edit of the right code, is planted, run on the same arguments, and compared with what
-the student's function returned. So a mistake has the same name in a loop, in an einsum and in a
-language of one's own.
+the student's function returned. So a mistake has the same name in a loop and in an einsum.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import getsource
-from textwrap import dedent
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,31 +33,50 @@ class Wrong(NamedTuple):
 class Exercise:
     """A function to be written.
 
-    ``right(**arguments)`` is the answer; where ``cell`` names one, ``right(module, **arguments)``
-    is given the cell's module, and the mistakes are the rows of ``mistakes.toml`` for that cell. It
-    returns an array or number, or a tuple of such, named by ``outputs`` in their order.
-    ``cases(rng)`` makes the arguments of several calls, from the simplest to the general one.
-    ``timed``: outputs whose first axis is time. ``gates``: output -> the letters of the blocks of
-    its last axis. ``backwards``: whether the computation runs back through time, so that errors
-    spread to earlier steps.
+    Parameters
+    ----------
+    id
+        The lesson's number and the exercise's name, "06/ex2".
+    right
+        ``right(**arguments)`` is the answer: an array or number, or a tuple of them, named by
+        ``outputs``. Its name is the name of the function that a student writes. With a ``cell``,
+        ``right(module, **arguments)`` gets the cell's module.
+    cases
+        ``cases(rng)`` makes the arguments of several calls, from the simplest to the general one.
+    outputs
+        The names of what is returned.
+    timed
+        Outputs whose first axis is time.
+    gates
+        Output -> the letters of the blocks of its last axis.
+    backwards
+        Whether the computation runs back through time, so that errors spread to earlier steps.
+    cell
+        A name of ``CELLS``: its rows of ``mistakes.toml`` belong to the exercise.
+    title, paragraph, hints, wrongs
+        Text, from the lesson's TOML file: ``paragraph`` is the heading in the lesson.
     """
 
-    id: str  # "06/ex2"
-    title: str
-    function: str
-    outputs: tuple[str, ...]
+    id: str
     right: Callable[..., Any]
     cases: Callable[[np.random.Generator], Sequence[Arguments]]
-    paragraph: str  # the heading in the lesson
-    wrongs: tuple[Wrong, ...] = ()
-    hints: tuple[str, ...] = ()
-    cell: str | None = None
+    outputs: tuple[str, ...]
     timed: tuple[str, ...] = ()
     gates: Mapping[str, str] = field(default_factory=dict)
     backwards: bool = True
     tolerance: float = 1e-6
     seconds: float = 20.0
     points: int = 10
+    cell: str | None = None
+    title: str = ""
+    paragraph: str = ""
+    hints: tuple[str, ...] = ()
+    wrongs: tuple[Wrong, ...] = ()
+
+    @property
+    def function(self) -> str:
+        """The name of the function that a student writes."""
+        return self.right.__name__
 
     @property
     def lesson(self) -> str:
@@ -71,11 +88,7 @@ class Exercise:
         """Every mistake known by name."""
         if self.cell is None:
             return self.wrongs
-        rows = [
-            row
-            for row in mistakes.load()
-            if row.cell == self.cell and not row.options and row.first_wrong
-        ]
+        rows = mistakes.of_cell(self.cell)
         return self.wrongs + tuple(Wrong(row.name, row.why, row.edits) for row in rows)
 
     def answer(self, arguments: Arguments) -> dict[str, Any]:
@@ -87,10 +100,13 @@ class Exercise:
         return self.named(answer)
 
     def planted(self, *wrongs: Wrong) -> Callable[..., dict[str, Any]]:
-        """The right code with mistakes in it, as a function of the arguments.
+        """Return the right code with mistakes in it, as a function of the arguments.
 
-        Raises ValueError where an edit's right text does not stand exactly once in the source: also
-        where two mistakes edit the same place and cannot be made together.
+        Raises
+        ------
+        ValueError
+            If an edit's right text is not exactly once in the source, as where two mistakes edit
+            the same place.
         """
         edits = tuple(edit for wrong in wrongs for edit in wrong.edits)
         if self.cell is not None:
@@ -100,22 +116,20 @@ class Exercise:
                 )
             )
             return lambda **arguments: self.named(self.right(module, **arguments))
-        text = dedent(getsource(self.right))
-        for right, wrong in edits:
-            if text.count(right) != 1:
-                raise ValueError(
-                    f"{self.id}: {right!r} stands {text.count(right)} times in the right answer,"
-                    " expected once"
-                )
-            text = text.replace(right, wrong)
+        text = mistakes.edited(getsource(self.right), edits, f"{self.id}: the right answer")
         space = dict(self.right.__globals__)
         exec(compile(text, f"<{self.id}>", "exec"), space)
         function = space[self.right.__name__]
         return lambda **arguments: self.named(function(**arguments))
 
     def named(self, answer: Any) -> dict[str, Any]:
-        """What a function returned, by the names of ``outputs``; ValueError, in words, where it is
-        something else."""
+        """Return what a function returned, by the names of ``outputs``.
+
+        Raises
+        ------
+        ValueError
+            If it is something else; the message is for the student.
+        """
         if hasattr(answer, "_asdict"):
             answer = answer._asdict()
         if isinstance(answer, Mapping):

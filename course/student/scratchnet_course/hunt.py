@@ -1,5 +1,5 @@
-"""Bug hunts: a cell's file with one realistic bug in it, another for each student, and the check of
-what they found.
+"""Bug hunts: a cell's file with one realistic bug, another for each student, and the check of an
+answer.
 
 The bug is a row of ``mistakes.toml``, chosen by the student's id. Comments are taken out, since
 they say what each line should do; line numbers stay, so that a line can be named.
@@ -28,16 +28,16 @@ class Hunt(NamedTuple):
 
 
 def hunt(cell: str, student: str) -> Hunt:
-    """The hunt of a student in a cell; the same every time. Raises ValueError for a cell without
-    catalogued mistakes."""
-    known = [
-        row for row in mistakes.load() if row.cell == cell and not row.options and row.first_wrong
-    ]
+    """Return the hunt of a student in a cell, the same every time.
+
+    Raises
+    ------
+    ValueError
+        If the cell has too few catalogued mistakes; the message lists those that have enough.
+    """
+    known = mistakes.of_cell(cell)
     if cell not in CELLS or len({row.name for row in known}) < CHOICES:
-        rows = [row for row in mistakes.load() if row.cell and not row.options and row.first_wrong]
-        able = [
-            name for name in CELLS if len({row.name for row in rows if row.cell == name}) >= CHOICES
-        ]
+        able = [c for c in CELLS if len({row.name for row in mistakes.of_cell(c)}) >= CHOICES]
         raise ValueError(f"there is no hunt in {cell!r}: expected one of {', '.join(able)}")
     order = sorted(known, key=lambda row: _number(cell, student, row.id))
     chosen = order[0]
@@ -64,8 +64,10 @@ def letter(number: int) -> str:
 
 
 def judge(found: Hunt, line: int, reason: str) -> tuple[bool, str]:
-    """Whether the line and the reason (A, B, ...) are right, and what to say: which of the two,
-    never the answer itself."""
+    """Return whether the line and the reason (A, B, ...) are right, and what to say.
+
+    The text says which of the two is right, never the answer.
+    """
     given = reason.strip().upper()
     letters = [letter(k) for k in range(len(found.reasons))]
     if given not in letters:

@@ -7,6 +7,7 @@ planted bug is the real code with one thing wrong, and a table that no longer fi
 
 import linecache
 import tomllib
+from collections.abc import Iterable
 from importlib import import_module, resources
 from inspect import getsource
 from types import ModuleType
@@ -43,27 +44,40 @@ def load() -> list[Mistake]:
     return [_mistake(row) for row in tomllib.loads(text)["mistake"]]
 
 
+def of_cell(cell: str) -> list[Mistake]:
+    """The mistakes of a cell that show in its plain form: without options, by wrong gradients."""
+    return [row for row in load() if row.cell == cell and not row.options and row.first_wrong]
+
+
 def _mistake(row: dict[str, Any]) -> Mistake:
     edits = tuple((right, wrong) for right, wrong in row.pop("edits"))
     return Mistake(edits=edits, first_wrong=tuple(row.pop("first_wrong", ())), **row)
 
 
 def source(mistake: Mistake) -> str:
-    """The text of the cell's or the layer's file with the mistake in it.
+    """Return the text of the cell's or the layer's file with the mistake in it.
 
-    Raises ValueError where an edit's right text does not stand exactly once in the file.
+    Raises
+    ------
+    ValueError
+        If an edit's right text is not exactly once in the file.
     """
     original = _original(mistake)
-    text, path = (
-        getsource(original),
-        original.__name__.removeprefix("scratchnet.").replace(".", "/"),
-    )
-    for right, wrong in mistake.edits:
+    path = original.__name__.removeprefix("scratchnet.").replace(".", "/")
+    return edited(getsource(original), mistake.edits, f"{mistake.id}: {path}.py")
+
+
+def edited(text: str, edits: Iterable[tuple[str, str]], name: str) -> str:
+    """Return the text with each right text replaced by its wrong one.
+
+    Raises
+    ------
+    ValueError
+        If a right text is not exactly once in the text; the message begins with ``name``.
+    """
+    for right, wrong in edits:
         if text.count(right) != 1:
-            raise ValueError(
-                f"{mistake.id}: {right!r} stands {text.count(right)} times in {path}.py, expected"
-                " once"
-            )
+            raise ValueError(f"{name} has {text.count(right)} times {right!r}, expected once")
         text = text.replace(right, wrong)
     return text
 
@@ -77,8 +91,7 @@ def _original(mistake: Mistake) -> ModuleType:
 
 
 def plant(mistake: Mistake) -> ModuleType:
-    """The cell's or the layer's file as a module of its own with the mistake in it; the library's
-    is untouched."""
+    """Return a new module: the cell's or the layer's file with the mistake in it."""
     return _module(mistake.id, source(mistake))
 
 

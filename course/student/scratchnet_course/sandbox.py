@@ -1,9 +1,9 @@
-"""Running somebody else's code without trusting it: a process of its own, an empty folder, limits
-of time and memory.
+"""Run somebody else's code in a separate process, in an empty folder, with limits of time and
+memory.
 
-This keeps accidents in: endless loops, floods of text, files written, memory eaten, the interpreter
-left. It is no wall against somebody who means harm; a grader of strangers runs in a container or a
-virtual machine besides.
+This contains accidents: endless loops, floods of text, written files, exhausted memory, a process
+that exits. It is not a security boundary against malicious code: run a grader of strangers in a
+container or a virtual machine, too.
 """
 
 import contextlib
@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import scratchnet
 from scratchnet_course import child
 
+LIBRARY = [str(Path(scratchnet.__file__).parents[1])]  # for answers and tests that import it
 MEGABYTES = 4096  # of address space: NumPy's BLAS reserves a good part of it without using it
 
 
@@ -35,18 +37,26 @@ class Ran(NamedTuple):
 
 
 def run(code: str, function: str, cases: Sequence[dict[str, Any]], seconds: float) -> Ran:
-    """Run ``function`` of the code on each case's arguments, arrays and plain numbers, in a process
-    of its own."""
+    """Run a function of the code on each case's arguments, in a separate process.
+
+    Parameters
+    ----------
+    code
+        The text of a file that defines ``function``.
+    cases
+        Arguments, arrays and plain numbers, of each call.
+    seconds
+        The time limit of all calls together.
+    """
     with tempfile.TemporaryDirectory(prefix="course-") as name:
         folder = Path(name)
         (folder / "code.py").write_text(code, encoding="utf-8")
-        paths = [str(Path(__file__).parents[2])]  # the library, for answers that use it
         task = {
             "function": function,
             "cases": len(cases),
             "seconds": seconds,
             "megabytes": MEGABYTES,
-            "paths": paths,
+            "paths": LIBRARY,
         }
         (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
         for number, arguments in enumerate(cases):
@@ -67,7 +77,7 @@ def run(code: str, function: str, cases: Sequence[dict[str, Any]], seconds: floa
                 str(report["status"]), text, printed, tuple(map(str, report["changed"])), answers
             )
         except Exception:
-            return Ran("died", "the process ended without a word", "", (), [])
+            return Ran("died", "the process terminated without output", "", (), [])
 
 
 def _wait(folder: Path, seconds: float) -> str | None:

@@ -2,7 +2,7 @@
 
 The file defines ``gradient_test(forward, backward)``: it returns quietly where the backward pass is
 right and raises AssertionError where it is not. It is run on the right cell and on one with each
-catalogued bug, each in a process of its own. A test that also fails the right cell catches nothing.
+catalogued bug, each in a separate process. A test that also fails the right cell catches nothing.
 """
 
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scratchnet_course import mistakes
+from scratchnet_course.sandbox import LIBRARY
 
 SECONDS = 30.0
 FUNCTION = "gradient_test"
@@ -24,7 +25,7 @@ import json, sys, types
 from pathlib import Path
 folder = Path(sys.argv[1])
 task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-sys.path += task["paths"]
+sys.path[:0] = [path for path in task["paths"] if path not in sys.path]
 cell = types.ModuleType("cell")
 exec(compile((folder / "cell.py").read_text(encoding="utf-8"), "cell.py", "exec"), cell.__dict__)
 space = {"__name__": "student"}
@@ -75,14 +76,25 @@ class Caught(NamedTuple):
 
 
 def grade_test(code: str, cell: str = "lstm", seconds: float = SECONDS, workers: int = 2) -> Caught:
-    """Run a student's gradient test, given as text, on the right cell and on each catalogued
-    mistake of it.
+    """Run a student's gradient test on the right cell, and on the cell with each mistake.
 
-    Raises ValueError for a cell without any.
+    Parameters
+    ----------
+    code
+        The text of the student's file.
+    cell
+        A name of ``CELLS``.
+    seconds
+        The time limit of one run.
+    workers
+        How many runs at a time.
+
+    Raises
+    ------
+    ValueError
+        If no mistakes are catalogued for the cell.
     """
-    rows = [
-        row for row in mistakes.load() if row.cell == cell and not row.options and row.first_wrong
-    ]
+    rows = mistakes.of_cell(cell)
     if not rows:
         raise ValueError(f"no mistakes are catalogued for the cell {cell!r}")
     right = _run(code, mistakes.source(rows[0]._replace(edits=())), seconds)
@@ -108,10 +120,8 @@ def _run(code: str, source: str, seconds: float) -> str:
         folder = Path(name)
         (folder / "test.py").write_text(code, encoding="utf-8")
         (folder / "cell.py").write_text(source, encoding="utf-8")
-        paths = [str(Path(__file__).parents[2])]
-        (folder / "task.json").write_text(
-            json.dumps({"function": FUNCTION, "paths": paths}), encoding="utf-8"
-        )
+        task = json.dumps({"function": FUNCTION, "paths": LIBRARY})
+        (folder / "task.json").write_text(task, encoding="utf-8")
         command = [sys.executable, "-I", "-c", PROGRAM, str(folder)]
         quiet = {
             "stdin": subprocess.DEVNULL,

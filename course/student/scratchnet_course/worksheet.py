@@ -1,7 +1,6 @@
-"""Worksheets: a scalar network, three steps, numbers with two decimals, to be done by hand; and the
-solution, for instructors.
+"""Worksheets: a scalar network over three steps, with numbers of two decimals, to work by hand.
 
-A page of HTML that prints on two sheets. Each student has numbers of their own, made from their id.
+A page of HTML that prints on two sheets. Each student has different numbers, made from their id.
 """
 
 import hashlib
@@ -16,21 +15,25 @@ KINDS = ("bptt", "lstm")
 T = 3
 
 STYLE = """
-body { font: 15px/1.45 Georgia, "Liberation Serif", serif; max-width: 48rem; margin: 1.5rem auto; padding: 0 1rem; color: #111;
-  background: #fff; }
-h1 { font: 700 1.35rem system-ui, "Liberation Sans", sans-serif; margin: 0 0 .2rem; }
-h2 { font: 700 1.05rem system-ui, "Liberation Sans", sans-serif; margin: 1.3rem 0 .3rem; }
+body { font: 15px/1.45 Georgia, "Liberation Serif", serif; max-width: 48rem; margin: 1.5rem auto;
+  padding: 0 1rem; color: #111; background: #fff; }
+h1, h2 { font: 700 1.35rem system-ui, "Liberation Sans", sans-serif; margin: 0 0 .2rem; }
+h2 { font-size: 1.05rem; margin: 1.3rem 0 .3rem; }
 pre { font: 14px/1.5 "DejaVu Sans Mono", Consolas, monospace; margin: .4rem 0; }
 table { border-collapse: collapse; margin: .5rem 0; width: 100%; }
-th, td { border: 1px solid #666; padding: .3rem .45rem; text-align: right; font-variant-numeric: tabular-nums; }
-th:first-child { text-align: left; font-weight: 400; font-family: "DejaVu Sans Mono", Consolas, monospace; font-size: 13px; }
+th, td { border: 1px solid #666; padding: .3rem .45rem; text-align: right;
+  font-variant-numeric: tabular-nums; }
+th:first-child, .fixed th { font: 400 13px "DejaVu Sans Mono", Consolas, monospace; }
+th:first-child { text-align: left; }
 td { height: 2rem; min-width: 4.5rem; }
-.who { display: flex; justify-content: space-between; border-bottom: 1px solid #111; padding-bottom: .3rem; }
+.who { display: flex; justify-content: space-between; border-bottom: 1px solid #111;
+  padding-bottom: .3rem; }
 .given td { background: #eee; }
 .fixed { table-layout: fixed; }
-.fixed th { text-align: right; font-weight: 400; font-family: "DejaVu Sans Mono", Consolas, monospace; font-size: 13px; }
+.fixed th { text-align: right; }
 .fixed td { height: auto; }
-@media print { body { margin: 0; max-width: none; } h2 { break-after: avoid; } table { break-inside: avoid; } }
+@media print { body { margin: 0; max-width: none; } h2 { break-after: avoid; }
+  table { break-inside: avoid; } }
 @media (max-width: 40rem) { table { display: block; overflow-x: auto; } }
 """
 
@@ -57,8 +60,13 @@ class Sheet(NamedTuple):
 
 
 def sheet(kind: str, student: str) -> Sheet:
-    """The worksheet of a student, the same every time. Raises ValueError for a kind that does not
-    exist."""
+    """Return the worksheet of a student, the same every time.
+
+    Raises
+    ------
+    ValueError
+        If ``kind`` is not one of KINDS.
+    """
     if kind not in KINDS:
         raise ValueError(f"there is no worksheet {kind!r}: expected one of {', '.join(KINDS)}")
     seed = int.from_bytes(hashlib.sha256(f"{kind}|{student}".encode()).digest()[:8], "big")
@@ -199,9 +207,8 @@ def page(made: Sheet, solution: bool = False) -> str:
         ),
         f"<pre>{html.escape(chr(10).join(made.equations))}</pre>",
         *blocks,
-        (
-            f"<h2>Forward</h2><table><tr><th></th>{head}</tr>{_rows(made.given, True, 2)}{_rows(made.forward, solution)}</table>"
-        ),
+        f"<h2>Forward</h2><table><tr><th></th>{head}</tr>{_rows(made.given, True, 2)}",
+        f"{_rows(made.forward, solution)}</table>",
         f"<h2>Backward</h2><table><tr><th></th>{head}</tr>{_rows(made.backward, solution)}</table>",
         f"<h2>The weights' gradients</h2><table>{_rows(made.gradients, solution)}</table>",
     ]

@@ -1,4 +1,4 @@
-"""Lesson 15, a cell of one's own: one line, a step of two cells from the literature, and a whole backward pass."""
+"""Lesson 15, your own cell: one line, a step of two published cells, a whole backward pass."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.elementwise import d_sigmoid, d_tanh, sigmoid
-from scratchnet_course.exercise import Arguments, Exercise, Wrong
+from scratchnet_course.exercise import Arguments, Exercise
 
 
 def line_cases(rng: np.random.Generator) -> list[Arguments]:
@@ -26,16 +26,6 @@ def line_backward(dh: Array, r: Array, c: Array, s: Array) -> tuple[Array, Array
     return dr, dc, ds
 
 
-LINE = (
-    Wrong("r is taken to stand once", "r stands twice, in r c and in (1 - r) s: both give to dr.", (("dh * (c - s)", "dh * c"),)),
-    Wrong("the minus sign of 1 - r is lost", "(1 - r) falls as r rises: its part of dr is -s dh.", (("(c - s)", "(c + s)"),)),
-    Wrong("dr has the wrong sign", "dr = dh (c - s): raising r shows more of c.", (("(c - s)", "(s - c)"),)),
-    Wrong("r and 1 - r are exchanged", "c has r before it, s has 1 - r.", (("dc = dh * r", "dc = dh * (1 - r)"), ("ds = dh * (1 - r)", "ds = dh * r"))),
-    Wrong("dr goes through a sigmoid", "Only this line is asked for; r itself is given.", (("dh * (c - s)", "dh * (c - s) * r * (1 - r)"),)),
-    Wrong("ds has no factor", "s is shown by the share 1 - r alone.", (("ds = dh * (1 - r)", "ds = dh"),)),
-)  # fmt: skip
-
-
 def sru_cases(rng: np.random.Generator) -> list[Arguments]:
     """One unit, then a batch: all numbers are those of a forward step."""
     found = []
@@ -44,12 +34,34 @@ def sru_cases(rng: np.random.Generator) -> list[Arguments]:
         v_f, v_r = rng.uniform(0.3, 1, (2, H))
         f, r = sigmoid(a_f + v_f * c_prev), sigmoid(a_r + v_r * c_prev)
         c = f * c_prev + (1 - f) * u
-        found.append({"dh": dh, "dc_next": dc_next, "u": u, "f": f, "r": r, "s": s, "c_prev": c_prev, "c": c, "v_f": v_f, "v_r": v_r})
+        found.append(
+            {
+                "dh": dh,
+                "dc_next": dc_next,
+                "u": u,
+                "f": f,
+                "r": r,
+                "s": s,
+                "c_prev": c_prev,
+                "c": c,
+                "v_f": v_f,
+                "v_r": v_r,
+            }
+        )
     return found
 
 
 def sru_backward(
-    dh: Array, dc_next: Array, u: Array, f: Array, r: Array, s: Array, c_prev: Array, c: Array, v_f: Array, v_r: Array
+    dh: Array,
+    dc_next: Array,
+    u: Array,
+    f: Array,
+    r: Array,
+    s: Array,
+    c_prev: Array,
+    c: Array,
+    v_f: Array,
+    v_r: Array,
 ) -> tuple[Array, ...]:
     """The lines from the last to the first."""
     da_r = dh * (c - s) * d_sigmoid(r)
@@ -61,21 +73,6 @@ def sru_backward(
     return du, da_f, da_r, ds, dc_prev
 
 
-SRU = (
-    Wrong("dc_next is not added", "c is read twice: by h = r c and by the next step.", (("dh * r + dc_next", "dh * r"),)),
-    Wrong("dc_next is added without what h asks for", "c is read twice: by h = r c and by the next step.", (("dh * r + dc_next", "dc_next"),)),
-    Wrong("dc does not pass r", "h = r c: the road from h to c goes through r.", (("dh * r + dc_next", "dh + dc_next"),)),
-    Wrong("da_r forgets the highway", "r stands twice: (1 - r) s gives -s.", (("(c - s)", "c"),)),
-    Wrong("da_f forgets the candidate", "f stands twice: (1 - f) u gives -u.", (("(c_prev - u)", "c_prev"),)),
-    Wrong("da_f takes c_t in place of c_{t-1}", "The forget gate met the old cell state.", (("(c_prev - u)", "(c - u)"),)),
-    Wrong("dc_prev misses the forget gate's look", "f = sigmoid(a_f + v_f c'): c' is read there, too.", ((" + da_f * v_f", ""),)),
-    Wrong("dc_prev misses the reset gate's look", "r = sigmoid(a_r + v_r c'): c' is read there, too.", ((" + da_r * v_r", ""),)),
-    Wrong("v_f and v_r are exchanged", "Each gate hands back through its own vector.", (("da_f * v_f", "da_f * v_r"), ("da_r * v_r", "da_r * v_f"))),
-    Wrong("sigmoid' is missing on the forget gate", "f = sigmoid(..): from f to a_f goes f (1 - f).", ((" * d_sigmoid(f)", ""),)),
-    Wrong("sigmoid' is missing on the reset gate", "r = sigmoid(..): from r to a_r goes r (1 - r).", ((" * d_sigmoid(r)", ""),)),
-)  # fmt: skip
-
-
 def peephole_cases(rng: np.random.Generator) -> list[Arguments]:
     """One unit, then a batch: all numbers are those of a forward step."""
     found = []
@@ -85,16 +82,35 @@ def peephole_cases(rng: np.random.Generator) -> list[Arguments]:
         i, f, g = sigmoid(a_i + p_i * c_prev), sigmoid(a_f + p_f * c_prev), np.tanh(a_g)
         c = f * c_prev + i * g
         o = sigmoid(a_o + p_o * c)
-        made = {"i": i, "f": f, "g": g, "o": o, "c_prev": c_prev, "c": c, "p_i": p_i, "p_f": p_f, "p_o": p_o}
+        made = {
+            "i": i,
+            "f": f,
+            "g": g,
+            "o": o,
+            "c_prev": c_prev,
+            "c": c,
+            "p_i": p_i,
+            "p_f": p_f,
+            "p_o": p_o,
+        }
         found.append({"dh": dh, "dc_next": dc_next, **made})
     return found
 
 
 def peephole_backward(
-    dh: Array, dc_next: Array, i: Array, f: Array, g: Array, o: Array, c_prev: Array, c: Array, p_i: Array, p_f: Array,
+    dh: Array,
+    dc_next: Array,
+    i: Array,
+    f: Array,
+    g: Array,
+    o: Array,
+    c_prev: Array,
+    c: Array,
+    p_i: Array,
+    p_f: Array,
     p_o: Array,
-) -> tuple[Array, ...]:  # fmt: skip
-    """The output gate first: the cell state is behind it."""
+) -> tuple[Array, ...]:
+    """The output gate first: it reads the new cell state."""
     tanh_c = np.tanh(c)
     da_o = dh * tanh_c * d_sigmoid(o)
     dc = dh * o * d_tanh(tanh_c) + da_o * p_o + dc_next
@@ -103,20 +119,6 @@ def peephole_backward(
     da_g = dc * i * d_tanh(g)
     dc_prev = dc * f + da_i * p_i + da_f * p_f
     return da_i, da_f, da_g, da_o, dc_prev
-
-
-PEEPHOLE = (
-    Wrong("dc misses the output gate's peephole", "c is read three times: by tanh, by o's peephole, by the next step.", ((" + da_o * p_o", ""),)),
-    Wrong("dc_next is not added", "c is read by the next step, too.", ((" + dc_next", ""),)),
-    Wrong("dc_prev misses the peepholes", "i and f look at c': it has three readers.", ((" + da_i * p_i + da_f * p_f", ""),)),
-    Wrong("dc_prev misses the forget gate's peephole", "f = sigmoid(a_f + p_f c'): c' is read there, too.", ((" + da_f * p_f", ""),)),
-    Wrong("the output gate's peephole leads to c_prev", "The output gate looks at the new cell state: what it asks for belongs to dc.", ((" + da_o * p_o", ""), ("dc_prev = dc * f", "dc_prev = dc * f + da_o * p_o"))),
-    Wrong("do goes through the peephole without sigmoid'", "p_o stands inside the sigmoid: da_o goes through it, not do.", (("da_o * p_o", "dh * tanh_c * p_o"),)),
-    Wrong("tanh'(c) is missing in dc", "h = o tanh(c): the road from h to c goes through the tanh.", (("dh * o * d_tanh(tanh_c)", "dh * o"),)),
-    Wrong("da_f takes c_t in place of c_{t-1}", "The forget gate met the old cell state.", (("dc * c_prev", "dc * c"),)),
-    Wrong("dc_prev does not pass the forget gate", "c = f c' + i g: what goes back to c' goes through f.", (("dc_prev = dc * f", "dc_prev = dc"),)),
-    Wrong("p_i and p_f are exchanged", "Each gate hands back through its own peephole.", (("da_i * p_i + da_f * p_f", "da_i * p_f + da_f * p_i"),)),
-)  # fmt: skip
 
 
 def ugrnn_cases(rng: np.random.Generator) -> list[Arguments]:
@@ -132,7 +134,16 @@ def ugrnn_cases(rng: np.random.Generator) -> list[Arguments]:
             z, n = sigmoid(a[:, :H]), np.tanh(a[:, H:])
             gates[t, :, :H], gates[t, :, H:] = z, n
             h[t + 1] = z * h[t] + (1 - z) * n
-        found.append({"dy": rng.standard_normal((T, N, H)), "x": x, "h": h, "gates": gates, "W_x": W_x, "W_h": W_h})
+        found.append(
+            {
+                "dy": rng.standard_normal((T, N, H)),
+                "x": x,
+                "h": h,
+                "gates": gates,
+                "W_x": W_x,
+                "W_h": W_h,
+            }
+        )
     return found
 
 
@@ -152,53 +163,17 @@ def ugrnn_backward(dy: Array, x: Array, h: Array, gates: Array, W_x: Array, W_h:
     return da @ W_x.T, dh_next, dW_x, dW_h, da.sum(axis=(0, 1))
 
 
-UGRNN = (
-    Wrong("dh_next is not added", "h is read by this step's loss and by the next step.", (("dy[t] + dh_next", "dy[t]"),)),
-    Wrong("dy is not added before the last step", "h is read by this step's loss and by the next step: both, at every step.", (("dy[t] + dh_next", "(dy[t] if t == len(dy) - 1 else dh_next)"),)),
-    Wrong("z and 1 - z are exchanged", "h = z h' + (1 - z) n: here z keeps the past.", (("dh * (1 - z) * d_tanh(n)", "dh * z * d_tanh(n)"), ("dh * z + da[t]", "dh * (1 - z) + da[t]"))),
-    Wrong("z is taken to stand once", "z stands twice: (1 - z) n gives -n.", (("(h[t] - n)", "h[t]"),)),
-    Wrong("da_z takes h_t in place of h_{t-1}", "The update gate met the old state.", (("(h[t] - n)", "(h[t + 1] - n)"),)),
-    Wrong("the direct path dh z is forgotten", "h' is read three times: by z h' itself, too.", (("dh * z + da[t]", "da[t]"),)),
-    Wrong("the road through the gates is forgotten", "h' is read through W_h by both gates.", (("dh * z + da[t] @ W_h.T", "dh * z"),)),
-    Wrong("the update gate is left out of dh_next", "h' is read through W_h by both gates, z among them.", (("da[t] @ W_h.T", "da[t, :, H:] @ W_h[:, H:].T"),)),
-    Wrong("sigmoid' is missing on z", "z = sigmoid(..): from z to a_z goes z (1 - z).", ((" * d_sigmoid(z)", ""),)),
-    Wrong("tanh' is missing on n", "n = tanh(..): from n to a_n goes 1 - n^2.", ((" * d_tanh(n)", ""),)),
-    Wrong("dW_h is made with h_t", "W_h met the state before the step.", (("h[:-1]", "h[1:]"),)),
-    Wrong("db is a mean over the batch", "A bias is used by every sequence: a sum.", (("da.sum(axis=(0, 1))", "da.mean(axis=1).sum(axis=0)"),)),
-)  # fmt: skip
-
 STEP = ("da_i", "da_f", "da_g", "da_o", "dc_prev")
 EXERCISES = [
+    Exercise("15/ex1", line_backward, line_cases, ("dr", "dc", "ds")),
+    Exercise("15/ex2", sru_backward, sru_cases, ("du", "da_f", "da_r", "ds", "dc_prev")),
+    Exercise("15/ex3", peephole_backward, peephole_cases, STEP),
     Exercise(
-        id="15/ex1", title="Back through one line", function="line_backward", outputs=("dr", "dc", "ds"), right=line_backward,
-        cases=line_cases, wrongs=LINE, paragraph="Who reads what",
-        hints=("c is multiplied by r, so dc is dh times r.", "r stands in both products, with a minus sign in the second."),
+        "15/ex4",
+        ugrnn_backward,
+        ugrnn_cases,
+        ("dx", "dh0", "dW_x", "dW_h", "db"),
+        timed=("dx",),
+        gates={"dW_x": "zn", "dW_h": "zn", "db": "zn"},
     ),
-    Exercise(
-        id="15/ex2", title="A step of the simple recurrent unit", function="sru_backward",
-        outputs=("du", "da_f", "da_r", "ds", "dc_prev"), right=sru_backward, cases=sru_cases, wrongs=SRU,
-        paragraph="Who reads what",
-        hints=(
-            "c is read by h and by the next step: dc has two terms, and it comes before f and u.",
-            "c' is read by f c', by f's sigmoid and by r's sigmoid: three terms.",
-        ),
-    ),
-    Exercise(
-        id="15/ex3", title="A step with peepholes", function="peephole_backward", outputs=STEP, right=peephole_backward,
-        cases=peephole_cases, wrongs=PEEPHOLE, paragraph="Who reads what",
-        hints=(
-            "The output gate was computed last, so it is undone first: da_o needs dh alone.",
-            "c is read by tanh(c), by the output gate's peephole and by the next step.",
-            "c' is read by f c' and by two peepholes.",
-        ),
-    ),
-    Exercise(
-        id="15/ex4", title="A whole cell of your own", function="ugrnn_backward", outputs=("dx", "dh0", "dW_x", "dW_h", "db"),
-        right=ugrnn_backward, cases=ugrnn_cases, wrongs=UGRNN, timed=("dx",),
-        gates={"dW_x": "zn", "dW_h": "zn", "db": "zn"}, paragraph="The file",
-        hints=(
-            "One loop backwards that carries dh_next and fills the gradient of both pre-activations.",
-            "dh' has three terms, of which W_h handles two at once: da[t] @ W_h.T.",
-        ),
-    ),
-]  # fmt: skip
+]

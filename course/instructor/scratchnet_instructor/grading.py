@@ -1,8 +1,7 @@
-"""Grading many submissions: side by side, each apart from the others, into files that people and
-programs read.
+"""Grade many submissions, several at a time, into files that people and programs read.
 
-    SUBMISSIONS/alice/06/ex1.py          a folder for each student, in it the files of the exercises, at any depth
-    SUBMISSIONS/alice_06_ex1.py          or flat: student, lesson and exercise in the name
+    SUBMISSIONS/alice/06/ex1.py    a folder for each student, with the files at any depth
+    SUBMISSIONS/alice_06_ex1.py    or flat: student, lesson and exercise in the name
 
 ``report.csv`` has a row for each student and exercise, ``report.json`` all that was said,
 ``junit.xml`` what continuous integration shows, ``gradescope/STUDENT.json`` what Gradescope reads
@@ -23,7 +22,7 @@ from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import EXERCISES
 
 FLAT = re.compile(r"(?P<student>.+?)[_-](?P<lesson>\d\d)[_-]?ex(?P<number>\d+)\.py")
-TWICE = "twice"  # stands for an exercise that is there more than once
+TWICE = "twice"  # the name in place of an exercise that is there more than once
 FILE = re.compile(r"ex\d+\.py")
 
 
@@ -35,10 +34,17 @@ class Grade(NamedTuple):
 
 
 def submissions(folder: Path) -> dict[str, dict[str, Path]]:
-    """student -> exercise -> file. Raises FileNotFoundError where the folder is not there,
-    ValueError where it is empty."""
+    """Return the submitted files: student -> exercise -> file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    ValueError
+        If it holds no submissions.
+    """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder of submissions")
+        raise FileNotFoundError(f"{folder} is not a folder of submissions")
     found: dict[str, dict[str, Path]] = {}
     twice: list[tuple[str, str, Path]] = []
     for path in sorted(folder.rglob("*.py")):
@@ -70,10 +76,23 @@ def submissions(folder: Path) -> dict[str, dict[str, Path]]:
 def grade(
     folder: Path, *, seed: int = 0, only: Sequence[str] = (), workers: int = 2
 ) -> list[Grade]:
-    """Grade every student's exercises, or those of the lessons or ids in ``only``; what is missing
-    has 0 points.
+    """Grade every student's exercises; what is missing has 0 points.
 
-    ``seed`` of the arguments: the same for all students, and again the same when graded again.
+    Parameters
+    ----------
+    folder
+        The submissions; the module's docstring has the names of the files.
+    seed
+        Of the arguments, the same for all students: graded again, the points are the same.
+    only
+        Lessons ("06") or exercises ("06/ex1"); all if empty.
+    workers
+        How many submissions at a time.
+
+    Raises
+    ------
+    ValueError
+        If nothing is named in ``only`` that exists, or there are no submissions.
     """
     wanted = [e for e in EXERCISES.values() if not only or e.id in only or e.lesson in only]
     if not wanted:
@@ -166,7 +185,7 @@ def _gradescope(results: Iterable[Result]) -> dict[str, object]:
     ]
     return {
         "tests": tests,
-        "output": "Each exercise was run in a process of its own on arguments it had not seen.",
+        "output": "Each exercise was run in a separate process on arguments it had not seen.",
     }
 
 

@@ -1,0 +1,55 @@
+"""The instructor's part of ``scratchnet course``: solution, grade, and worksheet --solution."""
+
+import argparse
+from pathlib import Path
+
+from scratchnet_course import worksheet
+from scratchnet_course.command import Commands, add_command, save_page
+from scratchnet_course.exercises import find
+
+from scratchnet_instructor import grading, solution
+
+
+def add(commands: Commands) -> None:
+    """Add the commands to those of ``scratchnet course``; entry point of "scratchnet.course"."""
+    shown = add_command(commands, "solution", "the solution of an exercise", run_solution)
+    shown.add_argument("exercise", help="06/ex2")
+    graded = add_command(commands, "grade", "grade a folder of submissions", run_grade)
+    graded.add_argument(
+        "submissions", type=Path, help="SUBMISSIONS/student/06/ex1.py, or student_06_ex1.py"
+    )
+    graded.add_argument(
+        "--out", type=Path, default=Path("report"), help="folder to write into (default: report)"
+    )
+    graded.add_argument("--only", nargs="+", default=[], help="these lessons or exercises alone")
+    graded.add_argument(
+        "--seed", type=int, default=0, help="of the arguments, the same for all (default: 0)"
+    )
+    graded.add_argument("--workers", type=int, default=2, help="submissions at a time (default: 2)")
+    sheet = commands.choices["worksheet"]
+    sheet.add_argument("--solution", action="store_true", help="with every number filled in")
+    sheet.set_defaults(run=run_worksheet)
+
+
+def run_solution(chosen: argparse.Namespace) -> int:
+    """``course solution``."""
+    print(solution(find(chosen.exercise).id))
+    return 0
+
+
+def run_worksheet(chosen: argparse.Namespace) -> int:
+    """``course worksheet``, with ``--solution`` every number filled in."""
+    made = worksheet.sheet(chosen.kind, chosen.student)
+    save_page(chosen.out, made, worksheet.page(made, chosen.solution), solution=chosen.solution)
+    return 0
+
+
+def run_grade(chosen: argparse.Namespace) -> int:
+    """``course grade``."""
+    grades = grading.grade(
+        chosen.submissions, seed=chosen.seed, only=chosen.only, workers=chosen.workers
+    )
+    made = grading.write(grades, chosen.out)
+    print(grading.table(grades))
+    print(f"\n{len(made)} files in {chosen.out}")
+    return 0

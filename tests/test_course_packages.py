@@ -1,0 +1,162 @@
+"""The course's two distributions: what a wheel and a source archive of each hold, built from a clean copy."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from scratchnet_course import lessons
+from scratchnet_course.exercises import EXERCISES
+
+ROOT = Path(__file__).parent.parent
+SOURCES = lessons.sources(ROOT / "tutorials")
+CELLS = {source: lessons.cells(source.read_text(encoding="utf-8")) for source in SOURCES}
+SOLVED = set().union(*map(lessons.solution_lines, CELLS.values()))
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+
+
+def run(*command, **options):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def names():
+    """The files that git has, or would take."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "course", "tutorials"]
+    if shutil.which("git") is None or not (found := run(*listing, cwd=ROOT).splitlines()):
+        pytest.skip("not a git checkout")
+    return [name for name in found if (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def checkout(names, tmp_path_factory):
+    """A copy of them: nothing in it is built."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    return folder
+
+
+def wheel_of(folder, out):
+    """A wheel's files, by name; built without a network."""
+    run(*PIP, "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", out, folder)
+    (path,) = Path(out).glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def wheels(checkout, tmp_path_factory):
+    """distribution -> its wheel's files."""
+    return {
+        name: wheel_of(checkout / "course" / name, tmp_path_factory.mktemp(name)) for name in ("student", "instructor")
+    }
+
+
+def built(files, folder):
+    """What is built from lessons, of a wheel's files: "06/ex1.py" -> text."""
+    return {name.split(f"/{folder}/")[1]: text for name, text in files.items() if f"/{folder}/" in name}
+
+
+def test_the_students_wheel_has_every_lesson_and_no_line_of_a_solution(wheels):
+    made = built(wheels["student"], "material")
+    expected = {f"{s.stem[:2]}/{s.stem}{kind}" for s in SOURCES for kind in (".py", ".ipynb")}
+    assert made.keys() == expected | {f"{name}.py" for name in EXERCISES}
+    assert len(SOLVED) > 3 * len(EXERCISES)
+    everything = "\n".join(made.values())
+    assert [line for line in SOLVED if line in everything or json.dumps(line)[1:-1] in everything] == []
+    assert "SOLUTION" not in everything
+    assert not [name for name in wheels["student"] if "instructor" in name or "solutions" in name]
+    lists = {name for name in wheels["student"] if name.endswith(".toml")}
+    assert len(lists) == len(SOURCES) + 1  # one for each lesson, and mistakes.toml
+
+
+def test_the_instructors_wheel_has_every_solution(wheels):
+    made = built(wheels["instructor"], "solutions")
+    assert made.keys() == {f"{s.stem[:2]}/{s.name}" for s in SOURCES} | {f"{name}.py" for name in EXERCISES}
+    everything = "\n".join(made.values())
+    assert [line for line in SOLVED if line not in everything] == []
+    assert "SOLUTION" not in everything
+
+
+@pytest.mark.parametrize("name", ["student", "instructor"])
+def test_a_wheel_of_the_source_archive_is_the_same(name, checkout, wheels, tmp_path):
+    """The archive carries what it needs: there are no lessons two folders above it."""
+    program = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
+    run(sys.executable, "-c", program, cwd=checkout / "course" / name)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path / "far" / "away", filter="data")
+    (folder,) = (tmp_path / "far" / "away").iterdir()
+    found = wheel_of(folder, tmp_path / "wheel")
+    assert {k: v for k, v in found.items() if "RECORD" not in k} == {
+        k: v for k, v in wheels[name].items() if "RECORD" not in k
+    }
+    if name == "student":
+        text = "".join(p.read_text(encoding="utf-8") for p in folder.rglob("*") if p.is_file())
+        assert "END SOLUTION" not in text.replace((folder / "scratchnet_course/lessons.py").read_text("utf-8"), "")
+
+
+def test_commands_come_with_the_distributions(wheels, tmp_path):
+    """By their entry points: a wheel unpacked into a folder of the path is an installed one."""
+
+    def course(*words, distributions):
+        paths = [tmp_path / name for name in distributions]
+        for path in paths:
+            for name, text in wheels[path.name].items():
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                (path / name).write_text(text, encoding="utf-8")
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*paths, ROOT, ROOT / "kernels"]))}
+        return run(sys.executable, "-m", "scratchnet", "course", *words, cwd=tmp_path, env=environment)
+
+    assert "06/ex2  All steps back" in course("list", distributions=["student"])
+    said = course("start", "06", distributions=["student"])
+    assert "06_lstm_backward.ipynb" in said
+    said = course("solution", "06/ex1", distributions=["instructor", "student"])
+    assert "def step_backward" in said
+    assert "NotImplementedError" not in said
+
+
+def test_a_checkout_rebuilds_what_a_changed_lesson_makes(checkout, tmp_path):
+    """As an editable installation does, on first use."""
+    folder = tmp_path / "course" / "student" / "scratchnet_course"
+    folder.mkdir(parents=True)
+    (tmp_path / "tutorials").mkdir()
+    with pytest.raises(FileNotFoundError, match="does not exist, and no lessons to build it from"):
+        lessons.built(folder, "material", lessons.student_files)
+    (folder.parent / "setup.py").touch()
+    lesson = tmp_path / "tutorials" / SOURCES[6].name
+    shutil.copyfile(SOURCES[6], lesson)
+    out = lessons.built(folder, "material", lessons.student_files)
+    mine = out / "06" / "ex1.py"
+    assert {path.name for path in out.glob("06/*")} == lessons.student_files(lesson).keys()
+    mine.write_text("kept while no lesson changes", encoding="utf-8")
+    lessons.built(folder, "material", lessons.student_files)
+    assert mine.read_text(encoding="utf-8").startswith("kept")
+    text = lesson.read_text(encoding="utf-8")
+    lesson.write_text(text.replace("exercise 06/ex3", "exercise 06/ex4").replace("Two", "2"), encoding="utf-8")
+    lessons.built(folder, "material", lessons.student_files)
+    assert "def step_backward" in mine.read_text(encoding="utf-8")
+    assert (out / "06" / "ex4.py").exists()
+    assert not (out / "06" / "ex3.py").exists()
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def test_a_notebook_is_that_of_jupytext(source):
+    jupytext = pytest.importorskip("jupytext")
+    ours = json.loads(lessons.notebook(CELLS[source]))["cells"]
+    theirs = jupytext.reads(lessons.script(CELLS[source]), fmt="py:percent").cells
+    assert [(c["cell_type"], "".join(c["source"])) for c in ours] == [(c.cell_type, c.source) for c in theirs]
+
+
+def test_git_keeps_nothing_that_is_built(names):
+    assert not [name for name in names if re.search(r"material/|solutions/|\.ipynb$|egg-info|/build/", name)]
