@@ -16,7 +16,7 @@ import numpy as np
 
 import scratchnet
 from scratchnet import plots
-from scratchnet.cells import CELLS
+from scratchnet.cells import register_cell
 from scratchnet_course import check
 from scratchnet.engines import explain
 from scratchnet.gradcheck import GradientError, check_cell, check_layer
@@ -96,7 +96,7 @@ print("its three roads:", ", ".join(f"{name} {value:+.4f}" for name, value in ro
 #
 # A cell is a module with a fixed set of names, and all else in the library walks over those: `GATES`, `STATES`, `OPTIONS`,
 # `param_shapes`, `Cache`, `Grads`, `forward`, `backward`. The file `scratchnet/cells/mingru.py` is a good one to copy from.
-# `lengths` is for ragged batches: `hold` and `skip_padding_gradient` are all it takes. `window` is for truncated BPTT and traces.
+# `lengths` is for padded batches: `carry_state` and `skip_padding_gradient` are all it takes.
 
 # %%
 MGU = '''"""Minimal gated unit, Zhou et al. 2016: a GRU with one gate.  Gates in the order f n, their weights side by side."""
@@ -106,7 +106,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.cells.checks import check_backward, check_forward
-from scratchnet.cells.sequences import hold, skip_padding_gradient, zero_padding
+from scratchnet.cells.sequences import carry_state, skip_padding_gradient, zero_padding
 from scratchnet.elementwise import d_sigmoid, d_tanh, sigmoid
 
 GATES, STATES, OPTIONS = "fn", ("h",), {}
@@ -124,10 +124,6 @@ class Cache(NamedTuple):
     W_h: Any
     lengths: Any  # (N,) or None
 
-    def window(self, start, stop):
-        lengths = None if self.lengths is None else self.lengths - start
-        return Cache(self.x[start:stop], self.h[start : stop + 1], self.gates[start:stop], self.W_x, self.W_h, lengths)
-
 
 class Grads(NamedTuple):
     dx: Any
@@ -139,10 +135,11 @@ class Grads(NamedTuple):
 
 
 def forward(x, h0, W_x, W_h, b, lengths=None):
-    lengths = check_forward(x, {"h0": h0}, {"W_x": W_x, "W_h": W_h, "b": b}, param_shapes, lengths)
+    lengths = check_forward(param_shapes, lengths, x, h0=h0, W_x=W_x, W_h=W_h, b=b)
     x = zero_padding(x, lengths)
     H = h0.shape[1]
-    h = np.empty_like(x, shape=(len(x) + 1, *h0.shape)); h[0] = h0
+    h = np.empty_like(x, shape=(len(x) + 1, *h0.shape))
+    h[0] = h0
     gates = x @ W_x + b  # one product for all steps
     for t in range(len(x)):
         f, n = gates[t, :, :H], gates[t, :, H:]
@@ -150,7 +147,7 @@ def forward(x, h0, W_x, W_h, b, lengths=None):
         n[...] = np.tanh(n + (f * h[t]) @ W_h[:, H:])
         h[t + 1] = (1 - f) * h[t] + f * n
         if lengths is not None:
-            hold(lengths <= t, t, h)
+            carry_state(lengths <= t, t, h)
     return h[1:], Cache(x, h, gates, W_x, W_h, lengths)
 
 
@@ -241,7 +238,7 @@ print("a second implementation, number by number, agrees")
 # past, so we ask for -1: keep at first.
 
 # %%
-CELLS["mgu"] = mgu
+register_cell("mgu", mgu)
 layer = Recurrent("mgu", 3, 4, num_layers=2, bidirectional=True, forget_bias=-1.0, rng=rng)
 x = rng.standard_normal((6, 3, 3))
 found = check_layer(layer, x, lengths=[6, 2, 4], state=(rng.standard_normal((4, 3, 4)),))
