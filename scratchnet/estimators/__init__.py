@@ -4,7 +4,7 @@ metrics come from there.
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(StandardScaler(), LSTMRegressor(units=16, early_stopping=True, random_state=0))
+    model = make_pipeline(StandardScaler(), LSTMRegressor(units=16, early_stopping=True))
     model.fit(X[:400], y[:400]).score(X[400:], y[400:])
 
 X (n, T) is n sequences of T steps with one feature, X (n, T, D) of D features. Nothing is scaled in

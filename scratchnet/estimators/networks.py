@@ -11,7 +11,7 @@ from scratchnet.arrays import Array
 from scratchnet.estimators.base import Network
 from scratchnet.estimators.targets import Classifier, Regressor
 from scratchnet.layers import Layer, Recurrent
-from scratchnet.training.checks import Inputs
+from scratchnet.training.samples import Inputs
 
 Rng = np.random.Generator
 

@@ -58,9 +58,9 @@ class Regressor(RegressorMixin, Network):  # type: ignore[misc]
     def _score(self, y: Array, target: Array) -> float:
         return float(r2_score(target, y))
 
-    def _check_held_back(self, target: Array, held: int) -> None:
+    def _check_validation(self, target: Array, held: int) -> None:
         if held < 2:
-            given = f"early_stopping holds back {held} of {len(target)} samples"
+            given = f"early_stopping takes {held} of {len(target)} samples for validation"
             raise ValueError(
                 f"{given}: R2 needs 2; give more samples, a larger validation_fraction, or"
                 " early_stopping=False"
@@ -128,12 +128,12 @@ class Classifier(ClassifierMixin, Network):  # type: ignore[misc]
     def _score(self, y: Array, target: Array) -> float:
         return float(accuracy_score(target, y.argmax(axis=1)))
 
-    def _check_held_back(self, target: Array, held: int) -> Array:
+    def _check_validation(self, target: Array, held: int) -> Array:
         fewest, kinds = int(np.bincount(target).min()), len(self.classes_)
         if self.shuffle and (fewest < 2 or not kinds <= held <= len(target) - kinds):
             given = (
-                f"early_stopping holds back {held} of {len(target)} samples; the smallest of"
-                f" {kinds} classes has {fewest}"
+                f"early_stopping takes {held} of {len(target)} samples for validation; the smallest"
+                f" of {kinds} classes has {fewest}"
             )
             raise ValueError(
                 f"{given}: expected room for each class on both sides; or early_stopping=False"

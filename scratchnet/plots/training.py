@@ -23,8 +23,8 @@ from scratchnet.plots.style import (
     name_of,
     new_figure,
 )
-from scratchnet.tracing.watch import Watch
-from scratchnet.training.loop import History
+from scratchnet.tracing.watch import TraceWatch
+from scratchnet.training import History
 
 SHARES = (1e-3, 1.0)  # of the histograms' colours, the same in all
 
@@ -122,7 +122,7 @@ def training_curves(
 
 
 def clipping(
-    watch: Watch, *, step: int | None = None, title: str = "", ax: Axes | None = None
+    watch: TraceWatch, *, step: int | None = None, title: str = "", ax: Axes | None = None
 ) -> Figure:
     """Gradient norm of each parameter, gate by gate, before and after clipping, as bars on a log
     axis.
@@ -222,7 +222,7 @@ def clip_factor(history: History, *, limit: float | None = None, title: str = ""
     return figure
 
 
-def histograms(watch: Watch, what: str = "parameters", *, title: str = "") -> Figure:
+def histograms(watch: TraceWatch, what: str = "parameters", *, title: str = "") -> Figure:
     """How the values of each parameter, or of each gate on the probe ("activations"), were spread,
     over the training steps.
 
@@ -237,7 +237,7 @@ def histograms(watch: Watch, what: str = "parameters", *, title: str = "") -> Fi
     found: dict[Any, Any] = watch.parameters if what == "parameters" else watch.activations
     if not found:
         raise ValueError(
-            "the watch saw no gates: give it an input to look at them on, Watch(probe=x)"
+            "the watch saw no gates: give it an input to look at them on, TraceWatch(probe=x)"
         )
     across = 2 if len(found) > 1 else 1
     down = -(-len(found) // across)
@@ -279,6 +279,6 @@ def _require(value: Any, kind: type, what: str) -> None:
 
 
 def _require_records(watch: Any) -> None:
-    _require(watch, Watch, "a scratchnet.tracing.watch.Watch that fit was given as watch=")
+    _require(watch, TraceWatch, "a scratchnet.tracing.TraceWatch that was a callback of fit")
     if not watch.steps:
         raise ValueError("the watch recorded nothing: give it to fit as watch=, before training")

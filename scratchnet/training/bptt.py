@@ -6,11 +6,11 @@ steps it takes the losses of those k1 new steps and carries them back k2 steps, 
 
     k1 = k2 = T        full BPTT
     k1 = k2 < T        chunks laid end to end; the loss at a chunk's first step sees that one step
-    k1 < k2            every loss is carried back at least k2 - k1 + 1 steps, at k2 / k1 times the work
+    k1 < k2            every loss is carried back k2 - k1 + 1 steps or more, for k2 / k1 of the work
 
     step    0 1 2 3 4 5 6 7 8 ...            k1 = 3, k2 = 5
             n n n                            n  new: their losses are counted in this window
-              - - n n n                      -  passed through again: gradient, but no loss of theirs
+              - - n n n                      -  passed through again: gradient, but no loss
                     - - n n n
 
 Cutting ("detaching") at a window's first state drops exactly those terms of the sum over (loss
