@@ -348,6 +348,11 @@ def test_distillation_gradient_and_torch(shape, hard, rng):
         masked, dy = loss(y, target, mask=mask)
         alone, d_alone = loss(y[:3, :1], target[:3, :1])
         assert masked == pytest.approx(alone, rel=1e-12)
+        weights = np.array([1.0, 2.0, 0.5, 3.0])
+        weighted, d_weighted = loss(y, target, weights=weights)
+        each = np.array([loss(y[n], target[n])[0] for n in range(4)])
+        assert weighted == pytest.approx(float(np.average(each, weights=weights)), rel=1e-12)
+        assert check(lambda: loss(y, target, weights=weights)[0], {"y": y}, {"y": d_weighted}).error <= 1e-6
         np.testing.assert_allclose(dy[:3, :1], d_alone, rtol=1e-12)
         assert not dy[~mask].any()
 

@@ -17,7 +17,8 @@ def add_options(parser: argparse.ArgumentParser, config: type) -> None:
 
 def config_of(config: type[Config], chosen: argparse.Namespace) -> Config:
     """The configuration that the parsed options say, not checked yet."""
-    return config(**{name: getattr(chosen, name) for name in options(config)})
+    values = {name: getattr(chosen, name) for name in options(config)}
+    return config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def _arguments(known: Option) -> dict[str, Any]:
