@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from scratchnet.errors import InvalidTypeError, InvalidValueError, MissingPackageError
+
 # A NumPy or a CuPy array of a floating type. Functions follow the array they are given, so no
 # annotation can name one of the two; shapes are in the docstrings and checked at the boundary.
 Array: TypeAlias = NDArray[Any]
@@ -48,11 +50,11 @@ def require_floating(name: str, x: Array) -> None:
     if type(x) is np.ndarray and x.dtype in FLOATING:
         return
     if not is_array(x):
-        raise TypeError(
+        raise InvalidTypeError(
             f"{name} is a {type(x).__module__}.{type(x).__name__}, not a NumPy or CuPy array"
         )
     if x.dtype not in FLOATING and not (x.dtype == HALF and _half_is_allowed.get()):
-        raise TypeError(
+        raise InvalidTypeError(
             f"{name} is {x.dtype}, but a network computes in float32 or float64:"
             f" {name}.astype(np.float64)"
         )
@@ -62,7 +64,7 @@ def require_rng(rng: object) -> None:
     """TypeError unless rng is a generator of random numbers: nothing here draws from global
     state."""
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(
+        raise InvalidTypeError(
             f"rng is a {type(rng).__name__}: expected a numpy.random.Generator,"
             " numpy.random.default_rng(seed)"
         )
@@ -72,7 +74,9 @@ def require_shape(name: str, x: Array, shape: Sequence[int], because: str) -> No
     """ValueError unless x has the shape; names both shapes and what the expected one follows
     from."""
     if tuple(x.shape) != tuple(shape):
-        raise ValueError(f"{name} is {tuple(x.shape)} but {because}: expected {tuple(shape)}")
+        raise InvalidValueError(
+            f"{name} is {tuple(x.shape)} but {because}: expected {tuple(shape)}"
+        )
 
 
 def to_host(array: Any) -> Any:
@@ -91,12 +95,12 @@ def to_device(array: Array, where: Any) -> Array:
     if where == "numpy":
         return to_host(array)
     if where != "cupy":
-        raise ValueError(f"arrays can be moved to 'numpy' or 'cupy', not to {where!r}")
+        raise InvalidValueError(f"arrays can be moved to 'numpy' or 'cupy', not to {where!r}")
     try:
         import cupy
     except ImportError:
-        raise ImportError(
-            "CuPy is not installed: pip install 'scratchnet[cuda12]' or 'scratchnet[cuda13]'"
+        raise MissingPackageError(
+            "CuPy is not installed: pip install cupy-cuda12x, or cupy-cuda13x for CUDA 13"
         ) from None
     return cupy.asarray(array)
 
@@ -121,11 +125,11 @@ def require_same_dtype(arrays: Mapping[str, Array]) -> None:
         require_floating(name, other)
         if array_backend(other) != array_backend(x):
             ours, theirs = array_backend(other), array_backend(x)
-            raise TypeError(
+            raise InvalidTypeError(
                 f"{name} is an array of {ours} but {first} is one of {theirs}: move one of them"
             )
         if other.dtype != x.dtype:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"{name} is {other.dtype} but {first} is {x.dtype}: convert one of them with astype"
             )
 
@@ -165,14 +169,14 @@ def as_lengths(lengths: Any, T: int, N: int, like: Array) -> Array | None:
         return None if lengths is None else lengths.lengths
     host = np.asarray(to_host(lengths))
     if host.shape != (N,):
-        raise ValueError(
+        raise InvalidValueError(
             f"lengths has shape {host.shape} but the batch has {N} sequences: expected ({N},)"
         )
     if not np.issubdtype(host.dtype, np.integer):
-        raise TypeError(f"lengths is {host.dtype}, but a length is a whole number of steps")
+        raise InvalidTypeError(f"lengths is {host.dtype}, but a length is a whole number of steps")
     if host.min() < 1 or host.max() > T:
         n = int(np.argmax((host < 1) | (host > T)))
-        raise ValueError(
+        raise InvalidValueError(
             f"lengths[{n}] is {host[n]} but the sequences have {T} steps: expected 1 to {T}"
         )
     return np.asarray(host, dtype=np.intp, like=like)

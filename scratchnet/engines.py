@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from scratchnet.arrays import Array, array_backend
 from scratchnet.cells import CELLS, Cell
+from scratchnet.errors import InvalidValueError, UnavailableError
 
 ENGINES = ("auto", "array", "step", "sequence")
 
@@ -62,7 +63,7 @@ class Choice(NamedTuple):
 def check_engine(engine: str) -> str:
     """The name itself, if there is such an engine."""
     if engine not in ENGINES:
-        raise ValueError(f"engine is {engine!r}: expected one of {', '.join(ENGINES)}")
+        raise InvalidValueError(f"engine is {engine!r}: expected one of {', '.join(ENGINES)}")
     return engine
 
 
@@ -113,7 +114,7 @@ def choose(
     package = kernels()
     if package is None:
         needed = "needs Numba and the kernels package, and one of them is not installed"
-        raise RuntimeError(f"engine {engine!r} {needed}: pip install numba scipy threadpoolctl")
+        raise UnavailableError(f"engine {engine!r} {needed}: pip install numba scipy threadpoolctl")
     reason, instead = package.missing(engine, name, x, H), ""
     if (
         reason
@@ -123,7 +124,7 @@ def choose(
     ):
         engine, instead = "step", f", in place of 'sequence', which {reason}"
     elif reason:
-        raise RuntimeError(f"engine {engine!r} {reason}; use 'auto' or 'array'")
+        raise UnavailableError(f"engine {engine!r} {reason}; use 'auto' or 'array'")
     forward, backward = package.find(engine, name, x, H, threads)
     why = f"fused kernels of scratchnet_kernels for the {name} cell{instead}"
     return Choice(engine, forward, backward, why, package.find_together(engine, name, x, threads))
@@ -169,22 +170,24 @@ def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> Any:
     ``step`` is not installed or has no kernels for these arrays.
     """
     if engine not in UPDATE_ENGINES:
-        raise ValueError(f"engine is {engine!r}: expected one of {', '.join(UPDATE_ENGINES)}")
+        raise InvalidValueError(
+            f"engine is {engine!r}: expected one of {', '.join(UPDATE_ENGINES)}"
+        )
     if engine != "step" or not arrays:
         return None
     where = array_backend(next(iter(arrays.values())))
     modules = {"numpy": "update_cpu", "cupy": "update_cuda"}
     if where not in modules:
-        raise RuntimeError(
+        raise UnavailableError(
             f"engine 'step' has kernels for NumPy and CuPy arrays, not for those of {where}"
         )
     if kernels() is None:
         needed = "needs Numba and the kernels package, and one of them is not installed"
-        raise RuntimeError(f"engine 'step' {needed}: pip install numba scipy threadpoolctl")
+        raise UnavailableError(f"engine 'step' {needed}: pip install numba scipy threadpoolctl")
     try:
         return importlib.import_module(f"scratchnet_kernels.{modules[where]}")
     except ImportError as error:
         needed = "needs numba-cuda for CuPy arrays, which is not installed"
-        raise RuntimeError(
-            f"engine 'step' {needed}: pip install 'scratchnet[cuda12]' or '[cuda13]'"
+        raise UnavailableError(
+            f"engine 'step' {needed}: pip install numba-cuda[cu12] or numba-cuda[cu13]"
         ) from error

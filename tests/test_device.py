@@ -11,15 +11,26 @@ from scratchnet.layers import GRU, LAYERS, LSTM, Linear, Sequential
 from scratchnet.layers.attend import attend, attend_backward
 from scratchnet.models import EncoderDecoder, Hybrid, Vocabulary, character_model, sample, streams
 from scratchnet.tracing import jacobians, per_loss_gradients
-from scratchnet.training import bptt, checkpoint, clip
+from scratchnet.training import (
+    L1,
+    Adam,
+    Batches,
+    Clip,
+    Cosine,
+    EarlyStopping,
+    Freeze,
+    GradientMonitor,
+    HalfTrainer,
+    bptt,
+    checkpoint,
+    clip,
+    fit,
+    fit_stream,
+    predict,
+)
 from scratchnet.training.augment import both, gaussian_noise, time_warp
-from scratchnet.training.callbacks import GradientMonitor
 from scratchnet.training.distil import Distillation, distillation_target
-from scratchnet.training.loop import fit, fit_stream, predict
-from scratchnet.training.mixed import HalfTrainer
-from scratchnet.training.optim import OPTIMIZERS, Adam
-from scratchnet.training.penalty import L1
-from scratchnet.training.schedule import Cosine
+from scratchnet.training.optim import OPTIMIZERS
 
 from conftest import VARIANTS
 from device_array import TRANSFERS, DeviceArray, ImplicitTransfer, on_device
@@ -210,16 +221,12 @@ def test_the_training_loop(rng):
             to_device(model)
         history = fit(
             model,
-            place(x),
-            place(y),
+            Batches(place(x), place(y), lengths=place(lengths), batch_size=8),
             Adam(0.01),
             epochs=3,
             rng=seeded,
-            batch_size=8,
-            clip=0.1,
-            lengths=place(lengths),
             validation=(place(x), place(y), place(lengths)),
-            patience=2,
+            callbacks=[Clip(0.1), EarlyStopping(2)],
             progress=False,
         )
         histories.append((history.steps, history.column("val_loss"), host(predict(model, place(x)))))
@@ -241,12 +248,10 @@ def test_targets_of_every_step_with_padding(rng):
         data = place(x), place(y), place(lengths)
         history = fit(
             model,
-            *data[:2],
+            Batches(*data, batch_size=4),
             Adam(0.01),
             epochs=2,
             rng=seeded,
-            batch_size=4,
-            lengths=data[2],
             validation=data,
             progress=False,
         )
@@ -263,7 +268,16 @@ def test_truncated_and_stateful_training(rng):
         if device:
             to_device(model)
         steps.append(
-            fit_stream(model, place(x), place(target), Adam(0.01), epochs=2, k1=3, k2=5, clip=1.0, progress=False).steps
+            fit_stream(
+                model,
+                (place(x), place(target)),
+                Adam(0.01),
+                epochs=2,
+                k1=3,
+                k2=5,
+                callbacks=[Clip(1.0)],
+                progress=False,
+            ).steps
         )
     assert steps[0] == steps[1]
     layer = to_device(LSTM(1, 3, rng=rng))
@@ -370,20 +384,19 @@ def test_practice_on_the_device(rng):
         optimizer, monitor = Adam(0.01), GradientMonitor()
         history = fit(
             model,
-            place(x),
-            place(y),
+            Batches(
+                place(x),
+                place(y),
+                lengths=lengths,
+                batch_size=8,
+                bucket=True,
+                augment=both(gaussian_noise(0.1), time_warp(0.2)),
+            ),
             optimizer,
             epochs=2,
             rng=seeded,
-            batch_size=8,
-            lengths=lengths,
-            bucket=True,
-            schedule=Cosine(optimizer, 5, each="update"),
-            penalty=L1(1e-3),
-            freeze="head.b",
-            watch=monitor,
+            callbacks=[Cosine(optimizer, 5, each="update"), L1(1e-3), Freeze("head.b"), monitor],
             progress=False,
-            augment=both(gaussian_noise(0.1), time_warp(0.2)),
         )
         return history.steps, monitor.norms
 
@@ -410,13 +423,11 @@ def test_mixed_precision_on_the_device(rng):
     def train(model, place, seeded):
         history = fit(
             model,
-            place(x),
-            place(y),
+            Batches(place(x), place(y), batch_size=4),
             Adam(0.01),
             epochs=2,
             rng=seeded,
-            batch_size=4,
-            clip=1.0,
+            callbacks=[Clip(1.0)],
             progress=False,
             trainer=partial(HalfTrainer, scale=2.0**20),
         )
@@ -436,8 +447,7 @@ def test_a_character_model_writes_from_the_device(rng):
     def train(model, place, seeded):
         fit_stream(
             model,
-            place(tokens),
-            place(target),
+            (place(tokens), place(target)),
             Adam(0.02),
             epochs=2,
             k1=5,

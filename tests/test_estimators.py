@@ -19,7 +19,7 @@ from scratchnet.estimators import (
     MLPRegressor,
     RNNRegressor,
 )
-from scratchnet.training.schedule import Cosine
+from scratchnet.training import Cosine, Trainer
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_digits
@@ -426,21 +426,21 @@ def test_early_stopping_keeps_the_best_epoch(rng):
     assert max(waited[:-1]) == 5
     assert len(model.validation_scores_) == model.n_iter_
     assert model.best_validation_score_ == model.validation_scores_[best]
-    # The score is R2 of the samples held back, 20 of 80, and the loss half their squared error: both of the same answers.
+    # The score is R2 of the validation samples, 20 of 80, and the loss half their squared error: both of the same answers.
     ratio = (1 - np.array(model.validation_scores_)) / np.array(validation)
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
     assert small(MLPRegressor).fit(X, y).validation_scores_ is None
 
 
-def test_early_stopping_of_a_classifier_holds_back_some_of_each_class(monkeypatch):
+def test_early_stopping_of_a_classifier_takes_some_of_each_class(monkeypatch):
     X, _ = numbers(60)
     y = np.array(["rare"] * 6 + ["often"] * 54)
     seen = {}
     fit = sys.modules["scratchnet.estimators.base"].fit
 
-    def watched(model, x, target, *args, validation, **options):
-        seen.update(train=target, validation=validation[1])
-        return fit(model, x, target, *args, validation=validation, **options)
+    def watched(model, data, *args, validation, **options):
+        seen.update(train=data.y, validation=validation[1])
+        return fit(model, data, *args, validation=validation, **options)
 
     monkeypatch.setattr("scratchnet.estimators.base.fit", watched)
     model = small(LSTMClassifier, early_stopping=True, validation_fraction=1 / 3).fit(X, y)
@@ -453,10 +453,9 @@ def test_early_stopping_of_a_classifier_holds_back_some_of_each_class(monkeypatc
 
 def test_without_shuffling_the_order_is_that_of_the_samples(monkeypatch):
     batches = []
-    step = sys.modules["scratchnet.training.loop"].Trainer.step
+    step = Trainer.step
     monkeypatch.setattr(
-        "scratchnet.training.loop.Trainer.step",
-        lambda self, x, *args, **options: batches.append(x[:, 0]) or step(self, x, *args, **options),
+        Trainer, "step", lambda self, batch, loss: batches.append(batch.x[:, 0]) or step(self, batch, loss)
     )
     X, y = np.arange(20.0)[:, None], np.zeros(20)
     small(MLPRegressor, shuffle=False, batch_size=8, max_iter=1).fit(X, y)
@@ -596,9 +595,9 @@ def test_nan_and_too_few_samples(kind):
         small(kind).fit(holes, y)
     with pytest.raises(ValueError, match="contains NaN"):
         small(kind).fit(X, y).predict(holes)
-    with pytest.raises(ValueError, match=r"early_stopping holds back 1 of 5 samples.*early_stopping=False"):
+    with pytest.raises(ValueError, match=r"early_stopping takes 1 of 5 samples.*early_stopping=False"):
         small(kind, early_stopping=True).fit(X[:5], y[:5])
-    with pytest.raises(ValueError, match="early_stopping holds back 1 of 1 samples: none would be left"):
+    with pytest.raises(ValueError, match="early_stopping takes 1 of 1 samples for validation: none would be left"):
         small(REGRESSORS[0], early_stopping=True).fit(np.ones((1, 2)), [1.0])
 
 
@@ -614,4 +613,4 @@ def test_targets_are_not_scaled_but_can_be():
 def test_without_scikit_learn_the_message_says_what_to_install():
     program = "import sys; sys.modules['sklearn'] = None\nimport scratchnet.estimators"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert "ImportError: scikit-learn is not installed: pip install 'scratchnet[sklearn]'" in done.stderr
+    assert "scikit-learn is not installed: pip install scikit-learn" in done.stderr

@@ -8,8 +8,7 @@ import scratchnet
 from scratchnet import losses
 from scratchnet.layers import LAYERS, LSTM, Linear, Sequential
 from scratchnet.models import EncoderDecoder, Hybrid
-from scratchnet.training.loop import Trainer, fit, predict
-from scratchnet.training.mixed import HalfTrainer
+from scratchnet.training import Batches, Clip, HalfTrainer, Trainer, fit, predict
 from scratchnet.training.optim import OPTIMIZERS
 
 from conftest import VARIANTS
@@ -89,13 +88,11 @@ def test_a_training_loop(cupy, name, rng):
         place = np.asarray if where == "numpy" else cupy.asarray
         history = fit(
             model,
-            place(x),
-            place(y),
+            Batches(place(x), place(y), batch_size=8),
             OPTIMIZERS[name](lr=0.01),
             epochs=3,
             rng=seeded,
-            batch_size=8,
-            clip=0.5,
+            callbacks=[Clip(0.5)],
             progress=False,
         )
         runs.append((history.column("loss"), predict(model, place(x))))
@@ -164,8 +161,7 @@ def test_mixed_precision(cupy, rng):
         model.astype(np.float32).to("cupy")
         history = fit(
             model,
-            cupy.asarray(x),
-            cupy.asarray(y),
+            (cupy.asarray(x), cupy.asarray(y)),
             OPTIMIZERS["adam"](lr=0.01),
             epochs=20,
             rng=seeded,

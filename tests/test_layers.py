@@ -240,7 +240,7 @@ def test_moving_a_model(rng):
     for name, p in model.params.items():
         np.testing.assert_array_equal(p, before[name])
     if find_spec("cupy") is None:
-        with pytest.raises(ImportError, match=r"CuPy is not installed: pip install 'scratchnet\[cuda12\]'"):
+        with pytest.raises(ImportError, match=r"CuPy is not installed: pip install cupy-cuda12x"):
             model.to("cupy")
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scratchnet.losses import LOSSES, binary_cross_entropy, huber, mae, mse, softmax_cross_entropy
+from scratchnet.losses import LOSSES, binary_cross_entropy, huber, mae, mse, quantile, softmax_cross_entropy
 
 T, N, K = 5, 4, 3
 ELEMENTWISE = ["mse", "mae", "huber", "binary_cross_entropy"]
@@ -101,6 +101,83 @@ def test_gradient_is_the_central_difference(name, kind):
         numeric[at] = (LOSSES[name](up, target, mask)[0] - LOSSES[name](down, target, mask)[0]) / (2 * h)
     assert np.abs(dy).max() > 1e-3
     np.testing.assert_allclose(dy, numeric, rtol=1e-6, atol=1e-10)
+
+
+def torch_each(name, y, target):
+    """PyTorch's loss of each element (of each target, for classes), before any mean, and its y."""
+    torch = pytest.importorskip("torch")
+    F = torch.nn.functional
+    y_t = torch.tensor(y, requires_grad=True)
+    if name == "softmax_cross_entropy":
+        each = F.cross_entropy(y_t.reshape(-1, K), torch.tensor(target).reshape(-1), reduction="none")
+        return each.reshape(target.shape), y_t
+    loss = {
+        "mse": F.mse_loss,
+        "mae": F.l1_loss,
+        "huber": F.huber_loss,
+        "binary_cross_entropy": F.binary_cross_entropy_with_logits,
+    }[name]
+    return loss(y_t, torch.tensor(target), reduction="none"), y_t
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize(("dtype", "tol"), [(np.float64, 1e-10), (np.float32, 1e-5)])
+@pytest.mark.parametrize("name", LOSSES)
+def test_weighted_equals_torch(name, dtype, tol, kind, axes):
+    """sum w l / sum w of PyTorch's reduction="none", over what the mask keeps."""
+    torch = pytest.importorskip("torch")
+    y, target = case(name, dtype)
+    mask = mask_of(kind, target)
+    weights = np.random.default_rng(2).uniform(0, 3, target.shape[:axes])
+    loss, dy = LOSSES[name](y, target, mask, weights=weights)
+    each, y_t = torch_each(name, y, target)
+    w = torch.tensor(weights.reshape(weights.shape + (1,) * (target.ndim - weights.ndim))).expand(target.shape)
+    if mask is not None:
+        w = w * torch.tensor(mask.reshape(mask.shape + (1,) * (target.ndim - mask.ndim)).astype(float))
+    out = (each * w).sum() / w.sum()
+    out.backward()
+    assert type(loss) is float
+    assert dy.dtype == dtype
+    np.testing.assert_allclose(loss, out.item(), rtol=tol)
+    np.testing.assert_allclose(dy, y_t.grad.numpy(), rtol=tol, atol=tol * 1e-2)
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "quantile"])
+def test_weighted_gradient_is_the_central_difference(name):
+    loss_of = quantile([0.1, 0.8]) if name == "quantile" else LOSSES[name]
+    y, target = case("mse" if name == "quantile" else name)
+    if name == "quantile":
+        y = np.random.default_rng(3).standard_normal((T, N, 2 * K))
+    mask, weights = mask_of("steps", target), np.random.default_rng(2).uniform(0, 3, (T, N))
+    _, dy = loss_of(y, target, mask, weights=weights)
+    numeric, h = np.empty_like(y), 1e-5
+    for at in np.ndindex(y.shape):
+        up, down = y.copy(), y.copy()
+        up[at] += h
+        down[at] -= h
+        numeric[at] = (
+            loss_of(up, target, mask, weights=weights)[0] - loss_of(down, target, mask, weights=weights)[0]
+        ) / (2 * h)
+    np.testing.assert_allclose(dy, numeric, rtol=1e-6, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_equal_weights_change_nothing_and_wrong_ones_are_refused(name):
+    y, target = case(name)
+    for mask in (None, mask_of("steps", target)):
+        plain, weighted = LOSSES[name](y, target, mask), LOSSES[name](y, target, mask, weights=np.full(T, 2.5))
+        np.testing.assert_allclose(weighted[0], plain[0], rtol=1e-12)
+        np.testing.assert_allclose(weighted[1], plain[1], rtol=1e-12)
+    for weights, says in (
+        (np.ones(N), r"weights is \(4,\) but target is \(5, 4"),
+        (np.zeros(T), "weights range from 0.0 to 0.0: expected finite numbers from 0 up, not all of them 0"),
+        (np.array([1, 1, 1, 1, -1.0]), "weights range from -1.0 to 1.0"),
+        (np.array([1, 1, 1, 1, np.nan]), "weights range from nan to nan"),
+        (np.array([1, 1, 1, 1, np.inf]), "weights range from 1.0 to inf"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            LOSSES[name](y, target, weights=weights)
 
 
 def test_by_hand():

@@ -21,13 +21,11 @@ from scratchnet.models import (
     hybrid,
     probabilities,
     sample,
-    scheduled_sampling,
     seq2seq,
     stacked,
     streams,
 )
-from scratchnet.training.loop import fit, fit_stream, predict
-from scratchnet.training.optim import Adam
+from scratchnet.training import Adam, Callback, Clip, ScheduledSampling, fit, fit_stream, predict
 
 SMALL = {
     "mlp": {"units": (4, 3), "activation": "tanh"},
@@ -67,7 +65,7 @@ def test_builders_learn_one_batch(name, rng):
     x = np.concatenate([x, x, x])[:8].copy()
     x = rng.integers(0, 5, x.shape) if name == "text_classifier" else rng.standard_normal(x.shape).astype(np.float32)
     y = rng.integers(0, 2, 8)
-    fit(model, x, y, Adam(0.02), epochs=120, rng=rng, loss=softmax_cross_entropy, progress=False)
+    fit(model, (x, y), Adam(0.02), epochs=120, rng=rng, loss=softmax_cross_entropy, progress=False)
     assert (predict(model, x).argmax(axis=1) == y).all()
 
 
@@ -117,7 +115,7 @@ def test_hybrid_learns_from_both_branches(rng):
             model = Hybrid(
                 1, 1, 1, rng=np.random.default_rng(0), units=8, static_units=4, join=join, cell="gru"
             ).astype(np.float32)
-            fit(model, x, y, Adam(0.02), epochs=30, rng=np.random.default_rng(0), progress=False)
+            fit(model, (x, y), Adam(0.02), epochs=30, rng=np.random.default_rng(0), progress=False)
             left[what] = mse(predict(model, x), y)[0]
         assert left["both"] < 0.15, join
         assert left["no static"] > 2  # of a variance of 4; some of it is learned by heart
@@ -221,13 +219,15 @@ def test_scheduled_sampling_falls_to_a_half_where_it_says(rng):
     model = EncoderDecoder(1, 1, 4, 3, rng=rng, teacher=1.0)
     x = rng.standard_normal((8, 5, 1))
     shares = []
-    fall = scheduled_sampling(model, half_life=6, least=0.05)
 
-    def after_epoch(history):
-        fall(history)
-        shares.append(model.teacher)
+    class Shares(Callback):
+        order = 1
 
-    fit(model, x, x[:, :3], Adam(0.01), epochs=40, rng=rng, after_epoch=after_epoch, progress=False)
+        def on_epoch_end(self, trainer):
+            shares.append(trainer.model.teacher)
+
+    callbacks = [ScheduledSampling(half_life=6, least=0.05), Shares()]
+    fit(model, (x, x[:, :3]), Adam(0.01), epochs=40, rng=rng, callbacks=callbacks, progress=False)
     assert shares[5] == pytest.approx(0.5, abs=1e-6)
     assert all(a > b or b == 0.05 for a, b in pairwise(shares))
     assert shares[-1] == 0.05
@@ -243,7 +243,14 @@ def test_a_character_model_learns_a_text_and_writes_it(rng):
     x, target = streams(vocabulary.encode(TEXT), 8)
     model = character_model(len(vocabulary), 32, rng=rng, features=8).astype(np.float32)
     history = fit_stream(
-        model, x, target, Adam(0.01), epochs=60, k1=20, loss=softmax_cross_entropy, clip=1.0, progress=False
+        model,
+        (x, target),
+        Adam(0.01),
+        epochs=60,
+        k1=20,
+        loss=softmax_cross_entropy,
+        callbacks=[Clip(1.0)],
+        progress=False,
     )
     assert history.column("train_loss")[-1] < 0.2 < np.log(len(vocabulary)) / 2
     assert (
@@ -287,7 +294,11 @@ def test_probabilities_by_temperature_and_top_k(rng):
         ),
         (
             lambda r: fit(
-                Hybrid(2, 3, 1, rng=r), (np.ones((2, 4, 2)), np.ones((3, 3))), np.ones((2, 1)), Adam(), epochs=1, rng=r
+                Hybrid(2, 3, 1, rng=r),
+                ((np.ones((2, 4, 2)), np.ones((3, 3))), np.ones((2, 1))),
+                Adam(),
+                epochs=1,
+                rng=r,
             ),
             ValueError,
             r"x\[1\] has 3 samples but x\[0\] has 2",
@@ -333,12 +344,12 @@ def test_probabilities_by_temperature_and_top_k(rng):
         (lambda r: stacked(2, 1, rng=r, units=()), ValueError, "units is empty"),
         (
             lambda r: fit(
-                BUILDERS["text_classifier"](9, 2, rng=r), np.ones((3, 4)), np.zeros(3, int), Adam(), epochs=1, rng=r
+                BUILDERS["text_classifier"](9, 2, rng=r), (np.ones((3, 4)), np.zeros(3, int)), Adam(), epochs=1, rng=r
             ),
             TypeError,
             "x is float64 but the model reads tokens",
         ),
-        (lambda r: scheduled_sampling(EncoderDecoder(2, 1, 3, 2, rng=r), 0.5), ValueError, "half_life is 0.5"),
+        (lambda r: ScheduledSampling(0.5), ValueError, "half_life is 0.5"),
     ],
 )
 def test_bad_input(call, error, message, rng):

@@ -79,7 +79,7 @@ def test_quantile_loss_settles_at_the_quantile(rng):
 @pytest.mark.parametrize("anchored", [False, True])
 def test_a_network_learns_a_wave_in_its_own_unit(name, anchored):
     values = waves()
-    settings = QUICK._replace(epochs=40, units=16, lr=0.01, anchored=anchored)
+    settings = QUICK.replace(epochs=40, units=16, lr=0.01, anchored=anchored)
     forecaster = STRATEGIES[name](settings, 6).fit(values[:200])
     at = np.arange(200, 230)
     y = forecaster.predict(values, at)
@@ -126,7 +126,7 @@ def test_an_anchored_network_follows_a_drift():
     truth = values[at[:, None] + np.arange(4)]
     error = {}
     for anchored in (False, True):
-        y = Direct(QUICK._replace(anchored=anchored, epochs=30), 4).fit(values[:150]).predict(values, at)
+        y = Direct(QUICK.replace(anchored=anchored, epochs=30), 4).fit(values[:150]).predict(values, at)
         error[anchored] = float(np.abs(y - truth).mean())
     assert error[True] < 5 < 30 < error[False]
 
@@ -134,7 +134,7 @@ def test_an_anchored_network_follows_a_drift():
 def test_the_seed_is_all_the_chance_there_is():
     values = waves(noise=0.5)
     first, again, other = (
-        Direct(QUICK._replace(seed=seed), 3).fit(values[:200]).predict(values, [200]) for seed in (1, 1, 2)
+        Direct(QUICK.replace(seed=seed), 3).fit(values[:200]).predict(values, [200]) for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -145,7 +145,7 @@ def test_the_seed_is_all_the_chance_there_is():
 
 def test_a_short_series_still_has_an_origin_among_its_validation_rows():
     for kind in STRATEGIES.values():
-        assert len(kind(QUICK._replace(epochs=1), 12).fit(waves(48)).errors) >= 1
+        assert len(kind(QUICK.replace(epochs=1), 12).fit(waves(48)).errors) >= 1
 
 
 def test_classical_forecasters():
@@ -266,7 +266,7 @@ VALUES = waves(60)
     [
         (lambda: Direct(QUICK, 4).fit(VALUES[:14]), "values has 14 rows but Direct with window 8 needs at least 16"),
         (lambda: Direct(QUICK, 0), "horizon is 0"),
-        (lambda: Direct(QUICK._replace(window=0), 2), "window is 0"),
+        (lambda: Direct(QUICK.replace(window=0), 2), "window is 0"),
         (lambda: Direct(QUICK, 2).fit(np.ones((60, 1))), r"column 0 is 1\.0 in all 51 rows, no spread to scale by"),
         (lambda: Direct(QUICK, 2, levels=(0.9, 0.1)), r"levels are \[0\.9, 0\.1\]: expected ascending"),
         (
@@ -391,11 +391,11 @@ def test_the_command_writes_what_it_says(interval, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--horizon", "0"], "--horizon is 0: expected at least 1"),
-        (["--season", "1"], "--season is 1"),
-        (["--strategy", "direkt"], "--strategy is direkt: expected some of direct, recursive, encoder-decoder"),
-        (["--interval", "wide"], "--interval is 'wide'"),
-        (["--test", "1.5"], "--test is 1.5"),
+        (["--horizon", "0"], "scratchnet: horizon is 0: expected at least 1"),
+        (["--season", "1"], "scratchnet: season is 1: expected at least 2"),
+        (["--strategy", "direkt"], "strategy is 'direkt': expected one of direct, recursive, encoder-decoder, all"),
+        (["--interval", "wide"], "scratchnet: interval is 'wide': expected one of"),
+        (["--test", "1.5"], "scratchnet: test is 1.5: expected more than 0 and less than 1"),
         (
             ["--horizon", "80"],
             "sunspots has 309 rows, 229 before its test part: window 24 and horizon 80 need at least 266",

@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from scratchnet import plots
-from scratchnet.cells import CELLS, lstm
+from scratchnet.cells import CELLS
 from scratchnet.commands.cli import main
 from scratchnet.layers import GRU, LSTM, RNN, Linear, Sequential
 from scratchnet.losses import mse
@@ -21,9 +21,8 @@ from scratchnet.plots.kinds import KINDS, Wanted
 from scratchnet.plots.source import sequence
 from scratchnet.plots.text import layout, letter_colour
 from scratchnet.tracing import jacobian
-from scratchnet.tracing.watch import Histogram, Watch
-from scratchnet.training.loop import History, Trainer, fit, fit_stream
-from scratchnet.training.optim import SGD, Adam
+from scratchnet.tracing.watch import Histogram, TraceWatch
+from scratchnet.training import SGD, Adam, Batches, Callback, Clip, History, Trainer, fit, fit_stream
 
 LAYERS = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 TEXT = 'it is "so"\nyes'
@@ -46,19 +45,16 @@ def watched():
     rng = np.random.default_rng(0)
     model = Sequential(rec=GRU(2, 4, return_sequences=False, batch_first=True, rng=rng), head=Linear(4, 1, rng=rng))
     x, y = rng.standard_normal((12, 6, 2)), 10 * rng.standard_normal((12, 1))
-    watch = Watch(every=2, probe=x[:3])
+    watch = TraceWatch(every=2, probe=x[:3])
     history = fit(
         model,
-        x,
-        y,
+        Batches(x, y, batch_size=4),
         SGD(0.1),
         epochs=3,
-        batch_size=4,
-        clip=1.0,
         rng=rng,
         validation=(x[:4], y[:4]),
+        callbacks=[Clip(1.0), watch],
         progress=False,
-        watch=watch,
     )
     return history, watch
 
@@ -486,8 +482,8 @@ def test_clipping_draws_the_norm_of_every_gate(watched):
     with pytest.raises(ValueError, match="step 3 was not recorded: the watch has 0 to 8, every 2"):
         plots.clipping(watch, step=3)
     with pytest.raises(ValueError, match="recorded nothing"):
-        plots.clipping(Watch())
-    with pytest.raises(TypeError, match=r"expected a scratchnet\.tracing\.watch\.Watch"):
+        plots.clipping(TraceWatch())
+    with pytest.raises(TypeError, match=r"expected a scratchnet\.tracing\.TraceWatch"):
         plots.clipping(history)
 
 
@@ -525,9 +521,9 @@ def test_histograms_draw_the_shares(watched):
     assert [ax.get_ylim() for ax in gates[:3]] == [(0, 1), (0, 1), (-1, 1)]
     with pytest.raises(ValueError, match="'parameters' or 'activations'"):
         plots.histograms(watch, "states")
-    blind = Watch()
+    blind = TraceWatch()
     blind.steps, blind.parameters = [0], watch.parameters
-    with pytest.raises(ValueError, match=r"Watch\(probe=x\)"):
+    with pytest.raises(ValueError, match=r"TraceWatch\(probe=x\)"):
         plots.histograms(blind, "activations")
 
 
@@ -547,16 +543,18 @@ def test_a_histogram_widens_and_loses_nothing(rng):
 
 
 def test_a_watch_changes_nothing_and_sees_steps_as_they_begin(rng):
-    def train(watch):
+    def train(*callbacks):
         rng = np.random.default_rng(3)
         model = Sequential(rec=LSTM(1, 3, rng=rng), head=Linear(3, 1, rng=rng))
         first = {name: p.copy() for name, p in model.params.items()}
         x = np.sin(np.arange(40.0))[:, None, None]
-        fit_stream(model, x[:-1], x[1:], Adam(0.1), epochs=2, k1=10, clip=0.1, progress=False, watch=watch)
+        fit_stream(
+            model, (x[:-1], x[1:]), Adam(0.1), epochs=2, k1=10, callbacks=[Clip(0.1), *callbacks], progress=False
+        )
         return model, first
 
-    watch, told = Watch(every=3, probe=rng.standard_normal((5, 2, 1))), []
-    (plain, _), (watched, first) = train(None), train(watch)
+    watch, told = TraceWatch(every=3, probe=rng.standard_normal((5, 2, 1))), []
+    (plain, _), (watched, first) = train(), train(watch)
     for name, p in plain.params.items():
         np.testing.assert_array_equal(p, watched.params[name])
     assert (watch.seen, watch.steps) == (8, [0, 3, 6])
@@ -564,26 +562,39 @@ def test_a_watch_changes_nothing_and_sees_steps_as_they_begin(rng):
         begun = watch.parameters[name]
         np.testing.assert_array_equal(begun.rows[0], np.histogram(p, begun.edges)[0])
     assert set(watch.activations) == {("rec.l0", letter) for letter in "ifgo"}
-    train(lambda event, trainer: told.append((event, len(trainer.history.steps))))
-    assert told[:4] == [("gradients", 0), ("clipped", 0), ("stepped", 1), ("gradients", 1)]
+
+    class Told(Callback):
+        def on_gradients(self, trainer):
+            told.append(("gradients", len(trainer.history.steps)))
+
+        def on_clipped(self, trainer):
+            told.append(("clipped", len(trainer.history.steps)))
+
+        def on_step(self, trainer):
+            told.append(("step", len(trainer.history.steps)))
+
+    train(Told())
+    assert told[:4] == [("gradients", 0), ("clipped", 0), ("step", 1), ("gradients", 1)]
     with pytest.raises(ValueError, match="every is 0"):
-        Watch(every=0)
+        TraceWatch(every=0)
 
 
 def test_a_saturated_gate_stays_in_its_range(rng):
-    layer, watch = LSTM(1, 2, rng=rng, dtype=np.float32), Watch(probe=np.ones((3, 1, 1), np.float32))
+    layer, watch = LSTM(1, 2, rng=rng, dtype=np.float32), TraceWatch(probe=np.ones((3, 1, 1), np.float32))
     layer.params["b_l0"][...] = 40  # sigmoid and tanh are exactly 1 in float32
-    Trainer(layer, SGD(0.1), watch=watch).step(np.ones((3, 1, 1), np.float32), np.ones((3, 1, 2), np.float32), mse)
+    Trainer(layer, SGD(0.1), callbacks=[watch]).step(
+        (np.ones((3, 1, 1), np.float32), np.ones((3, 1, 2), np.float32)), mse
+    )
     histogram = watch.activations["l0", "f"]
     assert (histogram.limit, histogram.rows[0][-1]) == (1, 6)
     assert plots.histograms(watch, "activations").axes[0].get_ylim() == (0, 1)
 
 
 def test_a_watch_is_for_one_model(rng):
-    x, watch = rng.standard_normal((4, 2, 3)), Watch()
-    Trainer(Linear(3, 2, rng=rng), SGD(0.1), watch=watch).step(x[0], x[0, :, :2], mse)
+    x, watch = rng.standard_normal((4, 2, 3)), TraceWatch()
+    Trainer(Linear(3, 2, rng=rng), SGD(0.1), callbacks=[watch]).step((x[0], x[0, :, :2]), mse)
     with pytest.raises(ValueError, match="another model"):
-        Trainer(RNN(3, 2, rng=rng), SGD(0.1), watch=watch).step(x, x[..., :2], mse)
+        Trainer(RNN(3, 2, rng=rng), SGD(0.1), callbacks=[watch]).step((x, x[..., :2]), mse)
 
 
 # ---- the loss cliff ------------------------------------------------------------------------------------------------------

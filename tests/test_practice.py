@@ -10,14 +10,26 @@ from scratchnet.data import buckets
 from scratchnet.gradcheck import check
 from scratchnet.layers import GRU, LSTM, Dropout, Linear, ReLU, Sequential, Tanh
 from scratchnet.losses import mse, softmax_cross_entropy
-from scratchnet.training import checkpoint
+from scratchnet.training import (
+    L1,
+    L2,
+    SGD,
+    Adam,
+    Batches,
+    Callback,
+    Clip,
+    EarlyStopping,
+    Freeze,
+    GradientMonitor,
+    HalfTrainer,
+    Trainer,
+    checkpoint,
+    fit,
+    predict,
+)
 from scratchnet.training.augment import both, gaussian_noise, time_warp
-from scratchnet.training.callbacks import GradientMonitor
 from scratchnet.training.distil import Distillation, distillation_target, soft_cross_entropy
-from scratchnet.training.loop import Trainer, fit, predict
-from scratchnet.training.mixed import HalfTrainer, half
-from scratchnet.training.optim import SGD, Adam
-from scratchnet.training.penalty import L1, L2
+from scratchnet.training.mixed import half
 
 
 def small_model(rng, dtype=np.float64, **options):
@@ -56,8 +68,10 @@ def test_l2_through_sgd_is_weight_decay(rng):
     x, y = task(rng)
     start = small_model(rng)
     priced, decayed = copy.deepcopy(start), copy.deepcopy(start)
-    fit(priced, x, y, SGD(0.05), epochs=2, rng=np.random.default_rng(1), penalty=L2(0.1, only="*"), progress=False)
-    fit(decayed, x, y, SGD(0.05, weight_decay=0.1), epochs=2, rng=np.random.default_rng(1), progress=False)
+    fit(
+        priced, (x, y), SGD(0.05), epochs=2, rng=np.random.default_rng(1), callbacks=[L2(0.1, only="*")], progress=False
+    )
+    fit(decayed, (x, y), SGD(0.05, weight_decay=0.1), epochs=2, rng=np.random.default_rng(1), progress=False)
     for name, p in priced.params.items():
         np.testing.assert_allclose(p, decayed.params[name], rtol=1e-12, atol=1e-15)
 
@@ -66,12 +80,14 @@ def test_l1_makes_weights_small_and_the_price_is_recorded(rng):
     x = rng.standard_normal((200, 6))
     y = x[:, :1] - 2 * x[:, 1:2]  # four inputs mean nothing
 
-    def weights(penalty):
+    def weights(*penalties):
         model = Linear(6, 1, rng=np.random.default_rng(0))
-        history = fit(model, x, y, SGD(0.05), epochs=30, rng=np.random.default_rng(0), penalty=penalty, progress=False)
+        history = fit(
+            model, (x, y), SGD(0.05), epochs=30, rng=np.random.default_rng(0), callbacks=penalties, progress=False
+        )
         return np.abs(model.params["W"][:, 0]), history
 
-    (free, _), (priced, history) = weights(None), weights(L1(0.1))
+    (free, _), (priced, history) = weights(), weights(L1(0.1))
     assert priced[2:].max() < 0.02
     assert priced[:2].min() > 0.8
     assert free[:2] == pytest.approx([1, 2], abs=1e-6)
@@ -86,13 +102,13 @@ def test_frozen_parameters_stay_and_take_no_part_in_clipping(rng):
     model = small_model(rng)
     before = {name: p.copy() for name, p in model.params.items()}
     history = fit(
-        model, x, y, Adam(0.01), epochs=2, rng=rng, freeze="rec.*", clip=1e-3, penalty=L2(0.1), progress=False
+        model, (x, y), Adam(0.01), epochs=2, rng=rng, callbacks=[Clip(1e-3), L2(0.1), Freeze("rec.*")], progress=False
     )
     for name, p in model.params.items():
         assert np.array_equal(p, before[name]) == name.startswith("rec."), name
     heads = [name for name in model.params if name.startswith("head")]
-    trainer = Trainer(model, SGD(0.0), freeze="rec.*")
-    trainer.step(x, y, mse)
+    trainer = Trainer(model, SGD(0.0), callbacks=[Freeze("rec.*")])
+    trainer.step((x, y), mse)
     norm = np.sqrt(sum(float(np.sum(model.grads[name] ** 2)) for name in heads))
     assert trainer.history.steps[0]["grad_norm"] == pytest.approx(norm)
     assert all(0 < factor < 1 for factor in history.column("clip_factor"))
@@ -101,7 +117,7 @@ def test_frozen_parameters_stay_and_take_no_part_in_clipping(rng):
 def test_transfer_loads_the_body_and_trains_the_head(rng, tmp_path):
     x, y = task(rng)
     first = small_model(rng)
-    fit(first, x, y, Adam(0.01), epochs=3, rng=rng, progress=False)
+    fit(first, (x, y), Adam(0.01), epochs=3, rng=rng, progress=False)
     checkpoint.save(first, tmp_path / "body.npz")
     second = Sequential(
         rec=LSTM(2, 4, rng=rng, batch_first=True, return_sequences=False), classes=Linear(4, 3, rng=rng)
@@ -111,7 +127,16 @@ def test_transfer_loads_the_body_and_trains_the_head(rng, tmp_path):
     checkpoint.load(second, tmp_path / "body.npz", only="rec.*")
     np.testing.assert_array_equal(second.params["rec.W_h_l0"], first.params["rec.W_h_l0"])
     labels = (y[:, 0] > 0).astype(np.int64)
-    fit(second, x, labels, Adam(0.01), epochs=3, rng=rng, loss=softmax_cross_entropy, freeze="rec.*", progress=False)
+    fit(
+        second,
+        (x, labels),
+        Adam(0.01),
+        epochs=3,
+        rng=rng,
+        loss=softmax_cross_entropy,
+        callbacks=[Freeze("rec.*")],
+        progress=False,
+    )
     np.testing.assert_array_equal(second.params["rec.W_h_l0"], first.params["rec.W_h_l0"])
 
 
@@ -144,13 +169,10 @@ def test_a_bucket_trains_as_the_padded_batch_does(rng):
         for model, bucket in ((cut, True), (padded, False)):
             fit(
                 model,
-                x,
-                y,
+                Batches(x, y, lengths=lengths, bucket=bucket),
                 SGD(0.1),
                 epochs=2,
                 rng=np.random.default_rng(0),
-                lengths=lengths,
-                bucket=bucket,
                 progress=False,
             )
         for name, p in cut.params.items():
@@ -207,7 +229,7 @@ def test_fit_augments_batches_and_not_the_validation_set(rng):
 
     model = small_model(rng)
     history = fit(
-        model, x, y, SGD(0.0), epochs=1, batch_size=8, rng=rng, augment=spy, validation=(x, y), progress=False
+        model, Batches(x, y, batch_size=8, augment=spy), SGD(0.0), epochs=1, rng=rng, validation=(x, y), progress=False
     )
     assert seen == [8, 8, 8]
     assert history.column("val_loss")[0] == pytest.approx(mse(predict(model, x), y)[0])
@@ -215,7 +237,14 @@ def test_fit_augments_batches_and_not_the_validation_set(rng):
     with pytest.raises(
         ValueError, match=r"augment made float64 of shape \(8, 5, 2\) of x, float64 of shape \(8, 6, 2\)"
     ):
-        fit(model, x, y, SGD(0.0), epochs=1, batch_size=8, rng=rng, augment=lambda b, r, n: b[:, 1:], progress=False)
+        fit(
+            model,
+            Batches(x, y, batch_size=8, augment=lambda b, r, n: b[:, 1:]),
+            SGD(0.0),
+            epochs=1,
+            rng=rng,
+            progress=False,
+        )
 
 
 def test_batches_come_in_order_where_asked(rng):
@@ -223,15 +252,13 @@ def test_batches_come_in_order_where_asked(rng):
     seen = []
     fit(
         Linear(2, 1, rng=rng),
-        x,
-        x[:, :1],
+        Batches(
+            x, x[:, :1], batch_size=4, shuffle=False, augment=lambda batch, r, n: seen.append(batch.copy()) or batch
+        ),
         SGD(0.0),
         epochs=2,
-        batch_size=4,
         rng=rng,
-        shuffle=False,
         progress=False,
-        augment=lambda batch, r, n: seen.append(batch.copy()) or batch,
     )
     np.testing.assert_array_equal(np.concatenate(seen), np.concatenate([x, x]))
 
@@ -239,13 +266,43 @@ def test_batches_come_in_order_where_asked(rng):
 # ---- stopping and watching ---------------------------------------------------------------------------------------------
 
 
-def test_min_delta_and_after_epoch_end_the_training(rng):
+class StopAfter(Callback):
+    """Stops at the end of the second epoch, or in its first step."""
+
+    def __init__(self, event):
+        self.event = event
+
+    def on_step(self, trainer):
+        if self.event == "step" and trainer.epoch == 1:
+            trainer.stop("enough steps")
+
+    def on_epoch_end(self, trainer):
+        if self.event == "epoch" and trainer.epoch == 1:
+            trainer.stop("enough epochs")
+
+
+def test_min_delta_and_a_callback_end_the_training(rng):
     x, y = task(rng)
-    for options, epochs in (({"patience": 3, "min_delta": 1e9}, 4), ({"after_epoch": lambda h: len(h.epochs) == 2}, 2)):
+    for callback, epochs, steps, reason in (
+        (EarlyStopping(3, min_delta=1e9), 4, 12, "the validation loss has not improved for 3 epochs"),
+        (StopAfter("epoch"), 2, 6, "enough epochs"),
+        (StopAfter("step"), 2, 4, "enough steps"),
+    ):
+        data = Batches(x, y, batch_size=8)
         history = fit(
-            small_model(rng), x, y, Adam(1e-3), epochs=9, rng=rng, validation=(x, y), progress=False, **options
+            small_model(rng),
+            data,
+            Adam(1e-3),
+            epochs=9,
+            rng=rng,
+            validation=(x, y),
+            callbacks=[callback],
+            progress=False,
         )
-        assert len(history.epochs) == epochs
+        assert (len(history.epochs), len(history.steps), history.stopped) == (epochs, steps, reason)
+        assert len(history.column("val_loss")) == epochs
+    history = fit(small_model(rng), (x, y), Adam(1e-3), epochs=1, rng=rng, progress=False)
+    assert history.stopped is None
 
 
 def test_the_monitor_names_what_vanished_and_what_exploded(rng):
@@ -253,7 +310,7 @@ def test_the_monitor_names_what_vanished_and_what_exploded(rng):
     monitor = GradientMonitor()
     model = small_model(rng)
     model.layers["head"].params["W"][...] = 1e-12  # nothing gets through the head
-    fit(model, x, y, SGD(1e-9), epochs=2, batch_size=8, rng=rng, watch=monitor, progress=False)
+    fit(model, Batches(x, y, batch_size=8), SGD(1e-9), epochs=2, rng=rng, callbacks=[monitor], progress=False)
     assert "rec.W_h_l0" in monitor.vanished()
     assert "head.b" not in monitor.vanished()
     assert not monitor.exploded()
@@ -291,6 +348,11 @@ def test_distillation_gradient_and_torch(shape, hard, rng):
         masked, dy = loss(y, target, mask=mask)
         alone, d_alone = loss(y[:3, :1], target[:3, :1])
         assert masked == pytest.approx(alone, rel=1e-12)
+        weights = np.array([1.0, 2.0, 0.5, 3.0])
+        weighted, d_weighted = loss(y, target, weights=weights)
+        each = np.array([loss(y[n], target[n])[0] for n in range(4)])
+        assert weighted == pytest.approx(float(np.average(each, weights=weights)), rel=1e-12)
+        assert check(lambda: loss(y, target, weights=weights)[0], {"y": y}, {"y": d_weighted}).error <= 1e-6
         np.testing.assert_allclose(dy[:3, :1], d_alone, rtol=1e-12)
         assert not dy[~mask].any()
 
@@ -303,7 +365,7 @@ def test_distillation_answers_bad_input(rng):
         r"labels is \(3,\) but teacher is \(4, 3\)": lambda: distillation_target(np.zeros(3, int), y),
         "labels go from 0 to 3 but the teacher knows 3 classes": lambda: distillation_target(np.array([0, 1, 2, 3]), y),
         r"target is \(4, 3\) but y is \(4, 3\)": lambda: Distillation()(y, y),
-        "leaves no sample": lambda: soft_cross_entropy(y, y, mask=np.zeros(4, bool)),
+        r"mask \(4,\) keeps nothing": lambda: soft_cross_entropy(y, y, mask=np.zeros(4, bool)),
     }
     for message, call in cases.items():
         with pytest.raises(ValueError, match=message):
@@ -361,11 +423,9 @@ def test_mixed_precision_learns_what_float32_learns(rng):
         model = copy.deepcopy(start)
         history = fit(
             model,
-            x,
-            y,
+            Batches(x, y, batch_size=8),
             Adam(0.01),
             epochs=40,
-            batch_size=8,
             rng=np.random.default_rng(0),
             trainer=trainer,
             progress=False,
@@ -383,7 +443,7 @@ def test_master_weights_keep_what_float16_would_lose(rng):
     x = np.ones((4, 1), np.float32)
     trainer = HalfTrainer(model, SGD(1e-5), scale=2.0**10)
     for _ in range(10):
-        trainer.step(x, x * 0, lambda y, t: (float(np.mean(y)), np.full_like(y, 1 / y.size)))
+        trainer.step((x, x * 0), lambda y, t: (float(np.mean(y)), np.full_like(y, 1 / y.size)))
     assert model.params["W"][0, 0] == pytest.approx(1 - 1e-4, rel=1e-6)
 
 
@@ -397,7 +457,7 @@ def test_the_loss_scale_saves_small_gradients(rng):
     found = {}
     for scale in (1.0, 2.0**16):
         trainer = HalfTrainer(Linear(1, 1, rng=rng).astype(np.float32), SGD(0.0), scale=scale)
-        trainer.step(x, x, tiny)
+        trainer.step((x, x), tiny)
         found[scale] = float(trainer.model.grads["W"][0, 0])
     assert found[1.0] == 0
     assert found[2.0**16] == pytest.approx(1e-8, rel=1e-3)
@@ -408,7 +468,7 @@ def test_a_step_that_overflows_is_skipped_counted_and_halves_the_scale(rng):
     model = small_model(rng, np.float32)
     before = {name: p.copy() for name, p in model.params.items()}
     trainer = HalfTrainer(model, SGD(0.01), scale=2.0**24, patience=3)
-    trainer.step(x * 50, y * 50, mse)
+    trainer.step((x * 50, y * 50), mse)
     assert trainer.skipped == 1
     assert trainer.scale == 2.0**23
     for name, p in model.params.items():
@@ -416,10 +476,10 @@ def test_a_step_that_overflows_is_skipped_counted_and_halves_the_scale(rng):
     row = trainer.history.steps[0]
     assert (row["skipped"], row["scale"], row["clip_factor"]) == (1.0, 2.0**24, 0.0)
     while trainer.history.steps[-1]["skipped"]:
-        trainer.step(x * 50, y * 50, mse)
+        trainer.step((x * 50, y * 50), mse)
     fits = trainer.scale
     for _ in range(2):
-        trainer.step(x * 50, y * 50, mse)
+        trainer.step((x * 50, y * 50), mse)
     assert trainer.scale == 2 * fits  # three good steps: tried again
     assert trainer.history.column("skipped").count(1.0) == trainer.skipped
     assert len(trainer.history.steps) == trainer.skipped + 3
@@ -441,19 +501,19 @@ def test_mixed_precision_answers_bad_input(rng):
     ("call", "message"),
     [
         (
-            lambda x, y, m, r: fit(m, x, y, SGD(0.1), epochs=1, rng=r, freeze="lsmt.*"),
+            lambda x, y, m, r: fit(m, (x, y), SGD(0.1), epochs=1, rng=r, callbacks=[Freeze("lsmt.*")]),
             r"'lsmt.\*' fits no parameter: there are rec.W_x_l0",
         ),
         (
-            lambda x, y, m, r: fit(m, x, y, SGD(0.1), epochs=1, rng=r, freeze="*"),
-            "that is every parameter of the model",
+            lambda x, y, m, r: fit(m, (x, y), SGD(0.1), epochs=1, rng=r, callbacks=[Freeze("*")]),
+            r"Freeze\('\*'\) fits every parameter of the model",
         ),
         (
-            lambda x, y, m, r: fit(m, x, y, SGD(0.1), epochs=1, rng=r, bucket=True),
+            lambda x, y, m, r: fit(m, Batches(x, y, bucket=True), SGD(0.1), epochs=1, rng=r),
             "bucket is True but there are no lengths",
         ),
         (
-            lambda x, y, m, r: fit(m, x, y, SGD(0.1), epochs=1, rng=r, penalty=L1(0.1, only="nothing")),
+            lambda x, y, m, r: fit(m, (x, y), SGD(0.1), epochs=1, rng=r, callbacks=[L1(0.1, only="nothing")]),
             "'nothing' fits no parameter",
         ),
         (lambda x, y, m, r: L2(-1), "strength is -1: expected 0 or a positive number"),

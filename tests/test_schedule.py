@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 from scratchnet.layers import Linear
-from scratchnet.training import schedule
-from scratchnet.training.loop import fit
-from scratchnet.training.optim import SGD
-from scratchnet.training.schedule import SCHEDULES, Constant, Cosine, Exponential, Plateau, Step, Warmup
+from scratchnet.training import SGD, Batches, Constant, Cosine, Exponential, Plateau, StepDecay, Warmup, fit, schedule
+from scratchnet.training.schedule import SCHEDULES
 
 
 def theirs():
@@ -21,7 +19,7 @@ def warmup_cosine(optimizer):
 
 
 PAIRS = {
-    "step": (lambda o: Step(o, 3, 0.5), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5), 20),
+    "step": (lambda o: StepDecay(o, 3, 0.5), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5), 20),
     "exponential": (lambda o: Exponential(o, 0.9), lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9), 20),
     "cosine": (lambda o: Cosine(o, 20, 0.01), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 20, 0.01), 20),
     "warm-up": (lambda o: Warmup(o, 4, 0.2), lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.2, 1.0, 4), 20),
@@ -83,14 +81,12 @@ def test_fit_steps_the_schedule(rng):
         model, optimizer = Linear(2, 1, rng=rng), SGD(0.1)
         history = fit(
             model,
-            x,
-            x[:, :1],
+            Batches(x, x[:, :1], batch_size=4),
             optimizer,
             epochs=3,
-            batch_size=4,
             rng=rng,
+            callbacks=[StepDecay(optimizer, 1, 0.5, each=each)],
             progress=False,
-            schedule=Step(optimizer, 1, 0.5, each=each),
         )
         assert history.column("lr") == pytest.approx(expected)
 
@@ -100,27 +96,25 @@ def test_plateau_in_fit_looks_at_the_validation_loss(rng):
     model, optimizer = Linear(2, 1, rng=rng), SGD(1e-12)
     fit(
         model,
-        x,
-        x[:, :1],
+        (x, x[:, :1]),
         optimizer,
         epochs=4,
         rng=rng,
         validation=(x, x[:, :1] + 1),
+        callbacks=[Plateau(optimizer, 0, 0.5, threshold=0.1, least=1e-13)],
         progress=False,
-        schedule=Plateau(optimizer, 0, 0.5, threshold=0.1, least=1e-13),
     )
     assert optimizer.lr == 1e-12  # a fall of less than 1e-8 is not made
     optimizer.lr = 1e-6
     fit(
         model,
-        x,
-        x[:, :1],
+        (x, x[:, :1]),
         optimizer,
         epochs=4,
         rng=rng,
         validation=(x, x[:, :1] + 1),
+        callbacks=[Plateau(optimizer, 0, 0.5, threshold=0.1)],
         progress=False,
-        schedule=Plateau(optimizer, 0, 0.5, threshold=0.1),
     )
     assert optimizer.lr == pytest.approx(1e-6 / 8)
 
@@ -152,8 +146,8 @@ def test_a_schedule_goes_on_from_its_state():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda o: Step(o, 0), "every is 0: expected at least 1"),
-        (lambda o: Step(o, 1, 1.5), "factor is 1.5: expected more than 0 and at most 1"),
+        (lambda o: StepDecay(o, 0), "every is 0: expected at least 1"),
+        (lambda o: StepDecay(o, 1, 1.5), "factor is 1.5: expected more than 0 and at most 1"),
         (lambda o: Exponential(o, 0), "factor is 0: expected more than 0"),
         (lambda o: Cosine(o, 10, 0.5), "least is 0.5 but lr is 0.3: expected 0 to lr"),
         (lambda o: Warmup(o, 3, then=Plateau(o)), "then is a Plateau of another optimiser, unit, or kind"),
@@ -161,16 +155,15 @@ def test_a_schedule_goes_on_from_its_state():
         (lambda o: Plateau(o, factor=1.0), "factor is 1.0: expected more than 0 and less than 1"),
         (lambda o: Plateau(o, patience=-1), "patience is -1"),
         (lambda o: Plateau(o).step(), "metric is None: a Plateau follows a loss"),
-        (lambda o: Step(o, 1, each="day"), "each is 'day': expected one of epoch, update"),
+        (lambda o: StepDecay(o, 1, each="day"), "each is 'day': expected one of epoch, update"),
         (
             lambda o: fit(
                 Linear(1, 1, rng=np.random.default_rng(0)),
-                np.ones((2, 1)),
-                np.ones((2, 1)),
+                (np.ones((2, 1)), np.ones((2, 1))),
                 SGD(0.1),
                 epochs=1,
                 rng=np.random.default_rng(0),
-                schedule=Constant(o),
+                callbacks=[Constant(o)],
             ),
             "the schedule belongs to another optimizer",
         ),

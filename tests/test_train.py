@@ -5,12 +5,25 @@ import re
 
 import numpy as np
 import pytest
+import tqdm.auto
+import tqdm.notebook
 from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Sequential, Tanh
 from scratchnet.losses import mse, softmax_cross_entropy
-from scratchnet.training import bptt, checkpoint
+from scratchnet.training import (
+    SGD,
+    Adam,
+    Batches,
+    Clip,
+    EarlyStopping,
+    Trainer,
+    TrainingDiverged,
+    bptt,
+    checkpoint,
+    fit,
+    fit_stream,
+    predict,
+)
 from scratchnet.training.clip import global_norm
-from scratchnet.training.loop import Trainer, TrainingDiverged, fit, fit_stream, predict
-from scratchnet.training.optim import SGD, Adam
 
 
 def sine(n=80, T=12):
@@ -27,7 +40,7 @@ def small_model(rng, cell=LSTM):
 def test_it_learns(cell, rng):
     x, y = sine()
     model = small_model(rng, cell)
-    history = fit(model, x, y, Adam(0.02), epochs=30, rng=rng, clip=1.0, progress=False)
+    history = fit(model, (x, y), Adam(0.02), epochs=30, rng=rng, callbacks=[Clip(1.0)], progress=False)
     assert len(history.epochs) == 30
     assert len(history.steps) == 30 * 3
     assert history.epochs[-1]["train_loss"] < 0.01
@@ -39,13 +52,15 @@ def test_same_seed_same_history():
     for _ in range(2):
         rng = np.random.default_rng(7)
         x, y = sine(40)
-        runs.append(fit(small_model(rng), x, y, Adam(0.02), epochs=3, rng=rng, progress=False).steps)
+        runs.append(fit(small_model(rng), (x, y), Adam(0.02), epochs=3, rng=rng, progress=False).steps)
     assert runs[0] == runs[1]
 
 
 def test_history_is_data(rng, tmp_path):
     x, y = sine(40)
-    history = fit(small_model(rng), x, y, SGD(0.5), epochs=3, rng=rng, clip=0.1, validation=(x, y), progress=False)
+    history = fit(
+        small_model(rng), (x, y), SGD(0.5), epochs=3, rng=rng, validation=(x, y), callbacks=[Clip(0.1)], progress=False
+    )
     assert len(history.column("grad_norm")) == 6
     assert len(history.column("val_loss")) == 3
     factors, norms = history.column("clip_factor"), history.column("grad_norm")
@@ -69,7 +84,7 @@ def test_train_loss_is_the_mean_over_samples_not_batches(rng):
     y[0] += 100
     model = small_model(rng)
     before = mse(predict(model, x), y)[0]
-    history = fit(model, x, y, SGD(1e-300), epochs=1, rng=rng, progress=False)
+    history = fit(model, (x, y), SGD(1e-300), epochs=1, rng=rng, progress=False)
     assert history.epochs[0]["train_loss"] == pytest.approx(before, rel=1e-12)
 
 
@@ -77,7 +92,9 @@ def test_early_stopping_restores_the_best_weights(rng):
     """Validation targets that training leads away from: the first epochs are the best."""
     x, y = sine(40)
     model = small_model(rng)
-    history = fit(model, x, y, Adam(0.05), epochs=50, rng=rng, validation=(x, -y), patience=4, progress=False)
+    history = fit(
+        model, (x, y), Adam(0.05), epochs=50, rng=rng, validation=(x, -y), callbacks=[EarlyStopping(4)], progress=False
+    )
     losses = history.column("val_loss")
     assert len(losses) < 50
     assert history.best_epoch == int(np.argmin(losses))
@@ -96,7 +113,7 @@ def test_best_weights_also_after_an_interruption(rng):
         return seen[-1]
 
     with pytest.raises(KeyboardInterrupt):
-        fit(model, x, y, Adam(0.05), epochs=50, rng=rng, loss=interrupted, validation=(x, -y), progress=False)
+        fit(model, (x, y), Adam(0.05), epochs=50, rng=rng, loss=interrupted, validation=(x, -y), progress=False)
     validated = [value for value, dy in seen if dy.shape == y.shape]
     assert mse(predict(model, x), -y)[0] == pytest.approx(min(validated), rel=1e-12)
 
@@ -110,14 +127,14 @@ def test_nan_says_when_and_where(rng):
     )
     model.params["rec.W_h_l0"][...] *= 30
     with pytest.raises(TrainingDiverged) as caught:
-        fit(model, x, y, SGD(1.0), epochs=5, rng=rng, progress=False)
+        fit(model, (x, y), SGD(1.0), epochs=5, rng=rng, progress=False)
     message = str(caught.value)
     assert f"at step {caught.value.step}:" in message
     assert caught.value.parameter in model.params
     assert caught.value.parameter in message
     assert "gradient norm was" in message
     assert "one step before" in message
-    assert "clip=" in message
+    assert "Clip" in message
 
 
 def test_a_gradient_that_overflows_is_named_where_it_began(rng):
@@ -130,7 +147,7 @@ def test_a_gradient_that_overflows_is_named_where_it_began(rng):
     model.params["rec.W_x_l0"][...] = 0
     model.params["rec.b_l0"][...] = 1e-300  # h stays small, dh does not
     with pytest.raises(TrainingDiverged, match=r"a gradient is not finite at step 0: it began in rec\.") as caught:
-        fit(model, x, 1e10 * y + 1e10, SGD(1e-3), epochs=1, rng=rng, progress=False)
+        fit(model, (x, 1e10 * y + 1e10), SGD(1e-3), epochs=1, rng=rng, progress=False)
     assert "there was no step before" in str(caught.value)
 
 
@@ -153,7 +170,7 @@ def test_an_infinite_loss_stops_at_once(rng):
     with pytest.raises(
         TrainingDiverged, match=r"the loss is inf at step 0: it began in head.b, where 1 of 1 values are not finite"
     ):
-        fit(model, x, y, SGD(0.1), epochs=1, rng=rng, progress=False)
+        fit(model, (x, y), SGD(0.1), epochs=1, rng=rng, progress=False)
 
 
 def test_the_last_step_is_looked_at_too(rng):
@@ -163,12 +180,12 @@ def test_the_last_step_is_looked_at_too(rng):
     with pytest.raises(
         TrainingDiverged, match=r"a parameter is not finite at step 1: it began in rec\.W_x_l0, where"
     ) as caught:
-        fit(model, x.astype(np.float32), 1000 * y.astype(np.float32), SGD(3e38), epochs=1, rng=rng, progress=False)
+        fit(model, (x.astype(np.float32), 1000 * y.astype(np.float32)), SGD(3e38), epochs=1, rng=rng, progress=False)
     assert "one step before. a smaller" in str(caught.value)
     stream = Sequential(rec=GRU(1, 4, rng=rng), head=Linear(4, 1, rng=rng)).astype(np.float32)
     x = rng.standard_normal((4, 2, 1)).astype(np.float32)
     with pytest.raises(TrainingDiverged, match="a parameter is not finite at step 1"):
-        fit_stream(stream, x, 1000 * x, SGD(3e38), epochs=1, k1=4, progress=False)
+        fit_stream(stream, (x, 1000 * x), SGD(3e38), epochs=1, k1=4, progress=False)
 
 
 def test_a_validation_loss_that_is_not_finite_ends_the_training(rng):
@@ -187,7 +204,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_training(rng):
     with pytest.raises(
         TrainingDiverged, match="the validation loss is inf at step 2: all values are still finite; the largest is"
     ):
-        fit(model, x, y, Adam(0.1), epochs=5, rng=rng, loss=loss, validation=(x, 0 * y), progress=False)
+        fit(model, (x, y), Adam(0.1), epochs=5, rng=rng, loss=loss, validation=(x, 0 * y), progress=False)
     for name, p in model.params.items():
         np.testing.assert_array_equal(p, before[0][name])
     assert not np.array_equal(before[0]["head.W"], before[1]["head.W"])
@@ -199,7 +216,7 @@ def test_the_message_counts_and_looks_back(rng):
     model = small_model(rng)
     trainer = Trainer(model, SGD(0.1))
     for _ in range(12):
-        trainer.step(x, y, mse)
+        trainer.step((x, y), mse)
     norms = trainer.history.column("grad_norm")
     assert len({f"{norm:.3g}" for norm in norms}) == 12
     model.zero_grad()
@@ -210,7 +227,7 @@ def test_the_message_counts_and_looks_back(rng):
     assert str(caught.value) == (
         "a gradient is not finite at step 12: it began in head.W, where 3 of 8 gradients are not finite; the gradient norm was "
         f"{norms[11]:.3g} one step before and {norms[1]:.3g} ten steps earlier. "
-        "a smaller learning rate or clip= (gradient clipping) are the usual remedies"
+        "a smaller learning rate or Clip (gradient clipping) are the usual remedies"
     )
     assert (caught.value.step, caught.value.parameter) == (12, "head.W")
     assert len(trainer.history.steps) == 12
@@ -225,7 +242,9 @@ def test_batches_are_shuffled(rng):
         seen.extend(target[:, 0])
         return mse(prediction, target)
 
-    fit(Linear(1, 1, rng=rng), x / 10, x, SGD(1e-3), epochs=2, rng=rng, batch_size=4, loss=loss, progress=False)
+    fit(
+        Linear(1, 1, rng=rng), Batches(x / 10, x, batch_size=4), SGD(1e-3), epochs=2, rng=rng, loss=loss, progress=False
+    )
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert list(range(10)) != seen[:10] != seen[10:]
 
@@ -233,30 +252,38 @@ def test_batches_are_shuffled(rng):
 def test_of_equal_epochs_the_first_is_the_best(rng):
     """So that waiting without a gain is waiting; with weights that do not move all are equal."""
     x, y = sine(8)
-    history = fit(small_model(rng), x, y, SGD(1e-300), epochs=9, rng=rng, validation=(x, y), patience=2, progress=False)
+    history = fit(
+        small_model(rng),
+        (x, y),
+        SGD(1e-300),
+        epochs=9,
+        rng=rng,
+        validation=(x, y),
+        callbacks=[EarlyStopping(2)],
+        progress=False,
+    )
     assert history.best_epoch == 0
     assert len(history.epochs) == 3
 
 
 def test_the_bar_shows_loss_and_gradient(rng, monkeypatch, capsys):
     """Where standard error is a terminal, and nowhere else."""
-    from scratchnet.training import loop
-
     x, y = sine(8)
     stream = Sequential(rec=GRU(1, 4, rng=rng), head=Linear(4, 1, rng=rng))
-    real = loop.tqdm
+    real = tqdm.auto.tqdm
     for terminal in (True, False):
         kinds = []
 
-        def bar(disable, terminal=terminal, kinds=kinds, **options):
-            kinds.append(disable)
-            return real(disable=False if terminal and disable is None else disable, mininterval=0, **options)
+        class Bar(real):
+            def __init__(self, disable, terminal=terminal, kinds=kinds, **options):
+                kinds.append(disable)
+                super().__init__(disable=False if terminal and disable is None else disable, mininterval=0, **options)
 
-        monkeypatch.setattr(loop, "tqdm", bar)
-        fit(small_model(rng), x, y, SGD(1e-3), epochs=2, rng=rng)
-        fit_stream(stream, x[:, :2], x[:, :2], SGD(1e-3), epochs=2, k1=4)
-        fit(small_model(rng), x, y, SGD(1e-3), epochs=1, rng=rng, progress=False)
-        assert kinds == [None, None, True]
+        monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+        fit(small_model(rng), (x, y), SGD(1e-3), epochs=2, rng=rng)
+        fit_stream(stream, (x[:, :2], x[:, :2]), SGD(1e-3), epochs=2, k1=4)
+        fit(small_model(rng), (x, y), SGD(1e-3), epochs=1, rng=rng, progress=False)
+        assert kinds == [None, None]
         text = capsys.readouterr().err
         if terminal:
             assert re.search(r"2/2 .*step.*grad=\d\S*, loss=\d", text)
@@ -265,12 +292,36 @@ def test_the_bar_shows_loss_and_gradient(rng, monkeypatch, capsys):
             assert text == ""
 
 
+def test_a_notebook_has_a_bar_too(rng, monkeypatch):
+    """There standard error is not a terminal."""
+    shown = []
+
+    class Bar(tqdm.notebook.tqdm_notebook):
+        def __init__(self, disable, total, **options):
+            self.disable, self.total = disable, total
+
+        def set_postfix(self, **numbers):
+            shown.append((self.disable, self.total))
+
+        def update(self):
+            """Nothing is drawn."""
+
+        def close(self):
+            shown.append("closed")
+
+        __del__ = update
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    fit(small_model(rng), sine(40), SGD(1e-3), epochs=2, rng=rng)
+    assert shown == [(False, 4)] * 4 + ["closed"]
+
+
 def test_clipping_by_each_kind(rng):
     x, y = sine(16)
     for kind in ("global", "each", "value"):
         model = small_model(rng)
-        trainer = Trainer(model, SGD(0.0001), clip=1e-3, clip_by=kind)
-        trainer.step(x, 10 * y, mse)
+        trainer = Trainer(model, SGD(0.0001), callbacks=[Clip(1e-3, by=kind)])
+        trainer.step((x, 10 * y), mse)
         row = trainer.history.steps[0]
         assert row["clip_factor"] < 0.5
         assert global_norm(model.grads) == pytest.approx(row["clip_factor"] * row["grad_norm"])
@@ -287,7 +338,7 @@ def test_ragged_batches(rng):
             x[n, length:] = filler
         seeded = np.random.default_rng(1)
         histories.append(
-            fit(small_model(seeded), x, y, Adam(0.01), epochs=2, rng=seeded, lengths=lengths, progress=False).steps
+            fit(small_model(seeded), (x, y, lengths), Adam(0.01), epochs=2, rng=seeded, progress=False).steps
         )
     assert histories[0] == histories[1]
 
@@ -312,13 +363,10 @@ def test_targets_of_every_step_without_the_padding():
         model = tagger(rng)
         history = fit(
             model,
-            x,
-            y,
+            Batches(x, y, lengths=lengths, batch_size=8),
             Adam(0.01),
             epochs=2,
-            batch_size=8,
             rng=rng,
-            lengths=lengths,
             validation=(x, y, lengths),
             progress=False,
         )
@@ -344,13 +392,10 @@ def test_train_and_validation_loss_are_means_over_the_steps_that_count(rng):
     expected = float(np.mean((prediction[kept] - y[kept]) ** 2))
     history = fit(
         model,
-        x,
-        y,
+        Batches(x, y, lengths=lengths, batch_size=4),
         SGD(1e-300),
         epochs=1,
-        batch_size=4,
         rng=rng,
-        lengths=lengths,
         validation=(x, y, lengths),
         progress=False,
     )
@@ -363,12 +408,10 @@ def test_classes_of_every_step_may_be_minus_one_in_the_padding(rng):
     classes = np.where(np.arange(7) < lengths[:, None], (y[:, :, 0] > 0).astype(int), -1)
     history = fit(
         tagger(rng, 2),
-        x,
-        classes,
+        (x, classes, lengths),
         Adam(0.02),
         epochs=30,
         rng=rng,
-        lengths=lengths,
         loss=softmax_cross_entropy,
         progress=False,
     )
@@ -380,7 +423,7 @@ def test_as_many_outputs_as_steps_are_no_steps(rng):
     x, y, lengths = padded(rng)
     model = Sequential(rec=GRU(1, 4, batch_first=True, return_sequences=False, rng=rng), head=Linear(4, 7, rng=rng))
     before = mse(predict(model, x, lengths=lengths), y[:, :, 0])[0]
-    history = fit(model, x, y[:, :, 0], SGD(1e-300), epochs=1, rng=rng, lengths=lengths, progress=False)
+    history = fit(model, (x, y[:, :, 0], lengths), SGD(1e-300), epochs=1, rng=rng, progress=False)
     assert history.epochs[0]["train_loss"] == pytest.approx(before, rel=1e-12)
 
 
@@ -395,12 +438,10 @@ def test_validation_looks_at_the_lengths(rng):
         histories.append(
             fit(
                 model,
-                x,
-                y,
+                (x, y, lengths),
                 Adam(0.01),
                 epochs=3,
                 rng=seeded,
-                lengths=lengths,
                 validation=(held_back, y, lengths),
                 progress=False,
             )
@@ -428,7 +469,9 @@ def test_stateful_training_on_a_long_sequence(rng):
     for k2 in (3, 12):
         seeded = np.random.default_rng(0)
         model = Sequential(rec=GRU(1, 16, rng=seeded), head=Linear(16, 1, rng=seeded))
-        history = fit_stream(model, x, target, Adam(0.01), epochs=4, k1=3, k2=k2, clip=1.0, progress=False)
+        history = fit_stream(
+            model, (x, target), Adam(0.01), epochs=4, k1=3, k2=k2, callbacks=[Clip(1.0)], progress=False
+        )
         assert len(history.steps) == 4 * 200
         losses[k2] = history.epochs[-1]["train_loss"]
     assert losses[12] < 0.3 < losses[3]
@@ -440,7 +483,7 @@ def test_stream_records_as_fit_does(rng):
     target = x + 10 * (np.arange(11) >= 8)[:, None, None]
     model = Sequential(rec=GRU(1, 4, rng=rng), head=Linear(4, 1, rng=rng))
     before = mse(model.forward(x)[0], target)[0]
-    history = fit_stream(model, x, target, SGD(1e-300), epochs=1, k1=4, clip=0.01, progress=False)
+    history = fit_stream(model, (x, target), SGD(1e-300), epochs=1, k1=4, callbacks=[Clip(0.01)], progress=False)
     assert len(history.steps) == 3
     assert history.epochs[0]["train_loss"] == pytest.approx(before, rel=1e-12)
     for row in history.steps:
@@ -453,7 +496,7 @@ def test_a_stream_that_diverges_says_so(rng):
     x = rng.standard_normal((40, 2, 1))
     model = Sequential(rec=GRU(1, 4, rng=rng), head=Linear(4, 1, rng=rng))
     with pytest.raises(TrainingDiverged, match=r"the loss is (inf|nan) at step [1-9]"):
-        fit_stream(model, x, x, SGD(1e200), epochs=2, k1=4, progress=False)
+        fit_stream(model, (x, x), SGD(1e200), epochs=2, k1=4, progress=False)
 
 
 class Flags(Tanh):
@@ -479,11 +522,11 @@ def test_who_says_that_it_is_training(rng):
         call()
         return set(flags.told)
 
-    assert told(lambda: Trainer(model, SGD(0.1)).step(x, target, mse)) == {True}
+    assert told(lambda: Trainer(model, SGD(0.1)).step((x, target), mse)) == {True}
     assert told(lambda: bptt.full(model, x, target, mse)) == {True}
     assert told(lambda: list(bptt.stream(model, x, target, mse, k1=2))) == {True}
     assert told(lambda: list(bptt.stream(model, x, target, mse, k1=2, training=False))) == {False}
-    assert told(lambda: fit_stream(model, x, target, SGD(0.1), epochs=1, k1=2, progress=False)) == {True}
+    assert told(lambda: fit_stream(model, (x, target), SGD(0.1), epochs=1, k1=2, progress=False)) == {True}
     assert told(lambda: predict(Sequential(flags), x)) == {False}
     assert told(lambda: model.forward(x)) == {False}
 
@@ -525,23 +568,30 @@ def test_bad_input(rng):
     bad = wave.copy()
     bad[3] = np.nan
 
-    def fitted(x=x, y=y, model=model, **options):
-        return fit(model, x, y, optimizer, **{"epochs": 1, "rng": rng, **options})
+    def fitted(data=(x, y), model=model, **options):
+        return fit(model, data, optimizer, **{"epochs": 1, "rng": rng, **options})
 
     def streamed(x=wave, target=wave, **options):
-        return fit_stream(stream, x, target, optimizer, **{"epochs": 1, "k1": 2, **options})
+        return fit_stream(stream, (x, target), optimizer, **{"epochs": 1, "k1": 2, **options})
 
     cases = {
-        "x has 8 samples but y has 7": lambda: fitted(y=y[:7]),
-        "x has no samples": lambda: fitted(x=x[:0], y=y[:0]),
-        "y holds 8 values that are NaN or infinite, of 8": lambda: fitted(y=y * np.nan),
-        "x holds 96 values that are NaN or infinite, of 96": lambda: fitted(x=x * np.nan),
-        "patience needs a validation set": lambda: fitted(patience=2),
-        "patience is 0: expected at least 1": lambda: fitted(patience=0, validation=(x, y)),
-        "patience is -5: expected at least 1": lambda: fitted(patience=-5, validation=(x, y)),
+        "x has 8 samples but y has 7": lambda: fitted((x, y[:7])),
+        "x has no samples": lambda: fitted((x[:0], y[:0])),
+        "y holds 8 values that are NaN or infinite, of 8": lambda: fitted((x, y * np.nan)),
+        "x holds 96 values that are NaN or infinite, of 96": lambda: fitted((x * np.nan, y)),
+        "patience needs a validation set": lambda: fitted(callbacks=[EarlyStopping(2)]),
+        "patience is 0: expected at least 1": lambda: EarlyStopping(0),
+        "patience is -5: expected at least 1": lambda: EarlyStopping(-5),
         "epochs is 0: expected at least 1": lambda: fitted(epochs=0),
-        "batch_size is 0: expected at least 1": lambda: fitted(batch_size=0),
-        "clip_by is 'tensor': expected one of": lambda: fitted(clip=1.0, clip_by="tensor"),
+        "batch_size is 0: expected at least 1": lambda: fitted(Batches(x, y, batch_size=0)),
+        "by is 'tensor': expected one of": lambda: Clip(1.0, by="tensor"),
+        "limit is 0: expected a positive number": lambda: Clip(0),
+        r"data has 1 parts: expected \(x, y\) or \(x, y, lengths\)": lambda: fitted((x,)),
+        r"weights has shape \(7,\) but there are 8 samples": lambda: fitted(Batches(x, y, weights=np.ones(7))),
+        r"weights range from -1.0 to 1.0: expected finite numbers": lambda: fitted(
+            Batches(x, y, weights=np.linspace(-1, 1, 8))
+        ),
+        r"weights range from 0.0 to 0.0: expected": lambda: fitted(Batches(x, y, weights=np.zeros(8))),
         "rec takes time first, but fit gives samples first": lambda: fitted(model=time_first),
         "outer.inner.rec takes time first, but fit gives samples first": lambda: fitted(model=nested),
         "the layer takes time first, but predict gives": lambda: predict(LSTM(1, 2, rng=rng), np.ones((300, 1, 1))),
@@ -551,17 +601,17 @@ def test_bad_input(rng):
         ),
         r"validation has 1 parts: expected \(x, y\)": lambda: fitted(validation=(x,)),
         r"validation has 2 parts: expected \(x, y, lengths\), because": lambda: fitted(
-            lengths=[12] * 8, validation=(x, y)
+            (x, y, [12] * 8), validation=(x, y)
         ),
-        r"lengths has shape \(9,\) but the batch has 8 sequences": lambda: fitted(lengths=[12] * 9),
-        r"lengths has shape \(7,\) but the batch has 8 sequences: ex": lambda: fitted(lengths=np.full(7, 12)),
-        r"lengths\[0\] is 13 but the sequences have 12 steps": lambda: fitted(lengths=[13] * 8),
+        r"lengths has shape \(9,\) but the batch has 8 sequences": lambda: fitted((x, y, [12] * 9)),
+        r"lengths has shape \(7,\) but the batch has 8 sequences: ex": lambda: fitted((x, y, np.full(7, 12))),
+        r"lengths\[0\] is 13 but the sequences have 12 steps": lambda: fitted((x, y, [13] * 8)),
         "lengths were given but no layer of the model looks along time": lambda: predict(
             Linear(1, 1, rng=rng), y, lengths=[1] * 8
         ),
         r"x is \(8,\): expected \(samples, T, ...\), because lengths": lambda: predict(model, y[:, 0], lengths=[1] * 8),
         r"y is \(8, 1\) but x is \(8, 12, 1\) and the model answers at each step: expected \(8, 12\)": lambda: fitted(
-            model=tagger(rng), lengths=[12] * 8
+            (x, y, [12] * 8), model=tagger(rng)
         ),
         "k1 is 0: expected at least 1": lambda: streamed(k1=0),
         "epochs is -1: expected at least 1": lambda: streamed(epochs=-1),
@@ -572,16 +622,21 @@ def test_bad_input(rng):
         with pytest.raises(ValueError, match=f"^{message}"):
             call()
     kinds = {
-        "x is a builtins.list, not a NumPy or CuPy array": lambda: fitted(x=x.tolist()),
-        "y is a builtins.list, not a NumPy or CuPy array": lambda: fitted(y=y.tolist()),
-        "x is int64, but a network computes in": lambda: fitted(x=x.astype(int)),
+        "x is a builtins.list, not a NumPy or CuPy array": lambda: fitted((x.tolist(), y)),
+        "y is a builtins.list, not a NumPy or CuPy array": lambda: fitted((x, y.tolist())),
+        "x is int64, but a network computes in": lambda: fitted((x.astype(int), y)),
         "validation y is a builtins.list, not a": lambda: fitted(validation=(x, y.tolist())),
         "target is a builtins.list, not a NumPy": lambda: streamed(target=wave.tolist()),
         "x is a builtins.list, not": lambda: predict(model, x.tolist()),
         "epochs is 2.5: expected a whole number": lambda: fitted(epochs=2.5),
-        "batch_size is True: expected a whole number": lambda: fitted(batch_size=True),
-        "lengths is float64, but a length is a whole number": lambda: fitted(lengths=np.full(8, 2.5)),
+        "batch_size is True: expected a whole number": lambda: fitted(Batches(x, y, batch_size=True)),
+        "lengths is float64, but a length is a whole number": lambda: fitted((x, y, np.full(8, 2.5))),
         "rng is a int: expected a numpy.random.Generator": lambda: fitted(rng=0),
+        "data is a ndarray: expected": lambda: fitted(x),
+        r"callbacks\[1\] is a function: expected a scratchnet.training.Callback": lambda: fitted(
+            callbacks=[Clip(1.0), lambda trainer: None]
+        ),
+        r"data is not \(x, target\)": lambda: fit_stream(stream, wave, optimizer, epochs=1, k1=2),
     }
     for message, call in kinds.items():
         with pytest.raises(TypeError, match=f"^{message}"):
@@ -598,7 +653,13 @@ def test_fused_updates_train_the_same(rng):
             rec=LSTM(1, 4, batch_first=True, return_sequences=False, rng=seeded), head=Linear(4, 1, rng=seeded)
         )
         history = fit(
-            model, x, y, Adam(lr=0.01, engine=engine), epochs=3, rng=seeded, batch_size=8, clip=0.1, progress=False
+            model,
+            Batches(x, y, batch_size=8),
+            Adam(lr=0.01, engine=engine),
+            epochs=3,
+            rng=seeded,
+            callbacks=[Clip(0.1)],
+            progress=False,
         )
         losses[engine] = [*history.column("loss"), *(step["grad_norm"] for step in history.steps)]
     np.testing.assert_allclose(losses["step"], losses["array"], rtol=1e-12)

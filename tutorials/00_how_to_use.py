@@ -16,8 +16,7 @@ from scratchnet import plots
 from scratchnet_course import check
 from scratchnet.layers import LSTM, Linear, Sequential
 from scratchnet.losses import mse
-from scratchnet.training.optim import Adam
-from scratchnet.training.loop import fit
+from scratchnet.training import Adam, fit
 
 print(f"scratchnet {scratchnet.__version__}, NumPy {np.__version__}")
 
@@ -60,7 +59,7 @@ for name, grad in model.grads.items():
 # %%
 model = Sequential(lstm=LSTM(D, H, batch_first=True, rng=rng), head=Linear(H, D, rng=rng))
 batch = x.swapaxes(0, 1)  # fit takes samples first, (N, T, D)
-history = fit(model, batch[:, :-1], batch[:, 1:], Adam(0.02), epochs=60, rng=rng, progress=False)
+history = fit(model, (batch[:, :-1], batch[:, 1:]), Adam(0.02), epochs=60, rng=rng, progress=False)
 losses = history.column("train_loss")
 assert losses[-1] < 0.1 * losses[0]
 print(f"loss {losses[0]:.3f} before, {losses[-1]:.4f} after {len(losses)} epochs")

@@ -16,8 +16,7 @@ from scratchnet.cells import lstm
 from scratchnet_course import check
 from scratchnet.elementwise import sigmoid
 from scratchnet.layers import LSTM, Linear, Sequential
-from scratchnet.training.optim import Adam
-from scratchnet.training.loop import fit, predict
+from scratchnet.training import Adam, Clip, fit, predict
 
 rng = np.random.default_rng(5)
 
@@ -150,7 +149,9 @@ x, target = sample_and_hold(400, 25)
 model = Sequential(
     lstm=LSTM(2, 4, batch_first=True, forget_bias=2.0, rng=rng), head=Linear(4, 1, rng=rng)
 )
-history = fit(model, x, target, Adam(0.03), epochs=150, rng=rng, clip=1.0, progress=False)
+history = fit(
+    model, (x, target), Adam(0.03), epochs=150, rng=rng, callbacks=[Clip(1.0)], progress=False
+)
 x, target = sample_and_hold(100, 40)
 error = np.mean((predict(model, x) - target) ** 2)
 assert error < 0.003 < 0.3 < np.mean(target**2)

@@ -19,8 +19,7 @@ from scratchnet.training.clip import clip_global_norm
 from scratchnet_course import check
 from scratchnet.layers import LSTM, RNN, Linear, Sequential
 from scratchnet.losses import mse
-from scratchnet.training.optim import Adam
-from scratchnet.training.loop import fit_stream
+from scratchnet.training import Adam, Clip, Freeze, fit_stream
 
 rng = np.random.default_rng(8)
 
@@ -159,13 +158,19 @@ delay = 6
 coin, unseen = (rng.choice([-1.0, 1.0], (600 + delay, 16, 1)) for _ in range(2))
 
 
-def trained(k1, k2, epochs, freeze=()):
+def trained(k1, k2, epochs, *callbacks):
     """The error on coins that it has not seen."""
     own = np.random.default_rng(3)
     model = Sequential(rnn=RNN(1, 16, rng=own), head=Linear(16, 1, rng=own))
-    options = {"clip": 1.0, "freeze": freeze, "progress": False}
     fit_stream(
-        model, coin[delay:], coin[:-delay], Adam(0.005), epochs=epochs, k1=k1, k2=k2, **options
+        model,
+        (coin[delay:], coin[:-delay]),
+        Adam(0.005),
+        epochs=epochs,
+        k1=k1,
+        k2=k2,
+        callbacks=[Clip(1.0), *callbacks],
+        progress=False,
     )
     y, _ = model.forward(unseen[delay:])
     return np.mean((y - unseen[:-delay])[20:] ** 2)
@@ -173,7 +178,7 @@ def trained(k1, k2, epochs, freeze=()):
 
 errors = {"BPTT(4, 4)": trained(4, 4, 10), "BPTT(1, 6)": trained(1, 6, 3)}
 errors |= {"BPTT(1, 7)": trained(1, 7, 3), "BPTT(8, 8)": trained(8, 8, 20)}
-frozen = trained(4, 4, 10, freeze="rnn*")
+frozen = trained(4, 4, 10, Freeze("rnn*"))
 for name, error in errors.items():
     print(f"{name}: error {error:.4f}")
 print(f"BPTT(4, 4), only the layer behind the network trained: error {frozen:.4f}")

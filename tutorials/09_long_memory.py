@@ -17,9 +17,8 @@ from scratchnet import plots
 from scratchnet_course import check
 from scratchnet.layers import LSTM, Linear, Recurrent, Sequential
 from scratchnet.losses import mse, softmax_cross_entropy
-from scratchnet.training.optim import Adam
+from scratchnet.training import Adam, Batches, Clip, fit, predict
 from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
-from scratchnet.training.loop import fit, predict
 
 rng = np.random.default_rng(9)
 
@@ -62,7 +61,13 @@ for cell in ("rnn", "lstm", "gru"):
     rec = Recurrent(cell, 2, 24, batch_first=True, return_sequences=False, forget_bias=3.0, rng=own)
     models[cell] = Sequential(rec=rec, head=Linear(24, 1, rng=own))
     history = fit(
-        models[cell], samples, y, Adam(0.01), epochs=20, rng=own, clip=1.0, progress=False
+        models[cell],
+        (samples, y),
+        Adam(0.01),
+        epochs=20,
+        rng=own,
+        callbacks=[Clip(1.0)],
+        progress=False,
     )
     curves[cell.upper()] = history.column("train_loss")
     error[cell] = mse(predict(models[cell], unseen), answers)[0]
@@ -166,13 +171,12 @@ for cell in ("rnn", "lstm", "gru"):
     )
     history = fit(
         model,
-        onehot,
-        steps_first,
+        (onehot, steps_first),
         Adam(0.01),
         epochs=30,
         rng=own,
-        clip=1.0,
         loss=softmax_cross_entropy,
+        callbacks=[Clip(1.0)],
         progress=False,
     )
     curves[cell.upper()] = history.column("train_loss")
@@ -229,15 +233,12 @@ model = Sequential(
 )
 history = fit(
     model,
-    x,
-    y,
+    Batches(x, y, lengths=lengths, batch_size=5),
     Adam(0.02),
     epochs=400,
     rng=own,
-    batch_size=5,
-    clip=1.0,
-    lengths=lengths,
     loss=softmax_cross_entropy,
+    callbacks=[Clip(1.0)],
     progress=False,
 )
 reached = history.column("train_loss")[-1]

@@ -27,11 +27,9 @@ from scratchnet.layers import (
     VariationalDropout,
 )
 from scratchnet.losses import binary_cross_entropy, mse
-from scratchnet.training.optim import SGD, Adam
+from scratchnet.training import SGD, Adam, Clip, Cosine, TrainingDiverged, Warmup, fit, predict
 from scratchnet.plots.style import new_figure
-from scratchnet.training.schedule import Cosine, Warmup
 from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
-from scratchnet.training.loop import TrainingDiverged, fit, predict
 
 SEEDS = (1, 2, 3)
 
@@ -62,7 +60,13 @@ def trained(seed, T=20, epochs=15, lr=0.01, change=None, scale=1.0, **options):
     if change is not None:
         change(model.params, rng)
     return fit(
-        model, scale * x, y, Adam(lr), epochs=epochs, rng=rng, clip=1.0, progress=False
+        model,
+        (scale * x, y),
+        Adam(lr),
+        epochs=epochs,
+        rng=rng,
+        callbacks=[Clip(1.0)],
+        progress=False,
     ).column("train_loss")
 
 
@@ -214,7 +218,13 @@ def descent(seed, clip):
     model = network(rng, "rnn", 32)
     try:
         history = fit(
-            model, x, y, SGD(0.1, momentum=0.9), epochs=20, rng=rng, clip=clip, progress=False
+            model,
+            (x, y),
+            SGD(0.1, momentum=0.9),
+            epochs=20,
+            rng=rng,
+            callbacks=[] if clip is None else [Clip(clip)],
+            progress=False,
         )
     except TrainingDiverged as error:
         return "diverged", str(error).splitlines()[0]
@@ -245,9 +255,15 @@ for name in ("constant", "warm-up and cosine"):
     for seed in SEEDS:
         rng, (x, y) = np.random.default_rng(seed), task(20)
         model, optimizer = network(rng), Adam(0.1)
-        schedule = Warmup(optimizer, 4, then=Cosine(optimizer, 36)) if name != "constant" else None
+        schedules = [] if name == "constant" else [Warmup(optimizer, 4, then=Cosine(optimizer, 36))]
         history = fit(
-            model, x, y, optimizer, epochs=40, rng=rng, clip=1.0, progress=False, schedule=schedule
+            model,
+            (x, y),
+            optimizer,
+            epochs=40,
+            rng=rng,
+            callbacks=[Clip(1.0), *schedules],
+            progress=False,
         )
         losses = history.column("train_loss")
         x_new, y_new = task(20, seed=5)
@@ -310,13 +326,12 @@ for p in (0.0, 0.5):
         )
         fit(
             model,
-            x[:150],
-            given[:150],
+            (x[:150], given[:150]),
             Adam(0.01),
             epochs=25,
             rng=own,
             loss=binary_cross_entropy,
-            clip=1.0,
+            callbacks=[Clip(1.0)],
             progress=False,
         )
         old, new = (

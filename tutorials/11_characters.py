@@ -17,9 +17,7 @@ from scratchnet import plots
 from scratchnet_course import check
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import Vocabulary, character_model, sample, streams
-from scratchnet.training.optim import Adam
-from scratchnet.training.schedule import Cosine
-from scratchnet.training.loop import fit_stream
+from scratchnet.training import Adam, Clip, Cosine, fit_stream
 
 rng = np.random.default_rng(11)
 
@@ -111,14 +109,12 @@ untrained = bits_of(model)
 optimizer = Adam(0.01)
 history = fit_stream(
     model,
-    x,
-    target,
+    (x, target),
     optimizer,
     epochs=14,
     k1=40,
     loss=softmax_cross_entropy,
-    clip=1.0,
-    schedule=Cosine(optimizer, 14),
+    callbacks=[Clip(1.0), Cosine(optimizer, 14)],
     progress=False,
 )
 reached = bits_of(model)

@@ -17,9 +17,8 @@ from scratchnet.gradcheck import check_layer
 from scratchnet.layers import GRU, LSTM, AttentionPooling, Linear, SelfAttention, Sequential
 from scratchnet.layers.attend import attend, softmax
 from scratchnet.losses import mse
-from scratchnet.training.optim import Adam
+from scratchnet.training import Adam, Clip, fit, predict
 from scratchnet.plots.style import heatmap, new_figure
-from scratchnet.training.loop import fit, predict
 
 rng = np.random.default_rng(12)
 
@@ -237,13 +236,11 @@ model = Sequential(
 )
 fit(
     model,
-    data[:500],
-    answers[:500],
+    (data[:500], answers[:500], many[:500]),
     Adam(0.01),
     epochs=25,
     rng=rng,
-    lengths=many[:500],
-    clip=1.0,
+    callbacks=[Clip(1.0)],
     progress=False,
 )
 error, nothing = mse(predict(model, data[500:], lengths=many[500:]), answers[500:])[0], 1 / 3

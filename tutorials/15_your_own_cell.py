@@ -21,9 +21,8 @@ from scratchnet_course import check
 from scratchnet.engines import explain
 from scratchnet.gradcheck import GradientError, check_cell, check_layer
 from scratchnet.layers import Linear, Recurrent, Sequential
-from scratchnet.training.optim import Adam
+from scratchnet.training import Adam, Clip, fit, predict
 from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
-from scratchnet.training.loop import fit, predict
 
 rng = np.random.default_rng(15)
 
@@ -266,7 +265,13 @@ for cell in ("rnn", "mgu", "gru", "lstm"):
     )
     models[cell] = Sequential(rec=rec, head=Linear(24, 1, rng=own))
     history = fit(
-        models[cell], x, y[:1000], Adam(0.01), epochs=25, rng=own, clip=1.0, progress=False
+        models[cell],
+        (x, y[:1000]),
+        Adam(0.01),
+        epochs=25,
+        rng=own,
+        callbacks=[Clip(1.0)],
+        progress=False,
     )
     curves[cell.upper()] = history.column("train_loss")
     error = ((predict(models[cell], unseen) - y_unseen) ** 2).mean()

@@ -15,6 +15,7 @@ import numpy as np
 from numba import cuda, types
 
 from scratchnet.arrays import Array, array_backend
+from scratchnet.errors import InvalidTypeError, InvalidValueError, UnavailableError
 from scratchnet_kernels.sequence_cuda.resources import Device, Resources
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
@@ -98,7 +99,7 @@ def allow_shared(compiled: Any, shared_bytes: int) -> None:
         attribute, shared_bytes, handle, driver.CUdevice(cuda.get_current_device().id)
     )
     if status != driver.CUresult.CUDA_SUCCESS:
-        raise RuntimeError(
+        raise UnavailableError(
             f"the driver does not allow a kernel {shared_bytes} bytes of shared memory:"
             f" {status.name}"
         )
@@ -127,14 +128,14 @@ def require_launchable(**arrays: Array) -> None:
     first = next(iter(arrays))
     for name, array in arrays.items():
         if array_backend(array) != expected:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"{name} is an array of {array_backend(array)}, but a CUDA kernel takes those of {expected}"
             )
         if array.dtype not in (np.float32, np.float64) or array.dtype != arrays[first].dtype:
             both = f"{name} is {array.dtype} but {first} is {arrays[first].dtype}"
-            raise TypeError(f"{both}: expected one type, float32 or float64")
+            raise InvalidTypeError(f"{both}: expected one type, float32 or float64")
         if not array.flags.c_contiguous:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{name} {tuple(array.shape)} is not contiguous: the kernel reads its rows one"
                 " after the other"
             )

@@ -16,6 +16,7 @@ import numpy as np
 
 from scratchnet.arrays import Array, read_only
 from scratchnet.cells.checks import check_backward
+from scratchnet.errors import InvalidTypeError
 
 
 def _unchanged(array: Any) -> Any:
@@ -132,7 +133,9 @@ def _backward(
     states = [f"d{name}_last" for name in loops.cell.STATES]
     last = dict(zip(states, d_last)) | named
     if unknown := set(last) - set(states):
-        raise TypeError(f"backward takes {', '.join(states)}, not {', '.join(sorted(unknown))}")
+        raise InvalidTypeError(
+            f"backward takes {', '.join(states)}, not {', '.join(sorted(unknown))}"
+        )
     return backward_many(loops, [(dy, cache, *map(last.get, states))], threads)[0]
 
 

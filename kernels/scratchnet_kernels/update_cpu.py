@@ -14,6 +14,7 @@ from numba.extending import register_jitable
 
 from scratchnet.arrays import FLOATING, Array, array_backend, require_shape
 from scratchnet.elementwise import ZERO
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet_kernels.compiled import compiled
 
 Name = TypeVar("Name", bound=Hashable)
@@ -125,7 +126,7 @@ def adam(
     check(params, grads, m, v, require_loopable)
     for name, p in params.items():
         if not p.flags.writeable:
-            raise ValueError(f"{name} is read-only, but it is what an optimiser changes")
+            raise InvalidValueError(f"{name} is read-only, but it is what an optimiser changes")
     for name, p in params.items():
         k = rates(p.dtype, updates[name], **options)
         adam_loop(flat(p), flat(grads[name]), flat(m[name]), flat(v[name]), k)
@@ -168,14 +169,14 @@ def require_loopable(**arrays: Array) -> None:
     first = next(iter(arrays))
     for name, array in arrays.items():
         if array_backend(array) != "numpy":
-            raise TypeError(
+            raise InvalidTypeError(
                 f"{name} is an array of {array_backend(array)}, but a loop on the CPU takes those of numpy"
             )
         if array.dtype not in FLOATING or array.dtype != arrays[first].dtype:
             both = f"{name} is {array.dtype} but {first} is {arrays[first].dtype}"
-            raise TypeError(f"{both}: expected one type, float32 or float64")
+            raise InvalidTypeError(f"{both}: expected one type, float32 or float64")
         if not array.flags.c_contiguous:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{name} {tuple(array.shape)} is not contiguous: the loop reads its rows one after"
                 " the other"
             )

@@ -22,6 +22,7 @@ from scratchnet.cells import (
     rnn,
     sru,
 )
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 
 
 class Cell(Protocol):
@@ -75,9 +76,11 @@ def register_cell(name: str, cell: Cell) -> None:
     """
     missing = [part for part in (*Cell.__annotations__, "param_shapes") if not hasattr(cell, part)]
     if missing:
-        raise TypeError(f"cell {name!r} lacks {', '.join(missing)}: expected all that Cell defines")
+        raise InvalidTypeError(
+            f"cell {name!r} lacks {', '.join(missing)}: expected all that Cell defines"
+        )
     if CELLS.setdefault(name, cell) is not cell:
-        raise ValueError(f"there is a cell {name!r} already: choose another name")
+        raise InvalidValueError(f"there is a cell {name!r} already: choose another name")
 
 
 def variants() -> Iterator[tuple[str, Cell, dict[str, Any]]]:

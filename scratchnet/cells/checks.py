@@ -13,6 +13,7 @@ from scratchnet.arrays import (
     require_same_dtype,
     require_shape,
 )
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 
 Shapes = Callable[[int, int], Mapping[str, tuple[int, ...]]]
 
@@ -36,19 +37,19 @@ def check_forward(shapes: Shapes, lengths: Lengths, x: Array, **arguments: Array
         return lengths.lengths
     require_floating("x", x)
     if x.ndim != 3:
-        raise ValueError(
+        raise InvalidValueError(
             f"x has {x.ndim} dimensions, shape {tuple(x.shape)}: expected (T, N, D), time first"
         )
     T, N, D = x.shape
     if 0 in x.shape:
-        raise ValueError(
+        raise InvalidValueError(
             f"x is {tuple(x.shape)}: it needs at least one step, one sequence and one feature"
         )
     require_same_dtype({"x": x, **arguments})
     states = {name: a for name, a in arguments.items() if name.endswith("0")}
     first = next(iter(states))
     if states[first].ndim != 2:
-        raise ValueError(
+        raise InvalidValueError(
             f"{first} is {tuple(states[first].shape)}: expected (N, H), one row for each of the {N}"
             " sequences"
         )
@@ -77,7 +78,7 @@ def check_backward(dy: Array, h: Array, **d_last: Array | None) -> None:
         because = f"the forward pass made {steps - 1} steps of {N} sequences and {H} units"
         require_shape(name, upstream, shape, because)
         if upstream.dtype != h.dtype:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"{name} is {upstream.dtype} but the forward pass computed in {h.dtype}: convert it"
                 " with astype"
             )

@@ -31,6 +31,7 @@ from scratchnet.cells import lstm
 from scratchnet.cells.checks import check_backward
 from scratchnet.cells.lstm import step_backward, step_forward
 from scratchnet.cells.sequences import carry_state, skip_padding_gradient
+from scratchnet.errors import InvalidValueError
 
 GATES = "ifgo"
 STATES: tuple[str, ...] = ("h", "c")
@@ -64,13 +65,13 @@ def mask(name: str, given: Any, h: Array) -> Array | None:
     if isinstance(given, (int, float, np.floating)):
         if given < 0 or (given > 1 and name != "drop"):
             expected = "at least 0" if name == "drop" else "a share, from 0 to 1"
-            raise ValueError(f"{name} is {given}: expected {expected}")
+            raise InvalidValueError(f"{name} is {given}: expected {expected}")
         given = np.asarray(given, dtype=h.dtype, like=h)
     require_same_dtype({"x": h, name: given})
     shape = h[1:].shape
     allowed = ((), shape[1:]) if name == "drop" else ((), shape)
     if given.shape not in allowed:
-        raise ValueError(
+        raise InvalidValueError(
             f"{name} is {given.shape} but x and h0 make {shape}: expected a number or {allowed[1]}"
         )
     return np.broadcast_to(given, shape)

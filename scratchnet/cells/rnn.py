@@ -19,6 +19,7 @@ from scratchnet.arrays import Array, Lengths, Step, read_only
 from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.sequences import carry_state, skip_padding_gradient, zero_padding
 from scratchnet.elementwise import d_relu, d_tanh, elementwise, relu
+from scratchnet.errors import InvalidValueError
 
 GATES = "h"  # no gates: the one block of pre-activations is that of h itself
 STATES: tuple[str, ...] = ("h",)
@@ -101,7 +102,7 @@ def input_projection(
     """The forward pass outside the time loop: x W_x + b (T, N, H), and the cache to be filled."""
     if nonlinearity not in UNIT:
         expected = ", ".join(map(repr, UNIT))
-        raise ValueError(f"nonlinearity is {nonlinearity!r}: expected one of {expected}")
+        raise InvalidValueError(f"nonlinearity is {nonlinearity!r}: expected one of {expected}")
     lengths = check_forward(param_shapes, lengths, x, h0=h0, W_x=W_x, W_h=W_h, b=b)
     x = zero_padding(x, lengths)
     T, N, D = x.shape

@@ -10,9 +10,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from scratchnet import __version__
+from scratchnet.commands.options import add_options, config_of
 from scratchnet.data.series import MISSING
+from scratchnet.errors import InvalidValueError
+from scratchnet.forecasting.many_steps import Task
+from scratchnet.forecasting.many_steps import run as run_forecasts
 from scratchnet.forecasting.network import Settings as MultistepSettings
-from scratchnet.forecasting.one_step import MODELS, Settings, load
+from scratchnet.forecasting.one_step import Settings, load
 from scratchnet.forecasting.one_step import run as run_forecasting
 
 COURSE = (
@@ -77,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ),
     )
     add_data(train)
-    add_settings(train)
+    add_options(train, Settings)
     train.add_argument(
         "--out",
         type=Path,
@@ -96,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ),
     )
     add_data(ahead)
-    add_task(ahead)
+    add_options(ahead, Task)
+    add_options(ahead, MultistepSettings)
     ahead.add_argument(
         "--out",
         type=Path,
@@ -213,98 +218,6 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_task(parser: argparse.ArgumentParser) -> None:
-    """The options of ``scratchnet forecast``: the task, the backtest, and the networks'
-    settings."""
-    parser.add_argument("--horizon", type=int, default=12, help="steps to forecast (default: 12)")
-    parser.add_argument(
-        "--season",
-        type=int,
-        help="rows of a season, 12 for months of a year; adds last season's value",
-    )
-    names = "direct, recursive, encoder-decoder, several of them, or all (default)"
-    parser.add_argument("--strategy", nargs="+", default=["all"], metavar="NAME", help=names)
-    parser.add_argument(
-        "--test",
-        type=float,
-        default=0.2,
-        help="share of the rows that is forecast in the backtest (0.2)",
-    )
-    parser.add_argument(
-        "--step", type=int, default=1, help="rows from origin to origin (default: 1)"
-    )
-    parser.add_argument(
-        "--refit", type=int, help="fit everything anew after so many origins (default: once)"
-    )
-    parser.add_argument(
-        "--interval", default="quantile", help="quantile (default), dropout, or none"
-    )
-    parser.add_argument(
-        "--coverage",
-        dest="asked",
-        type=float,
-        default=0.9,
-        help="share that the interval is to hold (0.9)",
-    )
-    parser.add_argument(
-        "--ensemble",
-        action="store_true",
-        help="also the average of the networks and a classical forecast",
-    )
-    parser.add_argument(
-        "--smoothing", action="store_true", help="also exponential smoothing; needs statsmodels"
-    )
-    about = {
-        "cell": "rnn, lstm, gru, ...",
-        "window": "rows of input",
-        "units": "hidden units",
-        "layers": "recurrent layers",
-        "dropout": "while training; with --interval dropout also while forecasting",
-        "epochs": "at the most",
-        "patience": "epochs without a better one before stopping",
-        "batch_size": "windows in a step",
-        "lr": "learning rate",
-        "clip": "limit of the global gradient norm",
-        "seed": "of the first weights and the shuffling",
-    }
-    for name, text in about.items():
-        default = getattr(MultistepSettings(), name)
-        option = f"--{name.replace('_', '-')}"
-        parser.add_argument(
-            option, type=type(default), default=default, help=f"{text} (default: {default})"
-        )
-    parser.add_argument(
-        "--anchored",
-        action="store_true",
-        help="forecast changes from the last row, for series that drift",
-    )
-
-
-def add_settings(train: argparse.ArgumentParser) -> None:
-    """An option for each of forecasting's ``Settings``, with its default."""
-    about = {
-        "model": "the network",
-        "window": "steps of input",
-        "units": "hidden units",
-        "layers": "hidden or recurrent layers",
-        "epochs": "at the most",
-        "patience": "epochs without a better one before stopping",
-        "lr": "learning rate",
-        "clip": "limit of the global gradient norm",
-        "seed": "of the first weights and the shuffling",
-        "difference": "learn the change from step to step, for series that drift",
-    }
-    for name, default in Settings()._asdict().items():
-        if isinstance(default, bool):
-            train.add_argument(f"--{name}", action="store_true", default=default, help=about[name])
-        else:
-            choices = tuple(MODELS) if name == "model" else None
-            text = f"{about[name]} (default: {default})"
-            train.add_argument(
-                f"--{name}", type=type(default), default=default, choices=choices, help=text
-            )
-
-
 def run_demo(chosen: argparse.Namespace) -> int:
     """``scratchnet demo``."""
     from scratchnet.commands import demo
@@ -323,12 +236,12 @@ def run_gradcheck(chosen: argparse.Namespace) -> int:
 
     name = chosen.name
     if name not in ("all", *CELLS, *LAYERS):
-        raise ValueError(
+        raise InvalidValueError(
             f"there is no cell or layer {name!r}: expected all or one of"
             f" {', '.join([*CELLS, *LAYERS])}"
         )
     if chosen.lengths is not None and name != "all" and name not in CELLS:
-        raise ValueError(
+        raise InvalidValueError(
             f"--lengths is for cells, and {name} is a layer: its examples have lengths of their own"
         )
     checks: list[tuple[str, Callable[[], Report]]] = []
@@ -367,7 +280,7 @@ def run_gradcheck(chosen: argparse.Namespace) -> int:
 
 def run_train(chosen: argparse.Namespace) -> int:
     """``scratchnet train``."""
-    settings = Settings(**{name: getattr(chosen, name) for name in Settings._fields}).check()
+    settings = config_of(Settings, chosen).check()
     series = load(chosen.data, chosen.column, chosen.missing, chosen.time, chosen.delimiter)
     run_forecasting(series, settings, chosen.out)
     return 0
@@ -375,11 +288,9 @@ def run_train(chosen: argparse.Namespace) -> int:
 
 def run_forecast(chosen: argparse.Namespace) -> int:
     """``scratchnet forecast``."""
-    from scratchnet.forecasting import many_steps as command
-
-    task, settings = command.options_of(vars(chosen))
+    task, settings = config_of(Task, chosen).check(), config_of(MultistepSettings, chosen).check()
     series = load(chosen.data, chosen.column, chosen.missing, chosen.time, chosen.delimiter)
-    command.run(series, task, settings, chosen.out)
+    run_forecasts(series, task, settings, chosen.out)
     return 0
 
 
@@ -426,7 +337,7 @@ def run_view(chosen: argparse.Namespace) -> int:
 
 def run_missing_course(chosen: argparse.Namespace) -> int:
     """``scratchnet course``, where no distribution adds it."""
-    raise ValueError(COURSE)
+    raise InvalidValueError(COURSE)
 
 
 def run_doctor(chosen: argparse.Namespace) -> int:

@@ -25,9 +25,8 @@ from scratchnet.gradcheck import check_cell
 from scratchnet.layers import Linear, Recurrent, Sequential, Tanh
 from scratchnet.losses import mse
 from scratchnet.tracing import Trace, trace
+from scratchnet.training import Adam, AdamW, Batches, Clip, EarlyStopping, fit, predict
 from scratchnet.training.clip import clip_global_norm
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import Adam, AdamW
 from scratchnet.view import to_html
 
 SEEDS = 5
@@ -63,7 +62,7 @@ class Memory(NamedTuple):
     one: Trace  # of the first of them alone, trained: for the stepper
 
 
-# ---- 1  gradients --------------------------------------------------------------------------------------------------------
+# ---- 1  gradients ----
 
 
 def check_gradients() -> dict[str, float]:
@@ -75,7 +74,7 @@ def check_gradients() -> dict[str, float]:
     return errors
 
 
-# ---- 2  sunspots ---------------------------------------------------------------------------------------------------------
+# ---- 2  sunspots ----
 
 
 def forecast_sunspots() -> Forecasts:
@@ -86,13 +85,13 @@ def forecast_sunspots() -> Forecasts:
     and fits all of it.
     """
     series = datasets.load("sunspots")
-    train, held_back, test, _ = split_at(series.times, 1890, 1920, 1955)
-    past = slice(0, held_back.stop)
+    train, validation, test, _ = split_at(series.times, 1890, 1920, 1955)
+    past = slice(0, validation.stop)
     scaler = Standardizer().fit(series.values[train])
     z = scaler.transform(series.values).astype(np.float32)
     parts = {
         "train": windows(z, WIDTH, part=slice(WIDTH, train.stop)),
-        "held_back": windows(z, WIDTH, part=held_back),
+        "validation": windows(z, WIDTH, part=validation),
         "test": windows(z, WIDTH, part=test),
     }
     networks = {
@@ -129,15 +128,12 @@ def _sunspot_network(name: str, parts: dict[str, Any], seed: int) -> Array:
     x = {part: w.x[:, :, 0] if name == "MLP" else w.x for part, w in parts.items()}
     fit(
         model,
-        x["train"],
-        parts["train"].y,
+        Batches(x["train"], parts["train"].y, batch_size=16),
         AdamW(0.005, weight_decay=0.01),
         epochs=300,
-        batch_size=16,
-        clip=1.0,
         rng=rng,
-        validation=(x["held_back"], parts["held_back"].y),
-        patience=40,
+        validation=(x["validation"], parts["validation"].y),
+        callbacks=[Clip(1.0), EarlyStopping(40)],
         progress=False,
     )
     return predict(model, x["test"])
@@ -193,7 +189,7 @@ def sunspot_verdict(result: Forecasts) -> str:
     )
 
 
-# ---- 3  the adding problem -----------------------------------------------------------------------------------------------
+# ---- 3  the adding problem ----
 
 
 def adding_problem(
@@ -236,7 +232,7 @@ def share_by_step(of: Trace, gradient: str = "dh") -> Array:
     return share
 
 
-# ---- all of it -----------------------------------------------------------------------------------------------------------
+# ---- all of it ----
 
 
 def run(out: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from scratchnet import __version__
 from scratchnet import engines as library_engines
 from scratchnet.arrays import Array
 from scratchnet.cells import CELLS, Cell
+from scratchnet.errors import UnavailableError
 
 # distribution, import name, what it is for, the extra that brings it (None: always installed)
 PACKAGES = (
@@ -119,7 +120,7 @@ def _try(what: str, action: Callable[[], str]) -> Finding:
 
 def _run_cupy() -> str:
     if find_spec("cupy") is None:
-        raise RuntimeError(
+        raise UnavailableError(
             "not installed; with an NVIDIA GPU: pip install 'scratchnet[cuda12]' or"
             " 'scratchnet[cuda13]'"
         )

@@ -4,7 +4,7 @@ metrics come from there.
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(StandardScaler(), LSTMRegressor(units=16, early_stopping=True, random_state=0))
+    model = make_pipeline(StandardScaler(), LSTMRegressor(units=16, early_stopping=True))
     model.fit(X[:400], y[:400]).score(X[400:], y[400:])
 
 X (n, T) is n sequences of T steps with one feature, X (n, T, D) of D features. Nothing is scaled in
@@ -17,10 +17,12 @@ here: neither X, for which there are scikit-learn's scalers, nor y, for which th
     schedules.py    learning rates by name
 """
 
+from scratchnet.errors import MissingPackageError
+
 try:
     import sklearn  # noqa: F401
 except ImportError:
-    raise ImportError("scikit-learn is not installed: pip install 'scratchnet[sklearn]'") from None
+    raise MissingPackageError("scikit-learn is not installed: pip install scikit-learn") from None
 
 from scratchnet.estimators.networks import (
     GRUClassifier,

@@ -1,15 +1,14 @@
 """What all estimators share: the parameters of training, fit and partial_fit, and when to stop.
 
-The network and its training are the library's own, ``scratchnet.models`` and ``train.fit``; here is
-only what scikit-learn expects of an estimator. Trained in ``dtype``; answers are computed in
-float64, so that a sample's does not depend, in the last digits, on which others stand beside it in
-the batch.
+The network and its training are the library's own, ``scratchnet.models`` and ``training.fit``; here
+is only what scikit-learn expects of an estimator. Trained in ``dtype``; answers are computed in
+float64, so that a sample's does not depend, in the last digits, on the others in its batch.
 """
 
 import copy
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -19,12 +18,38 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.estimators.schedules import UNPLANNED, schedule_for
 from scratchnet.layers import Layer
-from scratchnet.training.checks import Inputs, count, require_count, rows
-from scratchnet.training.loop import History, fit, predict
+from scratchnet.training import L2, Callback, Clip, History, TrainConfig, Trainer, fit, predict
 from scratchnet.training.optim import OPTIMIZERS, SGD, Optimizer
-from scratchnet.training.penalty import L2
+from scratchnet.training.samples import Inputs, count, rows
+
+# field of TrainConfig -> the name that scikit-learn has for it
+SKLEARN_NAMES = {
+    "epochs": "max_iter",
+    "lr": "learning_rate_init",
+    "patience": "n_iter_no_change",
+    "weight_decay": "alpha",
+}
+
+
+def sklearn_name(name: str) -> str:
+    """The estimator's parameter for a field of ``TrainConfig``: "epochs" is "max_iter"."""
+    return SKLEARN_NAMES.get(name, name)
+
+
+# The fields of TrainConfig as an estimator's parameters: a new one there is a new one here.
+TrainParameters = make_dataclass(
+    "TrainParameters",
+    [
+        (sklearn_name(each.name), each.type, field(default=each.default))
+        for each in fields(TrainConfig)
+    ],
+    kw_only=True,
+    eq=False,
+    repr=False,
+)
 
 
 def generator(random_state: Any) -> np.random.Generator:
@@ -35,54 +60,96 @@ def generator(random_state: Any) -> np.random.Generator:
     return np.random.default_rng(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class Network(BaseEstimator):  # type: ignore[misc]
-    """The parameters of training, named as those of scikit-learn's MLP, and all there is to it.
+class StopRule(Callback):
+    """scikit-learn's rule: stop after more than n_iter_no_change epochs without a loss better by
+    tol; with "adaptive" divide the learning rate by 5 instead, until 1e-6."""
 
-    ``solver``: one of ``optim.OPTIMIZERS``. ``alpha``: the penalty on large weights, alpha/2 sum of
-    W^2 / batch size, or with "adamw" its decoupled decay. ``learning_rate``: "constant",
-    "invscaling", "adaptive" (a fifth of it where training would stop, until 1e-6), or one that is
-    planned for max_iter epochs, "step", "exponential", "cosine", "warmup", or "plateau", which
-    falls after half of n_iter_no_change; or a function that makes a ``schedule.Schedule`` for an
-    optimiser.
+    def __init__(self, estimator: "Network", validation: tuple[Inputs, Array] | None) -> None:
+        self.estimator, self.validation = estimator, validation
+        self.scores: list[float] = []  # of the validation set, R2 or accuracy
+        self.best, self.waited = math.inf, 0
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        chosen, row = self.estimator, trainer.history.epochs[-1]
+        loss = row.get("val_loss", row["train_loss"])
+        if self.validation is not None:
+            x, target = self.validation
+            self.scores.append(chosen._score(predict(chosen.model_, x), target))
+        self.waited = self.waited + 1 if loss > self.best - chosen.tol else 0
+        self.best = min(self.best, loss)
+        if chosen.n_iter_no_change is None or self.waited <= chosen.n_iter_no_change:
+            return
+        if chosen.learning_rate == "adaptive" and trainer.optimizer.lr > 1e-6:
+            trainer.optimizer.lr, self.waited = trainer.optimizer.lr / 5, 0
+        else:
+            trainer.stop(f"the loss has not improved by {chosen.tol} for {self.waited} epochs")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Network(BaseEstimator, TrainParameters):  # type: ignore[misc, valid-type]
+    """The parameters of training, named as those of scikit-learn's MLP.
+
+    They are the fields of ``TrainConfig``: its epochs are max_iter, lr is learning_rate_init,
+    patience is n_iter_no_change, weight_decay is alpha (``SKLEARN_NAMES``); clip and batch_size
+    have the same name. Defaults are scikit-learn's.
 
     Training stops after more than ``n_iter_no_change`` epochs in a row without a loss better by
-    ``tol``: the training loss, or with ``early_stopping`` that of a ``validation_fraction`` held
-    back, and then the weights of the best epoch are kept. It is a random share, of every class
-    alike; with ``shuffle=False`` it is the *last* samples, as windows of a series need it, and
-    batches come in order. Where max_iter comes first there is a ConvergenceWarning, as in
+    ``tol``: the training loss, or with ``early_stopping`` the validation loss, and then the weights
+    of the best epoch are kept. The validation set is a random ``validation_fraction``, of every
+    class alike; with ``shuffle=False`` it is the *last* samples, as windows of a series need it,
+    and batches come in order. Where max_iter comes first there is a ConvergenceWarning, as in
     scikit-learn, unless the schedule was planned for just that many, or n_iter_no_change is None,
     which means: max_iter epochs.
 
-    Fitted: ``model_`` (a scratchnet model), ``history_``, ``loss_curve_``, ``loss_``,
-    ``best_loss_``, ``n_iter_``, ``n_features_in_``, ``validation_scores_`` (R2 or accuracy of each
-    epoch) and ``best_validation_score_`` (that of the epoch with the best validation loss), None
-    without early stopping. Losses are without the penalty. There are no sample weights.
+    Parameters
+    ----------
+    solver : one of ``optim.OPTIMIZERS``.
+    alpha : the penalty on large weights, alpha/2 sum of W^2 / batch size, or with "adamw" its
+        decoupled decay.
+    batch_size : "auto" is min(200, samples).
+    learning_rate : "constant", "invscaling", "adaptive" (a fifth of it where training would stop,
+        until 1e-6), or one that is planned for max_iter epochs, "step", "exponential", "cosine",
+        "warmup", or "plateau", which falls after half of n_iter_no_change; or a function that makes
+        a ``schedule.Schedule`` for an optimiser.
+    power_t : of "invscaling".
+    max_iter : epochs.
+    momentum, nesterovs_momentum : of "sgd".
+    clip : limit of the global gradient norm.
+    verbose : show a progress bar.
+    dtype : "float32" or "float64".
+
+    Attributes
+    ----------
+    model_ : a scratchnet model.
+    history_, loss_curve_, loss_, best_loss_, n_iter_, n_features_in_ : of the training; losses are
+        without the penalty.
+    validation_scores_, best_validation_score_ : R2 or accuracy of each epoch, and of the epoch with
+        the best validation loss; None without early stopping.
 
     Raises ValueError or TypeError, when it is fitted, for parameters out of range and data that do
-    not fit.
+    not fit. There are no sample weights.
     """
 
     solver: str = "adam"
     alpha: float = 0.0001
-    batch_size: int | str = "auto"  # min(200, samples)
+    batch_size: int | str = "auto"
     learning_rate: Any = "constant"
     learning_rate_init: float = 0.001
-    power_t: float = 0.5  # of "invscaling"
-    max_iter: int = 200  # epochs
+    power_t: float = 0.5
+    max_iter: int = 200
     shuffle: bool = True
     random_state: Any = None
     tol: float = 1e-4
-    verbose: bool = False  # a progress bar
-    momentum: float = 0.9  # of "sgd"
+    verbose: bool = False
+    momentum: float = 0.9
     nesterovs_momentum: bool = True
     early_stopping: bool = False
     validation_fraction: float = 0.1
     n_iter_no_change: int | None = 10
-    clip: float | None = None  # the global norm of a gradient
+    clip: float | None = None
     dtype: str = "float32"
 
-    # ---- what the networks (networks.py) and the two kinds of targets (targets.py) know ----------------------------------
+    # ---- what the networks (networks.py) and the two kinds of targets (targets.py) know
 
     def _build(self, x: Inputs, outputs: int, rng: np.random.Generator) -> Layer:
         """A model for such inputs."""
@@ -109,22 +176,22 @@ class Network(BaseEstimator):  # type: ignore[misc]
         """How scikit-learn is to check y."""
         raise NotImplementedError
 
-    def _check_held_back(self, target: Array, held: int) -> Array | None:
-        """ValueError where so many samples are too few; returns the classes of which each gives its
-        share."""
+    def _check_validation(self, target: Array, held: int) -> Array | None:
+        """ValueError where so many validation samples are too few; returns the classes of which
+        each gives its share."""
         raise NotImplementedError
 
-    # ---- training --------------------------------------------------------------------------------------------------------
+    # ---- training
 
     def fit(self, X: Any, y: Any) -> Self:
         """Train from new weights on X (n, ...) and y (n,) or, for regression, (n, outputs)."""
         x, y = self._read(X, self._dtype(), reset=True, y=y, **self._y_options())
         target = self._encode(y)
         self._begin(x)
-        held_back = None
+        validation = None
         if self.early_stopping:
-            x, target, held_back = self._hold_back(x, target)
-        stopped = self._train(x, target, self.max_iter, held_back)
+            x, target, validation = self._split_validation(x, target)
+        stopped = self._train(x, target, self.max_iter, validation)
         planned = (
             self.n_iter_no_change is None
             or callable(self.learning_rate)
@@ -140,7 +207,9 @@ class Network(BaseEstimator):  # type: ignore[misc]
     def _continue(self, X: Any, y: Any, classes: Any = None) -> Self:
         """One epoch on X and y, from the weights there are: partial_fit."""
         if self.early_stopping:
-            raise ValueError("early_stopping is True: partial_fit cannot know when to stop, you do")
+            raise InvalidValueError(
+                "early_stopping is True: partial_fit cannot know when to stop, you do"
+            )
         first = not hasattr(self, "model_")
         x, y = self._read(X, self._dtype(), reset=first, y=y, **self._y_options())
         target = self._encode(y, classes, first)
@@ -150,9 +219,7 @@ class Network(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _begin(self, x: Inputs) -> None:
-        require_count("max_iter", self.max_iter)
-        if self.n_iter_no_change is not None:
-            require_count("n_iter_no_change", self.n_iter_no_change)
+        self._config(count(x))
         self._rng = generator(self.random_state)
         self.model_ = self._build(x, self._outputs(), self._rng).astype(self._dtype())
         self._optimizer = self._solver()
@@ -170,47 +237,25 @@ class Network(BaseEstimator):  # type: ignore[misc]
         self.best_validation_score_: float | None = None
 
     def _train(
-        self, x: Inputs, target: Array, epochs: int, held_back: tuple[Inputs, Array] | None
+        self, x: Inputs, target: Array, epochs: int, validation: tuple[Inputs, Array] | None
     ) -> bool:
         """So many epochs, or fewer; True where the loss had stopped falling."""
-        scores: list[float] = []
-        best, waited, stopped = math.inf, 0, False
-
-        def after_epoch(history: History) -> bool:
-            nonlocal best, waited, stopped
-            loss = history.epochs[-1]["train_loss" if held_back is None else "val_loss"]
-            if held_back is not None:
-                scores.append(self._score(predict(self.model_, held_back[0]), held_back[1]))
-            waited = waited + 1 if loss > best - self.tol else 0
-            best = min(best, loss)
-            if self.n_iter_no_change is None or waited <= self.n_iter_no_change:
-                return False
-            if self.learning_rate == "adaptive" and self._optimizer.lr > 1e-6:
-                self._optimizer.lr, waited = self._optimizer.lr / 5, 0
-                return False
-            stopped = True
-            return True
-
-        batch_size = (
-            min(200, count(x)) if self.batch_size == "auto" else min(self._whole_batch(), count(x))
-        )
-        price = None if self.solver == "adamw" or self.alpha == 0 else L2(self.alpha / batch_size)
+        config, rule = self._config(count(x)), StopRule(self, validation)
+        callbacks: list[Callback] = [] if config.clip is None else [Clip(config.clip)]
+        if self.solver != "adamw" and self.alpha != 0:
+            callbacks.append(L2(self.alpha / config.batch_size))
+        if self._schedule is not None:
+            callbacks.append(self._schedule)
         history = fit(
             self.model_,
-            x,
-            target,
+            config.batches(x, target, shuffle=self.shuffle),
             self._optimizer,
             epochs=epochs,
-            loss=self._loss,
-            batch_size=batch_size,
-            clip=self.clip,
             rng=self._rng,
-            shuffle=self.shuffle,
-            validation=held_back,
-            penalty=price,
-            schedule=self._schedule,
+            loss=self._loss,
+            validation=validation,
+            callbacks=[*callbacks, rule],
             progress=self.verbose,
-            after_epoch=after_epoch,
         )
         self.history_.steps += history.steps
         self.history_.epochs += history.epochs
@@ -221,25 +266,28 @@ class Network(BaseEstimator):  # type: ignore[misc]
             min(self.loss_curve_),
             len(self.loss_curve_),
         )
-        if held_back is not None:
-            self.validation_scores_ = scores
-            self.best_validation_score_ = scores[history.best_epoch or 0]
-        return stopped
+        if validation is not None:
+            self.validation_scores_ = rule.scores
+            self.best_validation_score_ = rule.scores[history.best_epoch or 0]
+        return history.stopped is not None
 
-    def _hold_back(self, x: Inputs, target: Array) -> tuple[Inputs, Array, tuple[Inputs, Array]]:
+    def _split_validation(
+        self, x: Inputs, target: Array
+    ) -> tuple[Inputs, Array, tuple[Inputs, Array]]:
         """What is left to train on, and the validation set."""
         if not 0 < self.validation_fraction < 1:
-            raise ValueError(
+            raise InvalidValueError(
                 f"validation_fraction is {self.validation_fraction}: expected more than 0 and less"
                 " than 1"
             )
         n = count(x)
         held = math.ceil(n * self.validation_fraction)
         if held >= n:
-            raise ValueError(
-                f"early_stopping holds back {held} of {n} samples: none would be left to train on"
+            raise InvalidValueError(
+                f"early_stopping takes {held} of {n} samples for validation: none would be left to"
+                " train on"
             )
-        classes = self._check_held_back(target, held)
+        classes = self._check_validation(target, held)
         seed = int(self._rng.integers(2**31 - 1))
         options: dict[str, Any] = (
             {"stratify": classes, "random_state": seed} if self.shuffle else {"shuffle": False}
@@ -253,23 +301,27 @@ class Network(BaseEstimator):  # type: ignore[misc]
         x = self._read(X, np.float64, reset=False)
         return predict(copy.deepcopy(self.model_).astype(np.float64), x)
 
-    # ---- parameters ------------------------------------------------------------------------------------------------------
+    # ---- parameters
 
     def _dtype(self) -> Any:
         dtype = np.dtype(self.dtype)
         if dtype not in (np.float32, np.float64):
-            raise ValueError(f"dtype is {self.dtype!r}: expected 'float32' or 'float64'")
+            raise InvalidValueError(f"dtype is {self.dtype!r}: expected 'float32' or 'float64'")
         return dtype
 
-    def _whole_batch(self) -> int:
-        require_count("batch_size", self.batch_size)  # type: ignore[arg-type]
-        return int(self.batch_size)
+    def _config(self, n: int) -> TrainConfig:
+        """The parameters under the names of ``TrainConfig``, checked, for n samples."""
+        chosen = {each.name: getattr(self, sklearn_name(each.name)) for each in fields(TrainConfig)}
+        if chosen["batch_size"] == "auto":
+            chosen["batch_size"] = min(200, n)
+        config = TrainConfig(**chosen).check(SKLEARN_NAMES)
+        return config.replace(batch_size=min(config.batch_size, n))
 
     def _solver(self) -> Optimizer:
         if self.solver not in OPTIMIZERS:
-            raise ValueError(f"solver is {self.solver!r}: expected one of {', '.join(OPTIMIZERS)}")
-        if not 0 <= self.alpha < math.inf:
-            raise ValueError(f"alpha is {self.alpha}: expected 0 or a positive number")
+            raise InvalidValueError(
+                f"solver is {self.solver!r}: expected one of {', '.join(OPTIMIZERS)}"
+            )
         lr = float(self.learning_rate_init)
         if self.solver == "sgd":
             return SGD(

@@ -8,10 +8,11 @@ from sklearn.utils.validation import check_array, check_consistent_length, check
 
 from scratchnet import models
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.estimators.base import Network
 from scratchnet.estimators.targets import Classifier, Regressor
 from scratchnet.layers import Layer, Recurrent
-from scratchnet.training.checks import Inputs
+from scratchnet.training.samples import Inputs
 
 Rng = np.random.Generator
 
@@ -29,7 +30,7 @@ class MLP(Network):
         sizes: Any = self.hidden_layer_sizes
         units = list(np.atleast_1d(sizes))
         if not all(isinstance(n, (int, np.integer)) and n >= 1 for n in units):
-            raise ValueError(
+            raise InvalidValueError(
                 f"hidden_layer_sizes is {sizes!r}: expected whole numbers from 1 up, such as"
                 " (64, 32)"
             )
@@ -58,12 +59,12 @@ class SequenceNetwork(Network):
     def _steps(self, X: Array) -> Array:
         """(n, T features), step 0's features, then step 1's, as (n, T, features)."""
         if self.features < 1:
-            raise ValueError(f"features is {self.features}: expected at least 1")
+            raise InvalidValueError(f"features is {self.features}: expected at least 1")
         if X.shape[1] == 0 or X.shape[1] % self.features:
             given = (
                 f"the sequence has {X.shape[1]} columns (X has n_features = {self.n_features_in_})"
             )
-            raise ValueError(
+            raise InvalidValueError(
                 f"{given}: expected a multiple of the {self.features} features of a step, at least"
                 " one step"
             )
@@ -91,7 +92,7 @@ class RecurrentNetwork(SequenceNetwork):
         if reset:
             self.input_ndim_ = 3 if three else 2
         elif three != (self.input_ndim_ == 3):
-            raise ValueError(
+            raise InvalidValueError(
                 f"X has {ndim} dimensions but the estimator was trained on {self.input_ndim_}"
             )
         if not three:
@@ -103,11 +104,13 @@ class RecurrentNetwork(SequenceNetwork):
         else:
             x = check_array(X, dtype=dtype, allow_nd=True)
         if 0 in x.shape:
-            raise ValueError(f"X is {x.shape}: expected at least one sample, step and feature")
+            raise InvalidValueError(
+                f"X is {x.shape}: expected at least one sample, step and feature"
+            )
         if reset:
             self.n_features_in_ = x.shape[2]
         elif x.shape[2] != self.n_features_in_:
-            raise ValueError(
+            raise InvalidValueError(
                 f"X has {x.shape[2]} features, but {type(self).__name__} is expecting"
                 f" {self.n_features_in_}"
             )
@@ -138,7 +141,7 @@ class PlainRecurrentNetwork(RecurrentNetwork):
         model = super()._build(x, outputs, rng)
         (rec,) = (layer for layer in model.layers.values() if isinstance(layer, Recurrent))  # type: ignore[attr-defined]
         if self.activation not in rec.cell.OPTIONS["nonlinearity"]:
-            raise ValueError(f"activation is {self.activation!r}: expected 'tanh' or 'relu'")
+            raise InvalidValueError(f"activation is {self.activation!r}: expected 'tanh' or 'relu'")
         rec.options["nonlinearity"] = self.activation
         return model
 
@@ -207,7 +210,7 @@ class HybridNetwork(SequenceNetwork):
             self._pair = pair
         elif pair != self._pair:
             kinds = ("one array", "a tuple (sequence, static)")
-            raise ValueError(
+            raise InvalidValueError(
                 f"X is {kinds[pair]} but the estimator was trained on {kinds[self._pair]}"
             )
         if pair:
@@ -218,7 +221,7 @@ class HybridNetwork(SequenceNetwork):
 
     def _read_pair(self, X: tuple[Any, ...], dtype: Any, reset: bool, **options: Any) -> Any:
         if len(X) != 2:
-            raise ValueError(
+            raise InvalidValueError(
                 f"X is a tuple of {len(X)}: expected (sequence (n, T, D), static (n, F))"
             )
         sequence, static = (
@@ -226,7 +229,7 @@ class HybridNetwork(SequenceNetwork):
             check_array(X[1], dtype=dtype),
         )
         if sequence.ndim != 3 or 0 in sequence.shape:
-            raise ValueError(
+            raise InvalidValueError(
                 f"the sequence is {sequence.shape}: expected (n, T, D), none of them 0"
             )
         check_consistent_length(sequence, static)
@@ -234,7 +237,7 @@ class HybridNetwork(SequenceNetwork):
         if reset:
             self.n_features_in_, self._features = sum(features), features
         elif features != self._features:
-            raise ValueError(
+            raise InvalidValueError(
                 f"X has {features} features, of steps and static, but was trained on"
                 f" {self._features}"
             )
@@ -251,7 +254,7 @@ class HybridNetwork(SequenceNetwork):
         )
         if not chosen or len(set(chosen)) < len(chosen) or not all(0 <= c < n for c in chosen):
             given = f"static_features is {which!r} but X has n_features = {n}"
-            raise ValueError(
+            raise InvalidValueError(
                 f"{given}: expected how many of the first columns, or which columns, at least one"
             )
         return self._steps(np.delete(X, chosen, axis=1)), X[:, chosen]

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from scratchnet.training.schedule import Cosine, Exponential, Plateau, Schedule, Step, Warmup
+from scratchnet.errors import InvalidTypeError, InvalidValueError
+from scratchnet.training.schedule import Cosine, Exponential, Plateau, Schedule, StepDecay, Warmup
 
-# Those that follow the loss or go on for ever. The others are planned: they end with the last
-# epoch, as they are meant to.
+# Those that follow the loss or have no end. The others are planned: they end with the last epoch.
 UNPLANNED = ("constant", "invscaling", "adaptive", "plateau")
 
 
@@ -35,7 +35,7 @@ NAMED: dict[str, Callable[[Any, int, int, int, float], Schedule | None]] = {
         optimizer, samples, power
     ),
     "adaptive": lambda optimizer, epochs, samples, patience, power: None,
-    "step": lambda optimizer, epochs, samples, patience, power: Step(
+    "step": lambda optimizer, epochs, samples, patience, power: StepDecay(
         optimizer, max(1, epochs // 3)
     ),
     "exponential": lambda optimizer, epochs, samples, patience, power: Exponential(
@@ -60,13 +60,13 @@ def schedule_for(
     if callable(name):
         made = name(optimizer)
         if not isinstance(made, Schedule):
-            raise TypeError(
+            raise InvalidTypeError(
                 f"learning_rate made a {type(made).__name__}: expected a"
                 " scratchnet.training.schedule.Schedule"
             )
         return made
     if name not in NAMED:
-        raise ValueError(
+        raise InvalidValueError(
             f"learning_rate is {name!r}: expected one of {', '.join(NAMED)}, or a function of the"
             " optimiser"
         )

@@ -9,6 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import column_or_1d
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.estimators.base import Network
 from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.models import probabilities
@@ -43,7 +44,7 @@ class Regressor(RegressorMixin, Network):  # type: ignore[misc]
         if first:
             self._one_output, self.n_outputs_ = y.ndim == 1, outputs
         elif outputs != self.n_outputs_:
-            raise ValueError(
+            raise InvalidValueError(
                 f"y has {outputs} outputs but the estimator was trained on {self.n_outputs_}"
             )
         return y.reshape(len(y), -1).astype(self._dtype())
@@ -58,10 +59,10 @@ class Regressor(RegressorMixin, Network):  # type: ignore[misc]
     def _score(self, y: Array, target: Array) -> float:
         return float(r2_score(target, y))
 
-    def _check_held_back(self, target: Array, held: int) -> None:
+    def _check_validation(self, target: Array, held: int) -> None:
         if held < 2:
-            given = f"early_stopping holds back {held} of {len(target)} samples"
-            raise ValueError(
+            given = f"early_stopping takes {held} of {len(target)} samples for validation"
+            raise InvalidValueError(
                 f"{given}: R2 needs 2; give more samples, a larger validation_fraction, or"
                 " early_stopping=False"
             )
@@ -80,7 +81,7 @@ class Classifier(ClassifierMixin, Network):  # type: ignore[misc]
         """One more epoch, on these samples alone; ``classes``, all that there will be, must be
         given at the first call."""
         if classes is None and not hasattr(self, "model_"):
-            raise ValueError(
+            raise InvalidValueError(
                 "classes must be given at the first call of partial_fit: more may come than are in"
                 " this y"
             )
@@ -103,18 +104,18 @@ class Classifier(ClassifierMixin, Network):  # type: ignore[misc]
         if first:
             self.classes_ = unique_labels(y if classes is None else classes)
         elif classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
-            raise ValueError(
+            raise InvalidValueError(
                 f"classes are {list(classes)} but were {list(self.classes_)} at the first call of"
                 " partial_fit"
             )
         if len(self.classes_) < 2:
-            raise ValueError(
+            raise InvalidValueError(
                 f"y has one class, {self.classes_[0]!r}: a classifier needs at least two to tell"
                 " apart"
             )
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
-            raise ValueError(
+            raise InvalidValueError(
                 f"y has classes {list(unknown)} that are not among {list(self.classes_)}"
             )
         return np.searchsorted(self.classes_, y)
@@ -128,14 +129,14 @@ class Classifier(ClassifierMixin, Network):  # type: ignore[misc]
     def _score(self, y: Array, target: Array) -> float:
         return float(accuracy_score(target, y.argmax(axis=1)))
 
-    def _check_held_back(self, target: Array, held: int) -> Array:
+    def _check_validation(self, target: Array, held: int) -> Array:
         fewest, kinds = int(np.bincount(target).min()), len(self.classes_)
         if self.shuffle and (fewest < 2 or not kinds <= held <= len(target) - kinds):
             given = (
-                f"early_stopping holds back {held} of {len(target)} samples; the smallest of"
-                f" {kinds} classes has {fewest}"
+                f"early_stopping takes {held} of {len(target)} samples for validation; the smallest"
+                f" of {kinds} classes has {fewest}"
             )
-            raise ValueError(
+            raise InvalidValueError(
                 f"{given}: expected room for each class on both sides; or early_stopping=False"
             )
         return target

@@ -11,6 +11,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.data import require_series
+from scratchnet.errors import InvalidValueError
 from scratchnet.forecasting.forecaster import Forecaster
 
 
@@ -77,23 +78,27 @@ def backtest(
     """
     require_series("values", values)
     if not makers:
-        raise ValueError("there are no forecasters: expected name -> a function that makes one")
+        raise InvalidValueError(
+            "there are no forecasters: expected name -> a function that makes one"
+        )
     if step < 1 or (refit is not None and refit < 1):
-        raise ValueError(f"step is {step} and refit {refit}: expected at least 1")
+        raise InvalidValueError(f"step is {step} and refit {refit}: expected at least 1")
     made = {name: make() for name, make in makers.items()}
     horizons = {name: forecaster.horizon for name, forecaster in made.items()}
     horizon = next(iter(horizons.values()))
     if len(set(horizons.values())) > 1:
-        raise ValueError(f"the forecasters' horizons are {horizons}: expected the same of all")
+        raise InvalidValueError(
+            f"the forecasters' horizons are {horizons}: expected the same of all"
+        )
     columns = {name: forecaster.columns(values.shape[1]) for name, forecaster in made.items()}
     if any(chosen != next(iter(columns.values())) for chosen in columns.values()):
-        raise ValueError(
+        raise InvalidValueError(
             f"the forecasters' columns are {columns}: expected the same of all, or they cannot be"
             " compared"
         )
     at = np.arange(first, len(values) - horizon + 1, step)
     if first < 2 or not len(at):
-        raise ValueError(
+        raise InvalidValueError(
             f"values has {len(values)} rows: no origin from row {first} on has {horizon} rows"
             " behind it"
         )
@@ -110,7 +115,7 @@ def backtest(
     truth = next(iter(made.values())).chosen(values[at[:, None] + np.arange(horizon)])
     for name, forecast in forecasts.items():
         if forecast.shape != truth.shape:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{name} forecasts {forecast.shape[1:]} but the truth is {truth.shape[1:]}:"
                 " (horizon, columns)"
             )

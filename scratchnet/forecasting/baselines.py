@@ -19,6 +19,7 @@ import numpy as np
 
 from scratchnet.arrays import Array, require_floating, require_shape
 from scratchnet.data import require_series, windows
+from scratchnet.errors import InvalidValueError, UnavailableError
 
 
 def mse(prediction: Array, target: Array) -> float:
@@ -55,7 +56,7 @@ def relative_variance(prediction: Array, target: Array, of: Array | None = None)
     )
     # Not by their computed variance: that of ten times 0.1 comes out as 1e-34, and not as 0.
     if rows == 0 or bool((of == of[:1]).all()):
-        raise ValueError(f"the {rows} rows whose variance is to divide do not vary")
+        raise InvalidValueError(f"the {rows} rows whose variance is to divide do not vary")
     return error / float(np.mean(np.var(of, axis=0, dtype=np.float64)))
 
 
@@ -66,7 +67,7 @@ def _error(prediction: Array, target: Array) -> Array:
     require_floating("target", target)
     require_shape("prediction", prediction, target.shape, f"target is {tuple(target.shape)}")
     if 0 in target.shape:
-        raise ValueError(f"target is {tuple(target.shape)}: there is nothing to average")
+        raise InvalidValueError(f"target is {tuple(target.shape)}: there is nothing to average")
     return prediction.astype(np.float64) - target.astype(np.float64)
 
 
@@ -89,7 +90,7 @@ def seasonal_last_value(x: Array, horizon: int, season: int) -> Array:
     array, is shorter than a season, or horizon or season is less than 1.
     """
     if season < 1:
-        raise ValueError(f"season is {season}: expected at least 1 step")
+        raise InvalidValueError(f"season is {season}: expected at least 1 step")
     _check_windows(x, season, horizon)
     steps = np.arange(horizon) % season
     last = x[:, x.shape[1] - season :]
@@ -107,7 +108,7 @@ class Autoregression:
     def __init__(self, order: int) -> None:
         """Raises ValueError unless order is at least 1."""
         if order < 1:
-            raise ValueError(f"order is {order}: expected at least 1 row to predict from")
+            raise InvalidValueError(f"order is {order}: expected at least 1 row to predict from")
         self.order = order
         self.intercept: Array | None = None
         self.coefficients: Array | None = None
@@ -123,7 +124,7 @@ class Autoregression:
         T, D = values.shape
         unknowns = 1 + self.order * D
         if T - self.order < unknowns:
-            raise ValueError(
+            raise InvalidValueError(
                 f"values has {T} rows but order {self.order} with D = {D} has {unknowns} unknowns"
                 f" for each column: expected at least {self.order + unknowns} rows"
             )
@@ -143,14 +144,14 @@ class Autoregression:
         is less than the order or D is not what was fitted.
         """
         if self.intercept is None or self.coefficients is None:
-            raise RuntimeError(
+            raise UnavailableError(
                 f"this Autoregression({self.order}) has not been fitted: call fit(values[train])"
                 " first"
             )
         _check_windows(x, self.order, horizon)
         n, width, D = x.shape
         if len(self.intercept) != D:
-            raise ValueError(
+            raise InvalidValueError(
                 f"x has {D} columns but the autoregression was fitted to {len(self.intercept)}"
             )
         rows = np.empty_like(x, shape=(n, width + horizon, D), dtype=np.float64)
@@ -165,10 +166,10 @@ class Autoregression:
 def _check_windows(x: Array, least: int, horizon: int) -> None:
     require_floating("x", x)
     if x.ndim != 3:
-        raise ValueError(f"x is {tuple(x.shape)}: expected windows (n, width, D)")
+        raise InvalidValueError(f"x is {tuple(x.shape)}: expected windows (n, width, D)")
     if x.shape[1] < least:
-        raise ValueError(
+        raise InvalidValueError(
             f"x has windows of {x.shape[1]} rows: expected at least {least} to predict from"
         )
     if horizon < 1:
-        raise ValueError(f"horizon is {horizon}: expected at least 1 step")
+        raise InvalidValueError(f"horizon is {horizon}: expected at least 1 step")

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError, MissingPackageError, UnavailableError
 from scratchnet.forecasting import baselines
 from scratchnet.forecasting.forecaster import Forecaster, check_values
 
@@ -25,7 +26,7 @@ class SeasonalLastValue(Forecaster):
     def __init__(self, horizon: int, season: int, targets: Sequence[int] | None = None) -> None:
         super().__init__(horizon, targets)
         if season < 1:
-            raise ValueError(f"season is {season}: expected at least 1 step")
+            raise InvalidValueError(f"season is {season}: expected at least 1 step")
         self.season = season
 
     @property
@@ -109,7 +110,9 @@ class Smoothing(Forecaster):
 
     def forecast(self, x: Array, values: Array, at: Any) -> Array:
         if self.params is None:
-            raise RuntimeError("this Smoothing has not been fitted: call fit(values[train]) first")
+            raise UnavailableError(
+                "this Smoothing has not been fitted: call fit(values[train]) first"
+            )
         given = {name: value for name, value in self.params.items() if np.isfinite(value)}
         rows = []
         for origin in at:
@@ -126,8 +129,8 @@ class Smoothing(Forecaster):
         try:
             from statsmodels.tsa.holtwinters import ExponentialSmoothing
         except ImportError:
-            raise ImportError(
-                "statsmodels is not installed: pip install 'scratchnet[forecast]'"
+            raise MissingPackageError(
+                "statsmodels is not installed: pip install statsmodels"
             ) from None
         seasonal = None if self.season is None else "add"
         column = np.asarray(values[:, self.column], dtype=np.float64)

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.forecasting.forecaster import Forecaster, check_values
 
 
@@ -26,14 +27,16 @@ class Ensemble(Forecaster):
         held_back: int = 0,
     ) -> None:
         if not members:
-            raise ValueError("the ensemble has no members: expected at least one forecaster")
+            raise InvalidValueError("the ensemble has no members: expected at least one forecaster")
         horizons = {name: member.horizon for name, member in members.items()}
         if len(set(horizons.values())) > 1:
-            raise ValueError(f"the members forecast {horizons} steps: expected the same of all")
+            raise InvalidValueError(
+                f"the members forecast {horizons} steps: expected the same of all"
+            )
         shares = list((weights or {"": 1.0}).values())
         shares_fit = bool(np.isfinite(shares).all()) and min(shares) >= 0 and sum(shares) > 0
         if weights is not None and (weights.keys() != members.keys() or not shares_fit):
-            raise ValueError(
+            raise InvalidValueError(
                 f"weights are {dict(weights)} for the members {', '.join(members)}: expected a"
                 " share of each"
             )
@@ -48,7 +51,7 @@ class Ensemble(Forecaster):
     def fit(self, values: Array) -> Self:
         columns = {name: member.columns(values.shape[1]) for name, member in self.members.items()}
         if any(chosen != next(iter(columns.values())) for chosen in columns.values()):
-            raise ValueError(
+            raise InvalidValueError(
                 f"the members' columns are {columns}: expected the same of all, or unlike things"
                 " are averaged"
             )
@@ -58,7 +61,7 @@ class Ensemble(Forecaster):
             at = np.arange(cut, len(values) - self.horizon + 1)
             if not len(at):
                 given = f"held_back is {self.held_back} but the horizon {self.horizon}"
-                raise ValueError(f"{given}: expected at least as many rows")
+                raise InvalidValueError(f"{given}: expected at least as many rows")
             rows = at[:, None] + np.arange(self.horizon)
             for name, member in self.members.items():
                 error = member.fit(values[:cut]).predict(values, at) - member.chosen(values[rows])

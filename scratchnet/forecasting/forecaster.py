@@ -8,6 +8,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.data import require_series
+from scratchnet.errors import InvalidValueError
 
 
 class Forecaster:
@@ -20,7 +21,7 @@ class Forecaster:
 
     def __init__(self, horizon: int, targets: Sequence[int] | None = None) -> None:
         if horizon < 1:
-            raise ValueError(f"horizon is {horizon}: expected at least 1 step")
+            raise InvalidValueError(f"horizon is {horizon}: expected at least 1 step")
         self.horizon = horizon
         self.targets = None if targets is None else list(targets)
 
@@ -48,7 +49,7 @@ class Forecaster:
                     f"values has {len(values)} rows and {type(self).__name__} needs {self.needs}"
                     " before an origin"
                 )
-                raise ValueError(f"the origin {origin} cannot be forecast from: {have}")
+                raise InvalidValueError(f"the origin {origin} cannot be forecast from: {have}")
         rows = origins[:, None] + np.arange(-self.needs, 0)
         return self.forecast(values[rows].astype(np.float64), values, origins)
 
@@ -71,4 +72,4 @@ def check_values(values: Array, least: int, who: str) -> None:
     or is not (T, D)."""
     require_series("values", values)
     if len(values) < least:
-        raise ValueError(f"values has {len(values)} rows but {who} needs at least {least}")
+        raise InvalidValueError(f"values has {len(values)} rows but {who} needs at least {least}")

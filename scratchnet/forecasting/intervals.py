@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.arrays import Array, require_shape
+from scratchnet.errors import InvalidValueError
 from scratchnet.forecasting.network import Network
 
 
@@ -34,9 +35,9 @@ def coverage(low: Array, high: Array, truth: Array, asked: float) -> Coverage:
     for name, bound in (("low", low), ("high", high)):
         require_shape(name, bound, truth.shape, f"truth is {tuple(truth.shape)}")
     if not 0 < asked < 1:
-        raise ValueError(f"asked is {asked}: expected a share between 0 and 1")
+        raise InvalidValueError(f"asked is {asked}: expected a share between 0 and 1")
     if bool((low > high).any()):
-        raise ValueError("low is above high somewhere: an interval goes from low to high")
+        raise InvalidValueError("low is above high somewhere: an interval goes from low to high")
     inside = (low <= truth) & (truth <= high)
     return Coverage(
         asked, float(inside.mean()), inside.mean(axis=(0, 2)), float(np.mean(high - low))
@@ -71,9 +72,9 @@ def dropout_interval(
     Bayesian approximation.
     """
     if forecaster.settings.dropout == 0:
-        raise ValueError("the forecaster's dropout is 0: all samples would be the same")
+        raise InvalidValueError("the forecaster's dropout is 0: all samples would be the same")
     if not 0 < asked < 1 or samples < 2:
-        raise ValueError(
+        raise InvalidValueError(
             f"asked is {asked} and samples {samples}: expected a share between 0 and 1, and at"
             " least 2"
         )

@@ -2,7 +2,8 @@
 coverage, what comes next."""
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,54 +11,46 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.data.series import Series
+from scratchnet.errors import InvalidValueError
 from scratchnet.forecasting.backtest import Backtest, backtest
 from scratchnet.forecasting.classical import LastValue, Linear, SeasonalLastValue, Smoothing
 from scratchnet.forecasting.ensemble import Ensemble
 from scratchnet.forecasting.forecaster import Forecaster
 from scratchnet.forecasting.intervals import Coverage, coverage, dropout_interval
 from scratchnet.forecasting.network import STRATEGIES, Direct, Network, Settings
+from scratchnet.training.config import Config, option
 
 INTERVALS = ("quantile", "dropout", "none")
 PICTURES = ("errors.png", "forecast.png")
 
 
-class Task(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Task(Config):
     """What is to be forecast, and how it is tested."""
 
-    horizon: int = 12
-    season: int | None = None
-    strategies: tuple[str, ...] = tuple(STRATEGIES)
-    test: float = 0.2  # share of the rows, the last ones, that hold the origins
-    step: int = 1  # rows from origin to origin
-    refit: int | None = None  # origins after which everything is fitted anew
-    interval: str = "quantile"
-    asked: float = 0.9
-    ensemble: bool = False
-    smoothing: bool = False  # exponential smoothing, by statsmodels
+    horizon: int = option(12, "steps to forecast", least=1)
+    season: int | None = option(
+        None,
+        "rows of a season, 12 for months of a year; adds last season's value to the baselines",
+        least=2,
+    )
+    strategy: tuple[str, ...] = option(
+        ("all",), f"some of {', '.join(STRATEGIES)}, or all", choices=(*STRATEGIES, "all")
+    )
+    test: float = option(
+        0.2, "share of the rows, the last ones, that is forecast in the backtest", above=0, below=1
+    )
+    step: int = option(1, "rows from origin to origin", least=1)
+    refit: int | None = option(None, "origins after which everything is fitted again", least=1)
+    interval: str = option("quantile", f"one of {', '.join(INTERVALS)}", choices=INTERVALS)
+    coverage: float = option(0.9, "share that the interval is to hold", above=0, below=1)
+    ensemble: bool = option(False, "also the average of the networks and a classical forecast")
+    smoothing: bool = option(False, "also exponential smoothing; needs statsmodels")
 
-    def check(self) -> "Task":
-        """Itself; ValueError, naming the option, for a value that makes no sense."""
-        for name in ("horizon", "step"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} is {getattr(self, name)}: expected at least 1")
-        if self.season is not None and self.season < 2:
-            raise ValueError(f"--season is {self.season}: expected at least 2 rows")
-        if not 0 < self.test < 1 or not 0 < self.asked < 1:
-            raise ValueError(
-                f"--test is {self.test} and --coverage {self.asked}: expected shares between 0"
-                " and 1"
-            )
-        unknown = [name for name in self.strategies if name not in STRATEGIES]
-        if unknown or not self.strategies:
-            raise ValueError(
-                f"--strategy is {' '.join(unknown) or 'empty'}: expected some of"
-                f" {', '.join(STRATEGIES)}"
-            )
-        if self.interval not in INTERVALS:
-            raise ValueError(
-                f"--interval is {self.interval!r}: expected one of {', '.join(INTERVALS)}"
-            )
-        return self
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The names of the strategies."""
+        return tuple(STRATEGIES) if "all" in self.strategy else self.strategy
 
 
 class Result(NamedTuple):
@@ -102,11 +95,11 @@ def forecast(series: Series, task: Task, settings: Settings) -> Result:
     task.check()
     values = series.values
     if values.shape[1] != 1:
-        raise ValueError(f"{series.name} has {values.shape[1]} columns: choose one")
+        raise InvalidValueError(f"{series.name} has {values.shape[1]} columns: choose one")
     first = len(values) - max(round(len(values) * task.test), task.horizon)
     least = settings.window + 3 * task.horizon + 2
     if first < least:
-        raise ValueError(
+        raise InvalidValueError(
             f"{series.name} has {len(values)} rows, {first} before its test part: window"
             f" {settings.window} and horizon {task.horizon} need at least {least} there"
         )
@@ -117,7 +110,7 @@ def forecast(series: Series, task: Task, settings: Settings) -> Result:
     measured = None
     if task.interval != "none":
         low, _, high = _interval(task, settings, best, values[:first], values, tested.at)
-        measured = coverage(low, high, tested.truth, task.asked)
+        measured = coverage(low, high, tested.truth, task.coverage)
     ahead = (
         STRATEGIES[best](settings, task.horizon).fit(values).predict(values, [len(values)])[0, :, 0]
     )
@@ -132,15 +125,15 @@ def _interval(
     task: Task, settings: Settings, best: str, past: Array, values: Array, at: Any
 ) -> tuple[Array, Array, Array]:
     """low, middle and high (n, horizon, 1) from what was fitted to ``past``."""
-    low, high = (1 - task.asked) / 2, (1 + task.asked) / 2
+    low, high = (1 - task.coverage) / 2, (1 + task.coverage) / 2
     if task.interval == "quantile":
         y = Direct(settings, task.horizon, levels=(low, 0.5, high)).fit(past).predict(values, at)
         return y[..., 0], y[..., 1], y[..., 2]
-    dropping = settings._replace(dropout=settings.dropout or 0.2)
+    dropping = settings.replace(dropout=settings.dropout or 0.2)
     if best == "encoder-decoder" and settings.layers == 1:
         best = "direct"  # there is no place for dropout between the layers of one
     network: Network = STRATEGIES[best](dropping, task.horizon)
-    return dropout_interval(network.fit(past), values, at, asked=task.asked, seed=settings.seed)
+    return dropout_interval(network.fit(past), values, at, asked=task.coverage, seed=settings.seed)
 
 
 def run(series: Series, task: Task, settings: Settings, out: Path) -> Result:
@@ -162,7 +155,7 @@ def run(series: Series, task: Task, settings: Settings, out: Path) -> Result:
     print(f"{task.horizon} steps ahead from {len(tested.at)} origins, {span}\n")
     print(tested.table(unit), end="\n\n")
     if result.coverage is not None:
-        print(f"{task.asked:.0%} interval ({task.interval}): {result.coverage}\n")
+        print(f"{task.coverage:.0%} interval ({task.interval}): {result.coverage}\n")
     baseline = min(
         (name for name in tested.forecasts if name not in (*STRATEGIES, "ensemble")),
         key=tested.total,
@@ -197,7 +190,7 @@ def run(series: Series, task: Task, settings: Settings, out: Path) -> Result:
         result.ahead,
         bounds.get("low"),
         bounds.get("high"),
-        asked=task.asked,
+        asked=task.coverage,
         times=[str(t) for t in series.times[-shown:]],
         label=result.best,
         ylabel=label,
@@ -233,11 +226,3 @@ def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
                 for row in rows
             ]
         )
-
-
-def options_of(chosen: Mapping[str, Any]) -> tuple[Task, Settings]:
-    """The command line's options as a Task and Settings, checked."""
-    strategies = tuple(STRATEGIES) if chosen["strategy"] == ["all"] else tuple(chosen["strategy"])
-    named = {name: chosen[name] for name in Task._fields if name in chosen}
-    settings = Settings(**{name: chosen[name] for name in Settings._fields if name in chosen})
-    return Task(**{**named, "strategies": strategies}).check(), settings

@@ -11,37 +11,40 @@ window: for series that drift out of the range they had, such as CO2, where ever
 new.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.data import Standardizer, Windows, windows
+from scratchnet.errors import InvalidValueError, UnavailableError
 from scratchnet.forecasting.forecaster import Forecaster, check_values
+from scratchnet.forecasting.settings import NetworkSettings
 from scratchnet.layers import Dropout, Layer, Linear, Recurrent, Sequential
 from scratchnet.losses import mse, quantile
-from scratchnet.models.seq2seq import EncoderDecoder, scheduled_sampling
-from scratchnet.training.loop import History, fit, predict
-from scratchnet.training.optim import AdamW
+from scratchnet.models.seq2seq import EncoderDecoder
+from scratchnet.training import Callback, History, ScheduledSampling, fit, predict
+from scratchnet.training.config import option
 
 
-class Settings(NamedTuple):
-    """What the three share."""
+@dataclass(frozen=True, kw_only=True)
+class Settings(NetworkSettings):
+    """The options that the three share."""
 
-    cell: str = "gru"
-    window: int = 24
-    units: int = 32
-    layers: int = 1
-    dropout: float = 0.0  # behind the recurrent layers, and between them
-    epochs: int = 100
-    patience: int = 10
-    batch_size: int = 32
-    lr: float = 0.005
-    clip: float = 1.0
-    seed: int = 0
-    anchored: bool = False
-    validation: float = 0.15  # share of the rows, the last ones, that decide when to stop
+    cell: str = option("gru", "rnn, lstm, gru, ...")
+    dropout: float = option(
+        0.0,
+        "of the recurrent layers' outputs while training; with dropout intervals also while"
+        " forecasting",
+        least=0,
+        below=1,
+    )
+    anchored: bool = option(False, "forecast changes from the last row, for series that drift")
+    validation: float = option(
+        0.15, "share of the rows, the last ones, that decide when to stop", above=0, below=1
+    )
 
 
 class Network(Forecaster):
@@ -58,9 +61,7 @@ class Network(Forecaster):
         self, settings: Settings, horizon: int, targets: Sequence[int] | None = None
     ) -> None:
         super().__init__(horizon, targets)
-        if settings.window < 1:
-            raise ValueError(f"window is {settings.window}: expected at least 1 row")
-        self.settings = settings
+        self.settings = settings.check()
         self.scaler = Standardizer()
         self.model: Any = None
         self.history: History | None = None
@@ -83,7 +84,7 @@ class Network(Forecaster):
     def fit(self, values: Array) -> Self:
         """Train on values (T, D): the first 85% of the rows, by default, and stop by the rest."""
         chosen = self.settings
-        # what is held back has an origin at least
+        # the validation rows have an origin at least
         held = max(self.horizon, round(len(values) * chosen.validation))
         least = chosen.window + self.steps + held
         check_values(
@@ -96,22 +97,19 @@ class Network(Forecaster):
         rng = np.random.default_rng(chosen.seed)
         K = values.shape[1] if self.targets is None else len(self.targets)
         self.model = self.build(values.shape[1], K, rng).astype(np.float32)
-        past, held_back = (
+        past, validation = (
             self._pairs(values, part) for part in (slice(0, cut), slice(cut, len(values)))
         )
         self.history = fit(
             self.model,
-            *past,
-            AdamW(chosen.lr),
+            chosen.batches(*past),
+            chosen.optimizer(),
             epochs=chosen.epochs,
-            batch_size=chosen.batch_size,
             rng=rng,
             loss=self.loss,
-            clip=chosen.clip,
-            validation=held_back,
-            patience=chosen.patience,
+            validation=validation,
+            callbacks=self.callbacks(),
             progress=False,
-            after_epoch=self.after_epoch(),
         )
         self.trained()
         at = np.arange(cut, len(values) - self.horizon + 1)
@@ -129,7 +127,7 @@ class Network(Forecaster):
     def run(self, z: Array) -> Array:
         """Scaled windows through the network, in float32."""
         if self.model is None:
-            raise RuntimeError(
+            raise UnavailableError(
                 f"this {type(self).__name__} has not been fitted: call fit(values[train]) first"
             )
         y: Array = (
@@ -141,9 +139,9 @@ class Network(Forecaster):
         """The mean squared error, of scaled values."""
         return mse(y, target, mask)
 
-    def after_epoch(self) -> Callable[[Any], Any] | None:
-        """What ``fit`` calls after each epoch."""
-        return None
+    def callbacks(self) -> list[Callback]:
+        """The callbacks of its training."""
+        return self.settings.callbacks()
 
     def _changes(self, values: Array) -> Array:
         """How far rows lie from the last row of a window before them: what an anchored network
@@ -247,7 +245,7 @@ class Recursive(Network):
 
     def build(self, D: int, K: int, rng: np.random.Generator) -> Layer:
         if D != K:
-            raise ValueError(
+            raise InvalidValueError(
                 f"Recursive has {K} targets of {D} columns but feeds back all: give it all, or take"
                 " Direct"
             )
@@ -293,8 +291,9 @@ class EncodeDecode(Network):
             teacher=0.0 if self.half_life is None else 1.0,
         )
 
-    def after_epoch(self) -> Callable[[Any], Any] | None:
-        return None if self.half_life is None else scheduled_sampling(self.model, self.half_life)
+    def callbacks(self) -> list[Callback]:
+        fall = [] if self.half_life is None else [ScheduledSampling(self.half_life)]
+        return [*super().callbacks(), *fall]
 
     def trained(self) -> None:
         self.model.teacher = 0.0  # from here on nobody knows the right answers

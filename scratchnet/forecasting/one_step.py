@@ -4,6 +4,7 @@ baselines, saved and drawn."""
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +13,12 @@ import numpy as np
 from scratchnet.arrays import Array, require_floating
 from scratchnet.data import Standardizer, chronological_split, datasets, windows
 from scratchnet.data.series import Series, load_csv
+from scratchnet.errors import InvalidValueError, MissingFileError
 from scratchnet.forecasting import baselines
+from scratchnet.forecasting.settings import NetworkSettings
 from scratchnet.layers import GRU, LSTM, RNN, Layer, Linear, Recurrent, Sequential, Tanh
-from scratchnet.training import checkpoint
-from scratchnet.training.loop import History, fit, predict
-from scratchnet.training.optim import AdamW
+from scratchnet.training import History, checkpoint, fit, predict
+from scratchnet.training.config import option, options
 
 MODELS: dict[str, Callable[..., Recurrent] | None] = {
     "mlp": None,
@@ -26,40 +28,16 @@ MODELS: dict[str, Callable[..., Recurrent] | None] = {
 }
 
 
-class Settings(NamedTuple):
-    """What ``scratchnet train`` can be told, with its defaults."""
+@dataclass(frozen=True, kw_only=True)
+class Settings(NetworkSettings):
+    """The options of ``scratchnet train``."""
 
-    model: str = "lstm"
+    model: str = option("lstm", f"the network: {', '.join(MODELS)}", choices=MODELS)
     window: int = 12
     units: int = 16
-    layers: int = 1
     epochs: int = 200
     patience: int = 20
-    lr: float = 0.005
-    clip: float = 1.0
-    seed: int = 0
-    # learn the change from step to step: for series that drift out of the range they had
-    difference: bool = False
-
-    def check(self) -> "Settings":
-        """Itself; ValueError, naming the option of the command line, for a value that makes no
-        sense."""
-        if self.model not in MODELS:
-            raise ValueError(f"--model is {self.model!r}: expected one of {', '.join(MODELS)}")
-        for name, least in {
-            "window": 1,
-            "units": 1,
-            "layers": 1,
-            "epochs": 1,
-            "patience": 1,
-            "seed": 0,
-        }.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} is {getattr(self, name)}: expected at least {least}")
-        for name in ("lr", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"--{name} is {getattr(self, name)}: expected a positive number")
-        return self
+    difference: bool = option(False, "learn the change from step to step, for series that drift")
 
 
 class Forecaster(NamedTuple):
@@ -100,7 +78,7 @@ class Forecaster(NamedTuple):
         """
         require_floating("x", x)
         if x.ndim != 3 or x.shape[2] != 1 or x.shape[1] < self.needs:
-            raise ValueError(
+            raise InvalidValueError(
                 f"x is {tuple(x.shape)}: expected (n, rows, 1), at least {self.needs} rows of"
                 f" {self.column}"
             )
@@ -114,7 +92,7 @@ class Forecaster(NamedTuple):
         """Write ``model.npz`` and ``settings.json`` into the folder."""
         checkpoint.save(self.model, folder / "model.npz")
         scale = {name: float(getattr(self.scaler, name)[0]) for name in ("offset", "scale")}
-        facts = {"column": self.column, "unit": self.unit, **scale, **self.settings._asdict()}
+        facts = {"column": self.column, "unit": self.unit, **scale, **self.settings.asdict()}
         (folder / "settings.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
@@ -126,7 +104,7 @@ def load_forecaster(folder: str | Path) -> Forecaster:
     path = Path(folder) / "settings.json"
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        settings = Settings(**{name: facts[name] for name in Settings._fields}).check()
+        settings = Settings(**{name: facts[name] for name in options(Settings)}).check()
         scaler = Standardizer()
         scaler.offset, scaler.scale = (
             np.array([float(facts["offset"])]),
@@ -134,12 +112,14 @@ def load_forecaster(folder: str | Path) -> Forecaster:
         )
         column, unit = str(facts["column"]), str(facts["unit"])
         if not (np.isfinite(scaler.offset[0]) and 0 < scaler.scale[0] < math.inf):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{path}: nothing can be scaled by offset {scaler.offset[0]} and scale"
                 f" {scaler.scale[0]}"
             )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not what scratchnet train has written: {error!r}") from None
+        raise InvalidValueError(
+            f"{path} is not what scratchnet train has written: {error!r}"
+        ) from None
     model = build(settings, np.random.default_rng(settings.seed))
     checkpoint.load(model, Path(folder) / "model.npz")
     return Forecaster(model, settings, scaler, column, unit)
@@ -169,17 +149,17 @@ def load(
     Raises ValueError where the CSV has several columns and none was chosen, or has other faults,
     and where a bundled series is to be read in another way than its own.
     """
-    given = {"--column": column, "--missing": missing, "--time": time, "--delimiter": delimiter}
+    given = {"column": column, "missing": missing, "time": time, "delimiter": delimiter}
     if data in datasets.NAMES:
         idle = [name for name, value in given.items() if value is not None]
         if idle:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{data} comes with the library: {' and '.join(idle)} can only say how to read a"
                 " CSV of your own"
             )
         return datasets.load(data)
     if not Path(data).exists():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{data!r} is no file, and no bundled series: those are {', '.join(datasets.NAMES)}"
         )
     columns = None if column is None else [column]
@@ -187,8 +167,8 @@ def load(
         data, columns=columns, time=time, missing=missing or "error", delimiter=delimiter
     )
     if len(series.columns) > 1:
-        raise ValueError(
-            f"{data} has the columns {', '.join(series.columns)}: choose one with --column"
+        raise InvalidValueError(
+            f"{data} has the columns {', '.join(series.columns)}: choose one as column"
         )
     return series
 
@@ -216,36 +196,34 @@ def train(series: Series, settings: Settings, progress: bool = True) -> Result:
     """
     settings.check()
     values, width = series.values, settings.window
-    past, held_back, test = chronological_split(len(values))
+    past, stopping, test = chronological_split(len(values))
     # before the training: what cannot be compared is not worth the wait
-    if held_back.stop < 2 * width + 1:
-        raise ValueError(
-            f"--window is {width}, and an autoregression over as many steps needs {2 * width + 1}"
-            f" rows to be fitted, but {series.name} has {held_back.stop} before its test part"
+    if stopping.stop < 2 * width + 1:
+        raise InvalidValueError(
+            f"window is {width}, and an autoregression over as many steps needs {2 * width + 1}"
+            f" rows to be fitted, but {series.name} has {stopping.stop} before its test part"
         )
-    line = baselines.Autoregression(width).fit(values[: held_back.stop])
+    line = baselines.Autoregression(width).fit(values[: stopping.stop])
     scaler = Standardizer().fit(
         np.diff(values[past], axis=0) if settings.difference else values[past], series.columns
     )
     rng = np.random.default_rng(settings.seed)
     forecaster = Forecaster(build(settings, rng), settings, scaler, series.columns[0], series.unit)
-    raw, raw_held_back, raw_test = (
-        windows(values, forecaster.needs, part=part) for part in (past, held_back, test)
+    raw, raw_validation, raw_test = (
+        windows(values, forecaster.needs, part=part) for part in (past, stopping, test)
     )
     history = fit(
         forecaster.model,
-        forecaster.inputs(raw.x),
-        forecaster.targets(raw.x, raw.y),
-        AdamW(settings.lr, weight_decay=0.01),
+        settings.batches(forecaster.inputs(raw.x), forecaster.targets(raw.x, raw.y)),
+        settings.optimizer(),
         epochs=settings.epochs,
         rng=rng,
-        clip=settings.clip,
-        patience=settings.patience,
-        progress=progress,
         validation=(
-            forecaster.inputs(raw_held_back.x),
-            forecaster.targets(raw_held_back.x, raw_held_back.y),
+            forecaster.inputs(raw_validation.x),
+            forecaster.targets(raw_validation.x, raw_validation.y),
         ),
+        callbacks=settings.callbacks(),
+        progress=progress,
     )
     forecasts = {
         "last value": baselines.last_value(raw_test.x),

@@ -13,7 +13,7 @@ from scratchnet.models.builders import (
 )
 from scratchnet.models.hybrid import Hybrid
 from scratchnet.models.language import Vocabulary, character_model, probabilities, sample, streams
-from scratchnet.models.seq2seq import EncoderDecoder, scheduled_sampling
+from scratchnet.models.seq2seq import EncoderDecoder
 
 __all__ = [
     "BUILDERS",
@@ -27,7 +27,6 @@ __all__ = [
     "probabilities",
     "recurrent",
     "sample",
-    "scheduled_sampling",
     "self_attentive",
     "stacked",
     "streams",

@@ -2,7 +2,7 @@
 
     vocabulary = Vocabulary.of(text)
     model = character_model(len(vocabulary), units=128, rng=rng)
-    fit_stream(model, tokens[:-1], tokens[1:], ..., loss=softmax_cross_entropy)       time first: (T, N), N streams of text
+    fit_stream(model, (tokens[:-1], tokens[1:]), ..., loss=softmax_cross_entropy)    # (T, N)
     print(sample(model, vocabulary, "The ", 200, rng=rng, temperature=0.8, top_k=20))
 
 Source: Graves 2013; Karpathy 2015, The unreasonable effectiveness of recurrent neural networks.

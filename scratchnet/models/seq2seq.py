@@ -19,8 +19,7 @@ Source: Sutskever, Vinyals and Le 2014; Bengio, Vinyals, Jaitly and Shazeer 2015
 sampling).
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +52,7 @@ class EncoderDecoder(Composite):
     first K by default).
 
     ``cell``, ``units``, ``num_layers``, ``dropout`` (between layers) of both, the encoder and the
-    decoder. ``teacher`` may be changed between epochs: see ``scheduled_sampling``. Raises
+    decoder. ``teacher`` may be changed between epochs: see ``training.ScheduledSampling``. Raises
     ValueError for sizes below 1, columns that x does not have, and a teacher outside [0, 1].
     """
 
@@ -188,32 +187,3 @@ class EncoderDecoder(Composite):
     def _parts(self) -> tuple[Recurrent, Recurrent, Linear]:
         encoder, decoder, head = self.layers.values()
         return encoder, decoder, head  # type: ignore[return-value]
-
-
-def scheduled_sampling(
-    model: EncoderDecoder, half_life: float, least: float = 0.0
-) -> Callable[[Any], None]:
-    """For ``fit(after_epoch=...)``: the teacher's share falls as k / (k + exp(epoch / k)), the
-    paper's inverse sigmoid.
-
-    ``half_life``: the epoch at which the share is one half; ``least``: where it stops.
-    Raises ValueError unless half_life is at least 1.
-    """
-    if not half_life >= 1:
-        raise ValueError(f"half_life is {half_life}: expected at least 1 epoch")
-    k = _solve(half_life)
-
-    def after_epoch(history: Any) -> None:
-        epoch = len(history.epochs)
-        model.teacher = max(least, k / (k + math.exp(min(epoch / k, 700.0))))
-
-    return after_epoch
-
-
-def _solve(half_life: float) -> float:
-    """The k of  k log k = half_life:  there  k / (k + exp(half_life / k))  is one half.  By bisection."""
-    low, high = 1.0, half_life + math.e
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if middle * math.log(middle) < half_life else (low, middle)
-    return high

@@ -6,7 +6,7 @@ figure, and shows nothing.
     per_loss_gradients(trace, k1=20)  jacobians(trace)                 which loss made which gradient; why it vanishes
     weight_gradients(trace)                                  what each step adds to dW
     training_curves(history)  clip_factor(history, limit=1)  training as it went
-    clipping(watch)  histograms(watch)                       of the tracing.watch.Watch that fit was given
+    clipping(watch)  histograms(watch)                       of a tracing.TraceWatch, a callback of fit
     errors_ahead(errors)  fan(past, forecast, low, high)     forecasts of many steps
     learning_curves(losses)  forecast(times, truth, predictions)  loss_cliff()
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.plots.style import MARKERS, STYLES, axes, colour, figure_of, host, model_colour
 
 
@@ -21,7 +22,7 @@ def errors_ahead(
     """
     lengths = {label: len(values) for label, values in errors.items()}
     if len(set(lengths.values())) != 1:
-        raise ValueError(
+        raise InvalidValueError(
             f"the horizons are {lengths}: expected at least one forecaster, and one horizon for all"
         )
     ax = axes(ax)
@@ -68,7 +69,9 @@ def fan(
     """
     for name, bound in (("low", low), ("high", high), ("truth", truth)):
         if bound is not None and len(bound) != len(middle):
-            raise ValueError(f"{name} has {len(bound)} steps but the forecast has {len(middle)}")
+            raise InvalidValueError(
+                f"{name} has {len(bound)} steps but the forecast has {len(middle)}"
+            )
     ax = axes(ax)
     t = np.arange(len(past) + len(middle))
     ahead = t[len(past) :]

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from scratchnet.arrays import Array
 from scratchnet.cells import rnn
 from scratchnet.elementwise import sigmoid
+from scratchnet.errors import InvalidValueError
 from scratchnet.plots.style import MAPS, axes, colour, figure_of
 from scratchnet.training.clip import clip_global_norm
 
@@ -99,9 +100,9 @@ def loss_cliff(
     """
     for name, value in {"lr": lr, "limit": limit, "steps": steps, "points": points - 1}.items():
         if not value > 0:
-            raise ValueError(f"{name} is {value}: expected a positive number")
+            raise InvalidValueError(f"{name} is {value}: expected a positive number")
     if not (w[0] < w[1] and b[0] < b[1]):
-        raise ValueError(f"w is {w} and b is {b}: expected two ranges, lower end first")
+        raise InvalidValueError(f"w is {w} and b is {b}: expected two ranges, lower end first")
     ax = axes(ax, 8.4, 5.2)
     across, up = np.linspace(*w, points), np.linspace(*b, points)
     surface = losses(across, up)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.plots.style import STYLES, axes, colour, figure_of, host, model_colour
 
 
@@ -26,11 +27,11 @@ def forecast(
     ax = axes(ax)
     t = np.arange(len(truth)) if isinstance(times[0], str) else np.asarray(times)
     if len(t) != len(truth):
-        raise ValueError(f"times has {len(t)} entries but truth has {len(truth)}")
+        raise InvalidValueError(f"times has {len(t)} entries but truth has {len(truth)}")
     ax.plot(t, host(truth), "o-", color=colour("truth"), lw=1.6, ms=3.5, label="truth", zorder=3)
     for number, (label, values) in enumerate(predictions.items()):
         if len(values) != len(truth):
-            raise ValueError(
+            raise InvalidValueError(
                 f"the prediction {label!r} has {len(values)} values but truth has {len(truth)}"
             )
         ax.plot(

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import labels_of, run_of, sequence, title_of
 from scratchnet.plots.style import (
     MARKERS,
@@ -60,7 +61,7 @@ def gates(
     H, T = first.shape
     rows = peak_order(first) if order is None else host(order)
     if sorted(rows.tolist()) != list(range(H)):
-        raise ValueError(
+        raise InvalidValueError(
             f"order has {len(rows)} entries for {H} units: expected each of 0 to {H - 1} once"
         )
     heights = [0.45] * (inputs is not None) + [1.0] * len(panels)
@@ -70,7 +71,9 @@ def gates(
     )[:, 0]
     if inputs is not None:
         if len(inputs) != T:
-            raise ValueError(f"inputs has {len(inputs)} entries but the gates have {T} steps")
+            raise InvalidValueError(
+                f"inputs has {len(inputs)} entries but the gates have {T} steps"
+            )
         grid[0].bar(
             np.arange(T),
             host(inputs),
@@ -135,18 +138,20 @@ def _panels(
     if hasattr(source, "shape"):
         T, N, G = source.shape
         if letters is None or G % len(letters):
-            raise ValueError(
+            raise InvalidValueError(
                 f"gates is {source.shape}: expected letters, one for each block of its last axis,"
                 " like 'ifgo'"
             )
         if states is not None and not isinstance(states, Mapping):
-            raise ValueError(f"states is {states!r} but gates is an array: expected name -> array")
+            raise InvalidValueError(
+                f"states is {states!r} but gates is an array: expected name -> array"
+            )
         if not 0 <= sample < N:
-            raise ValueError(
+            raise InvalidValueError(
                 f"sample is {sample} but gates has {N} sequences: expected 0 to {N - 1}"
             )
         if labels and len(labels) != T:
-            raise ValueError(
+            raise InvalidValueError(
                 f"there are {len(labels)} labels but the gates have {T} steps: expected one for"
                 " each"
             )
@@ -159,7 +164,7 @@ def _panels(
             states = ("c",) if "c" in run.cell.STATES else ()
         for name in states:
             if name not in run.cell.STATES:
-                raise ValueError(
+                raise InvalidValueError(
                     f"{run.cell_name} has no state {name!r}: it has {', '.join(run.cell.STATES)}"
                 )
         known = {name: run[name] for name in states if name not in letters}
@@ -189,7 +194,7 @@ def saturation(
     """
     run = run_of(source)
     if "gates" not in run.cache._fields:
-        raise ValueError(
+        raise InvalidValueError(
             f"{run.name} is a {run.cell_name}, which has no gates: there is nothing to be shut or"
             " open"
         )

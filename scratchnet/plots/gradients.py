@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import require_backward, run_of, sequence, title_of
 from scratchnet.plots.style import (
     MARKERS,
@@ -50,7 +51,7 @@ def gradient_norms(
     ylabel = ylabel or "size of the gradient at step t"
     backwards = [run_of(s).reversed for s in norms.values() if isinstance(s, Trace | RunTrace)]
     if any(backwards) and not all(backwards):
-        raise ValueError(
+        raise InvalidValueError(
             "a run forwards and one backwards in time have no common axis: draw them in two figures"
         )
     if any(backwards):
@@ -105,7 +106,7 @@ def weight_gradients(
     run = run_of(source)
     require_backward(run, "a figure of weight gradients")
     if not run.step_norms:
-        raise ValueError(
+        raise InvalidValueError(
             f"{run.name} is one sequence cut out of a run: weight gradients are those of the whole"
             " batch"
         )

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from scratchnet.arrays import Array
 from scratchnet.cells.sequences import window
+from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import run_of, sequence, title_of
 from scratchnet.plots.style import axes, colour, host, new_figure, time_axis
 from scratchnet.tracing import RunTrace, Trace, jacobian
@@ -38,7 +39,7 @@ def jacobians(
     if most is None:
         most = max(8, int(WORK / S**3))
     if most < 2:
-        raise ValueError(f"most is {most}: expected at least 2 steps")
+        raise InvalidValueError(f"most is {most}: expected at least 2 steps")
     every = -(-T // most)
     block = 1 if every == 1 else 3
     reach = T if every == 1 else min(T, block * most) // block * block

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from scratchnet.errors import InvalidValueError
 from scratchnet.plots.gates import gates, saturation
 from scratchnet.plots.gradients import gradient_norms, weight_gradients
 from scratchnet.plots.jacobians import jacobians
@@ -49,7 +50,7 @@ KINDS: dict[str, Callable[[RunTrace, Wanted], Figure]] = {
 
 def _whole_batch(run: RunTrace, want: Wanted) -> RunTrace:
     if want.sample is not None and run.N > 1:
-        raise ValueError("weight gradients are sums over the batch: sample has no use here")
+        raise InvalidValueError("weight gradients are sums over the batch: sample has no use here")
     return run
 
 
@@ -81,17 +82,19 @@ def write(
     ValueError where one kind was asked for and cannot be drawn, and for what does not exist.
     """
     if kind not in ("all", *KINDS):
-        raise ValueError(f"there is no kind {kind!r}: expected all or one of {', '.join(KINDS)}")
+        raise InvalidValueError(
+            f"there is no kind {kind!r}: expected all or one of {', '.join(KINDS)}"
+        )
     if run is not None and run not in trace.runs:
-        raise ValueError(f"the trace has no run {run!r}: it has {', '.join(trace.runs)}")
+        raise InvalidValueError(f"the trace has no run {run!r}: it has {', '.join(trace.runs)}")
     for name, value in {"k1": k1, "k2": k2, "unit": unit}.items():
         if value is not None and kind not in ("all", *TAKES[name]):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{name} is {value}, but only {', '.join(TAKES[name])} has a use for it, not {kind}"
             )
     chosen = _default(trace, kind) if run is None else trace[run]
     if sample is not None and not 0 <= sample < chosen.N:
-        raise ValueError(
+        raise InvalidValueError(
             f"sample is {sample} but the trace has {chosen.N} sequences: expected 0 to"
             f" {chosen.N - 1}"
         )

@@ -10,6 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from scratchnet.cells.sequences import window
+from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import labels_of, require_backward, run_of, sequence, title_of
 from scratchnet.plots.style import EDGE, MAPS, axes, figure_of, host, time_axis
 from scratchnet.tracing import RunTrace, Trace, jacobian
@@ -51,7 +52,7 @@ def per_loss_gradients(
     texts, run = labels_of(source, run, sample, labels), sequence(run, sample)
     T = run.T
     if k1 is None and k2 is not None:
-        raise ValueError(
+        raise InvalidValueError(
             f"k2 is {k2} but k1 is missing: truncated BPTT(k1, k2) needs both, or k1 alone"
         )
     if most is None:
@@ -59,7 +60,7 @@ def per_loss_gradients(
     result = jacobian.per_loss_gradients(run, 0, most)
     taus, size = host(result.losses), host(result.size)
     if not size.size or size.max() == 0:
-        raise ValueError(
+        raise InvalidValueError(
             f"no gradient arrives at {run.name} in sequence {sample}: there is nothing to itemise"
         )
     lossy = _loss_steps(run)
@@ -128,7 +129,7 @@ def thrown_away(source: Trace | RunTrace, k1: int, k2: int, sample: int = 0) -> 
     names = [f"d{name}" for name in run.params]
     size = global_norm({name: getattr(whole, name) for name in names})
     if size == 0:
-        raise ValueError(
+        raise InvalidValueError(
             f"the gradient of {run.name} is zero in sequence {sample}: no share of it can be thrown"
             " away"
         )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.tracing import RunTrace, Trace
 
 HOW = "make it with a target, scratchnet.trace(model, x, target), or with dy="
@@ -16,7 +17,7 @@ def run_of(source: Any) -> RunTrace:
         return source.run.on_host()
     if isinstance(source, RunTrace):
         return source.on_host()
-    raise TypeError(
+    raise InvalidTypeError(
         f"a {type(source).__module__}.{type(source).__name__} is no trace: expected what"
         " scratchnet.trace(model, x) returns, or one of its runs"
     )
@@ -25,7 +26,7 @@ def run_of(source: Any) -> RunTrace:
 def require_backward(run: RunTrace, figure: str) -> None:
     """ValueError where the trace has no gradients; says how to get them."""
     if not run.has_backward:
-        raise ValueError(
+        raise InvalidValueError(
             f"{figure} needs gradients, but the trace of {run.name} was made without a target:"
             f" {HOW}"
         )
@@ -38,7 +39,7 @@ def sequence(run: RunTrace, sample: int) -> RunTrace:
     such sequence.
     """
     if not 0 <= sample < run.N:
-        raise ValueError(
+        raise InvalidValueError(
             f"sample is {sample} but {run.name} has {run.N} sequences: expected 0 to {run.N - 1}"
         )
     T, one = int(run.lengths[sample]), slice(sample, sample + 1)
@@ -67,7 +68,7 @@ def labels_of(source: Any, run: RunTrace, sample: int, labels: Sequence[str] | N
         labels = source.labels if isinstance(source, Trace) and sample == 0 else ()
     T = int(run.lengths[sample])
     if labels and len(labels) not in (T, run.T):
-        raise ValueError(
+        raise InvalidValueError(
             f"there are {len(labels)} labels but {run.name} has {T} steps: expected one for each"
         )
     texts = [str(label) for label in labels[:T]]

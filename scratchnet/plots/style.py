@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.tracing import RunTrace
 
 PALETTE = json.loads(
@@ -70,7 +71,7 @@ def figure_of(ax: Axes) -> Figure:
     """The figure an axes belongs to."""
     figure = ax.get_figure(root=True)
     if figure is None:
-        raise ValueError("ax belongs to no figure")
+        raise InvalidValueError("ax belongs to no figure")
     return figure
 
 

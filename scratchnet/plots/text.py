@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import labels_of, run_of, sequence, title_of
 from scratchnet.plots.style import MAPS, axes, figure_of, host
 from scratchnet.tracing import RunTrace, Trace
@@ -46,33 +47,33 @@ def text(
     if hasattr(source, "shape"):
         values, name, texts = host(source), "", list(map(str, labels or ()))
         if values.ndim != 1:
-            raise ValueError(
+            raise InvalidValueError(
                 f"the values are {values.shape}: expected (T,), one number for each label"
             )
     else:
         texts = labels_of(source, run_of(source), sample, labels)
         values, name = _of_unit(sequence(run_of(source), sample), state, unit)
     if not texts:
-        raise ValueError(
+        raise InvalidValueError(
             "there are no labels to colour: give labels=, or make the trace with them, trace(...,"
             " labels=text)"
         )
     if len(texts) != len(values):
-        raise ValueError(
+        raise InvalidValueError(
             f"there are {len(texts)} labels but {len(values)} values: expected one each"
         )
     if len(values) > MOST:
-        raise ValueError(
+        raise InvalidValueError(
             f"the text has {len(values)} steps, more than the {MOST} that can be read in one"
             " figure: show a part"
         )
     if np.abs(values).max() > 1:
-        raise ValueError(
+        raise InvalidValueError(
             f"the values reach from {values.min():.3g} to {values.max():.3g}: expected -1 to 1,"
             " such as tanh(c)"
         )
     if columns < 1:
-        raise ValueError(f"columns is {columns}: expected at least 1")
+        raise InvalidValueError(f"columns is {columns}: expected at least 1")
     return _draw(texts, values, columns, title_of(source, title), name, ax)
 
 
@@ -81,12 +82,14 @@ def _of_unit(run: RunTrace, state: str | None, unit: int | None) -> tuple[Array,
     states = run.cell.STATES
     state = state or ("c" if "c" in states else "h")
     if state not in states:
-        raise ValueError(f"{run.cell_name} has no state {state!r}: it has {', '.join(states)}")
+        raise InvalidValueError(
+            f"{run.cell_name} has no state {state!r}: it has {', '.join(states)}"
+        )
     values = host(run[state])[1:, 0]
     values = np.tanh(values) if state == "c" else values
     chosen = int(np.argmax(values.std(axis=0))) if unit is None else unit
     if not 0 <= chosen < run.H:
-        raise ValueError(
+        raise InvalidValueError(
             f"unit is {unit} but {run.name} has {run.H} units: expected 0 to {run.H - 1}"
         )
     most = ",\nthe one that moves most" if unit is None else ""

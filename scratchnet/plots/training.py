@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.plots.gates import GATE_RANGE
 from scratchnet.plots.style import (
     EDGE,
@@ -23,8 +24,8 @@ from scratchnet.plots.style import (
     name_of,
     new_figure,
 )
-from scratchnet.tracing.watch import Watch
-from scratchnet.training.loop import History
+from scratchnet.tracing.watch import TraceWatch
+from scratchnet.training import History
 
 SHARES = (1e-3, 1.0)  # of the histograms' colours, the same in all
 
@@ -86,7 +87,7 @@ def training_curves(
     """
     _require(history, History, "the History that fit returns")
     if not history.epochs:
-        raise ValueError(
+        raise InvalidValueError(
             "the history has no epochs: fit and fit_stream record them, single Trainer.steps do not"
         )
     ax = axes(ax)
@@ -122,7 +123,7 @@ def training_curves(
 
 
 def clipping(
-    watch: Watch, *, step: int | None = None, title: str = "", ax: Axes | None = None
+    watch: TraceWatch, *, step: int | None = None, title: str = "", ax: Axes | None = None
 ) -> Figure:
     """Gradient norm of each parameter, gate by gate, before and after clipping, as bars on a log
     axis.
@@ -133,7 +134,7 @@ def clipping(
     _require_records(watch)
     if step is not None and step not in watch.steps:
         has = f"{watch.steps[0]} to {watch.steps[-1]}, every {watch.every}"
-        raise ValueError(f"step {step} was not recorded: the watch has {has}")
+        raise InvalidValueError(f"step {step} was not recorded: the watch has {has}")
     rows = (
         slice(None) if step is None else slice(watch.steps.index(step), watch.steps.index(step) + 1)
     )
@@ -195,7 +196,7 @@ def clip_factor(history: History, *, limit: float | None = None, title: str = ""
     """
     _require(history, History, "the History that fit returns")
     if not history.steps:
-        raise ValueError("the history has no steps: there was no training yet")
+        raise InvalidValueError("the history has no steps: there was no training yet")
     norm, factor = np.array(history.column("grad_norm")), np.array(history.column("clip_factor"))
     steps = np.arange(len(norm))
     figure = new_figure(height=4.6)
@@ -222,7 +223,7 @@ def clip_factor(history: History, *, limit: float | None = None, title: str = ""
     return figure
 
 
-def histograms(watch: Watch, what: str = "parameters", *, title: str = "") -> Figure:
+def histograms(watch: TraceWatch, what: str = "parameters", *, title: str = "") -> Figure:
     """How the values of each parameter, or of each gate on the probe ("activations"), were spread,
     over the training steps.
 
@@ -233,11 +234,11 @@ def histograms(watch: Watch, what: str = "parameters", *, title: str = "") -> Fi
     """
     _require_records(watch)
     if what not in ("parameters", "activations"):
-        raise ValueError(f"what is {what!r}: expected 'parameters' or 'activations'")
+        raise InvalidValueError(f"what is {what!r}: expected 'parameters' or 'activations'")
     found: dict[Any, Any] = watch.parameters if what == "parameters" else watch.activations
     if not found:
-        raise ValueError(
-            "the watch saw no gates: give it an input to look at them on, Watch(probe=x)"
+        raise InvalidValueError(
+            "the watch saw no gates: give it an input to look at them on, TraceWatch(probe=x)"
         )
     across = 2 if len(found) > 1 else 1
     down = -(-len(found) // across)
@@ -273,12 +274,14 @@ def histograms(watch: Watch, what: str = "parameters", *, title: str = "") -> Fi
 
 def _require(value: Any, kind: type, what: str) -> None:
     if not isinstance(value, kind):
-        raise TypeError(
+        raise InvalidTypeError(
             f"a {type(value).__module__}.{type(value).__name__} was given: expected {what}"
         )
 
 
 def _require_records(watch: Any) -> None:
-    _require(watch, Watch, "a scratchnet.tracing.watch.Watch that fit was given as watch=")
+    _require(watch, TraceWatch, "a scratchnet.tracing.TraceWatch that was a callback of fit")
     if not watch.steps:
-        raise ValueError("the watch recorded nothing: give it to fit as watch=, before training")
+        raise InvalidValueError(
+            "the watch recorded nothing: give it to fit as watch=, before training"
+        )

@@ -12,8 +12,7 @@ in several processes.
     training.py       the usual objective: train a model, its best validation loss
     architecture.py   cell, layers, units, directions, dropout: a search for the network itself, TPE beside random search
 
-Can be imported without Optuna, which is looked for when a search starts: pip install
-'scratchnet[search]'.
+Can be imported without Optuna, which is looked for when a search starts: pip install optuna.
 """
 
 from scratchnet.search.architecture import Architecture, Comparison, compare

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from scratchnet.errors import InvalidValueError
 from scratchnet.search.space import Space
 
 
@@ -66,7 +67,7 @@ class Result:
     @property
     def _first(self) -> dict[str, Any]:
         if not self.ranked:
-            raise ValueError(f"no trial was completed: {self.counts or 'there are none'}")
+            raise InvalidValueError(f"no trial was completed: {self.counts or 'there are none'}")
         return self.ranked[0]
 
     @property

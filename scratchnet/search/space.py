@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from scratchnet.errors import InvalidTypeError, InvalidValueError
+
 
 class Parameter:
     """A range or a choice."""
@@ -41,7 +43,9 @@ class Whole(Parameter):
 
     def __init__(self, low: int, high: int, log: bool = False) -> None:
         if int(low) != low or int(high) != high:
-            raise TypeError(f"Whole({low}, {high}): expected whole numbers; Real takes fractions")
+            raise InvalidTypeError(
+                f"Whole({low}, {high}): expected whole numbers; Real takes fractions"
+            )
         self.low, self.high, self.log = int(low), int(high), log
         _check_range(self, self.low, self.high, log)
 
@@ -61,7 +65,7 @@ class Choice(Parameter):
         # choice.
         self.values = {repr(value): value for value in values}
         if not values or len(self.values) < len(values):
-            raise ValueError(
+            raise InvalidValueError(
                 f"Choice({', '.join(map(repr, values))}): expected at least one value, and each"
                 " only once"
             )
@@ -82,12 +86,12 @@ Space = Mapping[str, Parameter]
 def check_space(space: Space) -> None:
     """ValueError or TypeError unless it is a dict of parameters by name, and not empty."""
     if not isinstance(space, Mapping) or not space:
-        raise ValueError(
+        raise InvalidValueError(
             f"space is {space!r}: expected a dict such as {{'lr': Real(1e-3, 1e-1, log=True)}}"
         )
     for name, parameter in space.items():
         if not isinstance(parameter, Parameter):
-            raise TypeError(
+            raise InvalidTypeError(
                 f"space[{name!r}] is {parameter!r}: expected Real(low, high), Whole(low, high) or"
                 " Choice(...)"
             )
@@ -95,11 +99,11 @@ def check_space(space: Space) -> None:
 
 def _check_range(parameter: Parameter, low: float, high: float, log: bool) -> None:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(
+        raise InvalidValueError(
             f"{parameter!r} goes from {low} to {high}: expected two numbers, the smaller one first"
         )
     if log and low <= 0:
-        raise ValueError(
+        raise InvalidValueError(
             f"{parameter!r} begins at {low}, which has no logarithm: expected more than 0, or"
             " log=False"
         )

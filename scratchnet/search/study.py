@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.errors import InvalidValueError, MissingPackageError
 from scratchnet.search.result import Result
 from scratchnet.search.space import Space, check_space
+from scratchnet.training import Callback
 from scratchnet.training.checks import require_count
-from scratchnet.training.loop import History
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("none", "median", "hyperband")
@@ -32,9 +33,9 @@ THREADS = (
 
 
 @dataclass
-class Trial:
-    """One trial, as an objective sees it: its number, random numbers of its own, and where it
-    reports how it goes."""
+class Trial(Callback):
+    """One trial, as an objective sees it: its number, its random numbers, and where it reports
+    intermediate values; as a callback of ``fit`` it reports the validation loss of each epoch."""
 
     number: int
     seed: int  # of the search
@@ -53,15 +54,14 @@ class Trial:
         if self.of.should_prune():
             self.give_up()
 
-    def after_epoch(self, history: History) -> None:
-        """For ``fit(validation=..., after_epoch=...)``: reports the validation loss. ValueError
-        where there is none."""
-        row = history.epochs[-1]
-        if "val_loss" not in row:
-            raise ValueError(
+    def on_epoch_end(self, trainer: Any) -> None:
+        """Report the validation loss; ValueError where there is none."""
+        epochs = trainer.history.epochs
+        if "val_loss" not in epochs[-1]:
+            raise InvalidValueError(
                 "the history has no val_loss: trials are compared by it, give fit a validation set"
             )
-        self.report(row["val_loss"], len(history.epochs) - 1)
+        self.report(epochs[-1]["val_loss"], len(epochs) - 1)
 
     def give_up(self) -> None:
         """Raises optuna.TrialPruned: counted as pruned, and the search goes on."""
@@ -152,7 +152,7 @@ def search(
 
     ``sampler``: "tpe" (Bergstra et al. 2011: the first ``startup`` trials at random, then where
     good ones were dense and bad ones not) or "random". ``pruner`` ends trials whose reports
-    (``trial.after_epoch``) are worse than the "median" of those before at the same step, or by
+    (``callbacks=[trial]``) are worse than the "median" of those before at the same step, or by
     "hyperband" (Li et al. 2018), or "none".
 
     ``storage``: a file. ``trials`` is how many the study is to have in all, so the same call goes
@@ -175,7 +175,7 @@ def search(
         ("direction", direction, DIRECTIONS),
     ):
         if value not in known:
-            raise ValueError(f"{what} is {value!r}: expected one of {', '.join(known)}")
+            raise InvalidValueError(f"{what} is {value!r}: expected one of {', '.join(known)}")
     if processes > 1:
         _check_pickles(objective)
     load_optuna()
@@ -250,7 +250,7 @@ def load_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise ImportError("Optuna is not installed: pip install 'scratchnet[search]'") from None
+        raise MissingPackageError("Optuna is not installed: pip install optuna") from None
     return optuna
 
 
@@ -276,7 +276,7 @@ def _check_same(study: Any, job: Job) -> None:
     if before is None:
         study.set_user_attr("search", now)
     elif before != now:
-        raise ValueError(
+        raise InvalidValueError(
             f"study {job.name!r} in {job.path} has {before} and not {now}: take another name= or"
             " storage="
         )
@@ -287,6 +287,6 @@ def _check_pickles(objective: Objective) -> None:
         pickle.dumps(objective)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         reason = f"the objective cannot be sent to another process ({error})"
-        raise ValueError(
+        raise InvalidValueError(
             f"{reason}: define it, and what it holds, at the top of a module; or processes=1"
         ) from None

@@ -1,8 +1,8 @@
-"""The usual objective: make a model of the parameters, train it, and answer with its best
-validation loss."""
+"""The usual objective: build a model from the parameters, train it, and return its best validation
+loss."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,30 +11,29 @@ from scratchnet.arrays import Array
 from scratchnet.layers import Layer
 from scratchnet.losses import mse
 from scratchnet.search.study import Trial
-from scratchnet.training.checks import Inputs, TrainingDiverged, parts, recurrent_layers
-from scratchnet.training.loop import Loss, fit
-from scratchnet.training.optim import AdamW
+from scratchnet.training import TrainConfig, TrainingDiverged, fit
+from scratchnet.training.checks import recurrent_layers
+from scratchnet.training.config import options
+from scratchnet.training.samples import Inputs, parts
+from scratchnet.training.trainer import Loss
 
 
 @dataclass(frozen=True)
-class Training:
-    """``build(params, rng)`` makes a model; ``train`` and ``validation`` are (x, y), samples first.
+class Training(TrainConfig):
+    """Trains what ``build(params, rng)`` returns; ``train`` and ``validation`` are (x, y), samples
+    first.
 
-    Of the parameters "lr", "batch_size", "weight_decay" and "clip" are used here where the space
-    has them, in place of what stands below; the others are for ``build`` alone, which is given all
-    of them. A trial that diverges is counted as pruned.
+    Parameters named as a field of ``TrainConfig`` ("lr", "batch_size", "clip", ...) replace that
+    option where the space has them; ``build`` gets all parameters. A trial that diverges is counted
+    as pruned.
     """
 
     build: Callable[[dict[str, Any], np.random.Generator], Layer]
     train: tuple[Inputs, Array]
     validation: tuple[Inputs, Array]
-    epochs: int = 30
+    _: KW_ONLY
     loss: Loss = mse
-    lr: float = 0.005
-    batch_size: int = 32
-    weight_decay: float = 0.01
-    clip: float | None = 1.0
-    patience: int | None = None
+    epochs: int = 30
 
     def __call__(self, params: dict[str, Any], trial: Trial) -> float:
         """The best validation loss of a model with these parameters."""
@@ -49,30 +48,23 @@ class Training:
     ) -> tuple[Layer, float]:
         """The trained model and its validation loss; also outside of a search, with the parameters
         that it found."""
-        x, y = self.train
-        model = self.build(params, rng).astype(parts(x)[0].dtype)
+        model = self.build(params, rng).astype(parts(self.train[0])[0].dtype)
         for _, layer in recurrent_layers(model):
             layer.threads = threads
-        chosen = {
-            name: params.get(name, getattr(self, name))
-            for name in ("lr", "batch_size", "weight_decay", "clip")
-        }
-        optimizer = AdamW(chosen["lr"], weight_decay=chosen["weight_decay"])
+        config = self.replace(
+            **{name: params[name] for name in options(Training) if name in params}
+        )
         try:
             history = fit(
                 model,
-                x,
-                y,
-                optimizer,
-                epochs=self.epochs,
+                config.batches(*self.train),
+                config.optimizer(),
+                epochs=config.epochs,
                 rng=rng,
                 loss=self.loss,
-                batch_size=chosen["batch_size"],
-                clip=chosen["clip"],
                 validation=self.validation,
-                patience=self.patience,
+                callbacks=[*config.callbacks(), *([] if trial is None else [trial])],
                 progress=False,
-                after_epoch=None if trial is None else trial.after_epoch,
             )
         except TrainingDiverged:
             if trial is None:

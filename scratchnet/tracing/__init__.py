@@ -12,6 +12,6 @@ from scratchnet.tracing.jacobian import jacobians, per_loss_gradients
 from scratchnet.tracing.record import trace
 from scratchnet.tracing.run import RunTrace
 from scratchnet.tracing.trace import Trace, load
-from scratchnet.tracing.watch import Watch
+from scratchnet.tracing.watch import TraceWatch
 
-__all__ = ["RunTrace", "Trace", "Watch", "jacobians", "load", "per_loss_gradients", "trace"]
+__all__ = ["RunTrace", "Trace", "TraceWatch", "jacobians", "load", "per_loss_gradients", "trace"]

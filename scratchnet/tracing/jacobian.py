@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.arrays import Array, to_host
+from scratchnet.errors import InvalidValueError
 from scratchnet.tracing.run import RunTrace
 
 CHUNK = 2**24  # elements of the gate array of one made-up batch: about 130 MB in float64
@@ -96,7 +97,7 @@ def per_loss_gradients(run: RunTrace, sample: int = 0, most: int = 100) -> PerLo
     """
     run.require_sample(sample)
     if run.dy is None:
-        raise ValueError(
+        raise InvalidValueError(
             f"{run.name} has no per-loss gradients: the trace was made without a target"
         )
     T, H, states = int(run.lengths[sample]), run.H, run.cell.STATES

@@ -14,6 +14,7 @@ from scratchnet.arrays import Array, is_array
 from scratchnet.cells.sequences import zero_padding
 from scratchnet.convert.torch import from_torch, is_torch, to_numpy
 from scratchnet.engines import Choice
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Layer, Recurrent, Sequential
 from scratchnet.losses import LOSSES
 from scratchnet.tracing.run import RunTrace, arriving_gradients
@@ -61,7 +62,7 @@ def trace(
             for name, layer in getattr(model, "layers", {}).items()
             if layer.recurrent
         ]
-        raise TypeError(
+        raise InvalidTypeError(
             f"{what} is not recurrent: expected"
             f" {expected}{'; it has ' if inside else ''}{', '.join(inside)}"
         )
@@ -73,14 +74,14 @@ def trace(
     elif state is not None and isinstance(model, Recurrent) and len(model.cell.STATES) == 1:
         state = (state,)  # as torch hands a GRU its state
     if target is not None and dy is not None:
-        raise ValueError(
+        raise InvalidValueError(
             "both a target and dy were given: dy is the gradient that a loss and its target would"
             " make"
         )
     if target is None and loss is not None:
-        raise ValueError("a loss was given but no target")
+        raise InvalidValueError("a loss was given but no target")
     if backward is not None and target is None and dy is None:
-        raise ValueError(
+        raise InvalidValueError(
             "a backward was given but no target: without one there is no backward pass"
         )
     recurrent: Any = model
@@ -91,7 +92,7 @@ def trace(
         measured: Any = measure(y, target)
         if not isinstance(measured, tuple) or len(measured) != 2:
             what = type(measured).__name__
-            raise TypeError(
+            raise InvalidTypeError(
                 f"{loss_name} returned a {what}: a loss returns the number and dy, its gradient"
             )
         value, dy = measured
@@ -115,7 +116,7 @@ def trace(
             )
     labels = tuple(map(str, labels))
     if labels and len(labels) != next(iter(runs.values())).T:
-        raise ValueError(
+        raise InvalidValueError(
             f"there are {len(labels)} labels but x has {next(iter(runs.values())).T} steps:"
             " expected one each"
         )
@@ -128,10 +129,12 @@ def _loss(loss: Loss | str | None, target: Array) -> tuple[Loss, str]:
         loss = "softmax_cross_entropy" if np.issubdtype(target.dtype, np.integer) else "mse"
     if isinstance(loss, str):
         if loss not in LOSSES:
-            raise ValueError(f"there is no loss {loss!r}: expected one of {', '.join(LOSSES)}")
+            raise InvalidValueError(
+                f"there is no loss {loss!r}: expected one of {', '.join(LOSSES)}"
+            )
         return LOSSES[loss], loss
     if is_torch(loss):
-        raise TypeError(
+        raise InvalidTypeError(
             f"the loss is torch's {type(loss).__name__}: give a name of losses.LOSSES, such as"
             " 'mse'"
         )
@@ -144,7 +147,7 @@ def _kept(name: str, value: Any) -> Any:
     if value is None:
         return None
     if not is_array(value):
-        raise TypeError(
+        raise InvalidTypeError(
             f"{name} is a {type(value).__module__}.{type(value).__name__}, not an array or a torch"
             " tensor"
         )

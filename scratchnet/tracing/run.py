@@ -11,6 +11,7 @@ import numpy as np
 from scratchnet.arrays import Array, to_host
 from scratchnet.cells import CELLS, Cell
 from scratchnet.cells.sequences import window, zero_padding
+from scratchnet.errors import InvalidValueError, OutOfRangeError, UnknownNameError
 from scratchnet.tracing import terms
 
 
@@ -137,20 +138,22 @@ class RunTrace:
         if name in self._arrays:
             return self._arrays[name]
         if self.dy is None and name.startswith("d"):
-            raise KeyError(
+            raise UnknownNameError(
                 f"{self.name} has no {name!r}: the trace was made without a target, so there is no"
                 " backward pass"
             )
-        raise KeyError(f"{self.name} has no {name!r}: it has {', '.join(self._arrays)}")
+        raise UnknownNameError(f"{self.name} has no {name!r}: it has {', '.join(self._arrays)}")
 
     def weight_gradients(self, t: int) -> dict[str, Array]:
         """What step t alone adds to the gradient of each weight, by "dW_x", ...: PyTorch gives only
         their sum over t."""
         self._require_backward("weight gradients")
         if not 0 <= t < self.T:
-            raise IndexError(f"t is {t} but the run has {self.T} steps: expected 0 to {self.T - 1}")
+            raise OutOfRangeError(
+                f"t is {t} but the run has {self.T} steps: expected 0 to {self.T - 1}"
+            )
         if self.foreign and self.backward is None:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self.name} was made with a backward of its own, which is not saved with a trace"
             )
         arriving = [self.d_next[f"d{name}_next"][t] for name in self.cell.STATES]
@@ -171,14 +174,14 @@ class RunTrace:
     def require_sample(self, sample: int) -> None:
         """IndexError unless there is such a sequence in the batch."""
         if not 0 <= sample < self.N:
-            raise IndexError(
+            raise OutOfRangeError(
                 f"sample is {sample} but {self.name} has {self.N} sequences: expected 0 to"
                 f" {self.N - 1}"
             )
 
     def _require_backward(self, what: str) -> None:
         if self.dy is None:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self.name} has no {what}: the trace was made without a target, so there is no"
                 " backward pass"
             )

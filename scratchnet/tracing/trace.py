@@ -12,6 +12,7 @@ import numpy as np
 
 from scratchnet.arrays import Array, to_host
 from scratchnet.cells import CELLS
+from scratchnet.errors import InvalidValueError, UnknownNameError
 from scratchnet.tracing.run import RunTrace
 
 FORMAT = 1  # of the .npz; goes up when an older library could not read it
@@ -53,7 +54,7 @@ class Trace:
     def __getitem__(self, name: str) -> RunTrace:
         """A run by name; KeyError names those there are."""
         if name not in self.runs:
-            raise KeyError(f"the trace has no run {name!r}: it has {', '.join(self.runs)}")
+            raise UnknownNameError(f"the trace has no run {name!r}: it has {', '.join(self.runs)}")
         return self.runs[name]
 
     def __str__(self) -> str:
@@ -107,7 +108,7 @@ class Trace:
         """Write the trace to ``path`` (.npz): arrays and one JSON text, no pickles."""
         path = Path(path)
         if path.suffix != ".npz":
-            raise ValueError(f"path is {path}: expected a name that ends in .npz")
+            raise InvalidValueError(f"path is {path}: expected a name that ends in .npz")
         here = self.on_host()
         arrays: dict[str, Array] = {"x": here.x, "y": here.y}
         if here.target is not None:
@@ -183,25 +184,29 @@ def load(path: str | Path) -> Trace:
         TypeError,
         NotImplementedError,
     ) as error:
-        raise ValueError(f"{path} is damaged or no .npz file of plain arrays: {error}") from None
+        raise InvalidValueError(
+            f"{path} is damaged or no .npz file of plain arrays: {error}"
+        ) from None
     if "about" not in arrays:
-        raise ValueError(f"{path} is an .npz file but no trace: it has no 'about'")
+        raise InvalidValueError(f"{path} is an .npz file but no trace: it has no 'about'")
     try:
         about = json.loads(str(arrays.pop("about")))
         newest = int(about["format"])
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise ValueError(
+        raise InvalidValueError(
             f"{path} is an .npz file but no trace: its 'about' is not one of a trace"
         ) from None
     if newest > FORMAT:
-        raise ValueError(
+        raise InvalidValueError(
             f"{path} is a trace of format {newest}, but this version reads up to {FORMAT}: update"
             " scratchnet"
         )
     try:
         return _rebuilt(about, arrays)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: a part of the trace is missing ({error})") from None
+        raise InvalidValueError(
+            f"{path} is damaged: a part of the trace is missing ({error})"
+        ) from None
 
 
 def _rebuilt(about: dict[str, Any], arrays: dict[str, Array]) -> Trace:

@@ -1,26 +1,27 @@
-"""Looking at training: what single steps of ``fit`` did to gradients, parameters and gates, kept
-small enough to keep.
+"""Looking at training: what single steps of ``fit`` did to gradients, parameters and gates, in a
+size that can be kept.
 
-    watch = Watch(every=10, probe=x[:8])
-    history = fit(model, x, y, Adam(0.01), epochs=20, rng=rng, clip=1.0, watch=watch)
+    watch = TraceWatch(every=10, probe=x[:8])
+    fit(model, (x, y), Adam(0.01), epochs=20, rng=rng, callbacks=[Clip(1.0), watch])
     plots.clipping(watch); plots.histograms(watch); plots.histograms(watch, "activations")
 
-A row is what step k met: its gradients before and after clipping, and the parameters *before* it
-moved them, so that row 0 shows how the network began.
+A row is one step k: its gradients before and after clipping, and the parameters *before* the step
+changed them, so that row 0 shows how the network began.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.layers import Layer, Recurrent, Sequential
 from scratchnet.tracing.record import trace
 from scratchnet.tracing.terms import blocks
+from scratchnet.training import Callback, Trainer
 from scratchnet.training.clip import norm_of
 
-# ("lstm.W_h_l0", "f") or ("head.W", ""): a parameter and a gate's part of it; of a run and its gate
+# a parameter and its gate, ("lstm.W_h_l0", "f") or ("head.W", ""), or a run and its gate
 Block = tuple[str, str]
 
 
@@ -29,13 +30,17 @@ class Histogram:
     the same bins for all.
 
     The limit is a power of two. When a value lies outside, it doubles and the bins of all earlier
-    rows are merged two and two, which loses nothing: no value is ever outside, and no range needs
-    to be guessed before training.
+    rows are merged in pairs, which loses nothing: no value is ever outside, and no range needs to
+    be guessed before training.
+
+    Parameters
+    ----------
+    bins : a multiple of 4; ValueError otherwise.
     """
 
     def __init__(self, bins: int = 64) -> None:
         if bins < 4 or bins % 4:
-            raise ValueError(
+            raise InvalidValueError(
                 f"bins is {bins}: expected a multiple of 4, so that they can be merged two and two"
             )
         self.bins, self.limit, self.rows = bins, 2.0**-10, list[Array]()
@@ -52,8 +57,8 @@ class Histogram:
         return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
     def add(self, values: Array) -> None:
-        """Count one more row. Values that are NaN or infinite have no bin: the training loop has
-        its own word on them."""
+        """Count one more row. Values that are NaN or infinite have no bin: the training loop
+        reports them."""
         values = np.asarray(values.get() if hasattr(values, "get") else values, np.float64).ravel()
         values = values[np.isfinite(values)]
         # at the limit itself the last bin ends
@@ -67,18 +72,22 @@ class Histogram:
         self.limit *= 2
 
 
-class Watch:
-    """Give it to ``fit``, ``fit_stream`` or ``Trainer`` as ``watch=``; it records every
-    ``every``-th step.
+class TraceWatch(Callback):
+    """A callback that records every ``every``-th step.
 
-    ``probe``: an input of the model, as its forward takes it, on which the gates are looked at;
-    without one they are not. Norms are Euclidean, of a gate's block of a parameter. Raises
-    ValueError where ``every`` is below 1.
+    Norms are Euclidean, of a gate's block of a parameter.
+
+    Parameters
+    ----------
+    every : at least 1, which records each step; ValueError otherwise.
+    probe : an input of the model, as its forward takes it, on which the gates are recorded; None:
+        they are not.
+    bins : of the histograms, a multiple of 4.
     """
 
     def __init__(self, every: int = 1, probe: Array | None = None, bins: int = 64) -> None:
         if every < 1:
-            raise ValueError(f"every is {every}: expected at least 1, every step")
+            raise InvalidValueError(f"every is {every}: expected at least 1, every step")
         self.every, self.probe, self.bins = every, probe, bins
         self.seen = 0  # steps so far, recorded or not
         self.steps: list[int] = []  # those that were recorded
@@ -89,24 +98,22 @@ class Watch:
         self.activations: dict[Block, Histogram] = {}  # ("lstm.l0", "f") -> the gate on the probe
         self._before: dict[Block, float] = {}
 
-    def __call__(self, event: str, trainer: Any) -> None:
-        """What the trainer says: "gradients" (there, not clipped), "clipped", "stepped". Reads
-        ``trainer.model``."""
-        if event == "stepped":
-            self.seen += 1
-        elif self.seen % self.every == 0:
-            norms = {
-                (name, letter): norm_of(grad)
-                for name, letter, grad in gradient_blocks(trainer.model)
-            }
-            if event == "gradients":
-                self._before = norms
-            elif event == "clipped":
-                self._record(trainer.model, norms)
+    def on_gradients(self, trainer: Trainer) -> None:
+        if self.seen % self.every == 0:
+            self._before = _block_norms(trainer.model)
+
+    def on_clipped(self, trainer: Trainer) -> None:
+        if self.seen % self.every == 0:
+            self._record(trainer.model, _block_norms(trainer.model))
+
+    def on_step(self, trainer: Trainer) -> None:
+        self.seen += 1
 
     def _record(self, model: Layer, after: dict[Block, float]) -> None:
         if self.before and self.before.keys() != after.keys():
-            raise ValueError("the watch has seen another model: make a new Watch for each")
+            raise InvalidValueError(
+                "the TraceWatch has seen another model: make a new one for each"
+            )
         self.steps.append(self.seen)
         for block in after:
             self.before.setdefault(block, []).append(self._before[block])
@@ -121,6 +128,10 @@ class Watch:
                     # inside of 0 to 1.
                     values = np.where(values == 1, np.nextafter(1.0, 0.0), values)
                     self.activations.setdefault((name, letter), Histogram(self.bins)).add(values)
+
+
+def _block_norms(model: Layer) -> dict[Block, float]:
+    return {(name, letter): norm_of(grad) for name, letter, grad in gradient_blocks(model)}
 
 
 def gradient_blocks(model: Layer, prefix: str = "") -> Iterator[tuple[str, str, Array]]:

@@ -1,6 +1,6 @@
 """Augmentation: each epoch sees a slightly different version of every training sequence.
 
-    fit(..., augment=both(gaussian_noise(0.05), time_warp(0.2)))
+    fit(model, Batches(x, y, augment=both(gaussian_noise(0.05), time_warp(0.2))), ...)
 
 An augmentation is a function (x, rng, lengths) -> x of a batch x (N, T, D), samples first; the
 target stays. It tells the network what must not matter, which is only true where it does not: a
@@ -13,15 +13,22 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array, to_host
+from scratchnet.errors import InvalidValueError
+from scratchnet.training.checks import require_count, require_positive
 
 Augmentation = Callable[[Array, np.random.Generator, Any], Array]
 
 
 def gaussian_noise(sigma: float) -> Augmentation:
-    """x + sigma e, e standard normal, anew for each number. ``sigma`` in the units of x, so scale
-    the data first.
+    """x + sigma e, with e standard normal for each number.
 
-    Source: Bishop 1995, Training with noise is equivalent to Tikhonov regularization.
+    Parameters
+    ----------
+    sigma : in the units of x, so scale the data first.
+
+    References
+    ----------
+    Bishop 1995, Training with noise is equivalent to Tikhonov regularization.
     """
     require_positive("sigma", sigma)
 
@@ -33,18 +40,23 @@ def gaussian_noise(sigma: float) -> Augmentation:
 
 
 def time_warp(strength: float, knots: int = 4) -> Augmentation:
-    """Each sequence is read at another speed here and there, from its own first step to its own
-    last.
+    """Each sequence is read at a changing speed, from its first step to its last.
 
-    Between ``knots`` points in time the speed changes in lines, by a factor exp(strength e) at
-    each, e standard normal; position is the running sum of speed, so time never runs backwards.
-    Values between two steps lie on the line between them. With ``lengths`` a sequence is warped
-    within its length and its padding is left alone. Source: Um et al. 2017, Data augmentation of
-    wearable sensor data (there with a cubic spline).
+    The position is the running sum of the speed, so time never runs backwards. Values between two
+    steps lie on the line between them. With ``lengths`` a sequence is warped within its length and
+    its padding is left alone.
+
+    Parameters
+    ----------
+    strength : the speed at each knot is exp(strength e), e standard normal.
+    knots : points in time, at least 2; between them the speed changes linearly.
+
+    References
+    ----------
+    Um et al. 2017, Data augmentation of wearable sensor data (there with a cubic spline).
     """
     require_positive("strength", strength)
-    if knots < 2:
-        raise ValueError(f"knots is {knots}: expected at least 2")
+    require_count("knots", knots, 2)
 
     def warped(x: Array, rng: np.random.Generator, lengths: Any = None) -> Array:
         require_sequences(x)
@@ -58,10 +70,9 @@ def time_warp(strength: float, knots: int = 4) -> Augmentation:
             position = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2)])
             at[n, :length] = position / (position[-1] or 1.0) * (length - 1)
         before = np.minimum(at.astype(np.int64), np.maximum(ends - 2, 0)[:, None])
-        # padding is read where it stands
+        # padding stays where it is
         before = np.where(np.arange(T) < ends[:, None], before, np.arange(T))
-        # Behind a sequence's last step stands what is not its own: there both neighbours are the
-        # same.
+        # After a sequence's last step comes padding: there both neighbours are the last step.
         after = np.where(
             np.arange(T) < ends[:, None], np.minimum(before + 1, ends[:, None] - 1), before
         )
@@ -84,15 +95,9 @@ def both(*augmentations: Augmentation) -> Augmentation:
     return all_of_them
 
 
-def require_positive(name: str, value: float) -> None:
-    """ValueError unless the value is a positive number."""
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} is {value}: expected a positive number")
-
-
 def require_sequences(x: Array) -> None:
     """ValueError unless x is a batch of sequences, samples first."""
     if getattr(x, "ndim", 0) != 3:
-        raise ValueError(
+        raise InvalidValueError(
             f"x is {tuple(np.shape(x))}: expected (N, T, D), a batch of sequences, samples first"
         )

@@ -6,11 +6,11 @@ steps it takes the losses of those k1 new steps and carries them back k2 steps, 
 
     k1 = k2 = T        full BPTT
     k1 = k2 < T        chunks laid end to end; the loss at a chunk's first step sees that one step
-    k1 < k2            every loss is carried back at least k2 - k1 + 1 steps, at k2 / k1 times the work
+    k1 < k2            every loss is carried back k2 - k1 + 1 steps or more, for k2 / k1 of the work
 
     step    0 1 2 3 4 5 6 7 8 ...            k1 = 3, k2 = 5
             n n n                            n  new: their losses are counted in this window
-              - - n n n                      -  passed through again: gradient, but no loss of theirs
+              - - n n n                      -  passed through again: gradient, but no loss
                     - - n n n
 
 Cutting ("detaching") at a window's first state drops exactly those terms of the sum over (loss
@@ -29,6 +29,7 @@ from scratchnet.arrays import Array
 from scratchnet.cells import Cell
 from scratchnet.cells.checks import check_backward
 from scratchnet.cells.sequences import window
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Layer, Recurrent
 
 
@@ -50,11 +51,11 @@ def windows(T: int, k1: int, k2: int) -> list[Window]:
     """
     for name, value in (("T", T), ("k1", k1), ("k2", k2)):
         if not isinstance(value, (int, np.integer)):
-            raise TypeError(f"{name} is {value!r}: expected a whole number of steps")
+            raise InvalidTypeError(f"{name} is {value!r}: expected a whole number of steps")
     if T < 1 or k1 < 1:
-        raise ValueError(f"T is {T} and k1 is {k1}: expected at least 1 of each")
+        raise InvalidValueError(f"T is {T} and k1 is {k1}: expected at least 1 of each")
     if k2 < k1:
-        raise ValueError(
+        raise InvalidValueError(
             f"k2 is {k2} but k1 is {k1}: with k2 < k1 the losses of {k1 - k2} in {k1} steps are"
             " never counted"
         )
@@ -107,17 +108,17 @@ def truncated(cell: Cell, dy: Array, cache: Any, k1: int, k2: int) -> Any:
     summed over windows.
     """
     total: dict[str, Array] = {}
-    for window, grads in truncated_terms(cell, dy, cache, k1, k2):
+    for part, grads in truncated_terms(cell, dy, cache, k1, k2):
         for name, grad in grads._asdict().items():
             if name in ("dx", "da"):
                 whole = total.setdefault(
                     name, np.zeros_like(grad, shape=(len(dy), *grad.shape[1:]))
                 )
-                whole[window.start : window.stop] += grad
+                whole[part.start : part.stop] += grad
             # a state's gradient; where a window starts later, this is where it was cut
             elif name.endswith("0"):
                 whole = total.setdefault(name, np.zeros_like(grad))
-                if window.start == 0:
+                if part.start == 0:
                     whole += grad
             else:
                 total[name] = total[name] + grad if name in total else grad
@@ -160,7 +161,7 @@ def stream(
     """
     _require_streamable(model)
     if len(x) != len(target):
-        raise ValueError(
+        raise InvalidValueError(
             f"x has {len(x)} steps but target has {len(target)}: expected one target for each step,"
             " time first"
         )
@@ -171,22 +172,22 @@ def stream(
 def _stream(
     model: Any, x: Array, target: Array, loss: Any, cuts: list[Window], state: Any, training: bool
 ) -> Iterator[Streamed]:
-    for window, following in zip(cuts, [*cuts[1:], None]):
-        y, cache = model.forward(x[window.start : window.stop], training=training, state=state)
-        skipped = window.new - window.start
-        value, dy_new = loss(y[skipped:], target[window.new : window.stop])
+    for part, following in zip(cuts, [*cuts[1:], None]):
+        y, cache = model.forward(x[part.start : part.stop], training=training, state=state)
+        skipped = part.new - part.start
+        value, dy_new = loss(y[skipped:], target[part.new : part.stop])
         dy = np.zeros_like(y)
         dy[skipped:] = dy_new
         model.zero_grad()
         model.backward(dy, cache)
         if following is not None:  # a number from here on: no gradient will go through it
-            state = model.state_at(cache, following.start - window.start)
-        yield Streamed(window, value, model.state_at(cache, window.stop - window.start))
+            state = model.state_at(cache, following.start - part.start)
+        yield Streamed(part, value, model.state_at(cache, part.stop - part.start))
 
 
 def _require_streamable(model: Layer) -> None:
     if not model.recurrent:
-        raise ValueError(
+        raise InvalidValueError(
             f"{type(model).__name__} has no recurrent layer: there is no state to carry from window"
             " to window"
         )
@@ -201,7 +202,7 @@ def _require_streamable(model: Layer) -> None:
                 ("made with return_sequences=False", not layer.return_sequences),
             ):
                 if bad:
-                    raise ValueError(
+                    raise InvalidValueError(
                         f"{name} is {what}, but a stream is cut in time: it needs (T, N, D) in and"
                         " out, forwards"
                     )

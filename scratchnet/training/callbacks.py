@@ -1,35 +1,221 @@
-"""The gradient-norm monitor: how large each parameter's gradient is, step by step, and what that
-says.
+"""Callbacks: what happens at fixed moments of training, each a small object.
 
-    monitor = GradientMonitor()
-    fit(..., watch=monitor)
-    print(monitor.report())
+    fit(model, (x, y), Adam(0.01), epochs=50, rng=rng, validation=(x_val, y_val),
+        callbacks=[Clip(1.0), EarlyStopping(patience=5), ModelCheckpoint("best.npz")])
 
-A gradient that vanishes or explodes shows here epochs before it shows in the loss.
+A callback overrides some of the nine methods of ``Callback`` (trainer.py); each gets the trainer
+and reads what it needs there. To end the training, any of them calls ``trainer.stop("why")``:
+
+    class StopWhenGood(Callback):
+        def on_epoch_end(self, trainer):
+            if trainer.history.epochs[-1]["train_loss"] < 0.01:
+                trainer.stop("the loss is below 0.01")
+
+Learning rate schedules (schedule.py) and penalties (penalty.py) are callbacks too, those that
+write or show something are in loggers.py, and ``tracing.TraceWatch`` records for figures.
 """
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
-from scratchnet.training.clip import each_norm
+from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
+from scratchnet.training import checkpoint
+from scratchnet.training.checks import require_choice, require_count
+from scratchnet.training.clip import CLIPS, each_norm, global_norm, require_limit, together
+from scratchnet.training.parameter_patterns import names_like
+from scratchnet.training.trainer import Callback, Trainer
 
 VANISHED = 1e-7  # of the weight itself: a step of lr 1e-3 then moves it in its tenth digit
 EXPLODED = 100.0  # times its own median
 
 
-class GradientMonitor:
-    """A watcher for ``fit``: ``norms[name]`` has the gradient's norm of each step, before clipping;
-    ``sizes`` the weight's."""
+class Clip(Callback):
+    """Limit the gradients of each step, and record their norm before and the factor.
+
+    Parameters
+    ----------
+    limit : largest norm, or with "value" the largest element.
+    by : "global" (the norm of all gradients together), "each" (of each tensor) or "value"; see
+        ``training.clip`` for what each of them keeps.
+    """
+
+    order: ClassVar[int] = 1
+
+    def __init__(self, limit: float, by: str = "global") -> None:
+        require_limit("limit", limit)
+        require_choice("by", by, CLIPS)
+        self.limit, self.by = limit, by
+
+    def on_gradients(self, trainer: Trainer) -> None:
+        norm = CLIPS[self.by](trainer.grads, self.limit, trainer.engine)
+        before = together(norm) if isinstance(norm, dict) else norm
+        after = global_norm(trainer.grads, trainer.engine)
+        trainer.row |= {"grad_norm": before, "clip_factor": after / before if before else 1.0}
+
+
+class Freeze(Callback):
+    """Keep parameters as they are: they take no part in clipping, penalties or steps.
+
+    Their layers still run as in training, with dropout.
+
+    Parameters
+    ----------
+    patterns : names of parameters, "lstm.*", or several patterns.
+    """
+
+    def __init__(self, patterns: str | Sequence[str]) -> None:
+        self.patterns = patterns
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        frozen = names_like(trainer.model.params, self.patterns)
+        for table in (trainer.params, trainer.grads):
+            for name in frozen:
+                table.pop(name, None)
+        if not trainer.params:
+            raise InvalidValueError(
+                f"Freeze({self.patterns!r}) fits every parameter of the model: nothing would be"
+                " trained"
+            )
+
+
+class BestWeights(Callback):
+    """Keep the parameters and buffers of the epoch with the smallest validation loss, and put them
+    back when training is over, also where it was interrupted.
+
+    ``fit`` adds one where there is a validation set. The epoch is ``history.best_epoch``.
+    """
+
+    order: ClassVar[int] = 1  # the last one is the first that is told that training is over
+
+    def __init__(self) -> None:
+        self.best, self.state = math.inf, dict[str, Array]()
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self.best, self.state = math.inf, {}
+
+    def on_validation(self, trainer: Trainer) -> None:
+        loss = trainer.history.epochs[-1]["val_loss"]
+        if loss < self.best:
+            model = trainer.model
+            self.best, trainer.history.best_epoch = loss, trainer.epoch
+            self.state = {name: p.copy() for name, p in (model.params | model.buffers).items()}
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        own = trainer.model.params | trainer.model.buffers
+        for name, array in self.state.items():
+            own[name][...] = array
+
+
+class EarlyStopping(BestWeights):
+    """Stop when the validation loss has not improved for some epochs; the best weights are put
+    back.
+
+    Parameters
+    ----------
+    patience : epochs without an improvement after which training stops, at least 1.
+    min_delta : an improvement is a loss lower than the best one by more than this.
+    """
+
+    def __init__(self, patience: int, min_delta: float = 0.0) -> None:
+        super().__init__()
+        require_count("patience", patience)
+        self.patience, self.min_delta, self.waited = patience, min_delta, 0
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        super().on_train_begin(trainer)
+        self.waited = 0
+        if not trainer.validates:
+            raise InvalidValueError(
+                "patience needs a validation set: without one there is nothing to wait for"
+            )
+
+    def on_validation(self, trainer: Trainer) -> None:
+        loss = trainer.history.epochs[-1]["val_loss"]
+        self.waited = 0 if loss < self.best - self.min_delta else self.waited + 1
+        super().on_validation(trainer)
+        if self.waited >= self.patience:
+            trainer.stop(f"the validation loss has not improved for {self.waited} epochs")
+
+
+class ModelCheckpoint(Callback):
+    """Save the model, as ``checkpoint.save`` does: an interrupted save leaves the old file whole.
+
+    Parameters
+    ----------
+    path : a name that ends in .npz; "{epoch}" in it is replaced by the number of the epoch.
+    every : False: only where the loss is the smallest so far (of validation where there is one,
+        else of training); True: after each epoch.
+    """
+
+    def __init__(self, path: str | Path, every: bool = False) -> None:
+        if Path(path).suffix != ".npz":
+            raise InvalidValueError(f"path is {path}: expected a name that ends in .npz")
+        self.path, self.every, self.best = str(path), every, math.inf
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        row = trainer.history.epochs[-1]
+        loss = row.get("val_loss", row["train_loss"])
+        if self.every or loss < self.best:
+            self.best = min(loss, self.best)
+            checkpoint.save(trainer.model, self.path.replace("{epoch}", str(trainer.epoch)))
+
+
+class ScheduledSampling(Callback):
+    """Let an encoder-decoder's share of teacher forcing, ``model.teacher``, fall after each epoch
+    as k / (k + exp(epoch / k)), an inverse sigmoid.
+
+    Parameters
+    ----------
+    half_life : the epoch at which the share is one half, at least 1.
+    least : where the share stops falling.
+
+    References
+    ----------
+    Bengio et al. 2015, Scheduled sampling for sequence prediction with recurrent neural networks.
+    """
+
+    def __init__(self, half_life: float, least: float = 0.0) -> None:
+        if not half_life >= 1:
+            raise InvalidValueError(f"half_life is {half_life}: expected at least 1 epoch")
+        self.k, self.least = _solve(half_life), least
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        epoch = len(trainer.history.epochs)
+        share = self.k / (self.k + math.exp(min(epoch / self.k, 700.0)))
+        trainer.model.teacher = max(self.least, share)  # type: ignore[attr-defined]
+
+
+def _solve(half_life: float) -> float:
+    """The k with k log k = half_life, by bisection: k / (k + exp(half_life / k)) is one half."""
+    low, high = 1.0, half_life + math.e
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if middle * math.log(middle) < half_life else (low, middle)
+    return high
+
+
+class GradientMonitor(Callback):
+    """How large each parameter's gradient is, step by step, before it is clipped.
+
+    A gradient that vanishes or explodes shows here epochs before it shows in the loss. ``norms``
+    and ``sizes`` map a parameter's name to the norms of its gradient and of itself, one for each
+    step.
+
+        monitor = GradientMonitor()
+        fit(..., callbacks=[monitor])
+        print(monitor.report())
+    """
 
     def __init__(self) -> None:
         self.norms: dict[str, list[float]] = {}
         self.sizes: dict[str, list[float]] = {}
 
-    def __call__(self, event: str, trainer: Any) -> None:
-        """Called by the trainer; looks at gradients before they are clipped."""
-        if event != "gradients":
-            return
+    def on_gradients(self, trainer: Trainer) -> None:
         for table, arrays in (
             (self.norms, trainer.model.grads),
             (self.sizes, trainer.model.params),
@@ -56,26 +242,22 @@ class GradientMonitor:
         return found
 
     def report(self) -> str:
-        """A table: of each parameter the smallest, median and largest norm, and a word where
-        something is wrong.
+        """A table: of each parameter the smallest, median and largest norm, and what is wrong.
 
-        Raises ValueError where nothing was watched.
+        Raises ValueError where no step was recorded.
         """
         if not self.norms:
-            raise ValueError("the monitor has seen no step: give it to fit as watch=")
+            raise InvalidValueError(
+                "the monitor has seen no step: give it to fit as callbacks=[monitor]"
+            )
         vanished, exploded = self.vanished(), [name for name, _ in self.exploded()]
         width = max(map(len, self.norms))
         lines = [f"{'gradient of':<{width}}{'smallest':>12}{'median':>12}{'largest':>12}"]
         for name, norms in self.norms.items():
-            numbers = "".join(
-                f"{v:>12.2e}" for v in (min(norms), float(np.median(norms)), max(norms))
-            )
-            word = (
-                "  vanished"
-                if name in vanished
-                else f"  exploded {exploded.count(name)} times"
-                if name in exploded
-                else ""
-            )
-            lines.append(f"{name:<{width}}{numbers}{word}")
+            values = (min(norms), float(np.median(norms)), max(norms))
+            note = "  vanished" if name in vanished else ""
+            if name in exploded and not note:
+                note = f"  exploded {exploded.count(name)} times"
+            numbers = "".join(f"{value:>12.2e}" for value in values)
+            lines.append(f"{name:<{width}}{numbers}{note}")
         return "\n".join(lines)

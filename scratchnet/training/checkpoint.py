@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from scratchnet.arrays import Array, is_array, require_shape, to_host
+from scratchnet.errors import InvalidValueError
 from scratchnet.layers import Layer
 from scratchnet.training.parameter_patterns import names_like
 
@@ -17,7 +18,7 @@ def save(model: Layer, path: str | Path) -> None:
     ends in .npz."""
     path = Path(path)
     if path.suffix != ".npz":
-        raise ValueError(f"path is {path}: expected a name that ends in .npz")
+        raise InvalidValueError(f"path is {path}: expected a name that ends in .npz")
     # By way of a file beside it, so that an interrupted save leaves the old checkpoint whole.
     unfinished = path.with_suffix(".unfinished.npz")
     try:
@@ -46,7 +47,7 @@ def load(model: Layer, path: str | Path, only: str | Sequence[str] | None = None
         saved = {name: array for name, array in saved.items() if name in own}
     missing, unknown = [*(own.keys() - saved.keys())], [*(saved.keys() - own.keys())]
     if missing or unknown:
-        raise ValueError(
+        raise InvalidValueError(
             f"{path} does not fit the model: missing {sorted(missing)}, not in the model"
             f" {sorted(unknown)}"
         )
@@ -65,7 +66,7 @@ def read(path: str | Path) -> dict[str, Array]:
     where there is none."""
     with Path(path).open("rb") as file:
         if not zipfile.is_zipfile(file):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{path} is no checkpoint: expected an .npz file, and it is none or not a whole one"
             )
         file.seek(0)
@@ -74,12 +75,12 @@ def read(path: str | Path) -> dict[str, Array]:
             with np.load(file, allow_pickle=False) as archive:
                 arrays = dict(archive)
         except (ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{path} is no checkpoint: expected an .npz file of plain arrays, but {error}"
             ) from error
     for name, value in arrays.items():
         if not is_array(value):
-            raise ValueError(f"{path} is no checkpoint: {name} in it is no array")
+            raise InvalidValueError(f"{path} is no checkpoint: {name} in it is no array")
     return arrays
 
 
@@ -87,14 +88,14 @@ def finite(name: str, value: Array, dtype: np.dtype) -> Array:
     """value as dtype; ValueError where it is not of a floating type or not finite as dtype (1e39 is
     infinite as float32)."""
     if not np.issubdtype(value.dtype, np.floating):
-        raise ValueError(
+        raise InvalidValueError(
             f"{name} is {value.dtype} but the model is {dtype}: expected a floating type"
         )
     with np.errstate(over="ignore"):
         converted = value.astype(dtype)
     bad = int(np.sum(~np.isfinite(converted)))
     if bad:
-        raise ValueError(
+        raise InvalidValueError(
             f"{name} holds {bad} values that are NaN or infinite as {dtype}, of {value.size}"
         )
     return converted

@@ -2,20 +2,22 @@
 
 Three ways, and what each keeps:
 
-    clip_global_norm    one factor for all tensors together      keeps the direction of the whole gradient
-    clip_each_norm      one factor for each tensor               keeps the direction of each tensor, not of the whole
-    clip_value          every element cut off at +-limit         keeps no direction at all
+    clip_global_norm    one factor for all tensors together    the direction of the whole gradient
+    clip_each_norm      one factor for each tensor             the direction of each tensor
+    clip_value          every element cut off at +-limit       no direction at all
 
-``grads`` is a dict from name to array and is changed in place. Each function returns the norm it
-saw *before* clipping: the number to plot. Norms are Euclidean. One that is NaN or infinite raises
-FloatingPointError with the name of the first tensor in which it stands, and no gradient is touched:
-NaN times a factor is still NaN, and infinity would become NaN.
+``grads`` is a dict from name to array and is changed in place. Each function returns the norm
+*before* clipping: the number to plot. Norms are Euclidean. One that is NaN or infinite raises
+FloatingPointError with the name of the first tensor where it is, and no gradient is touched: NaN
+times a factor is still NaN, and infinity would become NaN.
 
 ``engine="step"`` measures the norms with a fused kernel, one pass over each tensor, on a GPU one
 launch for all of them; "array" and, for now, "auto" with array operations. It needs Numba, and
-tensors that are contiguous.
+tensors that are contiguous. In ``fit``, the callback ``Clip`` does the clipping.
 
-Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks,
+References
+----------
+Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks,
 algorithm 1 (the global norm); by value: Mikolov 2012.
 """
 
@@ -25,8 +27,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from scratchnet.arrays import Array, array_backend, require_floating, to_host
+from scratchnet.arrays import FLOATING, Array, array_backend, require_floating, to_host
 from scratchnet.engines import updates
+from scratchnet.errors import InvalidTypeError, InvalidValueError, NotFiniteError
 
 Name = TypeVar("Name")
 
@@ -46,14 +49,34 @@ def global_norm(grads: Mapping[str, Array], engine: str = "auto") -> float:
 
 
 def clip_global_norm(grads: Mapping[str, Array], max_norm: float, engine: str = "auto") -> float:
-    """Scale all gradients by one factor, min(1, max_norm / norm of all together); returns that
-    norm, as it was before.
+    """Scale all gradients by one factor, min(1, max_norm / norm of all together).
 
     Keeps the direction of the whole gradient: a shorter step the same way.
-    ``torch.nn.utils.clip_grad_norm_``. Raises ValueError unless max_norm > 0, FloatingPointError
-    where the norm is NaN or infinite.
+    ``torch.nn.utils.clip_grad_norm_``.
+
+    Parameters
+    ----------
+    grads : name -> array, changed in place.
+    max_norm : above 0.
+
+    Returns
+    -------
+    The norm of all together before.
+
+    Raises
+    ------
+    ValueError : unless max_norm > 0.
+    FloatingPointError : where the norm is NaN or infinite.
+
+    Examples
+    --------
+    >>> grads = {"W": np.array([3.0, 0.0]), "b": np.array([4.0])}
+    >>> clip_global_norm(grads, 1.0)
+    5.0
+    >>> grads["W"].round(3)
+    array([0.6, 0. ])
     """
-    require_positive("max_norm", max_norm)
+    require_limit("max_norm", max_norm)
     norm = global_norm(grads, engine)
     for g in grads.values():
         scale(g, norm, max_norm)
@@ -63,14 +86,12 @@ def clip_global_norm(grads: Mapping[str, Array], max_norm: float, engine: str = 
 def clip_each_norm(
     grads: Mapping[str, Array], max_norm: float, engine: str = "auto"
 ) -> dict[str, float]:
-    """Scale each gradient by its own min(1, max_norm / its norm); returns the norm of each, as it
-    was before.
+    """Scale each gradient by min(1, max_norm / its norm); returns the norm of each before.
 
     Keeps the direction of each tensor, but shortens some and not others, so the whole gradient
-    turns. Raises ValueError unless max_norm > 0, FloatingPointError where a norm is NaN or
-    infinite.
+    turns. Parameters, Raises: see ``clip_global_norm``.
     """
-    require_positive("max_norm", max_norm)
+    require_limit("max_norm", max_norm)
     norms = each_norm(grads, engine)
     for name, g in grads.items():
         scale(g, norms[name], max_norm)
@@ -78,14 +99,12 @@ def clip_each_norm(
 
 
 def clip_value(grads: Mapping[str, Array], limit: float, engine: str = "auto") -> float:
-    """Cut every element off at -limit and +limit; returns the norm of all gradients together, as it
-    was before.
+    """Cut every element off at -limit and +limit; returns the norm of all together before.
 
     Keeps no direction: the large elements shrink, the small ones stay.
-    ``torch.nn.utils.clip_grad_value_``. Raises ValueError unless limit > 0, FloatingPointError
-    where the norm is NaN or infinite.
+    ``torch.nn.utils.clip_grad_value_``. Parameters, Raises: see ``clip_global_norm``.
     """
-    require_positive("limit", limit)
+    require_limit("limit", limit)
     norm = global_norm(grads, engine)
     for g in grads.values():
         np.clip(g, -float(limit), float(limit), out=g)
@@ -101,28 +120,37 @@ CLIPS: dict[str, Callable[..., Any]] = {
 
 def each_norm(grads: Mapping[str, Array], engine: str = "auto") -> dict[str, float]:
     """Norm of each gradient; FloatingPointError for the first one that is NaN or infinite."""
-    first = next(iter(grads), "")
-    for name, g in grads.items():
-        require_floating(f"the gradient of {name}", g)
-        if array_backend(g) != array_backend(grads[first]):
-            ours, other = array_backend(g), array_backend(grads[first])
-            raise TypeError(
-                f"the gradient of {name} is an array of {ours} but that of {first} is one of"
-                f" {other}"
-            )
+    for g in grads.values():
+        if type(g) is not np.ndarray or g.dtype not in FLOATING:
+            _check_arrays(grads)
+            break
     norms = norms_of(grads, engine)
-    for name, g in grads.items():
-        if not math.isfinite(norms[name]):
+    for name, norm in norms.items():
+        if not math.isfinite(norm):
+            g = grads[name]
             bad = int(np.sum(~np.isfinite(g)))
             why = (
                 f"{bad} of its {g.size} elements are not finite"
                 if bad
                 else "its elements are finite, but too large"
             )
-            raise FloatingPointError(
-                f"the gradient of {name} has norm {norms[name]}: {why}; no gradient was changed"
+            raise NotFiniteError(
+                f"the gradient of {name} has norm {norm}: {why}; no gradient was changed"
             )
     return norms
+
+
+def _check_arrays(grads: Mapping[str, Array]) -> None:
+    """TypeError unless all are floating arrays of one library."""
+    first = next(iter(grads))
+    for name, g in grads.items():
+        require_floating(f"the gradient of {name}", g)
+        if array_backend(g) != array_backend(grads[first]):
+            ours, other = array_backend(g), array_backend(grads[first])
+            raise InvalidTypeError(
+                f"the gradient of {name} is an array of {ours} but that of {first} is one of"
+                f" {other}"
+            )
 
 
 def norms_of(arrays: Mapping[Name, Array], engine: str = "auto") -> dict[Name, float]:
@@ -143,11 +171,28 @@ def norms_of(arrays: Mapping[Name, Array], engine: str = "auto") -> dict[Name, f
             if arrays[n].dtype == np.float64 and not TINY <= s < math.inf
         }
         return norms | norms_of(again, "array")
-    filled = {name: norm_beside(a) for name, a in arrays.items() if a.size}
-    norms = dict.fromkeys(arrays, 0.0)
-    if filled:
-        norms.update(zip(filled, to_host(np.stack(list(filled.values()))).tolist()))
+    norms, on_device = dict.fromkeys(arrays, 0.0), {}
+    # what is not finite is told by each_norm, in a sentence
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name, a in arrays.items():
+            if a.size and type(a) is np.ndarray:
+                norms[name] = _host_norm(a)
+            elif a.size:
+                on_device[name] = norm_in_place(a)
+    if on_device:
+        norms.update(zip(on_device, to_host(np.stack(list(on_device.values()))).tolist()))
     return norms
+
+
+def _host_norm(g: Array) -> float:
+    """Norm of one NumPy array that is not empty, as ``norm_in_place`` computes it.
+
+    It calls the ufuncs' own reductions: those of NumPy's functions are the same in several Python
+    calls each, which is most of the time for small arrays.
+    """
+    peak = np.maximum.reduce(np.abs(g), axis=None)
+    unit = peak if 0 < peak < np.inf else g.dtype.type(1)
+    return float(unit * np.sqrt(np.add.reduce((g / unit) ** 2, axis=None, dtype=np.float64)))
 
 
 def norm_of(g: Array) -> float:
@@ -155,16 +200,14 @@ def norm_of(g: Array) -> float:
     return norms_of({"g": g})["g"]
 
 
-def norm_beside(g: Array) -> Array:
-    """Norm of one array that is not empty, as a float64 scalar where g is.
+def norm_in_place(g: Array) -> Array:
+    """Norm of one array that is not empty, as a float64 scalar on g's device.
 
     Divided by its largest element first: the square of 1e30 overflows float32, of 1e200 float64.
     """
     peak = np.max(np.abs(g))
-    # what is not finite is told by each_norm, in a sentence
-    with np.errstate(over="ignore", invalid="ignore"):
-        unit = np.where(np.isfinite(peak) & (peak > 0), peak, peak.dtype.type(1))
-        return unit * np.sqrt(np.sum((g / unit) ** 2, dtype=np.float64))
+    unit = np.where(np.isfinite(peak) & (peak > 0), peak, peak.dtype.type(1))
+    return unit * np.sqrt(np.sum((g / unit) ** 2, dtype=np.float64))
 
 
 def together(norms: Mapping[str, float]) -> float:
@@ -173,7 +216,7 @@ def together(norms: Mapping[str, float]) -> float:
     norm = math.hypot(*norms.values())
     if not math.isfinite(norm):
         largest = max(norms, key=lambda name: norms[name])
-        raise FloatingPointError(
+        raise NotFiniteError(
             f"the gradients together have norm {norm}: each is finite, but too large, most of all"
             f" {largest} with {norms[largest]:.3g}; no gradient was changed"
         )
@@ -189,10 +232,10 @@ def scale(g: Array, norm: float, max_norm: float) -> None:
         np.multiply(g, factor, out=g, dtype=np.float64, casting="same_kind")
 
 
-def require_positive(name: str, value: float) -> None:
-    """ValueError unless the value is above 0; NaN is not."""
+def require_limit(name: str, value: float) -> None:
+    """ValueError unless the value is above 0; NaN is not, infinity only measures."""
     if not value > 0:
-        raise ValueError(
+        raise InvalidValueError(
             f"{name} is {value}: expected a positive number; a gradient clipped to 0 would teach"
             " nothing"
         )

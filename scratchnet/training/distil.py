@@ -1,8 +1,8 @@
 """Knowledge distillation: a small network learns from a large one's answers as well as from the
 labels.
 
-    target = distillation_target(labels, teacher_logits)             (N, K + 1): both in one array, as fit takes it
-    fit(student, x, target, ..., loss=Distillation(temperature=4.0, hard=0.3))
+    target = distillation_target(labels, teacher_logits)    # (N, K + 1): both in one array
+    fit(student, (x, target), ..., loss=Distillation(temperature=4.0, hard=0.3))
 
 The teacher's softmax says more than the label: which wrong classes are nearly right. At a
 temperature above 1 both softmaxes are flattened, so that this can be seen:
@@ -14,31 +14,43 @@ The gradient of KL(p | q) with respect to y is (q - p) / temperature, and those 
 shrink as 1 / temperature once more, so the factor temperature^2 keeps the balance of the two terms
 when the temperature is changed.
 
-Source: Hinton, Vinyals and Dean 2015, Distilling the knowledge in a neural network.
+References
+----------
+Hinton, Vinyals and Dean 2015, Distilling the knowledge in a neural network.
 """
-
-from typing import Any
 
 import numpy as np
 
 from scratchnet.arrays import Array, require_floating, require_shape
-from scratchnet.losses import softmax_cross_entropy
+from scratchnet.errors import InvalidTypeError, InvalidValueError
+from scratchnet.losses import kept, mean, put_back, shares, softmax_cross_entropy
+from scratchnet.training.checks import require_positive
 
 
 def distillation_target(labels: Array, teacher: Array) -> Array:
-    """Labels (...,), whole numbers, and the teacher's outputs before its softmax (..., K), to one
-    target (..., K + 1).
+    """Labels and the teacher's answers as one target.
 
-    Raises TypeError or ValueError where they do not fit each other.
+    Parameters
+    ----------
+    labels : (...,) whole numbers, the classes.
+    teacher : (..., K) the teacher's outputs before its softmax.
+
+    Returns
+    -------
+    (..., K + 1), as ``Distillation`` takes it.
+
+    Raises
+    ------
+    TypeError, ValueError : where they do not fit each other.
     """
     require_floating("teacher", teacher)
     if not np.issubdtype(labels.dtype, np.integer):
-        raise TypeError(f"labels are {labels.dtype}: expected whole numbers, the classes")
+        raise InvalidTypeError(f"labels are {labels.dtype}: expected whole numbers, the classes")
     require_shape("labels", labels, teacher.shape[:-1], f"teacher is {tuple(teacher.shape)}")
     K = teacher.shape[-1]
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < K:
         given = f"labels go from {int(labels.min())} to {int(labels.max())}"
-        raise ValueError(f"{given} but the teacher knows {K} classes, 0 to {K - 1}")
+        raise InvalidValueError(f"{given} but the teacher knows {K} classes, 0 to {K - 1}")
     return np.concatenate([teacher, labels[..., None].astype(teacher.dtype)], axis=-1)
 
 
@@ -46,48 +58,56 @@ class Distillation:
     """The loss of the student's outputs y (..., K), before its softmax, with a target of
     ``distillation_target``.
 
-    ``hard`` is the share of the labels, from 0 (the teacher alone) to 1 (ordinary cross-entropy).
-    Raises ValueError for a share outside [0, 1] or a temperature that is not positive.
+    Parameters
+    ----------
+    temperature : what both outputs are divided by; a positive number.
+    hard : the share of the labels, from 0 (the teacher alone) to 1 (ordinary cross-entropy).
     """
 
     def __init__(self, temperature: float = 4.0, hard: float = 0.3) -> None:
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"temperature is {temperature}: expected a positive number")
+        require_positive("temperature", temperature)
         if not 0 <= hard <= 1:
-            raise ValueError(f"hard is {hard}: expected a share from 0 to 1")
+            raise InvalidValueError(f"hard is {hard}: expected a share from 0 to 1")
         self.temperature, self.hard = float(temperature), float(hard)
 
-    def __call__(self, y: Array, target: Array, mask: Array | None = None) -> tuple[float, Array]:
-        """The loss, a mean over the samples that count, and dy (..., K)."""
+    def __call__(
+        self, y: Array, target: Array, mask: Array | None = None, *, weights: Array | None = None
+    ) -> tuple[float, Array]:
+        """The loss, a (weighted) mean over the samples that count, and dy (..., K)."""
         because = f"y is {tuple(y.shape)} and a target has the label besides"
         require_shape("target", target, (*y.shape[:-1], y.shape[-1] + 1), because)
         teacher, labels = target[..., :-1], target[..., -1].astype(np.int64)
-        hard_loss, d_hard = softmax_cross_entropy(y, labels, mask)
-        soft_loss, d_soft = soft_cross_entropy(y, teacher, self.temperature, mask)
+        hard_loss, d_hard = softmax_cross_entropy(y, labels, mask, weights=weights)
+        soft_loss, d_soft = soft_cross_entropy(y, teacher, self.temperature, mask, weights=weights)
         value = self.hard * hard_loss + (1 - self.hard) * self.temperature**2 * soft_loss
         return value, self.hard * d_hard + (1 - self.hard) * self.temperature**2 * d_soft
 
 
 def soft_cross_entropy(
-    y: Array, teacher: Array, temperature: float = 1.0, mask: Array | None = None
+    y: Array,
+    teacher: Array,
+    temperature: float = 1.0,
+    mask: Array | None = None,
+    *,
+    weights: Array | None = None,
 ) -> tuple[float, Array]:
     """Mean of KL(p | q), p = softmax(teacher / temperature), q = softmax(y / temperature), and its
     gradient in y (..., K).
 
-    ``mask`` (...): which samples count.  Raises ValueError where shapes differ.
+    ``mask`` and ``weights`` (...): which samples count, and how much. Raises ValueError where
+    shapes differ.
     """
     require_floating("y", y)
     require_shape("teacher", teacher, y.shape, f"y is {tuple(y.shape)}")
-    log_p, log_q = log_softmax(teacher / temperature), log_softmax(y / temperature)
+    keep = kept(mask, y[..., 0])
+    share = shares(weights, y[..., 0], keep)
+    log_p, log_q = log_softmax(teacher[keep] / temperature), log_softmax(y[keep] / temperature)
     p, q = np.exp(log_p), np.exp(log_q)
-    each: Any = np.sum(p * (log_p - log_q), axis=-1)
-    counts = np.ones_like(each) if mask is None else np.asarray(mask, dtype=y.dtype, like=y)
-    total = float(np.sum(counts))
-    if total == 0:
-        raise ValueError("the mask leaves no sample: there is nothing to take the mean of")
+    each = np.sum(p * (log_p - log_q), axis=-1)
     # undoes  KL(p | softmax(y / temperature))
-    dy = (q - p) * (counts / (total * temperature))[..., None]
-    return float(np.sum(each * counts)) / total, dy.astype(y.dtype)
+    factor = y.dtype.type(1 / each.size) if share is None else share[..., None]
+    d = (q - p) * (factor / temperature)
+    return mean(each, share), put_back(d, y, keep)
 
 
 def log_softmax(y: Array) -> Array:

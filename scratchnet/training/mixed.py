@@ -1,22 +1,25 @@
-"""Mixed precision: products and what is kept of a pass in float16, weights and their updates in
+"""Mixed precision: products and the cache of a pass in float16, weights and their updates in
 float32.
 
-    fit(model, x, y, optimizer, ..., trainer=HalfTrainer)           model and x are float32
+    fit(model, (x, y), optimizer, ..., trainer=HalfTrainer)         model and x are float32
 
-float16 has 11 digits of a binary number and reaches from 6e-8 to 65504.  Three things follow:
+float16 has 11 binary digits and reaches from 6e-8 to 65504. Three things follow:
 
- - An update  p - lr g  is often smaller than the last digit of p and would be lost: the *master weights* stay float32, and
-   each step works on a float16 copy of them.
- - Many gradients are smaller than 6e-8 and would be zero: the loss is multiplied by a *scale* before the backward pass, and
-   the gradients are divided by it, in float32, behind it.
- - A gradient larger than 65504 becomes infinite: such a step is *skipped* and the scale halved; after ``patience`` good steps
-   it is doubled.  So the scale finds the largest value that fits by itself.
+ - An update  p - lr g  is often smaller than the last digit of p and would be lost: the *master
+   weights* stay float32, and each step works on a float16 copy of them.
+ - Many gradients are smaller than 6e-8 and would be zero: the loss is multiplied by a *scale*
+   before the backward pass, and the gradients are divided by it afterwards, in float32.
+ - A gradient larger than 65504 becomes infinite: such a step is *skipped* and the scale halved;
+   after ``patience`` good steps it is doubled. So the scale finds the largest value that fits by
+   itself.
 
 What has weights and products (Linear, Recurrent) runs in float16; all else, losses among it, stays
 in float32, with a cast on the way in and out. On a GPU this is half the memory and the tensor
-cores' speed; NumPy has no fast product for float16, so on a CPU it is for seeing how it works.
+cores' speed; NumPy has no fast product for float16, so on a CPU it only shows how it works.
 
-Source: Micikevicius et al. 2018, Mixed precision training.
+References
+----------
+Micikevicius et al. 2018, Mixed precision training.
 """
 
 import copy
@@ -26,9 +29,11 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import HALF, Array, half_precision
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Composite, Layer, Linear, Recurrent
-from scratchnet.training.checks import Inputs
-from scratchnet.training.loop import Loss, Trainer
+from scratchnet.training.checks import not_finite
+from scratchnet.training.samples import Samples
+from scratchnet.training.trainer import Callback, Loss, Trainer
 
 IN_HALF = (Linear, Recurrent)
 
@@ -50,7 +55,7 @@ class Half(Layer):
         self.inner: Any = layer.astype(HALF)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "inner":  # not yet there while a copy is made
+        if name.startswith("_") or name == "inner":  # missing while a copy is made
             raise AttributeError(name)
         return getattr(self.inner, name)
 
@@ -95,13 +100,13 @@ def half(model: Layer) -> Layer:
     """
     for name, p in model.params.items():
         if p.dtype != np.float32:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"{name} is {p.dtype} but master weights are float32: model.astype(np.float32)"
             )
     twin = _halved(copy.deepcopy(model))
     if not any(p.dtype == HALF for p in twin.params.values()):
         kinds = ", ".join(kind.__name__ for kind in IN_HALF)
-        raise TypeError(
+        raise InvalidTypeError(
             f"{type(model).__name__} has nothing that computes in float16: expected a layer of"
             f" {kinds}"
         )
@@ -117,64 +122,80 @@ def _halved(layer: Layer) -> Layer:
 
 
 class HalfTrainer(Trainer):
-    """A Trainer whose passes run in float16. ``scale`` is what the loss is multiplied by now,
-    ``skipped`` counts the steps that were not made; both stand in the history's steps, too.
+    """A Trainer whose passes run in float16.
 
-    ``patience``: the good steps after which the scale is doubled, at most to ``most``.
+    The history's steps also have "scale" and "skipped"; a skipped step has an infinite grad_norm.
+
+    Parameters
+    ----------
+    model, optimizer, callbacks : see ``Trainer``; the model is float32.
+    scale : what the loss is multiplied by, at first.
+    patience : the good steps after which the scale is doubled.
+    most : the largest scale.
+
+    Attributes
+    ----------
+    scale : what the loss is multiplied by now.
+    skipped : how many steps were not made.
     """
 
     def __init__(
         self,
         model: Layer,
-        *arguments: Any,
+        optimizer: Any,
+        callbacks: Sequence[Callback] = (),
+        *,
         scale: float = 2.0**16,
         patience: int = 2000,
         most: float = 2.0**24,
-        **named: Any,
     ) -> None:
-        super().__init__(model, *arguments, **named)
+        super().__init__(model, optimizer, callbacks)
         if not 0 < scale <= most < float("inf") or patience < 1:
             given = f"scale is {scale}, most {most} and patience {patience}"
-            raise ValueError(f"{given}: expected 0 < scale <= most and patience of at least 1")
+            raise InvalidValueError(
+                f"{given}: expected 0 < scale <= most and patience of at least 1"
+            )
         self.twin = half(model)
         self.scale, self.patience, self.most = float(scale), patience, float(most)
         self.good, self.skipped = 0, 0
 
-    def step(
-        self, x: Inputs, target: Array, loss: Loss, mask: Array | None = None, **arguments: Any
-    ) -> float:
-        """As ``Trainer.step``, by way of the float16 copy. A step whose gradients are not finite is
+    def step(self, batch: Samples | tuple[Any, ...], loss: Loss) -> float:
+        """As ``Trainer.step``, through the float16 copy. A step whose gradients are not finite is
         skipped."""
+        self.prepare(batch)
         model, twin, scale = self.model, self.twin, self.scale
         with np.errstate(over="ignore", invalid="ignore"):
             for name, p in twin.params.items():
                 p[...] = model.params[name]  # float32 to float16: the master weights, rounded
             twin.zero_grad()
-            value = self.gradients(twin, x, target, loss, mask, scale, **arguments)
+            value = self.gradients(twin, loss, scale)
             for name, grad in model.grads.items():
                 # float16 to float32, and only then divided: small ones must not be lost again
                 grad[...] = twin.grads[name]
                 grad /= grad.dtype.type(scale)
             for name, buffer in model.buffers.items():
                 buffer[...] = twin.buffers[name]
-        finite = all(bool(np.isfinite(model.grads[name]).all()) for name in self.trained)
-        if finite:
-            self.update(value)
-            self.good += 1
-            if self.good == self.patience:
-                self.scale, self.good = min(2 * self.scale, self.most), 0
-        else:
-            lr = float(getattr(self.optimizer, "lr", np.nan))
-            self.history.steps.append(
-                {"loss": value, "grad_norm": float("inf"), "clip_factor": 0.0, "lr": lr}
-            )
-            self.scale, self.good, self.skipped = self.scale / 2, 0, self.skipped + 1
-            if self.scale < 2.0**-24:
-                self._diverged(
-                    "no scale is small enough for float16",
-                    next(iter(model.grads)),
-                    model.grads,
-                    "gradient",
-                )
-        self.history.steps[-1] |= {"scale": scale, "skipped": float(not finite)}
+            if not_finite(self.grads) is None:
+                self.update(value)
+                self._grow()
+            else:
+                self._skip(value)
         return value
+
+    def record(self, **more: float) -> None:
+        skipped = float(np.isinf(self.row["grad_norm"]))
+        super().record(scale=self.scale, skipped=skipped, **more)
+
+    def _grow(self) -> None:
+        self.good += 1
+        if self.good == self.patience:
+            self.scale, self.good = min(2 * self.scale, self.most), 0
+
+    def _skip(self, value: float) -> None:
+        self.row = {"loss": value, "grad_norm": float("inf"), "clip_factor": 0.0}
+        self.record()
+        self.scale, self.good, self.skipped = self.scale / 2, 0, self.skipped + 1
+        if self.scale < 2.0**-24:
+            name = next(iter(self.model.grads))
+            what = "no scale is small enough for float16"
+            self._diverged(what, name, self.model.grads, "gradient")

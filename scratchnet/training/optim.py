@@ -1,22 +1,27 @@
 """Optimisers: from gradients to the next parameters.
 
     optimizer = Adam(lr=1e-3)
-    optimizer.step(params, grads)           two dicts with the same keys; the arrays in ``params`` are changed in place
+    optimizer.step(params, grads)
 
+``params`` and ``grads`` are dicts with the same keys; the arrays in ``params`` change in place.
 In the equations p is a parameter, g its gradient, lr the learning rate; every rule is element by
 element, any shape.
 
-Weight decay pulls every parameter towards 0, in one of two ways.  Coupled (L2):  g + wd p  takes the gradient's place and
-goes through the rule, momentum and all.  Decoupled:  p shrinks by the factor  1 - lr wd  beside the rule.  For plain SGD the
-two are the same; for Adam they are not, because Adam divides the coupled term by the size of the gradient and so decays most
-what moves least.  Source: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization.
+Weight decay pulls every parameter towards 0, in one of two ways. Coupled (L2): g + wd p takes the
+gradient's place and goes through the rule, momentum and all. Decoupled: p shrinks by the factor
+1 - lr wd apart from the rule. For plain SGD the two are the same; for Adam they are not, because
+Adam divides the coupled term by the size of the gradient and so decays most what moves least.
 
 Numbers equal those of ``torch.optim``.
 
 A rule written with arrays passes over memory once for each of its operations.
 ``Adam(engine="step")`` does all of them in one pass, in a Numba loop or, for CuPy arrays, in one
-CUDA launch for all parameters together; ``kernels/README.md`` has the times. The engine is where a
-step runs, no part of its state: a ``state_dict`` is the same whichever it was.
+CUDA launch for all parameters together; ``kernels/README.md`` has the times. The engine says where
+a step runs and is not part of the state: a ``state_dict`` is the same whichever it was.
+
+References
+----------
+Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization.
 """
 
 import copy
@@ -26,20 +31,38 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet.arrays import Array, is_array, require_same_dtype, require_shape, to_device
+from scratchnet.arrays import (
+    FLOATING,
+    Array,
+    is_array,
+    require_same_dtype,
+    require_shape,
+    to_device,
+)
 from scratchnet.engines import UPDATE_ENGINES, updates
+from scratchnet.errors import InvalidTypeError, InvalidValueError
+
+# option -> smallest value, bound that it stays under, and the same in words
+Range = tuple[float, float, str]
+AT_LEAST_0: Range = (0, math.inf, "0 or a positive number")
+POSITIVE: Range = (math.ulp(0.0), math.inf, "a positive number")
+BELOW_1: Range = (0, 1, "at least 0 and less than 1")
 
 
 class Optimizer:
     """What all optimisers share: the checks, weight decay, and the state of each parameter by its
     name.
 
-    ``lr`` is a plain attribute and may be changed between steps. ``t`` counts the steps;
-    ``updates[name]`` those of one parameter, which may join late or miss some.
-    ``state[quantity][name]`` is an array like that parameter.
+    Attributes
+    ----------
+    lr : the learning rate, a plain attribute that may be changed between steps.
+    t : the steps so far; ``updates[name]`` are those of one parameter, which may join late or miss
+        some.
+    state : ``state[quantity][name]`` is an array like that parameter.
     """
 
     OPTIONS: ClassVar[dict[str, type]] = {"lr": float, "weight_decay": float, "decoupled": bool}
+    RANGES: ClassVar[dict[str, Range]] = {"lr": AT_LEAST_0, "weight_decay": AT_LEAST_0}
     STATE: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, lr: float, weight_decay: float, decoupled: bool) -> None:
@@ -51,7 +74,7 @@ class Optimizer:
         self.state: dict[str, dict[str, Array]] = {quantity: {} for quantity in self.STATE}
 
     def update(self, p: Array, g: Array, t: int, state: dict[str, Array]) -> None:
-        """The rule itself: change p and its state in place, never g. t is 1 at a parameter's first
+        """The rule: change p and its state in place, never g. t is 1 at a parameter's first
         update."""
         raise NotImplementedError
 
@@ -63,15 +86,16 @@ class Optimizer:
         """
         self.check_options()
         self.check_arrays(params, grads)
-        counts = {name: self.updates.get(name, 0) + 1 for name in params}
-        state = {
-            # Zeros at first sight, and to_device to p where it was loaded from elsewhere.
-            quantity: {
-                name: to_device(known[name], p) if name in known else np.zeros_like(p)
-                for name, p in params.items()
-            }
-            for quantity, known in self.state.items()
-        }
+        counts: dict[str, int] = {}
+        state: dict[str, dict[str, Array]] = {quantity: {} for quantity in self.state}
+        for name, p in params.items():
+            counts[name] = self.updates.get(name, 0) + 1
+            for quantity, known in self.state.items():
+                s = known.get(name)
+                # Zeros for a new parameter; moved to p where it was loaded from elsewhere.
+                if s is None:
+                    s = np.zeros_like(p)
+                state[quantity][name] = s if type(s) is type(p) else to_device(s, p)
         self.update_all(params, grads, counts, state)
         self.t += 1
         self.updates.update(counts)
@@ -83,7 +107,7 @@ class Optimizer:
         params: Mapping[str, Array],
         grads: Mapping[str, Array],
         counts: Mapping[str, int],
-        state: dict[str, Any],
+        state: dict[str, dict[str, Array]],
     ) -> None:
         """Weight decay and the rule, for one parameter after the other; ``counts`` are the t of
         ``update``."""
@@ -94,39 +118,44 @@ class Optimizer:
                 p *= 1 - lr * wd  # p <- (1 - lr wd) p
             elif wd:
                 g = g + wd * p  # g <- g + wd p, in a new array: the gradient belongs to the caller
-            self.update(
-                p, g, counts[name], {quantity: arrays[name] for quantity, arrays in state.items()}
-            )
+            own = {}
+            for quantity, arrays in state.items():
+                own[quantity] = arrays[name]
+            self.update(p, g, counts[name], own)
 
     def check_options(self) -> None:
         """ValueError for an option out of range, with the range."""
-        require("lr", self.lr, 0 <= self.lr < math.inf, "0 or a positive number")
-        require(
-            "weight_decay",
-            self.weight_decay,
-            0 <= self.weight_decay < math.inf,
-            "0 or a positive number",
-        )
+        for name, (least, bound, expected) in self.RANGES.items():
+            if not least <= getattr(self, name) < bound:
+                raise InvalidValueError(f"{name} is {getattr(self, name)}: expected {expected}")
 
     def check_arrays(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
         """ValueError or TypeError unless each parameter has its gradient, and its state, in its
         shape and dtype.
 
         A gradient must be where its parameter is, host or device; a state may come from elsewhere,
-        as a loaded one does.
+        as a loaded one does. What fits is passed by comparisons alone, since this is done in every
+        step; what does not is explained by ``_explain``.
         """
         same_keys("grads", grads, "params", params)
         for name, p in params.items():
-            mates = {f"the gradient of {name}": grads[name]}
-            loaded = {
-                f"the state {quantity} of {name}": s[name]
-                for quantity, s in self.state.items()
-                if name in s
-            }
-            mates |= {what: to_device(s, p) for what, s in loaded.items()}
-            require_same_dtype({name: p, **mates})
-            for what, mate in mates.items():
-                require_shape(what, mate, p.shape, f"{name} is {tuple(p.shape)}")
+            kind, shape, dtype, g = type(p), p.shape, p.dtype, grads[name]
+            fits = type(g) is kind and g.shape == shape and g.dtype == dtype
+            for known in self.state.values():
+                s = known.get(name, g)
+                fits = fits and type(s) is kind and s.shape == shape and s.dtype == dtype
+            if not (fits and dtype in FLOATING and hasattr(p, "__array_function__")):
+                self._explain(name, p, g)
+
+    def _explain(self, name: str, p: Array, g: Array) -> None:
+        """The error where one parameter, its gradient and its state do not fit, if they do not."""
+        mates = {f"the gradient of {name}": g}
+        for quantity, known in self.state.items():
+            if name in known:
+                mates[f"the state {quantity} of {name}"] = to_device(known[name], p)
+        require_same_dtype({name: p, **mates})
+        for what, mate in mates.items():
+            require_shape(what, mate, p.shape, f"{name} is {tuple(p.shape)}")
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on as if nothing had happened: options, counters, copies of the
@@ -139,7 +168,7 @@ class Optimizer:
         return {**options, "t": self.t, "updates": dict(self.updates), **state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over, as copies, what ``state_dict`` gave; options too, ``lr`` among them.
+        """Load copies of what ``state_dict`` gave; options too, ``lr`` among them.
 
         Raises ValueError or TypeError, and changes nothing, if a key is missing, unknown, or a
         value out of range.
@@ -150,7 +179,7 @@ class Optimizer:
             same_keys(f"the state {quantity}", state[quantity], "updates", state["updates"])
             for name, s in state[quantity].items():
                 if not is_array(s):
-                    raise TypeError(
+                    raise InvalidTypeError(
                         f"the state {quantity} of {name} is a {type(s).__name__}: expected an array"
                     )
         loaded = copy.copy(self)
@@ -160,12 +189,10 @@ class Optimizer:
         loaded.t = int(state["t"])
         loaded.updates = {name: int(n) for name, n in state["updates"].items()}
         for name, n in loaded.updates.items():
-            require(
-                f"updates of {name}",
-                n,
-                1 <= n <= loaded.t,
-                f"1 to {loaded.t}, the number of steps t",
-            )
+            if not 1 <= n <= loaded.t:
+                raise InvalidValueError(
+                    f"updates of {name} is {n}: expected 1 to {loaded.t}, the number of steps t"
+                )
         loaded.state = {
             quantity: {name: s.copy() for name, s in state[quantity].items()}
             for quantity in self.STATE
@@ -178,14 +205,22 @@ class SGD(Optimizer):
     2013).
 
         u <- momentum u + g                 the velocity; without momentum it is the gradient
-        p <- p - lr u                       or, with nesterov,  p <- p - lr (g + momentum u): one step of momentum ahead
+        p <- p - lr u
+        p <- p - lr (g + momentum u)        with nesterov: one step of momentum ahead
 
-    lr stands outside the velocity, as in PyTorch: a new lr acts at once, on what was gathered
-    before, too. (The papers have it inside; with a constant lr it is the same.) Raises ValueError
-    for an option out of range: lr >= 0, 0 <= momentum < 1, weight_decay >= 0.
+    lr is outside the velocity, as in PyTorch: a new lr acts at once, on what was gathered before,
+    too. (The papers have it inside; with a constant lr it is the same.)
+
+    Parameters
+    ----------
+    lr, weight_decay : from 0 up; ValueError for an option out of range, here and below.
+    momentum : from 0 to less than 1.
+    nesterov : look ahead along the momentum, which must not be 0.
+    decoupled : how the weight decays; see the module.
     """
 
     OPTIONS: ClassVar[dict[str, type]] = {**Optimizer.OPTIONS, "momentum": float, "nesterov": bool}
+    RANGES: ClassVar[dict[str, Range]] = {**Optimizer.RANGES, "momentum": BELOW_1}
     STATE: ClassVar[tuple[str, ...]] = ("u",)
 
     def __init__(
@@ -203,9 +238,8 @@ class SGD(Optimizer):
 
     def check_options(self) -> None:
         super().check_options()
-        require("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and less than 1")
         if self.nesterov and self.momentum == 0:
-            raise ValueError(
+            raise InvalidValueError(
                 "nesterov is True but momentum is 0: it looks ahead along the momentum and needs"
                 " some"
             )
@@ -227,9 +261,16 @@ class RMSprop(Optimizer):
         u <- momentum u + g / (sqrt(v) + eps)
         p <- p - lr u
 
-    Raises ValueError for an option out of range: lr >= 0, 0 <= alpha < 1, eps > 0, 0 <= momentum <
-    1, weight_decay >= 0. Source: Tieleman and Hinton 2012, lecture 6.5; momentum after the
-    division, as in PyTorch.
+    Parameters
+    ----------
+    lr, weight_decay : from 0 up.
+    alpha, momentum : from 0 to less than 1; the momentum comes after the division, as in PyTorch.
+    eps : above 0.
+    decoupled : how the weight decays; see the module.
+
+    References
+    ----------
+    Tieleman and Hinton 2012, lecture 6.5.
     """
 
     OPTIONS: ClassVar[dict[str, type]] = {
@@ -237,6 +278,12 @@ class RMSprop(Optimizer):
         "alpha": float,
         "eps": float,
         "momentum": float,
+    }
+    RANGES: ClassVar[dict[str, Range]] = {
+        **Optimizer.RANGES,
+        "alpha": BELOW_1,
+        "eps": POSITIVE,
+        "momentum": BELOW_1,
     }
     STATE: ClassVar[tuple[str, ...]] = ("v", "u")
 
@@ -254,12 +301,6 @@ class RMSprop(Optimizer):
         self.eps = eps
         self.momentum = momentum
         self.check_options()
-
-    def check_options(self) -> None:
-        super().check_options()
-        require("alpha", self.alpha, 0 <= self.alpha < 1, "at least 0 and less than 1")
-        require("eps", self.eps, 0 < self.eps < math.inf, "a positive number")
-        require("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and less than 1")
 
     def update(self, p: Array, g: Array, t: int, state: dict[str, Array]) -> None:
         lr, alpha, eps, momentum = (
@@ -284,10 +325,27 @@ class Adam(Optimizer):
         p <- p - lr  m / (1 - beta1^t)  /  (sqrt(v / (1 - beta2^t)) + eps)
 
     t counts this parameter's updates from 1: after t of them the weights in m add up to 1 - beta1^t
-    only. ``engine``: "array", the rule as it stands in ``update``; "step", the same in one pass,
-    for which Numba must be installed and arrays be contiguous; "auto", for now "array". Raises
-    ValueError for an option out of range: lr >= 0, 0 <= beta < 1 (both), eps > 0, weight_decay >=
-    0. Source: Kingma and Ba 2015, algorithm 1.
+    only.
+
+    Parameters
+    ----------
+    lr, weight_decay : from 0 up.
+    betas : (beta1, beta2), each from 0 to less than 1.
+    eps : above 0.
+    decoupled : how the weight decays; see the module.
+    engine : "array", the rule as written in ``update``; "step", the same in one pass, for which
+        Numba must be installed and arrays be contiguous; "auto", for now "array".
+
+    References
+    ----------
+    Kingma and Ba 2015, Adam, algorithm 1.
+
+    Examples
+    --------
+    >>> params, grads = {"w": np.array([1.0, 2.0])}, {"w": np.array([5.0, -0.1])}
+    >>> Adam(lr=0.1).step(params, grads)
+    >>> params["w"].round(6)
+    array([0.9, 2.1])
     """
 
     OPTIONS: ClassVar[dict[str, type]] = {
@@ -295,6 +353,12 @@ class Adam(Optimizer):
         "beta1": float,
         "beta2": float,
         "eps": float,
+    }
+    RANGES: ClassVar[dict[str, Range]] = {
+        **Optimizer.RANGES,
+        "beta1": BELOW_1,
+        "beta2": BELOW_1,
+        "eps": POSITIVE,
     }
     STATE: ClassVar[tuple[str, ...]] = ("m", "v")
 
@@ -315,22 +379,17 @@ class Adam(Optimizer):
 
     def check_options(self) -> None:
         super().check_options()
-        require("beta1", self.beta1, 0 <= self.beta1 < 1, "at least 0 and less than 1")
-        require("beta2", self.beta2, 0 <= self.beta2 < 1, "at least 0 and less than 1")
-        require("eps", self.eps, 0 < self.eps < math.inf, "a positive number")
-        require(
-            "engine",
-            self.engine,
-            self.engine in UPDATE_ENGINES,
-            f"one of {', '.join(UPDATE_ENGINES)}",
-        )
+        if self.engine not in UPDATE_ENGINES:
+            raise InvalidValueError(
+                f"engine is {self.engine}: expected one of {', '.join(UPDATE_ENGINES)}"
+            )
 
     def update_all(
         self,
         params: Mapping[str, Array],
         grads: Mapping[str, Array],
         counts: Mapping[str, int],
-        state: dict[str, Any],
+        state: dict[str, dict[str, Array]],
     ) -> None:
         kernels = updates(params, self.engine)
         if kernels is None:
@@ -357,10 +416,12 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay, 0.01 unless said otherwise: p <- (1 - lr weight_decay) p,
-    then Adam's rule.
+    """Adam with decoupled weight decay, by default 0.01: p <- (1 - lr weight_decay) p, then Adam's
+    rule. Parameters: see ``Adam``.
 
-    Source: Loshchilov and Hutter 2019, algorithm 2.
+    References
+    ----------
+    Loshchilov and Hutter 2019, algorithm 2.
     """
 
     def __init__(
@@ -383,16 +444,10 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 
-def require(name: str, value: float | str, holds: bool, expected: str) -> None:
-    """ValueError, with the value and what was expected, unless the condition holds."""
-    if not holds:
-        raise ValueError(f"{name} is {value}: expected {expected}")
-
-
 def same_keys(what: str, given: Collection[str], other: str, expected: Collection[str]) -> None:
     """ValueError, with the keys that are too few and too many, unless both have the same."""
-    missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
-    if missing or unknown:
-        raise ValueError(
+    if set(given) != set(expected):
+        missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
+        raise InvalidValueError(
             f"{what} and {other} differ: {what} lacks {missing} and has {unknown} besides"
         )

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
+from scratchnet.errors import InvalidValueError
+
 
 def names_like(names: Collection[str], patterns: str | Sequence[str]) -> list[str]:
     """The names that one of the patterns fits, in their own order.
@@ -13,7 +15,7 @@ def names_like(names: Collection[str], patterns: str | Sequence[str]) -> list[st
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     for pattern in wanted:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{pattern!r} fits no parameter: there are {', '.join(names) or 'none'}"
             )
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)]

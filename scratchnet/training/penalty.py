@@ -1,51 +1,67 @@
-"""Penalties: a price on large weights, added to the loss, and its gradient, added to the weights'
-gradients.
+"""Penalties: a regularisation term on selected parameters, added to the loss, and its gradient.
 
-    L2(strength)    strength / 2  sum of w^2        gradient  strength w:        pulls in proportion, no weight becomes 0
-    L1(strength)    strength      sum of |w|        gradient  strength sign(w):  pulls all alike, small weights stop at 0
+    L2(strength)    strength / 2  sum of w^2     gradient  strength w
+    L1(strength)    strength      sum of |w|     gradient  strength sign(w)
 
-By default biases and gains (vectors) are free, as usual: a bias only moves what a unit sees, and
-pulling it to 0 helps nobody. The L2 of all parameters through plain SGD is the same as
-``SGD(weight_decay=strength)``; through Adam it is not (optim.py).
+L2 pulls in proportion, and no weight becomes 0; L1 pulls all alike, and small weights stop at 0.
+
+Each is a callback of ``fit``: callbacks=[L2(1e-4)]. By default biases and gains (vectors) are free,
+as usual: a bias only moves what a unit sees, and pulling it to 0 helps nobody. The L2 of all
+parameters through plain SGD is the same as ``SGD(weight_decay=strength)``; through Adam it is not
+(optim.py).
 """
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.training.parameter_patterns import names_like
+from scratchnet.training.trainer import Callback, Trainer
 
 
-class Penalty:
-    """A price on parameters, chosen by name (``only="lstm.W_*"``), else all matrices.
+class Penalty(Callback):
+    """A regularisation term on the matrices, or on parameters chosen by name.
 
-    ``strength`` is at least 0; ValueError otherwise, and where a pattern fits no parameter.
+    Its value is "penalty" in the history's steps, and its gradient is added before clipping.
+
+    Parameters
+    ----------
+    strength : at least 0; ValueError otherwise.
+    only : patterns of names, "lstm.W_*"; one that fits no parameter raises ValueError.
     """
+
+    order: ClassVar[int] = -1
 
     def __init__(self, strength: float, only: str | Sequence[str] | None = None) -> None:
         if not 0 <= strength < float("inf"):
-            raise ValueError(f"strength is {strength}: expected 0 or a positive number")
+            raise InvalidValueError(f"strength is {strength}: expected 0 or a positive number")
         self.strength, self.only = strength, only
 
     def of(self, w: Array) -> tuple[float, Array]:
-        """The price of one parameter and its gradient."""
-        raise NotImplementedError(f"{type(self).__name__} has no price")
+        """The term of one parameter and its gradient."""
+        raise NotImplementedError(f"{type(self).__name__} has no term")
 
     def chosen(self, params: Mapping[str, Array]) -> list[str]:
-        """The names of the parameters that are priced."""
+        """The names of the parameters that are penalised."""
         if self.only is None:
             return [name for name, p in params.items() if p.ndim > 1]
         return names_like(params, self.only)
 
     def __call__(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> float:
-        """Add the gradient of the price into ``grads``; returns the price."""
+        """Add the gradient of the penalty into ``grads``; returns the penalty."""
         total = 0.0
         for name in self.chosen(params):
             value, d = self.of(params[name])
             grads[name][...] += d
             total += value
         return total
+
+    def on_gradients(self, trainer: Trainer) -> None:
+        value = self(trainer.params, trainer.grads)
+        trainer.row["penalty"] = trainer.row.get("penalty", 0.0) + value
 
 
 class L2(Penalty):

@@ -2,27 +2,37 @@
 
     optimizer = Adam(lr=1e-3)
     schedule = Warmup(optimizer, 5, then=Cosine(optimizer, 95))
-    fit(..., optimizer, schedule=schedule)         or  schedule.step()  after each epoch by hand
+    fit(..., optimizer, callbacks=[schedule])      or  schedule.step()  after each epoch by hand
 
-A schedule is a function of the number t of epochs (or updates, ``each="update"``) that are over:
-``lr_at(t)``, with the lr that the optimiser had when the schedule was made as its base. ``Plateau``
-alone looks at what training does. Numbers equal those of ``torch.optim.lr_scheduler``, step by
-step.
+A schedule is a callback, and a function of the number t of epochs (or updates, ``each="update"``)
+that are over: ``lr_at(t)``, with the lr that the optimiser had when the schedule was made as its
+base. ``Plateau`` alone looks at what training does. Numbers equal those of
+``torch.optim.lr_scheduler``, step by step.
 """
 
 import math
 from typing import Any
 
+from scratchnet.errors import InvalidValueError
+from scratchnet.training.checks import require_choice, require_count, require_share
+from scratchnet.training.trainer import Callback, Trainer
+
 EACH = ("epoch", "update")
 
 
-class Schedule:
-    """What all schedules share: the optimiser, its base lr, and the count t. Making one sets the lr
-    of t = 0."""
+class Schedule(Callback):
+    """What all schedules share: the optimiser, its base lr, and the count t.
+
+    Making one sets the lr of t = 0.
+
+    Parameters
+    ----------
+    optimizer : its ``lr`` is changed; the one that ``fit`` is given.
+    each : "epoch" or "update", what a step of the schedule is.
+    """
 
     def __init__(self, optimizer: Any, each: str = "epoch") -> None:
-        if each not in EACH:
-            raise ValueError(f"each is {each!r}: expected one of {', '.join(EACH)}")
+        require_choice("each", each, EACH)
         self.optimizer, self.each = optimizer, each
         self.base = float(optimizer.lr)
         self.t = 0
@@ -37,14 +47,30 @@ class Schedule:
         self.t += 1
         self.optimizer.lr = self.lr_at(self.t)
 
+    def on_train_begin(self, trainer: Trainer) -> None:
+        if trainer.optimizer is not self.optimizer:
+            raise InvalidValueError(
+                "the schedule belongs to another optimizer: its lr would change, and not that of"
+                " the one given"
+            )
+
+    def on_step(self, trainer: Trainer) -> None:
+        if self.each == "update":
+            self.step()
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if self.each == "epoch":
+            row = trainer.history.epochs[-1]
+            self.step(row.get("val_loss", row["train_loss"]))
+
     def state_dict(self) -> dict[str, Any]:
         """All numbers of the schedule, to go on later."""
         return {name: v for name, v in vars(self).items() if isinstance(v, (int, float, str))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what ``state_dict`` gave.  ValueError where the names differ."""
+        """Load what ``state_dict`` gave.  ValueError where the names differ."""
         if state.keys() != self.state_dict().keys():
-            raise ValueError(
+            raise InvalidValueError(
                 f"the state has {sorted(state)} but {type(self).__name__}"
                 f" {sorted(self.state_dict())}"
             )
@@ -58,14 +84,14 @@ class Constant(Schedule):
         return self.base
 
 
-class Step(Schedule):
+class StepDecay(Schedule):
     """lr = base factor^(t // every): a fall every so many epochs, as stairs."""
 
     def __init__(
         self, optimizer: Any, every: int, factor: float = 0.1, each: str = "epoch"
     ) -> None:
         super().__init__(optimizer, each)
-        self.every, self.factor = require_steps("every", every), require_share("factor", factor)
+        self.every, self.factor = require_count("every", every), require_share("factor", factor)
 
     def lr_at(self, t: int) -> float:
         return self.base * self.factor ** (t // self.every)
@@ -84,17 +110,20 @@ class Exponential(Schedule):
 
 class Cosine(Schedule):
     """lr = least + (base - least) (1 + cos(pi t / steps)) / 2: half a wave from base down to
-    ``least``, and there it stays.
+    ``least``, and then constant.
 
-    PyTorch's CosineAnnealingLR is the same up to t = steps and climbs again behind it.
-    Source: Loshchilov and Hutter 2017, SGDR, without restarts.
+    PyTorch's CosineAnnealingLR is the same up to t = steps and climbs again after it.
+
+    References
+    ----------
+    Loshchilov and Hutter 2017, SGDR, without restarts.
     """
 
     def __init__(self, optimizer: Any, steps: int, least: float = 0.0, each: str = "epoch") -> None:
         super().__init__(optimizer, each)
-        self.steps, self.least = require_steps("steps", steps), float(least)
+        self.steps, self.least = require_count("steps", steps), float(least)
         if not 0 <= self.least <= self.base:
-            raise ValueError(
+            raise InvalidValueError(
                 f"least is {least} but lr is {self.base}: expected 0 to lr, since the schedule"
                 " falls"
             )
@@ -108,9 +137,12 @@ class Warmup(Schedule):
     """lr rises in a line from base start to base over the first ``steps``, and then does as
     ``then``, which counts from 0.
 
-    At the start Adam's mean of squares has seen few gradients, and a full step in the direction of
-    the first is a gamble. Source: Goyal et al. 2017; PyTorch: LinearLR, then another, in
-    SequentialLR.
+    At the start Adam's mean of squares knows few gradients, and a full step in the direction of the
+    first is a gamble. In PyTorch: LinearLR, then another, in SequentialLR.
+
+    References
+    ----------
+    Goyal et al. 2017, Accurate, large minibatch SGD.
     """
 
     def __init__(
@@ -124,12 +156,12 @@ class Warmup(Schedule):
         if then is not None and (
             then.optimizer is not optimizer or then.each != each or isinstance(then, Plateau)
         ):
-            raise ValueError(
+            raise InvalidValueError(
                 f"then is a {type(then).__name__} of another optimiser, unit, or kind: expected a"
                 " function of t"
             )
         super().__init__(optimizer, each)
-        self.steps, self.start = require_steps("steps", steps), require_share("start", start)
+        self.steps, self.start = require_count("steps", steps), require_share("start", start)
         self.then = then or Constant(optimizer, each)
         # where the schedule was made twice, the lr is no longer that of the start
         self.base = self.then.base
@@ -145,8 +177,10 @@ class Plateau(Schedule):
     """lr falls by ``factor`` when the metric has not fallen for more than ``patience`` epochs:
     PyTorch's ReduceLROnPlateau.
 
-    An epoch counts as better where  metric < best (1 - threshold).  Behind each fall ``cooldown`` epochs are not counted, and
-    the lr never falls under ``least``.  A fall of less than 1e-8 is not made.
+    An epoch counts as better where metric < best (1 - threshold). After each fall ``cooldown``
+    epochs are not counted, and the lr never falls under ``least``. A fall of less than 1e-8 is not
+    made. In ``fit`` the metric is the validation loss, or without a validation set the training
+    loss.
     """
 
     def __init__(
@@ -160,9 +194,11 @@ class Plateau(Schedule):
     ) -> None:
         super().__init__(optimizer)
         if not 0 < factor < 1:
-            raise ValueError(f"factor is {factor}: expected more than 0 and less than 1")
+            raise InvalidValueError(f"factor is {factor}: expected more than 0 and less than 1")
         if patience < 0 or cooldown < 0:
-            raise ValueError(f"patience is {patience} and cooldown {cooldown}: expected at least 0")
+            raise InvalidValueError(
+                f"patience is {patience} and cooldown {cooldown}: expected at least 0"
+            )
         self.patience, self.factor, self.threshold = patience, factor, threshold
         self.cooldown, self.least = cooldown, float(least)
         self.best, self.bad, self.waiting = math.inf, 0, 0
@@ -170,7 +206,7 @@ class Plateau(Schedule):
     def step(self, metric: float | None = None) -> None:
         """One epoch is over.  ValueError where no metric is given, or one that is no number."""
         if metric is None or math.isnan(metric):
-            raise ValueError(
+            raise InvalidValueError(
                 f"metric is {metric}: a Plateau follows a loss and needs its value after each epoch"
             )
         self.t += 1
@@ -189,23 +225,9 @@ class Plateau(Schedule):
 
 SCHEDULES: dict[str, type[Schedule]] = {
     "constant": Constant,
-    "step": Step,
+    "step": StepDecay,
     "exponential": Exponential,
     "cosine": Cosine,
     "warmup": Warmup,
     "plateau": Plateau,
 }
-
-
-def require_steps(name: str, value: int) -> int:
-    """The value itself; ValueError unless it is at least 1."""
-    if value < 1:
-        raise ValueError(f"{name} is {value}: expected at least 1")
-    return value
-
-
-def require_share(name: str, value: float) -> float:
-    """The value itself; ValueError unless it is more than 0 and at most 1."""
-    if not 0 < value <= 1:
-        raise ValueError(f"{name} is {value}: expected more than 0 and at most 1")
-    return value

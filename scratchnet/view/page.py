@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet.tracing.jacobian import per_loss_gradients
 from scratchnet.tracing.run import RunTrace
 from scratchnet.tracing.trace import Trace
@@ -93,7 +94,7 @@ def page(
     """
     traces = [t.on_host() for t in (trace, compare) if t is not None]
     if names and len(names) != len(traces):
-        raise ValueError(
+        raise InvalidValueError(
             f"there are {len(names)} names but {len(traces)} traces: expected one each"
         )
     labels = list(names) or [t.title or "trace" for t in traces]
@@ -138,7 +139,7 @@ def _fitted(trace: Trace, sequence: int, runs: Sequence[str] | None) -> dict[str
     units, then early steps."""
     shown = [trace[name] for name in runs] if runs is not None else list(trace.runs.values())
     if not 0 <= sequence < shown[0].N:
-        raise ValueError(
+        raise InvalidValueError(
             f"sequence is {sequence} but the trace has {shown[0].N} sequences: expected 0 to"
             f" {shown[0].N - 1}"
         )

@@ -11,6 +11,7 @@ from inspect import getsource, ismodule
 from typing import Any, NamedTuple
 
 from scratchnet.cells import CELLS
+from scratchnet.errors import InvalidValueError
 
 
 class Term(NamedTuple):
@@ -640,4 +641,4 @@ def _place_of(code: str, cell_name: str) -> str:
         for number, line in enumerate(getsource(module).splitlines(), start=1):
             if code in line:
                 return f"{module.__name__.replace('.', '/')}.py:{number}"
-    raise ValueError(f"{code!r} is not a line of the {cell_name} cell")
+    raise InvalidValueError(f"{code!r} is not a line of the {cell_name} cell")

@@ -22,9 +22,7 @@ from scratchnet import plots
 from scratchnet.arrays import Array
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import Vocabulary, character_model, sample, streams
-from scratchnet.training.loop import fit_stream
-from scratchnet.training.optim import AdamW
-from scratchnet.training.schedule import Cosine
+from scratchnet.training import AdamW, Clip, Cosine, fit_stream
 
 # characters: to learn from, to be asked about, to warm up the state
 LENGTH, HELD, BEFORE = 160_000, 16_000, 200
@@ -91,13 +89,12 @@ def run(seed: int, toy: bool) -> Outcome:
     optimizer = AdamW(0.006, weight_decay=0.01)
     fit_stream(
         model,
-        *streams(vocabulary.encode(past), 32),
+        streams(vocabulary.encode(past), 32),
         optimizer,
         epochs=epochs,
         k1=50,
         loss=softmax_cross_entropy,
-        clip=1.0,
-        schedule=Cosine(optimizer, epochs),
+        callbacks=[Clip(1.0), Cosine(optimizer, epochs)],
         progress=False,
     )
     tokens = vocabulary.encode(past[-BEFORE:] + held)

@@ -13,8 +13,7 @@ from scratchnet.arrays import Array
 from scratchnet.data import datasets
 from scratchnet.forecasting import Linear, baselines
 from scratchnet.models import Hybrid
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import AdamW
+from scratchnet.training import AdamW, Batches, Clip, EarlyStopping, fit, predict
 
 WIDTH, AHEAD, TEST = 24, 36, 120  # months
 
@@ -72,15 +71,12 @@ def run(seed: int, toy: bool) -> Outcome:
         ).astype(np.float32)
         fit(
             model,
-            (x, known),
-            y,
+            Batches((x, known), y, batch_size=256),
             AdamW(0.005),
             epochs=1 if toy else 12,
-            batch_size=256,
             rng=rng,
-            clip=1.0,
             validation=((xv, kv), yv),
-            patience=4,
+            callbacks=[Clip(1.0), EarlyStopping(4)],
             progress=False,
         )
         answer = predict(model, (xt, kt)).astype(np.float64) * 5

@@ -18,9 +18,7 @@ from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
 from scratchnet.layers import Sequential
 from scratchnet.models import mlp, recurrent
 from scratchnet.plots.style import new_figure
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import Adam
-from scratchnet.training.schedule import Cosine
+from scratchnet.training import Adam, Clip, Cosine, fit, predict
 
 T = 50
 CELLS, UNITS = ("RNN", "LSTM", "GRU", "SRU", "minGRU"), 32
@@ -45,13 +43,11 @@ def train(model: Sequential, x: Array, y: Array, epochs: int, rng: np.random.Gen
     optimizer, started = Adam(0.005), time.perf_counter()
     fit(
         model,
-        x,
-        y,
+        (x, y),
         optimizer,
         epochs=epochs,
         rng=rng,
-        clip=1.0,
-        schedule=Cosine(optimizer, epochs),
+        callbacks=[Clip(1.0), Cosine(optimizer, epochs)],
         progress=False,
     )
     return time.perf_counter() - started

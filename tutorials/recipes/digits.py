@@ -20,9 +20,7 @@ from scratchnet.arrays import Array
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import recurrent, self_attentive
 from scratchnet.plots.style import MAPS, new_figure
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import AdamW
-from scratchnet.training.schedule import Cosine
+from scratchnet.training import AdamW, Clip, Cosine, fit, predict
 
 
 def run(seed: int, toy: bool) -> Outcome:
@@ -53,15 +51,13 @@ def run(seed: int, toy: bool) -> Outcome:
         optimizer = AdamW(0.005, weight_decay=0.01)
         fit(
             model.astype(np.float32),
-            x[:a],
-            y[:a],
+            (x[:a], y[:a]),
             optimizer,
             epochs=epochs,
             rng=rng,
             loss=softmax_cross_entropy,
-            clip=1.0,
-            schedule=Cosine(optimizer, epochs),
             validation=(x[a:b], y[a:b]),
+            callbacks=[Clip(1.0), Cosine(optimizer, epochs)],
             progress=False,
         )
         guesses[name] = predict(model, x[b:]).argmax(axis=1)

@@ -18,10 +18,9 @@ from scratchnet.data.datasets import ecg
 from scratchnet.layers import Layer
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import recurrent
+from scratchnet.training import AdamW, Clip, Cosine, fit, predict
 from scratchnet.training.distil import Distillation, distillation_target
-from scratchnet.training.loop import Loss, fit, predict
-from scratchnet.training.optim import AdamW
-from scratchnet.training.schedule import Cosine
+from scratchnet.training.trainer import Loss
 
 LABELLED, UNLABELLED, TEST = 80, 1200, 600
 
@@ -32,17 +31,14 @@ def train(
     """As many updates for all, so that more data does not mean more training."""
     optimizer = AdamW(0.01, weight_decay=0.01)
     epochs = max(1, round(updates / -(-len(x) // 32)))
-    schedule = Cosine(optimizer, epochs)
     fit(
         model,
-        x,
-        y,
+        (x, y),
         optimizer,
         epochs=epochs,
         rng=rng,
         loss=loss,
-        clip=1.0,
-        schedule=schedule,
+        callbacks=[Clip(1.0), Cosine(optimizer, epochs)],
         progress=False,
     )
 

@@ -38,7 +38,7 @@ def run(seed: int, toy: bool) -> Outcome:
         )
         return {
             "direct GRU": STRATEGIES["direct"](settings, HORIZON, [0]),
-            "direct LSTM": STRATEGIES["direct"](settings._replace(cell="lstm"), HORIZON, [0]),
+            "direct LSTM": STRATEGIES["direct"](settings.replace(cell="lstm"), HORIZON, [0]),
             "encoder-decoder": STRATEGIES["encoder-decoder"](settings, HORIZON, [0]),
             "smoothing": Smoothing(HORIZON, season=12, trend=None),
             "AR(24)": Linear(HORIZON, 24, [0]),

@@ -24,9 +24,7 @@ from scratchnet.elementwise import sigmoid
 from scratchnet.losses import binary_cross_entropy
 from scratchnet.models import attention_pooled
 from scratchnet.plots.style import new_figure
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import AdamW
-from scratchnet.training.schedule import Cosine
+from scratchnet.training import AdamW, Batches, Clip, Cosine, EarlyStopping, fit, predict
 
 WIDTH, WITHIN = 30, 30  # cycles
 
@@ -52,17 +50,13 @@ def run(seed: int, toy: bool, data: str | None = None) -> Outcome:
     target = y[:, None].astype(np.float32)
     fit(
         model,
-        x[train],
-        target[train],
+        Batches(x[train], target[train], batch_size=64),
         optimizer,
         epochs=epochs,
-        batch_size=64,
         rng=rng,
-        clip=1.0,
         loss=binary_cross_entropy,
-        schedule=Cosine(optimizer, epochs),
         validation=(x[held], target[held]),
-        patience=8,
+        callbacks=[Clip(1.0), Cosine(optimizer, epochs), EarlyStopping(8)],
         progress=False,
     )
     t = (np.arange(WIDTH) - (WIDTH - 1) / 2).astype(np.float32)

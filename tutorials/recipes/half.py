@@ -18,9 +18,7 @@ from scratchnet.arrays import Array
 from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
 from scratchnet.layers import Layer
 from scratchnet.models import recurrent
-from scratchnet.training.loop import Trainer, fit, predict
-from scratchnet.training.mixed import HalfTrainer
-from scratchnet.training.optim import Adam
+from scratchnet.training import Adam, HalfTrainer, Trainer, fit, predict
 
 # the loss is that small, as in a sum of many terms where one is of little weight
 T, SMALL = 20, 1e-6
@@ -74,8 +72,7 @@ def run(seed: int, toy: bool) -> Outcome:
         model = recurrent(2, 1, rng=own, cell="gru", units=24).astype(np.float32)
         fit(
             model,
-            x,
-            y,
+            (x, y),
             Adam(0.01, eps=1e-14),
             epochs=1 if toy else 12,
             rng=own,

@@ -22,9 +22,7 @@ from scratchnet.data.datasets import ecg
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import recurrent
 from scratchnet.plots.style import new_figure
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import AdamW
-from scratchnet.training.schedule import Cosine
+from scratchnet.training import AdamW, Clip, Cosine, EarlyStopping, fit, predict
 
 NOISE = 0.25  # mV; an R wave has a little more than 1
 
@@ -69,16 +67,13 @@ def run(seed: int, toy: bool, record: str | None = None) -> Outcome:
         epochs, optimizer = 1 if toy else 30, AdamW(0.005, weight_decay=0.01)
         fit(
             model.astype(np.float32),
-            x[:a],
-            kind[:a],
+            (x[:a], kind[:a]),
             optimizer,
             epochs=epochs,
             rng=rng,
             loss=softmax_cross_entropy,
-            clip=1.0,
-            schedule=Cosine(optimizer, epochs),
             validation=(x[a:b], kind[a:b]),
-            patience=8,
+            callbacks=[Clip(1.0), Cosine(optimizer, epochs), EarlyStopping(8)],
             progress=False,
         )
         flat = x.reshape(n, -1)

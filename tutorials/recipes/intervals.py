@@ -37,7 +37,7 @@ def run(seed: int, toy: bool) -> Outcome:
     past, at = values[:FIRST], np.arange(FIRST, len(values) - HORIZON + 1)
     truth = values[at[:, None] + np.arange(HORIZON)][:, :, :1]
     learned = Direct(settings, HORIZON, [0], levels=(low, 0.5, high)).fit(past).predict(values, at)
-    dropping = Direct(settings._replace(dropout=0.2), HORIZON, [0]).fit(past)
+    dropping = Direct(settings.replace(dropout=0.2), HORIZON, [0]).fit(past)
     draws = 10 if toy else 100
     found: dict[str, tuple[Array, ...]] = {
         "GRU, quantile loss": tuple(learned[..., level] for level in range(3)),

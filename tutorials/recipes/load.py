@@ -15,8 +15,7 @@ from scratchnet.data import Standardizer
 from scratchnet.data.tasks import load_like
 from scratchnet.forecasting import LastValue, Linear, SeasonalLastValue, baselines
 from scratchnet.models import Hybrid
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import AdamW
+from scratchnet.training import AdamW, Batches, Clip, EarlyStopping, fit, predict
 
 WIDTH = AHEAD = 72
 WEEK = 24 * 7
@@ -55,16 +54,13 @@ def run(seed: int, toy: bool) -> Outcome:
     )
     fit(
         model,
-        (x[0], s[0]),
-        y[0],
+        Batches((x[0], s[0]), y[0], batch_size=64),
         AdamW(0.003),
         epochs=1 if toy else 25,
-        batch_size=64,
         rng=rng,
-        clip=1.0,
-        progress=False,
         validation=((x[1], s[1]), y[1]),
-        patience=6,
+        callbacks=[Clip(1.0), EarlyStopping(6)],
+        progress=False,
     )
     at, column = parts[2], values[:, :1]
     truth = values[at[:, None] + np.arange(AHEAD), 0]

@@ -15,8 +15,7 @@ from scratchnet.data import Standardizer, chronological_split, windows
 from scratchnet.data.tasks import price_like
 from scratchnet.forecasting import baselines
 from scratchnet.models import recurrent
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import AdamW
+from scratchnet.training import AdamW, Clip, EarlyStopping, fit, predict
 
 WIDTH = 20
 
@@ -36,15 +35,13 @@ def learn(values: Array, target: Array, seed: int, toy: bool) -> tuple[Array, Ar
     model = recurrent(both.shape[1], 1, rng=rng, units=16).astype(np.float32)
     fit(
         model,
-        parts[0].x,
-        parts[0].y,
+        (parts[0].x, parts[0].y),
         AdamW(0.003),
         epochs=2 if toy else 60,
         rng=rng,
-        clip=1.0,
-        progress=False,
         validation=(parts[1].x, parts[1].y),
-        patience=10,
+        callbacks=[Clip(1.0), EarlyStopping(10)],
+        progress=False,
     )
     answer = own.inverse_transform(predict(model, parts[2].x).astype(np.float64))
     return answer[:, 0], target[parts[2].at]

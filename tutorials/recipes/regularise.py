@@ -7,6 +7,8 @@ recommended helps; and a smaller distance between what it learned from and the t
 better test.
 """
 
+from typing import Any
+
 import numpy as np
 from heartbeat import cut
 from pictures import bars
@@ -16,10 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from scratchnet.data.datasets import ecg
 from scratchnet.layers import Dropout, Linear, MaskedLSTM, Sequential
 from scratchnet.losses import softmax_cross_entropy
+from scratchnet.training import L1, L2, Adam, Batches, Clip, EarlyStopping, fit, predict
 from scratchnet.training.augment import gaussian_noise, time_warp
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import Adam
-from scratchnet.training.penalty import L1, L2
 
 FEW, TEST = 120, 800
 
@@ -31,17 +31,17 @@ def run(seed: int, toy: bool) -> Outcome:
     beats = ecg.beats(rng, 160 if toy else FEW + TEST, T=128, noise=0.35)
     x, y = cut(beats.x[:, ::2], 8, rng).astype(np.float32), beats.kind
     few, test = slice(0, FEW), slice(FEW, None)
-    # of the layer, plain dropout, of fit
-    ways: dict[str, tuple[dict[str, float], float, dict[str, object]]] = {
+    # of the layer, plain dropout, of the training
+    ways: dict[str, tuple[dict[str, float], float, dict[str, Any]]] = {
         "LSTM, nothing": ({}, 0.0, {}),
         "LSTM, dropout": ({}, 0.5, {}),
         "LSTM, variational dropout": ({"recurrent_dropout": 0.4}, 0.0, {}),
         "LSTM, zoneout": ({"zoneout_h": 0.15, "zoneout_c": 0.3}, 0.0, {}),
-        "LSTM, L1": ({}, 0.0, {"penalty": L1(0.001)}),
-        "LSTM, L2": ({}, 0.0, {"penalty": L2(0.01)}),
+        "LSTM, L1": ({}, 0.0, {"callbacks": [L1(0.001)]}),
+        "LSTM, L2": ({}, 0.0, {"callbacks": [L2(0.01)]}),
         "LSTM, added noise": ({}, 0.0, {"augment": gaussian_noise(0.5)}),
         "LSTM, time warp": ({}, 0.0, {"augment": time_warp(0.4)}),
-        "LSTM, early stopping": ({}, 0.0, {"validation": (x[96:FEW], y[96:FEW]), "patience": 15}),
+        "LSTM, early stopping": ({}, 0.0, {"callbacks": [EarlyStopping(15)]}),
     }
     right, learned = {}, {}
     for name, (noise, p, options) in ways.items():
@@ -52,19 +52,18 @@ def run(seed: int, toy: bool) -> Outcome:
         model = Sequential(
             rec=rec, dropout=Dropout(p, rng=own), head=Linear(64, 4, rng=own)
         ).astype(np.float32)
-        n = 96 if "stopping" in name else FEW
+        stopping = "stopping" in name
+        n = 96 if stopping else FEW
         fit(
             model,
-            x[:n],
-            y[:n],
+            Batches(x[:n], y[:n], batch_size=24, augment=options.get("augment")),
             Adam(0.003),
             epochs=1 if toy else 60,
             rng=own,
-            batch_size=24,
             loss=softmax_cross_entropy,
-            clip=1.0,
+            validation=(x[96:FEW], y[96:FEW]) if stopping else None,
+            callbacks=[Clip(1.0), *options.get("callbacks", [])],
             progress=False,
-            **options,
         )
         right[name] = float(np.mean(predict(model, x[test]).argmax(axis=1) == y[test]))
         learned[name] = float(np.mean(predict(model, x[:n]).argmax(axis=1) == y[:n]))

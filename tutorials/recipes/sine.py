@@ -11,8 +11,7 @@ from scratchnet import plots
 from scratchnet.data import windows
 from scratchnet.forecasting import baselines
 from scratchnet.models import mlp, recurrent
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import Adam
+from scratchnet.training import Adam, Clip, fit, predict
 
 WIDTH, AHEAD, TRAIN = 16, 20, 600
 
@@ -40,12 +39,11 @@ def run(seed: int, toy: bool) -> Outcome:
         x = past.x[:, :, 0] if flat else past.x
         fit(
             model.astype(np.float32),
-            x,
-            past.y,
+            (x, past.y),
             Adam(0.005),
             epochs=2 if toy else 60,
             rng=rng,
-            clip=1.0,
+            callbacks=[Clip(1.0)],
             progress=False,
         )
         window, answers = start, []

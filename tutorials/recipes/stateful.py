@@ -17,8 +17,7 @@ from scratchnet import plots
 from scratchnet.arrays import Array
 from scratchnet.layers import Linear, Recurrent, Sequential
 from scratchnet.plots.style import new_figure
-from scratchnet.training.loop import fit, fit_stream, predict
-from scratchnet.training.optim import Adam
+from scratchnet.training import Adam, Batches, Clip, fit, fit_stream, predict
 
 STREAMS, STEPS = 8, 1600
 HOLD = 80  # steps between two marks, in the mean
@@ -67,7 +66,16 @@ def run(seed: int, toy: bool) -> Outcome:
     for k1, k2 in ((5, 5), (10, 10), (10, 20), (10, 40), (40, 40)):
         model = fresh()
         epochs = max(1, updates * k1 // len(x))
-        fit_stream(model, x, y, Adam(0.003), epochs=epochs, k1=k1, k2=k2, clip=1.0, progress=False)
+        fit_stream(
+            model,
+            (x, y),
+            Adam(0.003),
+            epochs=epochs,
+            k1=k1,
+            k2=k2,
+            callbacks=[Clip(1.0)],
+            progress=False,
+        )
         paths[f"GRU, stream, k1 = {k1}, k2 = {k2}"] = model.forward(xt)[0]
     for width in (10, 40):
         model = fresh(batch_first=True)
@@ -75,13 +83,11 @@ def run(seed: int, toy: bool) -> Outcome:
         epochs = max(1, updates * STREAMS // len(a))
         fit(
             model,
-            a,
-            b,
+            Batches(a, b, batch_size=STREAMS),
             Adam(0.003),
             epochs=epochs,
             rng=rng,
-            batch_size=STREAMS,
-            clip=1.0,
+            callbacks=[Clip(1.0)],
             progress=False,
         )
         # each from a window that starts from nothing

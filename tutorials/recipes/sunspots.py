@@ -13,8 +13,7 @@ from scratchnet import plots
 from scratchnet.data import Standardizer, datasets, split_at, windows
 from scratchnet.forecasting import baselines
 from scratchnet.models import mlp, recurrent
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import AdamW
+from scratchnet.training import AdamW, Clip, EarlyStopping, fit, predict
 
 WIDTH = 9
 
@@ -43,14 +42,12 @@ def run(seed: int, toy: bool) -> Outcome:
         x = [part.x[:, :, 0] if flat else part.x for part in (train, validation, testing)]
         fit(
             model.astype(np.float32),
-            x[0],
-            train.y,
+            (x[0], train.y),
             AdamW(0.005),
             epochs=3 if toy else 300,
             rng=rng,
-            clip=1.0,
             validation=(x[1], validation.y),
-            patience=40,
+            callbacks=[Clip(1.0), EarlyStopping(40)],
             progress=False,
         )
         forecasts[name] = scaler.inverse_transform(predict(model, x[2]).astype(np.float64))

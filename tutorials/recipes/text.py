@@ -23,8 +23,7 @@ from sklearn.metrics import f1_score
 from scratchnet.arrays import Array
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import text_classifier
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import AdamW
+from scratchnet.training import AdamW, Batches, Clip, EarlyStopping, fit, predict
 
 PACKAGES = ("asyncio", "email", "http", "importlib", "logging", "tkinter", "unittest", "xml")
 EACH, MOST = 380, 30  # sentences of a package at most, words of a sentence
@@ -80,19 +79,20 @@ def run(seed: int, toy: bool) -> Outcome:
         model.params["embed.W"][...] *= 0.3
         fit(
             model,
-            x[:a],
-            y[:a],
+            Batches(
+                x[:a],
+                y[:a],
+                lengths=lengths[:a],
+                bucket=True,
+                augment=lambda x, rng, _, p=dropped: np.where(rng.random(x.shape) < p, UNKNOWN, x),
+            ),
             AdamW(0.005, weight_decay=0.1),
             epochs=1 if toy else 40,
             rng=rng,
             loss=softmax_cross_entropy,
-            clip=1.0,
-            lengths=lengths[:a],
-            bucket=True,
             validation=(x[a:b], y[a:b], lengths[a:b]),
-            patience=6,
+            callbacks=[Clip(1.0), EarlyStopping(6)],
             progress=False,
-            augment=lambda x, rng, _, p=dropped: np.where(rng.random(x.shape) < p, UNKNOWN, x),
         )
         guesses[name] = predict(model, x[b:], lengths=lengths[b:]).argmax(axis=1)
     texts = [" ".join(words) for words, _ in pairs]

@@ -23,9 +23,7 @@ from scratchnet.layers import Sequential
 from scratchnet.losses import softmax_cross_entropy
 from scratchnet.models import recurrent
 from scratchnet.plots.style import new_figure
-from scratchnet.training import checkpoint
-from scratchnet.training.loop import fit, predict
-from scratchnet.training.optim import AdamW
+from scratchnet.training import AdamW, Clip, Freeze, checkpoint, fit, predict
 
 SIZES = (4, 16, 64)
 # the kinds known, the new ones
@@ -39,14 +37,12 @@ def train(
     """So many updates, however few samples there are."""
     fit(
         model,
-        x,
-        y,
+        (x, y),
         AdamW(0.005, weight_decay=0.01),
         epochs=max(1, updates // -(-len(x) // 32)),
-        loss=softmax_cross_entropy,
         rng=np.random.default_rng(seed),
-        clip=1.0,
-        freeze=freeze,
+        loss=softmax_cross_entropy,
+        callbacks=[Clip(1.0), Freeze(freeze)],
         progress=False,
     )
     return model

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from scratchnet_course.lessons import built, solution_files
 
+from scratchnet.errors import InvalidValueError
+
 __all__ = ["solution", "solutions"]
 
 
@@ -26,5 +28,5 @@ def solution(exercise: str) -> str:
     lesson, _, name = exercise.partition("/")
     path = solutions() / lesson / f"{name}.py"
     if not path.is_file():
-        raise ValueError(f"there is no solution of {exercise!r}")
+        raise InvalidValueError(f"there is no solution of {exercise!r}")
     return path.read_text(encoding="utf-8")

@@ -21,6 +21,8 @@ from scratchnet_course.checking import Result, check_code, source_of
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import EXERCISES
 
+from scratchnet.errors import InvalidValueError, MissingFileError
+
 FLAT = re.compile(r"(?P<student>.+?)[_-](?P<lesson>\d\d)[_-]?ex(?P<number>\d+)\.py")
 TWICE = "twice"  # the name in place of an exercise that is there more than once
 FILE = re.compile(r"ex\d+\.py")
@@ -44,7 +46,7 @@ def submissions(folder: Path) -> dict[str, dict[str, Path]]:
         If it holds no submissions.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder of submissions")
+        raise MissingFileError(f"{folder} is not a folder of submissions")
     found: dict[str, dict[str, Path]] = {}
     twice: list[tuple[str, str, Path]] = []
     for path in sorted(folder.rglob("*.py")):
@@ -65,7 +67,7 @@ def submissions(folder: Path) -> dict[str, dict[str, Path]]:
         if path.is_dir():
             found.setdefault(path.name, {})
     if not found:
-        raise ValueError(
+        raise InvalidValueError(
             f"{folder} holds no submissions: expected STUDENT/06/ex1.py or STUDENT_06_ex1.py"
         )
     for student, key, _ in twice:  # which one counts is for a person to say
@@ -96,7 +98,7 @@ def grade(
     """
     wanted = [e for e in EXERCISES.values() if not only or e.id in only or e.lesson in only]
     if not wanted:
-        raise ValueError(
+        raise InvalidValueError(
             f"there is nothing to grade in {' '.join(only)}: there are {', '.join(EXERCISES)}"
         )
     found = submissions(folder)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet_course import sandbox
 from scratchnet_course.diagnose import Diagnosis, diagnose
 from scratchnet_course.exercise import Exercise
@@ -72,7 +73,7 @@ def check(
         try:
             code = _with_names(answer)
         except (OSError, TypeError):
-            raise TypeError(
+            raise InvalidTypeError(
                 f"the source of {answer!r} cannot be found: save it in a file and check that"
             ) from None
         return check_code(exercise, code, seed)
@@ -93,7 +94,7 @@ def source_of(path: Path) -> str:
         with tokenize.open(path) as file:
             return file.read()
     except (SyntaxError, UnicodeDecodeError) as error:
-        raise ValueError(
+        raise InvalidValueError(
             f"{path} cannot be read as Python, which is UTF-8 unless it says otherwise: {error}"
         ) from None
 

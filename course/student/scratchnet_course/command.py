@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from scratchnet.errors import InvalidValueError
 from scratchnet_course import check, lessons, worksheet
 from scratchnet_course.exercises import EXERCISES, find
 
@@ -102,7 +103,7 @@ def lesson_of(text: str) -> str:
     another."""
     number = text.removesuffix(".py").split("/")[0].zfill(2)
     if number not in numbers():
-        raise ValueError(f"there is no lesson {text!r}: there are {', '.join(numbers())}")
+        raise InvalidValueError(f"there is no lesson {text!r}: there are {', '.join(numbers())}")
     return number
 
 
@@ -161,7 +162,7 @@ def _files(name: str) -> list[str]:
         if e.lesson == number and Path(f"{e.id}.py").exists()
     ]
     if not here:
-        raise ValueError(
+        raise InvalidValueError(
             f"there is no file of lesson {number} here: scratchnet course start {number}"
         )
     return here
@@ -173,7 +174,7 @@ def run_hint(chosen: argparse.Namespace) -> int:
     hints = exercise.hints
     if chosen.number is not None:
         if not 1 <= chosen.number <= len(hints):
-            raise ValueError(
+            raise InvalidValueError(
                 f"--number is {chosen.number} but {exercise.id} has {len(hints)} hints"
             )
         print(hints[chosen.number - 1])
@@ -188,7 +189,7 @@ def run_hint(chosen: argparse.Namespace) -> int:
 
 def run_elsewhere(chosen: argparse.Namespace) -> int:
     """A command of the instructor's distribution, where it is not installed."""
-    raise ValueError(INSTRUCTOR)
+    raise InvalidValueError(INSTRUCTOR)
 
 
 def run_bug(chosen: argparse.Namespace) -> int:
@@ -197,7 +198,7 @@ def run_bug(chosen: argparse.Namespace) -> int:
 
     found = hunt.hunt(chosen.cell, chosen.student)
     if (chosen.line is None) != (chosen.reason is None):
-        raise ValueError("an answer is both: --line N and --reason LETTER")
+        raise InvalidValueError("an answer is both: --line N and --reason LETTER")
     if chosen.line is not None:
         right, said = hunt.judge(found, chosen.line, chosen.reason)
         print(said)

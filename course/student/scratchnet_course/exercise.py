@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.cells import CELLS
+from scratchnet.errors import InvalidValueError
 from scratchnet_course import mistakes
 
 Arguments = dict[str, Any]
@@ -135,7 +136,7 @@ class Exercise:
         if isinstance(answer, Mapping):
             missing = [name for name in self.outputs if name not in answer]
             if missing:
-                raise ValueError(
+                raise InvalidValueError(
                     f"{self.function} returned {', '.join(map(str, answer))} but no"
                     f" {', '.join(missing)}"
                 )
@@ -151,7 +152,7 @@ class Exercise:
                 }
             except ValueError:
                 given = type(answer).__name__
-                raise ValueError(
+                raise InvalidValueError(
                     f"{self.function} returned a {given} of unlike parts: expected one array"
                 ) from None
         if isinstance(answer, np.ndarray) and answer.ndim and len(answer) == len(self.outputs) > 1:
@@ -163,5 +164,5 @@ class Exercise:
                 else f"a {type(answer).__name__}"
             )
             wanted = f"{len(self.outputs)}: {', '.join(self.outputs)}"
-            raise ValueError(f"{self.function} returned {given}: expected {wanted}")
+            raise InvalidValueError(f"{self.function} returned {given}: expected {wanted}")
         return dict(zip(self.outputs, answer))

@@ -11,6 +11,7 @@ import tokenize
 from typing import NamedTuple
 
 from scratchnet.cells import CELLS
+from scratchnet.errors import InvalidValueError
 from scratchnet_course import mistakes
 
 CHOICES = 6
@@ -38,7 +39,7 @@ def hunt(cell: str, student: str) -> Hunt:
     known = mistakes.of_cell(cell)
     if cell not in CELLS or len({row.name for row in known}) < CHOICES:
         able = [c for c in CELLS if len({row.name for row in mistakes.of_cell(c)}) >= CHOICES]
-        raise ValueError(f"there is no hunt in {cell!r}: expected one of {', '.join(able)}")
+        raise InvalidValueError(f"there is no hunt in {cell!r}: expected one of {', '.join(able)}")
     order = sorted(known, key=lambda row: _number(cell, student, row.id))
     chosen = order[0]
     others = {row.name: row for row in order[1:] if row.name != chosen.name}
@@ -71,7 +72,7 @@ def judge(found: Hunt, line: int, reason: str) -> tuple[bool, str]:
     given = reason.strip().upper()
     letters = [letter(k) for k in range(len(found.reasons))]
     if given not in letters:
-        raise ValueError(f"the reason is {reason!r}: expected one of {', '.join(letters)}")
+        raise InvalidValueError(f"the reason is {reason!r}: expected one of {', '.join(letters)}")
     # a statement may go over several lines
     near = min(abs(line - right) for right in found.lines) <= 1
     why = given == letter(found.reason)

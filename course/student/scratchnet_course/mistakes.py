@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from scratchnet.cells import CELLS
 from scratchnet.elementwise import ELEMENTWISE
+from scratchnet.errors import InvalidValueError
 from scratchnet.layers import LAYERS, Layer
 
 
@@ -77,7 +78,9 @@ def edited(text: str, edits: Iterable[tuple[str, str]], name: str) -> str:
     """
     for right, wrong in edits:
         if text.count(right) != 1:
-            raise ValueError(f"{name} has {text.count(right)} times {right!r}, expected once")
+            raise InvalidValueError(
+                f"{name} has {text.count(right)} times {right!r}, expected once"
+            )
         text = text.replace(right, wrong)
     return text
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from scratchnet.errors import InvalidValueError
 from scratchnet_course import mistakes
 from scratchnet_course.sandbox import LIBRARY
 
@@ -96,7 +97,7 @@ def grade_test(code: str, cell: str = "lstm", seconds: float = SECONDS, workers:
     """
     rows = mistakes.of_cell(cell)
     if not rows:
-        raise ValueError(f"no mistakes are catalogued for the cell {cell!r}")
+        raise InvalidValueError(f"no mistakes are catalogued for the cell {cell!r}")
     right = _run(code, mistakes.source(rows[0]._replace(edits=())), seconds)
     others = ["" for _ in rows]
     if right == "passed":  # else nothing that follows would count

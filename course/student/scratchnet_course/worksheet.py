@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchnet.cells import lstm, rnn
+from scratchnet.errors import InvalidValueError
 
 KINDS = ("bptt", "lstm")
 T = 3
@@ -68,7 +69,9 @@ def sheet(kind: str, student: str) -> Sheet:
         If ``kind`` is not one of KINDS.
     """
     if kind not in KINDS:
-        raise ValueError(f"there is no worksheet {kind!r}: expected one of {', '.join(KINDS)}")
+        raise InvalidValueError(
+            f"there is no worksheet {kind!r}: expected one of {', '.join(KINDS)}"
+        )
     seed = int.from_bytes(hashlib.sha256(f"{kind}|{student}".encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
     return _rnn(student, rng) if kind == "bptt" else _lstm(student, rng)

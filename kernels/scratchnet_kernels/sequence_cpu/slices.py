@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet_kernels.sequence_cpu.blocks import rows_of_slice
 
 Task = Callable[[], Any]
@@ -96,7 +97,7 @@ def one_blas_thread(threads: int | None = None) -> Iterator[None]:
     several threads of the caller leaves.
     """
     if threads is not None and threads < 1:
-        raise ValueError(f"threads is {threads}: expected at least 1")
+        raise InvalidValueError(f"threads is {threads}: expected at least 1")
     token = _limit.set(threads)
     _enter()
     try:

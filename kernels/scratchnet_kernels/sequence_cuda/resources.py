@@ -28,6 +28,8 @@ prints it. Times on a GPU: not measured.
 
 from typing import NamedTuple
 
+from scratchnet.errors import InvalidValueError
+
 REGISTERS = 65536  # of a multiprocessor, on every GPU since 2014
 MOST_A_THREAD = 255
 ELSEWHERE = 64  # registers a thread needs beside its weights
@@ -59,7 +61,7 @@ def resources(gates: int, H: int, N: int, device: Device) -> Resources:
     """
     threads = gates * H
     if threads > THREADS:
-        raise ValueError(
+        raise InvalidValueError(
             f"{gates} gates of H = {H} units are {threads} threads, but a block has at most"
             f" {THREADS}"
         )
@@ -70,7 +72,7 @@ def resources(gates: int, H: int, N: int, device: Device) -> Resources:
         needed = 4 * (2 * rows * threads + (H - in_registers) * threads)
         if needed <= device.shared_bytes:
             return Resources(threads, rows, in_registers, needed)
-    raise ValueError(
+    raise InvalidValueError(
         f"W_h (H, {gates} H) with H = {H} does not fit one multiprocessor: beside"
         f" {in_registers * threads * 4 // 1024} KB in registers it needs {needed // 1024} KB of"
         f" shared memory, and there are {device.shared_bytes // 1024}"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidTypeError
 from scratchnet_kernels import launch
 from scratchnet_kernels.launch import Persistent, require_launchable
 from scratchnet_kernels.sequence_cuda.resources import Resources, resources
@@ -28,7 +29,7 @@ def launch_runs(
     """
     T, N, H = caches[0].h[1:].shape
     if caches[0].h.dtype != np.float32:
-        raise TypeError(
+        raise InvalidTypeError(
             f"the sequence kernels compute in float32, and h is {caches[0].h.dtype}: engine 'step'"
             " takes both"
         )

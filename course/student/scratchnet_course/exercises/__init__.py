@@ -20,6 +20,7 @@ from dataclasses import replace
 from importlib import import_module, resources
 from typing import Any
 
+from scratchnet.errors import InvalidValueError
 from scratchnet_course.exercise import Exercise, Wrong
 
 
@@ -82,5 +83,5 @@ def find(name: str) -> Exercise:
             if same
             else f"there are exercises for the lessons {', '.join(lessons)}"
         )
-        raise ValueError(f"there is no exercise {name!r}: {there}")
+        raise InvalidValueError(f"there is no exercise {name!r}: {there}")
     return EXERCISES[key]
