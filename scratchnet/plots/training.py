@@ -281,4 +281,4 @@ def _require(value: Any, kind: type, what: str) -> None:
 def _require_records(watch: Any) -> None:
     _require(watch, TraceWatch, "a scratchnet.tracing.TraceWatch that was a callback of fit")
     if not watch.steps:
-        raise ValueError("the watch recorded nothing: give it to fit as watch=, before training")
+        raise ValueError("the watch recorded nothing: give it to fit as callbacks=[watch], before training")
