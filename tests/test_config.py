@@ -37,14 +37,14 @@ def test_a_new_field_is_a_new_option_without_another_line():
     config, _ = parsed(More, "--momentum", "0.5", "--batch-size", "8", "--clip", "2")
     assert config == More(momentum=0.5, batch_size=8, clip=2.0)
     assert type(config.clip) is float
-    with pytest.raises(ValueError, match="^momentum is 1.5: expected at least 0 and less than 1$"):
+    with pytest.raises(ValueError, match=r"^momentum is 1\.5: expected at least 0 and less than 1$"):
         parsed(More, "--momentum", "1.5")[0].check()
 
 
 def test_a_subclass_may_change_a_default_and_keeps_help_and_range():
     assert options(More)["epochs"].help == options(TrainConfig)["epochs"].help
     assert "at most (default: 7)" in " ".join(parsed(More)[1].split())
-    with pytest.raises(ValueError, match="^epochs is 0: expected at least 1$"):
+    with pytest.raises(ValueError, match=r"^epochs is 0: expected at least 1$"):
         More(epochs=0).check()
 
 
@@ -62,7 +62,7 @@ def test_strategies_are_words():
     assert parsed(Task)[0].strategies == ("direct", "recursive", "encoder-decoder")
     chosen = parsed(Task, "--strategy", "direct", "recursive", "--ensemble", "--season", "12")[0].check()
     assert (chosen.strategies, chosen.ensemble, chosen.season) == (("direct", "recursive"), True, 12)
-    with pytest.raises(ValueError, match="^strategy is empty: expected one or more"):
+    with pytest.raises(ValueError, match=r"^strategy is empty: expected one or more"):
         Task(strategy=()).check()
 
 
@@ -75,7 +75,7 @@ def test_estimators_have_every_field_under_scikit_learns_name():
     assert set(names) <= LSTMRegressor().get_params().keys()
     config = LSTMRegressor(max_iter=3, learning_rate_init=0.1, n_iter_no_change=4, alpha=0.5)._config(1000)
     assert config == TrainConfig(epochs=3, lr=0.1, patience=4, weight_decay=0.5)
-    with pytest.raises(ValueError, match="^max_iter is 0: expected at least 1"):
+    with pytest.raises(ValueError, match=r"^max_iter is 0: expected at least 1"):
         LSTMRegressor(max_iter=0)._config(10)
 
 
@@ -111,7 +111,16 @@ def test_checks_name_the_field(wrong, error, says):
 
 
 @pytest.mark.parametrize(
-    "module", ["losses", "training.clip", "training.config", "training.loop", "training.optim", "training.samples"]
+    "module",
+    [
+        "losses",
+        "training.clip",
+        "training.config",
+        "training.loop",
+        "training.optim",
+        "training.parameter_patterns",
+        "training.samples",
+    ],
 )
 def test_examples_of_docstrings_run(module):
     done = doctest.testmod(importlib.import_module(f"scratchnet.{module}"))

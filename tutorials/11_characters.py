@@ -129,7 +129,7 @@ plots.learning_curves(
     lines=shown,
     ylabel="bits per character",
     xlabel="window",
-    title="Dotted: counting, on the text held back",
+    title="Dotted: counting, on the validation text",
 )
 
 # %% [markdown]

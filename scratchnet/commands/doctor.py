@@ -27,6 +27,7 @@ PACKAGES = (
     ("cupy", "cupy", "arrays on an NVIDIA GPU", "cuda12"),
     ("numba-cuda", "numba_cuda", "fused kernels on the GPU", "cuda12"),
     ("torch", "torch", "comparing with PyTorch", "torch"),
+    ("tensorboardX", "tensorboardX", "logging for TensorBoard", "tensorboard"),
     ("jupytext", "jupytext", "lessons as notebooks", "tutorials"),
     ("pytest", "pytest", "the test suite", "test"),
 )

@@ -1,8 +1,8 @@
-"""Backpropagation through time, full and truncated, with what is thrown away in plain sight.
+"""Backpropagation through time (BPTT), full and truncated: the truncation is explicit.
 
 A recurrent network unrolled over T steps is a network T layers deep that uses one set of weights T
-times. Full BPTT goes back through all of them. Truncated BPTT(k1, k2) works in windows: every k1
-steps it takes the losses of those k1 new steps and carries them back k2 steps, no further.
+times. Full BPTT backpropagates through all of them. Truncated BPTT(k1, k2) works in windows: every
+k1 steps it takes the losses of those k1 new steps and carries them back k2 steps, no further.
 
     k1 = k2 = T        full BPTT
     k1 = k2 < T        chunks laid end to end; the loss at a chunk's first step sees that one step
@@ -16,8 +16,10 @@ steps it takes the losses of those k1 new steps and carries them back k2 steps, 
 Cutting ("detaching") at a window's first state drops exactly those terms of the sum over (loss
 step, earlier step) that lie more than the window apart. Nothing else is approximated.
 
-Source: Williams and Peng 1990, BPTT(h; h') with h = k2 and h' = k1; the names k1 and k2 are
-Sutskever's (2013, section 2.8.6).
+References
+----------
+Williams and Peng 1990, BPTT(h; h') with h = k2 and h' = k1; the names k1 and k2 are Sutskever's
+(2013, section 2.8.6).
 """
 
 from collections.abc import Callable, Iterator
@@ -34,8 +36,8 @@ from scratchnet.layers import Layer, Recurrent
 
 
 class Window(NamedTuple):
-    """Steps ``start`` to ``stop`` - 1 are gone back through; the losses from step ``new`` on are
-    counted."""
+    """Steps ``start`` to ``stop`` - 1 are backpropagated through; the losses from step ``new`` on
+    are counted."""
 
     start: int
     new: int
@@ -70,11 +72,17 @@ def full(
     loss: Callable[..., tuple[float, Array]],
     **arguments: Any,
 ) -> float:
-    """Full BPTT: one forward pass, the loss, one backward pass through everything; returns the
-    loss.
+    """Full BPTT: one forward pass, the loss, one backward pass through everything.
 
-    Gradients are added to ``model.grads``. ``loss(y, target) -> (number, dy)``; ``arguments`` go to
-    the model's forward.
+    Parameters
+    ----------
+    model, x, target : as ``loss`` and the model's forward take them.
+    loss : ``loss(y, target) -> (number, dy)``.
+    arguments : for the model's forward.
+
+    Returns
+    -------
+    The loss; the gradients are added to ``model.grads``.
     """
     y, cache = model.forward(x, training=True, **arguments)
     value, dy = loss(y, target)
@@ -85,13 +93,23 @@ def full(
 def truncated_terms(
     cell: Cell, dy: Array, cache: Any, k1: int, k2: int
 ) -> Iterator[tuple[Window, Any]]:
-    """Truncated BPTT through one recorded forward pass of a cell: each window and its gradients,
-    the cell's own Grads.
+    """Truncated BPTT through one recorded forward pass of a cell: each window and its gradients.
 
-    dy (T, N, H) is the loss's own gradient of every output. Each window's gradients are what full
-    BPTT gives for the steps start..stop-1 with the state at ``start`` taken as a constant and dy
-    counted from ``new`` on. Raises ValueError or TypeError where dy is not that of the cache's
-    outputs.
+    Parameters
+    ----------
+    dy : (T, N, H) the gradient of the loss with respect to each output, without what comes through
+        later states.
+    cache : of the cell's forward pass.
+    k1, k2 : see ``windows``.
+
+    Yields
+    ------
+    Each window and the cell's Grads: those of full BPTT for the steps start..stop-1, with the state
+    at ``start`` as a constant and dy counted from ``new`` on.
+
+    Raises
+    ------
+    ValueError, TypeError : where dy does not fit the cache's outputs.
     """
     check_backward(dy, cache.h)
     for part in windows(len(dy), k1, k2):
@@ -126,7 +144,7 @@ def truncated(cell: Cell, dy: Array, cache: Any, k1: int, k2: int) -> Any:
 
 
 class Streamed(NamedTuple):
-    """One window of a stream, its gradients now in ``model.grads``: clip, step, and go on."""
+    """One window of a stream; its gradients are in ``model.grads``, to be clipped and used."""
 
     window: Window
     loss: float
@@ -150,14 +168,22 @@ def stream(
             clip_global_norm(model.grads, 1.0)
             optimizer.step(model.params, model.grads)
 
-    x (T, N, D) and target (T, N, ...), time first. The state is carried from window to window as a
-    number, not as a road for gradients. ``k2`` defaults to k1. Where k2 > k1 the k2 - k1 older
-    steps are run again with the *present* weights, from the state that was recorded there, so the
-    gradient is exactly that of the window as the weights are now. ``state`` continues an earlier
-    stream (its last ``Streamed.state``). Gradients are set to zero before each window.
+    The state is carried from window to window, detached: no gradient flows past it. Where k2 > k1
+    the k2 - k1 older steps are run again with the *present* weights, from the state that was
+    recorded there, so the gradient is exactly that of the window as the weights are now. Gradients
+    are set to zero before each window.
 
-    Raises ValueError where lengths differ, k2 < k1, or the model cannot be cut in time
-    (bidirectional, batch_first, an output that is not a sequence).
+    Parameters
+    ----------
+    x, target : (T, N, D) and (T, N, ...), time first.
+    k1, k2 : see ``windows``; k2 defaults to k1.
+    state : continues an earlier stream, from its last ``Streamed.state``.
+    training : False switches dropout off.
+
+    Raises
+    ------
+    ValueError : where lengths differ, k2 < k1, or the model cannot be cut in time (bidirectional,
+        batch_first, an output that is not a sequence).
     """
     _require_streamable(model)
     if len(x) != len(target):
@@ -180,7 +206,7 @@ def _stream(
         dy[skipped:] = dy_new
         model.zero_grad()
         model.backward(dy, cache)
-        if following is not None:  # a number from here on: no gradient will go through it
+        if following is not None:  # detached: no gradient flows past this state
             state = model.state_at(cache, following.start - part.start)
         yield Streamed(part, value, model.state_at(cache, part.stop - part.start))
 

@@ -19,7 +19,7 @@ def save(model: Layer, path: str | Path) -> None:
     path = Path(path)
     if path.suffix != ".npz":
         raise InvalidValueError(f"path is {path}: expected a name that ends in .npz")
-    # By way of a file beside it, so that an interrupted save leaves the old checkpoint whole.
+    # First to another file, so that an interrupted save leaves the old checkpoint whole.
     unfinished = path.with_suffix(".unfinished.npz")
     try:
         np.savez(
@@ -32,13 +32,19 @@ def save(model: Layer, path: str | Path) -> None:
 
 
 def load(model: Layer, path: str | Path, only: str | Sequence[str] | None = None) -> None:
-    """Read the parameters and buffers of ``path`` into the model's own arrays, in the model's
-    floating type.
+    """Read the parameters and buffers of ``path`` into the model's arrays, in the model's floating
+    type.
 
-    ``only``: patterns of names, "lstm.*"; the model's other parameters stay as they are, and what
-    else the file holds is not looked at. So a new head is put on a trained body: transfer learning.
-    Raises ValueError, before anything is changed, where the file is no .npz, where names or shapes
-    are not the model's, and where a value is no finite real number of the model's type.
+    Parameters
+    ----------
+    model, path : what is changed, and the file that ``save`` wrote.
+    only : patterns of names, "lstm.*"; the model's other parameters stay as they are, and the rest
+        of the file is ignored. So a new head is put on a trained body: transfer learning.
+
+    Raises
+    ------
+    ValueError : before anything is changed, where the file is not an .npz file, names or shapes
+        differ from the model's, or a value is not a finite number of the model's type.
     """
     saved = read(path)
     own = model.params | model.buffers
@@ -66,21 +72,19 @@ def read(path: str | Path) -> dict[str, Array]:
     where there is none."""
     with Path(path).open("rb") as file:
         if not zipfile.is_zipfile(file):
-            raise InvalidValueError(
-                f"{path} is no checkpoint: expected an .npz file, and it is none or not a whole one"
-            )
+            raise InvalidValueError(f"{path} is not a checkpoint: expected a complete .npz file")
         file.seek(0)
         try:
-            # No pickle: reading one may run any program that stands in it.
+            # No pickle: reading one may run any program.
             with np.load(file, allow_pickle=False) as archive:
                 arrays = dict(archive)
         except (ValueError, zipfile.BadZipFile) as error:
             raise InvalidValueError(
-                f"{path} is no checkpoint: expected an .npz file of plain arrays, but {error}"
+                f"{path} is not a checkpoint: expected an .npz file of plain arrays, but {error}"
             ) from error
     for name, value in arrays.items():
         if not is_array(value):
-            raise InvalidValueError(f"{path} is no checkpoint: {name} in it is no array")
+            raise InvalidValueError(f"{path} is not a checkpoint: {name} in it is not an array")
     return arrays
 
 

@@ -150,7 +150,7 @@ class TrainConfig(Config):
     >>> TrainConfig(epochs=0).check()
     Traceback (most recent call last):
         ...
-    ValueError: epochs is 0: expected at least 1
+    scratchnet.errors.InvalidValueError: epochs is 0: expected at least 1
     """
 
     epochs: int = option(100, "how often to go through the data, at most", least=1)

@@ -7,10 +7,14 @@ from scratchnet.errors import InvalidValueError
 
 
 def names_like(names: Collection[str], patterns: str | Sequence[str]) -> list[str]:
-    """The names that one of the patterns fits, in their own order.
+    """The names that one of the patterns fits, in the order of ``names``.
 
-    Raises ValueError for a pattern that fits none: what was meant to be chosen would silently be
-    left out.
+    Raises ValueError for a pattern that fits none, which is a typing error.
+
+    Examples
+    --------
+    >>> names_like(["lstm.W_x_l0", "lstm.b_l0", "head.W"], "lstm.*")
+    ['lstm.W_x_l0', 'lstm.b_l0']
     """
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     for pattern in wanted:

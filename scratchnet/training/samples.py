@@ -6,7 +6,7 @@ mini-batches.
     Batches(x, y, lengths=lengths, batch_size=16, bucket=True, augment=time_warp(0.2))
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, Union
 
@@ -35,19 +35,19 @@ class Samples(NamedTuple):
 
     x: Inputs  # (n, ...), or a tuple of such for a model with several inputs
     y: Array  # (n, ...)
-    lengths: Any = None  # (n,) on the host, or None
-    weights: Any = None  # (n,) on the host, positive, or None: all weigh the same
-    mask: Any = None  # (n, T) on the host: True where a target counts; None where all do
+    lengths: Array | None = None  # (n,) on the host
+    weights: Array | None = None  # (n,) on the host, positive; None: all weigh the same
+    mask: Array | None = None  # (n, T) on the host: True where a target counts; None where all do
 
     @property
     def weight(self) -> float:
         """The weight of this batch's loss in the mean over an epoch, up to a common factor."""
         if self.mask is None and self.weights is None:
             return float(count(self.x))
-        counts = np.ones(count(self.x)) if self.mask is None else self.mask.sum(axis=1)
+        counts: Array = np.ones(count(self.x)) if self.mask is None else self.mask.sum(axis=1)
         return float((counts if self.weights is None else counts * self.weights).sum())
 
-    def batch(self, chosen: Any) -> "Samples":
+    def batch(self, chosen: Array) -> "Samples":
         """Some of the samples, by their indices (n,)."""
         _, _, lengths, weights, mask = self
         return Samples(
@@ -60,6 +60,8 @@ class Samples(NamedTuple):
 
     def trimmed(self) -> "Samples":
         """Cut to the longest sequence, in x and, where the model answers at each step, in y."""
+        if self.lengths is None:
+            return self
         T = int(self.lengths.max())
         first, *others = parts(self.x)
         x = (first[:, :T], *others) if isinstance(self.x, tuple) else first[:, :T]
@@ -108,8 +110,8 @@ class Batches:
 
     x: Inputs
     y: Array
-    lengths: Any = None
-    weights: Any = None
+    lengths: Array | Sequence[int] | None = None
+    weights: Array | Sequence[float] | None = None
     batch_size: int = 32
     shuffle: bool = True
     bucket: bool = False
@@ -158,7 +160,11 @@ class Batches:
     def draw(self, rng: np.random.Generator, samples: Samples | None = None) -> Iterator[Samples]:
         """One epoch of mini-batches, of checked samples (default: of what is here, unchecked)."""
         if samples is None:
-            samples = Samples(self.x, self.y, self.lengths, self.weights)
+            lengths, weights = (
+                None if given is None else np.asarray(to_host(given))
+                for given in (self.lengths, self.weights)
+            )
+            samples = Samples(self.x, self.y, lengths, weights)
         order = rng if self.shuffle else None
         if self.bucket:
             chosen = buckets(samples.lengths, self.batch_size, order)
@@ -223,7 +229,7 @@ def check_inputs(model: Layer, x: Inputs, what: str = "") -> None:
             )
 
 
-def check_lengths(model: Layer, x: Inputs, lengths: Any) -> Any:
+def check_lengths(model: Layer, x: Inputs, lengths: Any) -> Array | None:
     """One length from 1 to T for each sample of x (n, T, ...), as NumPy integers; None stays
     None."""
     if lengths is None:
@@ -272,7 +278,7 @@ def count(x: Inputs) -> int:
     return len(x[0] if isinstance(x, tuple) else x)
 
 
-def rows(x: Inputs, batch: Any) -> Inputs:
+def rows(x: Inputs, batch: Array | list[int]) -> Inputs:
     """Some samples of an array, or of each array of a tuple; the indices are moved to where it
     is."""
     if isinstance(x, tuple):

@@ -269,7 +269,7 @@ class Trainer:
         raise checks.diverged(what, name, arrays[name], kind, len(steps), norms)
 
 
-def loss_options(weights: Any, mask: Any) -> dict[str, Any]:
+def loss_options(weights: Array | None, mask: Array | None) -> dict[str, Array]:
     """What a loss gets besides y and target: only what there is, so that a simple loss needs
     neither."""
     options = {} if mask is None else {"mask": mask}
