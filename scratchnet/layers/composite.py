@@ -1,18 +1,22 @@
-"""Layers made of layers: their parameters under one roof, "layer.parameter" by name."""
+"""Layers made of layers: one table of parameters, named "layer.parameter"."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
+
+from numpy.typing import DTypeLike
 
 from scratchnet.arrays import Array
 from scratchnet.layers.layer import Layer
 
 
 class Merged(dict[str, Array]):
-    """The arrays of several layers by name. Another array put in here would reach no layer, so that
-    is refused."""
+    """The arrays of several layers by name.
+
+    Assignment is rejected because it would not update the layer; write into the array instead.
+    """
 
     def __setitem__(self, name: str, value: Array) -> None:
-        if self.get(name) is not value:  # the same one comes back from  params[name] *= 2
+        if self.get(name) is not value:  # the same array is assigned by  params[name] *= 2
             raise TypeError(
                 f"{name} belongs to a layer of the model: write into the array,"
                 f" params[{name!r}][...] = new"
@@ -20,11 +24,14 @@ class Merged(dict[str, Array]):
 
 
 class Composite(Layer):
-    """A model with its layers by name in ``layers``. What it computes of them, and backwards, a
-    subclass writes by hand.
+    """A model with its layers by name in ``layers``; a subclass writes forward and backward.
 
-    Raises TypeError for what is no layer, ValueError where one layer stands twice, or some are
-    batch_first and some not.
+    Raises
+    ------
+    TypeError
+        For an object that is not a layer.
+    ValueError
+        Where there are no layers, one layer is given twice, or only some are batch_first.
     """
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
@@ -40,15 +47,13 @@ class Composite(Layer):
         self._check_leaves()
 
     def leaves(self) -> dict[str, Layer]:
-        """Every layer that is made of no others, under "outer.inner" where models are nested."""
+        """Every layer that is not a Composite, named "outer.inner" where models are nested."""
         found: dict[str, Layer] = {}
         for name, layer in self.layers.items():
-            inner = layer.leaves() if isinstance(layer, Composite) else None
-            found |= (
-                {name: layer}
-                if inner is None
-                else {f"{name}.{n}": leaf for n, leaf in inner.items()}
-            )
+            if isinstance(layer, Composite):
+                found |= {f"{name}.{inner}": leaf for inner, leaf in layer.leaves().items()}
+            else:
+                found[name] = layer
         return found
 
     def _check_leaves(self) -> None:
@@ -102,13 +107,13 @@ class Composite(Layer):
         """True if the first layer reads whole numbers."""
         return next(iter(self.layers.values())).tokens
 
-    def astype(self, dtype: Any) -> Self:
+    def astype(self, dtype: DTypeLike) -> Self:
         """Convert every layer; returns the model itself."""
         for layer in self.layers.values():
             layer.astype(dtype)
         return self
 
-    def to(self, where: Any) -> Self:
+    def to(self, where: str | Array) -> Self:
         """Move every layer; returns the model itself."""
         for layer in self.layers.values():
             layer.to(where)
