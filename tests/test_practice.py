@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scratchnet.data import buckets
-from scratchnet.gradcheck import check
+from scratchnet.gradcheck import check_gradient
 from scratchnet.layers import GRU, LSTM, Dropout, Linear, ReLU, Sequential, Tanh
 from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.training import checkpoint
@@ -46,7 +46,7 @@ def test_penalty_gradients(penalty, rng):
     def price():
         return penalty(params, {name: np.zeros_like(p) for name, p in params.items()})
 
-    assert check(price, dict(params), dict(grads)).error <= 1e-6
+    assert check_gradient(price, dict(params), dict(grads)).error <= 1e-6
     biases = [name for name, p in params.items() if p.ndim == 1]
     if penalty.only is None:
         assert not any(grads[name].any() for name in biases)
@@ -275,7 +275,7 @@ def test_distillation_gradient_and_torch(shape, hard, rng):
     labels = rng.integers(0, shape[-1], shape[:-1])
     loss, target = Distillation(3.0, hard), distillation_target(labels, teacher)
     value, dy = loss(y, target)
-    assert check(lambda: loss(y, target)[0], {"y": y}, {"y": dy}).error <= 1e-6
+    assert check_gradient(lambda: loss(y, target)[0], {"y": y}, {"y": dy}).error <= 1e-6
     student = torch.tensor(y.reshape(-1, shape[-1]), requires_grad=True)
     soft = torch.nn.functional.kl_div(
         torch.log_softmax(student / 3, -1),
