@@ -1,24 +1,36 @@
 """Splits in time: training rows first, never shuffled."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
+from scratchnet.arrays import require_count
 from scratchnet.data.series import ISO_TIME
-from scratchnet.data.windows import _count
 
 
 def chronological_split(n: int, parts: Sequence[float] = (0.7, 0.15, 0.15)) -> tuple[slice, ...]:
-    """Cut n rows into consecutive parts, oldest first: (train, validation, test), or (train, test).
-    Never shuffled.
+    """Cut n rows into consecutive parts, oldest first; one slice for each part.
 
-    ``parts``: fractions that sum to 1 (floats), or numbers of rows that sum to n (ints). Raises
-    ValueError where they do not sum up or a part would be empty, TypeError where the two kinds are
-    mixed.
+    Parameters
+    ----------
+    n : rows
+    parts : fractions that sum to 1 (floats), or numbers of rows that sum to n (ints), for
+        (train, validation, test) or (train, test)
+
+    Raises
+    ------
+    ValueError
+        Where parts do not sum up or a part would be empty.
+    TypeError
+        Where parts mix fractions and numbers of rows.
+
+    Examples
+    --------
+    >>> chronological_split(10, (0.8, 0.2))
+    (slice(0, 8, None), slice(8, 10, None))
     """
-    n = _count("n", n)
+    n = require_count("n", n)
     if len(parts) < 2:
         raise ValueError(
             f"parts is {tuple(parts)}: expected at least two, a training part and a test part"
@@ -39,14 +51,25 @@ def chronological_split(n: int, parts: Sequence[float] = (0.7, 0.15, 0.15)) -> t
     return _slices([0, *map(int, ends)], f"{n} rows cut into {tuple(parts)}")
 
 
-def split_at(times: Any, *boundaries: str | int) -> tuple[slice, ...]:
-    """Cut a series by time: each boundary is the *last* time of its part, so split_at(times, 1920)
-    trains up to and with 1920.
+def split_at(times: Iterable[object], *boundaries: str | int) -> tuple[slice, ...]:
+    """Cut a series by time: each boundary is the *last* time of its part.
 
-    times (T,) ISO dates as text, ascending: "1920", "1920-05", "1920-05-31" or "1920-05-31 12:00".
-    A boundary may be coarser: the boundary "1920" takes all of 1920's months. One slice more comes
-    back than there are boundaries. Raises ValueError where times are not ISO dates in order, a
-    boundary is finer than the times, or a part would be empty.
+    Parameters
+    ----------
+    times : (T,), ISO dates as text, ascending: "1920", "1920-05", "1920-05-31", "1920-05-31 12:00"
+    boundaries : may be coarser than the times: "1920" takes all of 1920's months; one slice more is
+        returned than there are boundaries
+
+    Raises
+    ------
+    ValueError
+        Where times are not ISO dates in order, a boundary is finer than the times, or a part would
+        be empty.
+
+    Examples
+    --------
+    >>> split_at(["1919-12", "1920-06", "1920-12", "1921-06"], 1920)  # trains up to and with 1920
+    (slice(0, 3, None), slice(3, 4, None))
     """
     texts = [str(t) for t in times]
     if not boundaries:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchnet.arrays import Array, require_floating
-from scratchnet.data import Standardizer, chronological_split, datasets, windows
+from scratchnet.data import Standardizer, chronological_split, datasets, sliding_windows
 from scratchnet.data.series import Series, load_csv
 from scratchnet.forecasting import baselines
 from scratchnet.layers import GRU, LSTM, RNN, Layer, Linear, Recurrent, Sequential, Tanh
@@ -230,7 +230,7 @@ def train(series: Series, settings: Settings, progress: bool = True) -> Result:
     rng = np.random.default_rng(settings.seed)
     forecaster = Forecaster(build(settings, rng), settings, scaler, series.columns[0], series.unit)
     raw, raw_held_back, raw_test = (
-        windows(values, forecaster.needs, part=part) for part in (past, held_back, test)
+        sliding_windows(values, forecaster.needs, part=part) for part in (past, held_back, test)
     )
     history = fit(
         forecaster.model,
