@@ -121,7 +121,9 @@ def test_demo_learns_nothing_from_the_test_years(monkeypatch):
     """With other years from 1921 on: the same numbers to fit and to stop by, the same forecast of 1921."""
     seen, results = [], []
     monkeypatch.setattr(demo, "SEEDS", 1)
-    monkeypatch.setattr(demo, "fit", lambda model, data, *_, validation, **__: seen.append((data.x, data.y, *validation)))
+    monkeypatch.setattr(
+        demo, "fit", lambda model, data, *_, validation, **__: seen.append((data.x, data.y, *validation))
+    )
     series = datasets.load("sunspots")
     late = np.array([int(t) > 1920 for t in series.times])[:, None]
     for values in (series.values, np.where(late, 7 * series.values + 50, series.values)):

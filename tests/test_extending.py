@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CELL = re.search(r"^MGU = '''(.*?)'''$", (ROOT / "tutorials" / "15_your_own_cell.py").read_text("utf-8"), re.M | re.S)[1]
+CELL = re.search(r"^MGU = '''(.*?)'''$", (ROOT / "tutorials" / "15_your_own_cell.py").read_text("utf-8"), re.M | re.S)[
+    1
+]
 LAYER = '''"""Multiply by a trained number."""
 
 import numpy as np
@@ -38,7 +40,7 @@ class Scale(Layer):
     def backward(self, dy, cache):
         """dx = s dy, ds = sum of x dy."""
         x, y = cache
-        self.check_gradient(dy, y)
+        self.check_upstream(dy, y)
         self.grads["s"] += np.sum(x * dy)
         return self.params["s"] * dy
 '''
@@ -67,7 +69,8 @@ def run(program, folder, *path):
 def test_from_outside_one_file_each(tmp_path):
     """Registered in its own file, each is taken by name wherever the library's own are."""
     (tmp_path / "mine_cell.py").write_text(
-        CELL + "\n\nimport sys\nfrom scratchnet.cells import register_cell\nregister_cell('mine', sys.modules[__name__])\n"
+        CELL
+        + "\n\nimport sys\nfrom scratchnet.cells import register_cell\nregister_cell('mine', sys.modules[__name__])\n"
     )
     (tmp_path / "mine_layer.py").write_text(
         LAYER + "\n\nfrom scratchnet.layers import register_layer\nregister_layer('mine', Scale)\n"
@@ -100,7 +103,7 @@ trace = scratchnet.trace(model, x, y)
 assert np.isfinite(trace.run["da_f"]).all()
 trace.save("t.npz"); scratchnet.load_trace("t.npz"); scratchnet.to_html(trace, "t.html")
 checkpoint.save(model, "m.npz"); checkpoint.load(model, "m.npz")
-MLPRegressor(solver="mine", max_iter=3, random_state=0).fit(x[:, 0], y[:, 0, 0])
+MLPRegressor(solver="mine", max_iter=400, random_state=0, n_iter_no_change=2).fit(x[:, 0], y[:, 0, 0])
 """
     run(["-W", "error", "-c", program], tmp_path, ROOT, ROOT / "kernels", tmp_path)
     shown = run(["-c", "import mine_cell\nfrom scratchnet.commands.cli import main\nmain(['gradcheck', 'mine'])"],
@@ -122,7 +125,11 @@ def test_from_inside_one_file_and_one_line_each(tmp_path):
         (library / path).write_text(text.replace(before, line + before), encoding="utf-8")
 
     (library / "cells" / "mine.py").write_text(CELL, encoding="utf-8")
-    one_line("cells/__init__.py", '    "rnn": rnn,\n', '    "mine": __import__("scratchnet.cells.mine", fromlist=["mine"]),\n')
+    one_line(
+        "cells/__init__.py",
+        '    "rnn": rnn,\n',
+        '    "mine": __import__("scratchnet.cells.mine", fromlist=["mine"]),\n',
+    )
     (library / "layers" / "mine.py").write_text(LAYER, encoding="utf-8")
     one_line(
         "layers/__init__.py", '    "linear": Linear,\n',

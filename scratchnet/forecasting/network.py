@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet.data import Standardizer, Windows, windows
+from scratchnet.data import Standardizer, Windows, sliding_windows
 from scratchnet.errors import InvalidValueError, UnavailableError
 from scratchnet.forecasting.forecaster import Forecaster, check_values
 from scratchnet.forecasting.settings import NetworkSettings
@@ -162,7 +162,7 @@ class Network(Forecaster):
         return y + self.chosen(x[:, -1:]) if self.settings.anchored else y
 
     def _pairs(self, values: Array, part: slice) -> tuple[Array, Array]:
-        found: Windows = windows(
+        found: Windows = sliding_windows(
             values, self.settings.window, self.steps, targets=self.targets, part=part
         )
         y = found.y.reshape(len(found.x), self.steps, -1)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchnet.arrays import Array, require_floating
-from scratchnet.data import Standardizer, chronological_split, datasets, windows
+from scratchnet.data import Standardizer, chronological_split, datasets, sliding_windows
 from scratchnet.data.series import Series, load_csv
 from scratchnet.errors import InvalidValueError, MissingFileError
 from scratchnet.forecasting import baselines
@@ -210,7 +210,7 @@ def train(series: Series, settings: Settings, progress: bool = True) -> Result:
     rng = np.random.default_rng(settings.seed)
     forecaster = Forecaster(build(settings, rng), settings, scaler, series.columns[0], series.unit)
     raw, raw_validation, raw_test = (
-        windows(values, forecaster.needs, part=part) for part in (past, stopping, test)
+        sliding_windows(values, forecaster.needs, part=part) for part in (past, stopping, test)
     )
     history = fit(
         forecaster.model,
