@@ -38,6 +38,8 @@ DECOUPLED = {
 }
 PRECISION = [(np.float64, 1e-10), (np.float32, 1e-5)]
 EVERY = [SGD(0.1), SGD(0.1, momentum=0.9, nesterov=True), RMSprop(0.03, momentum=0.5), Adam(0.05), AdamW(0.05)]
+# An optimiser that is added to the table is tested with its defaults, without another line.
+EVERY += [optimizer() for optimizer in OPTIMIZERS.values() if optimizer not in {type(o) for o in EVERY}]
 
 
 def fresh(index):
