@@ -538,7 +538,7 @@ def test_solvers_and_clipping():
         ({"early_stopping": True, "validation_fraction": 1.0}, "validation_fraction is 1.0"),
         ({"hidden_layer_sizes": (4, 0)}, r"hidden_layer_sizes is \(4, 0\): expected whole numbers"),
         ({"hidden_layer_sizes": 2.5}, r"hidden_layer_sizes is 2.5: expected whole numbers"),
-        ({"activation": "step"}, "activation is 'step': expected one of relu"),
+        ({"activation": "step"}, "activation is 'step': expected one of 'relu'"),
     ],
 )
 def test_wrong_parameters_get_a_sentence(options, words):
