@@ -59,7 +59,7 @@ from cpu_report import (
 from scratchnet.arrays import Array
 from scratchnet.cells import CELLS
 from scratchnet.commands.demo import UNITS, WIDTH
-from scratchnet.data import Standardizer, datasets, split_at, windows
+from scratchnet.data import Standardizer, datasets, sliding_windows, split_at
 
 Size = tuple[int, int, int, int]  # (T, B, I, H): time steps, sequences, inputs, units
 Row = dict[str, Any]
@@ -196,7 +196,7 @@ def make_epoch_data(seed: int) -> dict[str, Array]:
     series = datasets.load("sunspots")
     train = split_at(series.times, 1890)[0]
     z = Standardizer().fit(series.values[train]).transform(series.values).astype(np.float32)
-    learned = windows(z, WIDTH, part=slice(WIDTH, train.stop))
+    learned = sliding_windows(z, WIDTH, part=slice(WIDTH, train.stop))
     cell = make_data("lstm", (1, 1, 1, UNITS), seed)
     rec = {f"rec.{name}_l0": cell[name] for name in ("W_x", "W_h", "b")}
     head = {"head.W": cell["W_h"][:, :1].copy(), "head.b": np.zeros(1, np.float32)}

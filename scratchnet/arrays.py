@@ -1,15 +1,14 @@
-"""What the library assumes of an array: NumPy or CuPy, the module follows the array, never a global
-setting.
+"""What the library assumes of an array: NumPy or CuPy; the module follows the array.
 
 Most code needs nothing from here: ``np.tanh(x)``, ``np.empty_like(x, shape=...)`` and
 ``np.asarray(v, like=x)`` already give a CuPy array when x is one (NumPy's dispatch protocols),
 which is how one file serves both.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,11 @@ from scratchnet.errors import InvalidTypeError, InvalidValueError, MissingPackag
 # A NumPy or a CuPy array of a floating type. Functions follow the array they are given, so no
 # annotation can name one of the two; shapes are in the docstrings and checked at the boundary.
 Array: TypeAlias = NDArray[Any]
+Choice = TypeVar("Choice")
 
-
-# float16 loses small gradients and turns into float32 halfway; it needs a loss scale, and master
-# weights beside it: it is let in by ``half_precision`` only, which ``scratchnet.training.mixed``
-# opens where it has seen to both.
+# float16 loses small gradients and is promoted to float32 halfway; it needs a loss scale and master
+# weights in float32. So only ``half_precision`` allows it, for ``scratchnet.training.mixed``, which
+# provides both.
 FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
 HALF = np.dtype(np.float16)
 _half_is_allowed = ContextVar("half precision", default=False)
@@ -39,9 +38,8 @@ def half_precision() -> Iterator[None]:
         _half_is_allowed.reset(token)
 
 
-def is_array(x: object) -> bool:
-    """True for what the library computes on: it has a shape and a dtype, and is not a tensor of
-    another library."""
+def is_array(x: object) -> TypeGuard[Array]:
+    """True for a NumPy or CuPy array; False for a tensor of another library, a list, a number."""
     return hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__array_function__")
 
 
@@ -61,8 +59,7 @@ def require_floating(name: str, x: Array) -> None:
 
 
 def require_rng(rng: object) -> None:
-    """TypeError unless rng is a generator of random numbers: nothing here draws from global
-    state."""
+    """TypeError unless rng is a numpy.random.Generator: nothing here draws from global state."""
     if not isinstance(rng, np.random.Generator):
         raise InvalidTypeError(
             f"rng is a {type(rng).__name__}: expected a numpy.random.Generator,"
@@ -70,9 +67,46 @@ def require_rng(rng: object) -> None:
         )
 
 
+def require_count(name: str, value: object, least: int = 1) -> int:
+    """Return ``value`` as an int; TypeError unless it is whole, ValueError if below ``least``.
+
+    >>> require_count("kernel", 0)
+    Traceback (most recent call last):
+    scratchnet.errors.InvalidValueError: kernel is 0: expected at least 1
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InvalidTypeError(f"{name} is {value!r}: expected a whole number of at least {least}")
+    if value < least:
+        raise InvalidValueError(f"{name} is {value}: expected at least {least}")
+    return int(value)
+
+
+def require_one_of(name: str, value: Choice, choices: Iterable[Choice]) -> Choice:
+    """Return ``value``; ValueError, listing the choices, unless it is one of them.
+
+    >>> require_one_of("padding", "full", ("same", "valid"))
+    Traceback (most recent call last):
+    scratchnet.errors.InvalidValueError: padding is 'full': expected one of 'same', 'valid'
+    """
+    choices = tuple(choices)
+    if value not in choices:
+        raise InvalidValueError(
+            f"{name} is {value!r}: expected one of {', '.join(map(repr, choices))}"
+        )
+    return value
+
+
+def require_sequences(x: Array, batch_first: bool = False) -> None:
+    """ValueError unless x has three axes: (T, N, D), or (N, T, D) if ``batch_first``."""
+    if x.ndim != 3:
+        order = "(N, T, D), batch first" if batch_first else "(T, N, D), time first"
+        raise InvalidValueError(
+            f"x has {x.ndim} dimensions, shape {tuple(x.shape)}: expected {order}"
+        )
+
+
 def require_shape(name: str, x: Array, shape: Sequence[int], because: str) -> None:
-    """ValueError unless x has the shape; names both shapes and what the expected one follows
-    from."""
+    """ValueError unless x has the shape; names both and what the expected one follows from."""
     if tuple(x.shape) != tuple(shape):
         raise InvalidValueError(
             f"{name} is {tuple(x.shape)} but {because}: expected {tuple(shape)}"
@@ -80,15 +114,14 @@ def require_shape(name: str, x: Array, shape: Sequence[int], because: str) -> No
 
 
 def to_host(array: Any) -> Any:
-    """The same numbers as a NumPy array: a copy from the device, the array itself where it is one
-    already."""
+    """The same numbers in a NumPy array: a copy from the device, or the NumPy array itself."""
     return array.get() if is_array(array) and hasattr(array, "get") else array
 
 
-def to_device(array: Array, where: Any) -> Array:
-    """The array as one of "numpy" or "cupy", or of the kind of the array ``where``.
+def to_device(array: Array, where: str | Array) -> Array:
+    """The array on the device ``where``: "numpy", "cupy", or that of another array.
 
-    Raises ImportError where CuPy is asked for and not installed, ValueError for another name.
+    Raises ImportError if CuPy is needed and not installed, ValueError for another name.
     """
     if is_array(where):
         return to_host(array) if array_backend(where) == "numpy" else np.asarray(array, like=where)
@@ -135,10 +168,9 @@ def require_same_dtype(arrays: Mapping[str, Array]) -> None:
 
 
 def read_only(view: Array) -> Array:
-    """The same view, which NumPy now protects: an output that is part of a cache must not be
-    changed before backward.
+    """The same view, write-protected: an output in a cache must not change before backward.
 
-    CuPy has no such protection; there the rule stands in ``Layer`` alone.
+    CuPy has no such protection; there only the rule in ``Layer`` applies.
     """
     if isinstance(view, np.ndarray):
         view.flags.writeable = False

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scratchnet.data import datasets, split_at, windows
+from scratchnet.data import datasets, sliding_windows, split_at
 from scratchnet.forecasting import baselines
 from scratchnet.forecasting.baselines import (
     Autoregression,
@@ -108,7 +108,9 @@ def test_autoregression_finds_the_coefficients_again():
     model = Autoregression(2).fit(z[:40])
     np.testing.assert_allclose(model.intercept, [3], atol=1e-9)
     np.testing.assert_allclose(model.coefficients[:, 0, 0], [1.6, -0.97], atol=1e-9)
-    x, y, _ = windows(z, width=5, horizon=4, part=slice(40, 60))  # width beyond the order, steps beyond the first
+    x, y, _ = sliding_windows(
+        z, width=5, horizon=4, part=slice(40, 60)
+    )  # width beyond the order, steps beyond the first
     np.testing.assert_allclose(model.predict(x, horizon=4), y, atol=1e-7)
 
 
@@ -120,7 +122,7 @@ def test_autoregression_of_two_columns_that_drive_each_other():
         z[t] = b + z[t - 1] @ A1 + z[t - 2] @ A2
     model = Autoregression(2).fit(z[:12])  # before the transient, all there is to learn from, has died away
     np.testing.assert_allclose(model.coefficients, [A1, A2], atol=1e-8)
-    x, y, _ = windows(z, width=2, horizon=3)
+    x, y, _ = sliding_windows(z, width=2, horizon=3)
     np.testing.assert_allclose(model.predict(x, horizon=3), y, atol=1e-8)
 
 
@@ -129,7 +131,7 @@ def test_autoregression_of_two_columns_that_drive_each_other():
 def test_autoregression_is_least_squares(order, seed):
     """The residuals of a least-squares fit are orthogonal to a constant and to every lag."""
     z = np.random.default_rng(seed).normal(size=(40, 1))
-    x, y, _ = windows(z, order)
+    x, y, _ = sliding_windows(z, order)
     residual = y - Autoregression(order).fit(z).predict(x)
     assert abs(residual.sum()) < 1e-10
     np.testing.assert_allclose(x[:, :, 0].T @ residual, 0, atol=1e-10)
@@ -137,7 +139,7 @@ def test_autoregression_is_least_squares(order, seed):
 
 def test_autoregression_of_float32_fits_in_float64_and_answers_in_float32():
     co2 = datasets.load("co2").values  # 316 to 371 with neighbours 0.1 apart: hard on float32
-    x, _, _ = windows(co2, 52, part=slice(2000, 2284))
+    x, _, _ = sliding_windows(co2, 52, part=slice(2000, 2284))
     exact = Autoregression(52).fit(co2[:2000]).predict(x)
     single = Autoregression(52).fit(co2[:2000].astype(np.float32)).predict(x.astype(np.float32))
     assert single.dtype == np.float32
@@ -146,7 +148,7 @@ def test_autoregression_of_float32_fits_in_float64_and_answers_in_float32():
 
 def test_autoregression_does_not_write_into_its_windows():
     z = np.random.default_rng(0).normal(size=(30, 1))
-    x = windows(z, 4).x
+    x = sliding_windows(z, 4).x
     before = x.copy()
     Autoregression(3).fit(z).predict(x, horizon=5)
     np.testing.assert_array_equal(x, before)
@@ -181,7 +183,7 @@ def sunspots():
     """Training values up to 1920, windows whose targets are 1921 to 1955, and the whole series 1700 to 1979."""
     s = datasets.load("sunspots")
     train, test, _ = split_at(s.times, 1920, 1955)
-    w = windows(s.values, width=9, part=test)
+    w = sliding_windows(s.values, width=9, part=test)
     assert (s.times[w.at[0]], s.times[w.at[-1]], len(w.at)) == ("1921", "1955", 35)
     return s.values[train], w, s.values[split_at(s.times, 1979)[0]]
 

@@ -203,7 +203,7 @@ def test_csv_has_each_row_as_soon_as_it_is_there(rng, tmp_path):
             written = list(csv.DictReader(file))
         assert [row.pop(name) for row in written] == [str(k) for k in range(len(rows))]
         assert [{k: float(v) for k, v in row.items()} for row in written] == rows
-    with pytest.raises(ValueError, match="each is 'day': expected one of epoch, step"):
+    with pytest.raises(ValueError, match="each is 'day': expected one of 'epoch', 'step'"):
         CSVLogger("x.csv", each="day")
 
 

@@ -14,8 +14,8 @@ from scratchnet.data import (
     datasets,
     load_csv,
     minibatches,
+    sliding_windows,
     split_at,
-    windows,
 )
 
 
@@ -127,7 +127,7 @@ def test_csv_without_gaps_has_nothing_to_note(csv):
         ("a,b\n1,2\n", {"columns": ["a", "a"]}, "columns asks for 'a' twice"),
         ("a,b\n1,2\n", {"columns": []}, "columns is empty: expected some of a, b"),
         ("a,b\n1,2\n", {"time": "c"}, "has no column 'c' for the time: its columns are a, b"),
-        ("a,b\n1,2\n", {"columns": ["a"], "time": "a"}, "'a' is asked for as the time and as a value"),
+        ("a,b\n1,2\n", {"columns": ["a"], "time": "a"}, "'a' is both the time and a value column"),
         ("a,b\nx,y\n", {}, "has no column of numbers: its columns are a, b; 'a' begins with 'x'"),
         ("date\n2020\n", {}, "has no column of numbers: its columns are date; 'date' is the time"),
         ("a;b\n1,5;x\n2,5;y\n", {}, "line 2, column 'a': '1,5' is not a number (decimals are written with a point)"),
@@ -139,9 +139,9 @@ def test_csv_without_gaps_has_nothing_to_note(csv):
             "line 4: 10.0 comes after 10, but rows must run from old to new, each time once",
         ),
         ("year,a\n1701,1\n1700,2\n", {}, "line 3: 1700 comes after 1701, but rows must run"),
-        ("date,a\n2001-12-01,1\n2001-13-45,2\n", {}, "line 3: '2001-13-45' is no date: "),
-        ("date,a\n2001-13,1\n2001-14,2\n", {}, "line 2: '2001-13' is no date: "),
-        ("date,a\n2001-02-30 10:00,1\n", {}, "line 2: '2001-02-30 10:00' is no date: "),
+        ("date,a\n2001-12-01,1\n2001-13-45,2\n", {}, "line 3: '2001-13-45' is not a date: "),
+        ("date,a\n2001-13,1\n2001-14,2\n", {}, "line 2: '2001-13' is not a date: "),
+        ("date,a\n2001-02-30 10:00,1\n", {}, "line 2: '2001-02-30 10:00' is not a date: "),
         ("a,b\n1,2\n3\n", {}, "line 3 has 1 fields but the header has 2"),
         ("a,b\n1,2\n\n3,4,5\n", {}, "line 4 has 3 fields but the header has 2"),
         ("a,b\n1,2\n3,four\n", {}, "line 3, column 'b': 'four' is not a number"),
@@ -352,14 +352,14 @@ def numbered(T, D=1, dtype=np.float64):
 
 
 def test_windows_as_drawn_in_the_docstring():
-    x, y, at = windows(numbered(7), width=3, horizon=2)
+    x, y, at = sliding_windows(numbered(7), width=3, horizon=2)
     np.testing.assert_array_equal(x[:, :, 0], [[0, 1, 2], [1, 2, 3], [2, 3, 4]])
     np.testing.assert_array_equal(y, [[3, 4], [4, 5], [5, 6]])
     np.testing.assert_array_equal(at, [3, 4, 5])
 
 
 def test_windows_of_several_columns_with_chosen_targets():
-    x, y, _ = windows(numbered(6, 3), width=2, horizon=2, targets=[2, 0])
+    x, y, _ = sliding_windows(numbered(6, 3), width=2, horizon=2, targets=[2, 0])
     assert x.shape == (3, 2, 3)
     np.testing.assert_array_equal(y[0], [202, 2, 203, 3])  # step by step, and within a step the columns as asked for
     np.testing.assert_array_equal(y.reshape(3, 2, 2)[0], [[202, 2], [203, 3]])
@@ -367,12 +367,12 @@ def test_windows_of_several_columns_with_chosen_targets():
 
 def test_windows_of_a_part_reach_back_but_their_targets_do_not():
     values, train, test = numbered(20), slice(0, 12), slice(12, 20)
-    x, y, at = windows(values, width=5, part=test)
+    x, y, at = sliding_windows(values, width=5, part=test)
     assert y[:, 0].tolist() == at.tolist() == list(range(12, 20))  # all rows of the part, the first one too
     assert x[0, :, 0].tolist() == [7, 8, 9, 10, 11]
-    assert windows(values, width=5, horizon=3, part=test).at.tolist() == list(range(12, 18))
-    assert windows(values, width=5, part=train).at.tolist() == list(range(5, 12))
-    assert windows(values, width=5, part=slice(-2, None)).at.tolist() == [18, 19]
+    assert sliding_windows(values, width=5, horizon=3, part=test).at.tolist() == list(range(12, 18))
+    assert sliding_windows(values, width=5, part=train).at.tolist() == list(range(5, 12))
+    assert sliding_windows(values, width=5, part=slice(-2, None)).at.tolist() == [18, 19]
 
 
 @settings(deadline=None)
@@ -388,9 +388,9 @@ def test_windows_never_see_their_targets_and_miss_none(T, width, horizon, stride
     fits = [t for t in range(T) if t >= width and t >= start and t + horizon <= stop]
     if not fits:
         with pytest.raises(ValueError, match=r"no window has all its targets|a window needs width"):
-            windows(numbered(T), width, horizon, stride=stride, part=slice(start, stop))
+            sliding_windows(numbered(T), width, horizon, stride=stride, part=slice(start, stop))
         return
-    x, y, at = windows(numbered(T), width, horizon, stride=stride, part=slice(start, stop))
+    x, y, at = sliding_windows(numbered(T), width, horizon, stride=stride, part=slice(start, stop))
     assert at.tolist() == fits[::stride]
     for x_i, y_i, t in zip(x, y, at):
         assert x_i[:, 0].tolist() == list(range(t - width, t))
@@ -399,7 +399,7 @@ def test_windows_never_see_their_targets_and_miss_none(T, width, horizon, stride
 
 def test_windows_are_copies_of_the_same_type():
     values = numbered(6, dtype=np.float32)
-    x, y, _ = windows(values, 2)
+    x, y, _ = sliding_windows(values, 2)
     assert x.dtype == y.dtype == np.float32
     x[:] = y[:] = -1
     np.testing.assert_array_equal(values, numbered(6, dtype=np.float32))
@@ -434,7 +434,7 @@ def test_windows_are_copies_of_the_same_type():
 )
 def test_windows_that_cannot_be_cut(arguments, error, sentence):
     with pytest.raises(error, match=says(sentence)):
-        windows(numbered(5, 2), **arguments)
+        sliding_windows(numbered(5, 2), **arguments)
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_windows_that_cannot_be_cut(arguments, error, sentence):
 )
 def test_series_that_are_no_series(values, error, sentence):
     with pytest.raises(error, match=says(sentence)):
-        windows(values, 1)
+        sliding_windows(values, 1)
     with pytest.raises(error, match=says(sentence)):
         Standardizer().fit(values)
 

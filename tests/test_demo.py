@@ -125,7 +125,9 @@ def test_demo_learns_nothing_from_the_test_years(monkeypatch):
     """With other years from 1921 on: the same numbers to fit and to stop by, the same forecast of 1921."""
     seen, results = [], []
     monkeypatch.setattr(demo, "SEEDS", 1)
-    monkeypatch.setattr(demo, "fit", lambda model, data, *_, validation, **__: seen.append((data.x, data.y, *validation)))
+    monkeypatch.setattr(
+        demo, "fit", lambda model, data, *_, validation, **__: seen.append((data.x, data.y, *validation))
+    )
     series = datasets.load("sunspots")
     late = np.array([int(t) > 1920 for t in series.times])[:, None]
     for values in (series.values, np.where(late, 7 * series.values + 50, series.values)):
@@ -323,7 +325,7 @@ def test_what_train_saves_can_forecast(model, relative_to, tmp_path):
     np.testing.assert_allclose(loaded.predict(series.values, [first])[0], forecast[:1], rtol=1e-6)
     assert loaded.predict(series.values).shape == (1, 1, 1)
     needs = 5 + (relative_to == "previous")
-    with pytest.raises(ValueError, match=f"values has 3 rows and Direct needs {needs} before an origin"):
+    with pytest.raises(ValueError, match=rf"values has 3 rows and Direct needs {needs} before an origin"):
         loaded.predict(series.values[:3])
     path = tmp_path / "settings.json"
     facts = json.loads(path.read_text())

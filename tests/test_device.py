@@ -247,13 +247,7 @@ def test_targets_of_every_step_with_padding(rng):
             to_device(model)
         data = place(x), place(y), place(lengths)
         history = fit(
-            model,
-            Batches(*data, batch_size=4),
-            Adam(0.01),
-            epochs=2,
-            rng=seeded,
-            validation=data,
-            progress=False,
+            model, Batches(*data, batch_size=4), Adam(0.01), epochs=2, rng=seeded, validation=data, progress=False
         )
         histories.append((history.steps, history.column("train_loss"), history.column("val_loss")))
     assert histories[0] == histories[1]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scratchnet.data import windows
+from scratchnet.data import sliding_windows
 from scratchnet.estimators import (
     ESTIMATORS,
     GRUClassifier,
@@ -67,7 +67,7 @@ def wave(width=12, n=200):
     """Windows of a noisy sine, (n, width), and the next value."""
     t = np.arange(n + width)
     values = np.sin(2 * np.pi * t / 25)[:, None] + 0.05 * np.random.default_rng(0).standard_normal((len(t), 1))
-    parts = windows(values, width)
+    parts = sliding_windows(values, width)
     return parts.x[:, :, 0], parts.y[:, 0]
 
 
@@ -537,7 +537,7 @@ def test_solvers_and_clipping():
         ({"early_stopping": True, "validation_fraction": 1.0}, "validation_fraction is 1.0"),
         ({"hidden_layer_sizes": (4, 0)}, r"hidden_layer_sizes is \(4, 0\): expected whole numbers"),
         ({"hidden_layer_sizes": 2.5}, r"hidden_layer_sizes is 2.5: expected whole numbers"),
-        ({"activation": "step"}, "activation is 'step': expected one of relu"),
+        ({"activation": "step"}, "activation is 'step': expected one of 'relu'"),
     ],
 )
 def test_wrong_parameters_get_a_sentence(options, words):

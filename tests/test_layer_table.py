@@ -4,12 +4,14 @@ A layer that is added to ``LAYERS`` is tested here without another line.
 """
 
 import copy
+import importlib
 import pickle
+import sys
 
 import numpy as np
 import pytest
 from scratchnet.gradcheck import check_layer
-from scratchnet.layers import LAYERS
+from scratchnet.layers import LAYERS, Layer, Linear, register_layer
 from scratchnet.training import checkpoint
 
 
@@ -128,3 +130,57 @@ def test_padding_changes_nothing(name):
             np.testing.assert_array_equal(dx2, dx, err_msg=label)
         for key, g in grads.items():
             np.testing.assert_array_equal(grads2[key], g, err_msg=f"{label} {key}")
+
+
+def test_a_layer_from_outside_is_one_file(tmp_path, monkeypatch):
+    """A file that is nowhere in the library registers a layer; the checks then walk it, and a checkpoint keeps it."""
+    (tmp_path / "scaled.py").write_text(
+        """
+import numpy as np
+from scratchnet.layers import Example, Layer, register_layer
+
+class Scaled(Layer):
+    def __init__(self):
+        super().__init__()
+        self.add_param("s", np.ones(1))
+
+    @classmethod
+    def examples(cls, rng):
+        yield Example("", cls(), rng.standard_normal((3, 2)))
+
+    def forward(self, x, training=False):
+        self.check_input(x)
+        return x * self.params["s"], (x, self.params["s"])
+
+    def backward(self, dy, cache):
+        x, s = cache
+        self.check_upstream(dy, x)
+        self.grads["s"] += (dy * x).sum()
+        return dy * s
+
+register_layer("scaled", Scaled)
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("scaled")
+    try:
+        for test in (test_gradients, test_a_gradient_of_another_shape_is_refused):
+            test("scaled", 0)
+        test_copies_pickles_and_checkpoints("scaled", 0, tmp_path)
+        with pytest.raises(ValueError, match="there is a layer 'scaled' already"):
+            register_layer("scaled", LAYERS["linear"])
+    finally:
+        del LAYERS["scaled"], sys.modules["scaled"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (int, "layer 'mine' is <class 'int'>: expected a subclass of Layer"),
+        (Linear(1, 1, rng=np.random.default_rng(0)), "expected a subclass of Layer"),
+        (Layer, "layer 'mine' lacks forward, backward, examples"),
+    ],
+)
+def test_what_is_not_a_layer_is_not_registered(layer, message):
+    with pytest.raises(TypeError, match=message):
+        register_layer("mine", layer)

@@ -382,7 +382,7 @@ def bad_layers(rng):
             "'a' is batch_first and 'b.c' is not",
         ),
         "no units": (lambda: LSTM(2, 0, rng=rng), ValueError, "hidden_size is 0: expected at least 1"),
-        "no inputs": (lambda: Linear(0, 1, rng=rng), ValueError, "at least one input"),
+        "no inputs": (lambda: Linear(0, 1, rng=rng), ValueError, "inputs is 0: expected at least 1"),
         "dropout": (lambda: Dropout(1.0, rng=rng), ValueError, "dropout probability is 1.0: expected 0 <= p < 1"),
         "between": (lambda: LSTM(2, 3, dropout=-0.1, rng=rng), ValueError, "dropout probability is -0.1"),
         "engine": (

@@ -207,9 +207,9 @@ def test_a_forecast_sees_no_target_and_teaching_mixes(rng):
     forced, cache = model.forward(x, training=True, target=target)
     assert not np.allclose(forced[:, 1:], alone[:, 1:])
     np.testing.assert_array_equal(forced[:, 0], alone[:, 0])
-    assert not any(step.shown.any() for step in cache.steps[:-1])
+    assert not any(step.fed.any() for step in cache.steps[:-1])
     model.teacher = 0.3
-    own = np.concatenate([step.shown for step in model.forward(x, training=True, target=target)[1].steps[:-1]])
+    own = np.concatenate([step.fed for step in model.forward(x, training=True, target=target)[1].steps[:-1]])
     assert own.mean() == pytest.approx(0.7, abs=0.1)
     model.teacher = 0.0
     np.testing.assert_array_equal(model.forward(x, training=True)[0], alone)
@@ -285,7 +285,11 @@ def test_probabilities_by_temperature_and_top_k(rng):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda r: Hybrid(2, 3, 1, rng=r, join="sum"), ValueError, "join is 'sum': expected one of concat, attention"),
+        (
+            lambda r: Hybrid(2, 3, 1, rng=r, join="sum"),
+            ValueError,
+            "join is 'sum': expected one of 'concat', 'attention'",
+        ),
         (lambda r: Hybrid(2, 3, 1, rng=r).forward(np.ones((2, 4, 2))), TypeError, "x is a ndarray: expected a tuple"),
         (
             lambda r: Hybrid(2, 3, 1, rng=r).forward((np.ones((2, 4, 2)), np.ones((3, 3)))),
@@ -339,7 +343,7 @@ def test_probabilities_by_temperature_and_top_k(rng):
         (
             lambda r: BUILDERS["mlp"](2, 1, rng=r, activation="step"),
             ValueError,
-            "activation is 'step': expected one of relu",
+            "activation is 'step': expected one of 'relu'",
         ),
         (lambda r: stacked(2, 1, rng=r, units=()), ValueError, "units is empty"),
         (
@@ -370,19 +374,19 @@ def test_models_are_what_they_say_in_both_precisions(rng):
 # ---- planted bugs ------------------------------------------------------------------------------------------------------
 
 PLANTED = [
-    (seq2seq, "EncoderDecoder", "what was fed back has no gradient", ("step.shown * d_shown", "0 * d_shown")),
-    (seq2seq, "EncoderDecoder", "fed back also where the right answer was shown", ("step.shown * d_shown", "d_shown")),
+    (seq2seq, "EncoderDecoder", "what was fed back has no gradient", ("step.fed * du_next", "0 * du_next")),
+    (seq2seq, "EncoderDecoder", "fed back also where the right answer was shown", ("step.fed * du_next", "du_next")),
     (
         seq2seq,
         "EncoderDecoder",
         "the last row of x is read by the encoder alone",
-        ("columns] += d_shown", "columns] += 0 * d_shown"),
+        ("columns] += du_next", "columns] += 0 * du_next"),
     ),
     (seq2seq, "EncoderDecoder", "the decoder's state carries no gradient", ("step.rec, dstate)", "step.rec, None)")),
     (seq2seq, "EncoderDecoder", "nothing reaches the encoder", ("cache.encoder, dstate)", "cache.encoder, None)")),
     (seq2seq, "EncoderDecoder", "the loss of one step only", ("d_out = dy[:, t] if", "d_out = dy[:, 0] if")),
-    (hybrid, "Hybrid", "h is a value and no key", ("dh = looked.dk + looked.dv", "dh = looked.dv")),
-    (hybrid, "Hybrid", "h is a key and no value", ("dh = looked.dk + looked.dv", "dh = looked.dk")),
+    (hybrid, "Hybrid", "h is a value and no key", ("dh = d.dk + d.dv", "dh = d.dv")),
+    (hybrid, "Hybrid", "h is a key and no value", ("dh = d.dk + d.dv", "dh = d.dk")),
     (hybrid, "Hybrid", "s is not the query", ("ds = ds + part", "part")),
     (
         hybrid,

@@ -11,14 +11,14 @@ from scratchnet.commands.cli import main
 from scratchnet.data.series import load_csv
 from scratchnet.forecasting import (
     STRATEGIES,
+    AutoregressionForecaster,
     Direct,
     EncodeDecode,
     Ensemble,
+    ForecastConfig,
     LastValue,
-    AutoregressionForecaster,
     Recursive,
     SeasonalLastValue,
-    ForecastConfig,
     Smoothing,
     backtest,
     baselines,
@@ -28,7 +28,7 @@ from scratchnet.forecasting import (
     pinball,
 )
 from scratchnet.forecasting.network import RELATIVE_TO
-from scratchnet.gradcheck import check
+from scratchnet.gradcheck import check_gradient
 from scratchnet.losses import quantile
 
 QUICK = ForecastConfig(window=8, units=8, epochs=8, patience=8)
@@ -49,7 +49,7 @@ def test_quantile_loss_gradient_and_definition(rng):
     loss = quantile([0.1, 0.5, 0.9])
     y, target = rng.standard_normal((5, 2, 6)), rng.standard_normal((5, 2, 2))
     value, dy = loss(y, target)
-    assert check(lambda: loss(y, target)[0], {"y": y}, {"y": dy}).error <= 1e-6
+    assert check_gradient(lambda: loss(y, target)[0], {"y": y}, {"y": dy}).error <= 1e-6
     own = torch.tensor(y.reshape(5, 2, 2, 3), requires_grad=True)
     r = torch.tensor(target)[..., None] - own
     q = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)

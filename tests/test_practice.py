@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scratchnet.data import buckets
-from scratchnet.gradcheck import check
+from scratchnet.gradcheck import check_gradient
 from scratchnet.layers import GRU, LSTM, Dropout, Linear, ReLU, Sequential, Tanh
 from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.training import (
@@ -58,7 +58,7 @@ def test_penalty_gradients(penalty, rng):
     def price():
         return penalty(params, {name: np.zeros_like(p) for name, p in params.items()})
 
-    assert check(price, dict(params), dict(grads)).error <= 1e-6
+    assert check_gradient(price, dict(params), dict(grads)).error <= 1e-6
     biases = [name for name, p in params.items() if p.ndim == 1]
     if penalty.only is None:
         assert not any(grads[name].any() for name in biases)
@@ -332,7 +332,7 @@ def test_distillation_gradient_and_torch(shape, hard, rng):
     labels = rng.integers(0, shape[-1], shape[:-1])
     loss, target = Distillation(3.0, hard), distillation_target(labels, teacher)
     value, dy = loss(y, target)
-    assert check(lambda: loss(y, target)[0], {"y": y}, {"y": dy}).error <= 1e-6
+    assert check_gradient(lambda: loss(y, target)[0], {"y": y}, {"y": dy}).error <= 1e-6
     student = torch.tensor(y.reshape(-1, shape[-1]), requires_grad=True)
     soft = torch.nn.functional.kl_div(
         torch.log_softmax(student / 3, -1),
@@ -352,7 +352,7 @@ def test_distillation_gradient_and_torch(shape, hard, rng):
         weighted, d_weighted = loss(y, target, weights=weights)
         each = np.array([loss(y[n], target[n])[0] for n in range(4)])
         assert weighted == pytest.approx(float(np.average(each, weights=weights)), rel=1e-12)
-        assert check(lambda: loss(y, target, weights=weights)[0], {"y": y}, {"y": d_weighted}).error <= 1e-6
+        assert check_gradient(lambda: loss(y, target, weights=weights)[0], {"y": y}, {"y": d_weighted}).error <= 1e-6
         np.testing.assert_allclose(dy[:3, :1], d_alone, rtol=1e-12)
         assert not dy[~mask].any()
 

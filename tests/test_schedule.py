@@ -155,7 +155,7 @@ def test_a_schedule_goes_on_from_its_state():
         (lambda o: Plateau(o, factor=1.0), "factor is 1.0: expected more than 0 and less than 1"),
         (lambda o: Plateau(o, patience=-1), "patience is -1"),
         (lambda o: Plateau(o).step(), "metric is None: a Plateau follows a loss"),
-        (lambda o: StepDecay(o, 1, each="day"), "each is 'day': expected one of epoch, update"),
+        (lambda o: StepDecay(o, 1, each="day"), "each is 'day': expected one of 'epoch', 'update'"),
         (
             lambda o: fit(
                 Linear(1, 1, rng=np.random.default_rng(0)),

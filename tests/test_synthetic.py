@@ -146,7 +146,7 @@ def test_price_changes_cannot_be_forecast_but_their_size_can():
 
 def test_sensors_of_machines_follow_their_wear(rng):
     """With the setting's share taken out, each sensor moves towards the end of life, in the direction of its curve."""
-    machines = tasks.engines(rng, 40)
+    machines = tasks.turbofans(rng, 40)
     assert len(machines.sensors) == 40
     assert machines.lives.min() > 30
     assert machines.lives.std() > 10
@@ -166,16 +166,16 @@ def test_sensors_of_machines_follow_their_wear(rng):
 def test_windows_of_machines_are_labelled_by_what_is_left():
     """Counted by hand: lives of 5 and 4 cycles, windows of 3, failure within 2."""
     rows = [np.arange(10.0).reshape(5, 2), np.arange(8.0).reshape(4, 2)]
-    x, y, of = tasks.Engines(rows, ("a", "b")).windows(3, within=2)
+    x, y, of = tasks.Turbofans(rows, ("a", "b")).windows(3, within=2)
     assert x.shape == (5, 3, 2)
     assert of.tolist() == [0, 0, 0, 1, 1]
     assert y.tolist() == [0, 1, 1, 1, 1]  # left after the window: 2, 1, 0 and 1, 0
     np.testing.assert_array_equal(x[1], rows[0][1:4])
-    every_other = tasks.Engines(rows, ("a", "b")).windows(3, within=2, stride=2)
+    every_other = tasks.Turbofans(rows, ("a", "b")).windows(3, within=2, stride=2)
     assert every_other[2].tolist() == [0, 0, 1]
     assert every_other[1].tolist() == [0, 1, 1]
     with pytest.raises(ValueError, match="the longest life is 5 cycles but a window has 6"):
-        tasks.Engines(rows, ("a", "b")).windows(6, within=2)
+        tasks.Turbofans(rows, ("a", "b")).windows(6, within=2)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_windows_of_machines_are_labelled_by_what_is_left():
     [
         lambda rng: tasks.load_like(rng, 10).values,
         lambda rng: tasks.price_like(rng, 60).values,
-        lambda rng: np.concatenate(tasks.engines(rng, 3).sensors),
+        lambda rng: np.concatenate(tasks.turbofans(rng, 3).sensors),
         lambda rng: tasks.persistent(rng, 30, 0.9, 1.0),
     ],
 )
@@ -198,7 +198,7 @@ def test_a_seed_makes_the_same_again(make):
     [
         (lambda rng: tasks.load_like(rng, 6), "days is 6: expected at least a week"),
         (lambda rng: tasks.price_like(rng, 49), "days is 49: expected at least 50"),
-        (lambda rng: tasks.engines(rng, 1), "machines is 1: expected at least 2"),
+        (lambda rng: tasks.turbofans(rng, 1), "machines is 1: expected at least 2"),
     ],
 )
 def test_too_little_of_made_up_series(rng, call, message):
@@ -226,7 +226,7 @@ def test_turbofan_reads_engines_and_leaves_out_what_never_changes(tmp_path, rng)
     path.write_text(
         "\n".join("  ".join(f"{v:.4f}" if k > 1 else str(int(v)) for k, v in enumerate(row)) + "  " for row in rows)
     )
-    machines = files.turbofan(path)
+    machines = files.load_turbofans(path)
     assert machines.lives.tolist() == [7, 5]
     assert len(machines.names) == 23
     assert "sensor2" not in machines.names
@@ -241,7 +241,7 @@ def test_turbofan_reads_engines_and_leaves_out_what_never_changes(tmp_path, rng)
     ("text", "message"),
     [
         ("1 1 0.5\n1 2 0.5\n", "has 3 columns: expected 26"),
-        ("one two three\n", "is no table of numbers as C-MAPSS has them"),
+        ("one two three\n", "is not a table of numbers as C-MAPSS has them"),
         ("\n".join("1 " + str(cycle) + " 0.5" * 24 for cycle in (1, 3)), "the cycles of engine 1 are not 1, 2, 3"),
     ],
 )
@@ -249,7 +249,7 @@ def test_a_file_that_is_no_turbofan(tmp_path, text, message):
     path = tmp_path / "bad.txt"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        files.turbofan(path)
+        files.load_turbofans(path)
 
 
 def test_series_still_load_when_the_loaders_module_is_there():
@@ -259,7 +259,7 @@ def test_series_still_load_when_the_loaders_module_is_there():
 
 def test_turbofan_names_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing"):
-        files.turbofan(tmp_path / "nothing.txt")
+        files.load_turbofans(tmp_path / "nothing.txt")
 
 
 @pytest.fixture
@@ -285,14 +285,14 @@ def record(tmp_path):
 @own_warnings
 def test_arrhythmia_reads_beats_in_the_classes_of_the_standard(record):
     path, trace, peaks = record
-    found = files.arrhythmia(path, T=180)
+    found = files.load_heartbeats(path, T=180)
     assert found.leads == ("MLII",)
     assert [files.CLASSES[k] for k in found.kind] == ["N", "V", "S", "Q", "N"]
     assert found.x.shape == (5, 180, 1)
     assert found.x.dtype == np.float32
     cut = trace[peaks[2] - 90 : peaks[2] + 90]
     np.testing.assert_allclose(found.x[1, :, 0], (cut - cut.mean()) / cut.std(), atol=0.02)  # 16 bits
-    both = files.arrhythmia(path, leads=2)
+    both = files.load_heartbeats(path, leads=2)
     np.testing.assert_allclose(both.x[:, :, 1], -both.x[:, :, 0], atol=0.02)
 
 
@@ -300,22 +300,22 @@ def test_arrhythmia_reads_beats_in_the_classes_of_the_standard(record):
 def test_arrhythmia_leaves_out_beats_at_the_ends(record):
     path, trace, peaks = record
     T = 2 * int(peaks[0]) + 20  # reaches ten samples beyond the start
-    assert len(files.arrhythmia(path, T=T).x) < 5
+    assert len(files.load_heartbeats(path, T=T).x) < 5
     with pytest.raises(ValueError, match=f"has no annotated beat with {2 * len(trace)} samples around it"):
-        files.arrhythmia(path, T=2 * len(trace))
+        files.load_heartbeats(path, T=2 * len(trace))
 
 
 @own_warnings
 def test_arrhythmia_says_what_is_wrong(record, tmp_path):
     path, *_ = record
     with pytest.raises(ValueError, match=r"leads is 3 but .* has 2"):
-        files.arrhythmia(path, leads=3)
+        files.load_heartbeats(path, leads=3)
     (tmp_path / "100.atr").unlink()
     with pytest.raises(FileNotFoundError, match=r"100.atr is not there: a record has a .hea, a .dat and an .atr file"):
-        files.arrhythmia(path)
+        files.load_heartbeats(path)
 
 
 def test_arrhythmia_without_wfdb(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "wfdb", None)
-    with pytest.raises(ImportError, match=r"pip install 'scratchnet\[heart\]'"):
-        files.arrhythmia(tmp_path / "100")
+    with pytest.raises(ImportError, match=r"pip install wfdb"):
+        files.load_heartbeats(tmp_path / "100")

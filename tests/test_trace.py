@@ -401,7 +401,7 @@ def test_what_cannot_be_traced(rng):
         ),
         (
             lambda: scratchnet.trace(torch.nn.LSTM(2, 3), torch.zeros(4, 1, 2, dtype=torch.bfloat16)),
-            "torch's Tensor torch.bfloat16 cannot be taken over",
+            "torch's Tensor torch.bfloat16 cannot be converted",
         ),
     ]:
         with pytest.raises(TypeError, match=message):

@@ -13,7 +13,7 @@ import numpy as np
 from scratchnet import plots
 from scratchnet.data import datasets
 from scratchnet_course import check
-from scratchnet.data import Standardizer, chronological_split, windows
+from scratchnet.data import Standardizer, chronological_split, sliding_windows
 from scratchnet.data.tasks import price_like
 from scratchnet.forecasting import (
     Direct,
@@ -67,7 +67,7 @@ print(
     f"mean of the past {scaler.offset[0]:.3f}, of everything {whole.offset[0]:.3f}: the difference is of the future"
 )
 assert scaler.offset[0] != whole.offset[0]
-x, y, at = windows(values, 12, part=test)
+x, y, at = sliding_windows(values, 12, part=test)
 assert at[0] == test.start  # the first test month is forecast from the last months before the test
 np.testing.assert_array_equal(x[0], values[test.start - 12 : test.start])
 

@@ -1,5 +1,4 @@
-"""The heart of the library: one cell a file, each with its equations, its gate math, its forward
-and its backward.
+"""The cells, one a file, each with its equations, gate math, forward and backward pass.
 
 ``CELLS`` is the table that everything else walks: the gradient check, the comparison with PyTorch,
 layers, plots, engines and benchmarks. A new cell is one file of the same shape and one line here.
@@ -84,8 +83,7 @@ def register_cell(name: str, cell: Cell) -> None:
 
 
 def variants() -> Iterator[tuple[str, Cell, dict[str, Any]]]:
-    """Every cell with every combination of its options, as (label, cell, options): ("rnn relu",
-    rnn, {...}) among them."""
+    """Every cell with every combination of its options: ("rnn relu", rnn, {...}), for example."""
     for name, cell in CELLS.items():
         for values in product(*cell.OPTIONS.values()):
             options: dict[str, Any] = dict(zip(cell.OPTIONS, values))

@@ -1,5 +1,7 @@
-"""What a cell checks, once, where a public call enters: a shape that does not fit is answered with
-the expected and the actual one, never with a wrong number."""
+"""The checks of a cell's arguments, made once, where a public call enters.
+
+An error states the expected and the actual shape or type.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any

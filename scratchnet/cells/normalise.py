@@ -1,13 +1,12 @@
-"""Layer normalisation over the last axis, forward and backward, without its gain and bias: those
-belong to who calls it.
+"""Layer normalisation over the last axis, forward and backward, without gain and bias.
 
     n = (x - mean(x)) / sqrt(var(x) + eps)
 
-Mean and variance are those of the one vector, not of the batch: there are no running statistics,
-training and prediction are the same function, and a batch of one is as good as any. The variance is
-the biased one, mean((x - mean(x))^2).
+Mean and variance are those of one vector, not of the batch: there are no running statistics,
+training and prediction are the same function, and a batch of one works too. The variance is the
+biased one, mean((x - mean(x))^2). Callers add their gain and bias.
 
-Source: Ba, Kiros and Hinton 2016 (arXiv:1607.06450), equations 3 and 4; eps as in PyTorch.
+References: Ba, Kiros and Hinton 2016 (arXiv:1607.06450), equations 3 and 4; eps as in PyTorch.
 """
 
 import numpy as np
@@ -18,8 +17,7 @@ EPS = 1e-5
 
 
 def forward(x: Array, eps: float = EPS) -> tuple[Array, Array]:
-    """x (..., K) to n (..., K), of mean 0 and variance 1 along the last axis, and 1 / sqrt(var +
-    eps) (..., 1)."""
+    """x (..., K) to n (..., K), of mean 0 and variance 1, and 1 / sqrt(var + eps) (..., 1)."""
     centred = x - x.mean(axis=-1, keepdims=True)
     scale = 1 / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + eps)
     return centred * scale, scale
@@ -28,8 +26,8 @@ def forward(x: Array, eps: float = EPS) -> tuple[Array, Array]:
 def backward(dn: Array, n: Array, scale: Array) -> Array:
     """dn (..., K) to dx, with what ``forward`` returned.
 
-    x reaches n by three roads: itself, the mean, and the variance. The last two take from dn what
-    would shift or stretch the whole vector, since n does not change when x is shifted or stretched.
+    n depends on x in three ways: directly, through the mean, and through the variance. The last two
+    remove from dn what shifts or scales the whole vector: n is the same for shifted or scaled x.
     """
     by_mean = dn.mean(axis=-1, keepdims=True)  # undoes  x - mean(x)
     by_variance = n * (dn * n).mean(axis=-1, keepdims=True)  # undoes  / sqrt(var(x) + eps)

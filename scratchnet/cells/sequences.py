@@ -47,11 +47,23 @@ def gate_steps(
     return step_forward, step_backward
 
 
+def sequence_mask(T: int, lengths: Array | None) -> Array | None:
+    """(T, N), True where sequence n has a step t, False in the padding; None where none has any.
+
+    >>> sequence_mask(3, np.array([3, 1])).astype(int).tolist()
+    [[1, 1], [1, 0], [1, 0]]
+    """
+    if lengths is None:
+        return None
+    steps: Array = np.arange(T, like=lengths)[:, None]
+    return steps < lengths
+
+
 def zero_padding(x: Array, lengths: Array | None) -> Array:
     """x (T, N, ...) with zeros in the padding: a NaN there must not reach dW_x = x^T da."""
-    if lengths is None:
+    inside = sequence_mask(len(x), lengths)
+    if inside is None:
         return x
-    inside: Array = np.arange(len(x), like=lengths)[:, None] < lengths  # (T, N)
     return np.where(inside.reshape(inside.shape + (1,) * (x.ndim - 2)), x, x.dtype.type(0))
 
 

@@ -1,5 +1,5 @@
-"""``scratchnet demo``, under a minute on two cores: gradient checks, forecasts of a real series, the
-adding problem over 100 steps, figures.
+"""``scratchnet demo``, under a minute on two cores: gradient checks, forecasts of a real series,
+the adding problem over 100 steps, figures.
 
 What is printed and drawn here is computed here; nothing is read from a file of results.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from scratchnet.arrays import Array
 from scratchnet.cells import variants
 from scratchnet.commands.options import Commands
-from scratchnet.data import Standardizer, datasets, split_at, windows
+from scratchnet.data import Standardizer, datasets, sliding_windows, split_at
 from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
 from scratchnet.forecasting import baselines
 from scratchnet.gradcheck import check_cell
@@ -106,15 +106,15 @@ def forecast_sunspots() -> Forecasts:
     scaler = Standardizer().fit(series.values[train])
     z = scaler.transform(series.values).astype(np.float32)
     parts = {
-        "train": windows(z, WIDTH, part=slice(WIDTH, train.stop)),
-        "validation": windows(z, WIDTH, part=validation),
-        "test": windows(z, WIDTH, part=test),
+        "train": sliding_windows(z, WIDTH, part=slice(WIDTH, train.stop)),
+        "validation": sliding_windows(z, WIDTH, part=validation),
+        "test": sliding_windows(z, WIDTH, part=test),
     }
     networks = {
         name: np.stack([_sunspot_network(name, parts, seed) for seed in range(SEEDS)])
         for name in ("MLP", *RECURRENT)
     }
-    raw = windows(series.values, WIDTH, part=test)
+    raw = sliding_windows(series.values, WIDTH, part=test)
     simple = {
         "last value": baselines.last_value(raw.x),
         "AR(9)": baselines.Autoregression(9).fit(series.values[past]).predict(raw.x),

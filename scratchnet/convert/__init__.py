@@ -1,1 +1,1 @@
-"""The border to other libraries: their layouts, names and orders end here."""
+"""Conversion from other libraries: their layouts, names and orders are known only here."""

@@ -1,5 +1,4 @@
-"""Reading a series from any CSV file: every doubt about a cell is an error with its line, its
-column and its text."""
+"""Reading a series from a CSV file: every doubtful cell is an error with line, column and text."""
 
 import csv
 import io
@@ -11,11 +10,11 @@ from itertools import pairwise
 from math import isinf, isnan, nan
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, require_one_of
+from scratchnet.errors import InvalidValueError, MissingFileError
 
 MISSING = ("error", "interpolate", "drop")
 MISSING_MARKS = ("", "nan", "na", "n/a", "null")
@@ -29,14 +28,13 @@ class Series:
     """One or more quantities measured at the same times, oldest row first."""
 
     name: str
-    times: Any  # (T,) NumPy array of str, as the file has them
+    times: Array  # (T,) NumPy array of str, as the file has them
     values: Array  # (T, K) float64
     columns: tuple[str, ...]  # K names
     unit: str = ""
     source: str = ""
     licence: str = ""
-    # what was done to the data on the way in: gaps filled, rows dropped, columns left out
-    note: str = ""
+    note: str = ""  # how reading changed the data: gaps filled, rows dropped, columns left out
 
 
 def load_csv(
@@ -46,31 +44,39 @@ def load_csv(
     missing: str = "error",
     delimiter: str | None = None,
 ) -> Series:
-    """Read a CSV file with a header line (UTF-8, with or without a byte order mark) into a Series
-    with values (T, K) float64.
+    """Read a CSV file with a header line into a Series with values (T, K) float64.
 
-    ``columns``: the value columns by name, in the order wanted. None takes every column that holds
-    a number; columns of text are left out, and ``note`` names them. ``time``: the column whose text
-    becomes ``times``. None takes the first column called date, datetime, time, timestamp or year
-    (in any case) unless ``columns`` asks for it as a value; "" takes none. Without one, rows are
-    numbered "0", "1", ... Where all times are numbers, or ISO dates of one length, they must run
-    from old to new, or a split by time is meaningless; of other ways to write a time ``note`` says
-    that nobody has looked. ``missing``: what an empty cell, or one that says NaN, NA, N/A or null,
-    does. "error" stops; "interpolate" fills it on the straight line between its neighbours *in the
-    file* (which takes rows to be evenly spaced) and holds the nearest value at the ends; "drop"
-    leaves the row out, which leaves a jump in time. ``note`` counts what was filled or dropped. A
-    gap that ends the training part is filled with the help of the row after it: look where your
-    gaps lie before you split there. ``delimiter``: None finds out from the header whether it is a
-    comma, a semicolon or a tab.
+    Where all times are numbers, or ISO dates of one length, they must run from old to new, or a
+    split by time would be meaningless; for other formats ``note`` says that the order was not
+    checked.
 
-    Raises FileNotFoundError, or ValueError with the file, the line, the column and the text: an
-    empty file, a header that is missing or names a column twice, an unknown column or one asked for
-    twice, a row of another length, a cell that is not a number or is infinite, a missing cell, a
-    column with no number, times that do not ascend or are no date of any calendar.
+    Parameters
+    ----------
+    path : UTF-8, with or without a byte order mark
+    columns : names of the value columns, in the order of ``values``. None takes every column that
+        holds a number; columns of text are left out, and ``note`` names them
+    time : the column whose text becomes ``times``. None takes the first column called date,
+        datetime, time, timestamp or year (in any case) that is not in ``columns``; "" takes none.
+        Without one, rows are numbered "0", "1", ...
+    missing : what happens at an empty cell, or one that says NaN, NA, N/A or null. "error" stops;
+        "interpolate" fills it on the straight line between its neighbours *in the file* (as if rows
+        were evenly spaced) and repeats the nearest value at the ends; "drop" leaves the row out,
+        which leaves a jump in time. ``note`` counts what was filled or dropped. A gap at the end of
+        the training part is filled from the row after it: check the gaps before you split there
+    delimiter : one character; None detects a comma, a semicolon or a tab in the header
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        With the file, the line, the column and the text: an empty file, a header that is missing or
+        names a column twice, an unknown or repeated column, a row of another length, a cell that is
+        not a number or is infinite, a missing cell, a column without numbers, times that do not
+        ascend or are not in the calendar.
     """
     path = Path(path)
-    if missing not in MISSING:
-        raise ValueError(f"missing is {missing!r}: expected one of {', '.join(map(repr, MISSING))}")
+    require_one_of("missing", missing, MISSING)
     header, rows = _read_rows(path, delimiter)
     asked = (columns,) if isinstance(columns, str) else None if columns is None else tuple(columns)
     time = _time_column(path, header, time, asked)
@@ -93,44 +99,44 @@ def load_csv(
     if missing == "drop" and gaps.any():
         keep = ~gaps.any(axis=1)
         if not keep.any():
-            raise ValueError(
+            raise InvalidValueError(
                 f"{path}: every one of the {len(rows)} rows has a missing value, dropping them"
                 " leaves nothing"
             )
         values, times = values[keep], [t for t, kept in zip(times, keep) if kept]
-        notes.append(
-            f"{len(keep) - int(keep.sum())} of {len(keep)} rows were dropped for a missing value"
-        )
+        dropped = len(keep) - int(keep.sum())
+        notes.append(f"{dropped} of {len(keep)} rows were dropped for a missing value")
     elif missing == "interpolate":
         for k, name in enumerate(asked):
             if gaps[:, k].any():
-                filled = _interpolate(path, name, values[:, k], gaps[:, k])
-                notes.append(
-                    f"{filled} of {len(gaps)} values of {name} were missing, filled by linear"
-                    " interpolation"
-                )
-    return Series(
-        path.stem, np.array(times), values, asked, source=str(path), note="; ".join(notes)
-    )
+                _interpolate(path, name, values[:, k], gaps[:, k])
+                missed = f"{int(gaps[:, k].sum())} of {len(gaps)} values of {name} were missing"
+                notes.append(f"{missed}, filled by linear interpolation")
+    note = "; ".join(notes)
+    return Series(path.stem, np.array(times), values, asked, source=str(path), note=note)
 
 
 def _read_rows(path: Path, delimiter: str | None) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row with its line number: cells stripped, blank lines left out, all as
-    long as the header."""
+    """The header, and each row with its line number.
+
+    Cells are stripped, blank lines left out, and all rows are as long as the header.
+    """
     if path.is_dir():
-        raise ValueError(f"{path} is a folder: expected a CSV file")
+        raise InvalidValueError(f"{path} is a folder: expected a CSV file")
     if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
+        raise MissingFileError(f"there is no file {path}")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+        raise InvalidValueError(
+            f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8"
+        ) from None
     if not text.strip():
-        raise ValueError(f"{path} is empty: expected a header line and rows")
+        raise InvalidValueError(f"{path} is empty: expected a header line and rows")
     if delimiter is None:
         delimiter = _find_delimiter(path, text.lstrip("\r\n").splitlines()[0])
     elif len(delimiter) != 1:
-        raise ValueError(f"delimiter is {delimiter!r}: expected one character")
+        raise InvalidValueError(f"delimiter is {delimiter!r}: expected one character")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     records: list[tuple[int, list[str]]] = []
     line = 1
@@ -139,35 +145,35 @@ def _read_rows(path: Path, delimiter: str | None) -> tuple[list[str], list[tuple
             records.append((line, [field.strip() for field in fields]))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"{path}, line {line}: {error}") from None
+        raise InvalidValueError(f"{path}, line {line}: {error}") from None
     while not records[-1][1]:
         records.pop()
     first = next(i for i, (_, fields) in enumerate(records) if fields)
     header, rows = records[first][1], records[first + 1 :]
     for j, name in enumerate(header):
         if name and name in header[:j]:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{path}: the header names {name!r} twice (columns {header.index(name) + 1} and"
                 f" {j + 1})"
             )
     # In a file of one column a blank line is that column's cell, and it is empty.
     rows = [(line, fields or [""]) for line, fields in rows if fields or len(header) == 1]
     if not rows:
-        raise ValueError(f"{path} has a header ({', '.join(header)}) but no rows")
+        raise InvalidValueError(f"{path} has a header ({', '.join(header)}) but no rows")
     for line, fields in rows:
         if len(fields) != len(header):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{path}, line {line} has {len(fields)} fields but the header has {len(header)}"
             )
     return header, rows
 
 
 def _find_delimiter(path: Path, header: str) -> str:
-    """The one of comma, semicolon and tab that cuts the header line into most fields."""
+    """Comma, semicolon or tab: the one that splits the header line into the most fields."""
     fields = {d: len(next(csv.reader([header], delimiter=d))) for d in ",;\t"}
     best = [d for d in fields if fields[d] == max(fields.values())]
     if len(best) > 1 and max(fields.values()) > 1:
-        raise ValueError(
+        raise InvalidValueError(
             f"{path}: the header {header!r} could be cut at {' or '.join(map(repr, best))}: give"
             " the delimiter"
         )
@@ -179,12 +185,10 @@ def _time_column(
 ) -> str:
     """The name of the time column, "" for none."""
     if time is None:
-        likely = [
-            name for name in header if name.lower() in TIME_NAMES and name not in (asked or ())
-        ]
-        return likely[0] if likely else ""
+        free = (name for name in header if name not in (asked or ()))
+        return next((name for name in free if name.lower() in TIME_NAMES), "")
     if time and time not in header:
-        raise ValueError(
+        raise InvalidValueError(
             f"{path} has no column {time!r} for the time: its columns are {', '.join(header)}"
         )
     return time
@@ -193,15 +197,13 @@ def _time_column(
 def _numeric_columns(
     path: Path, header: list[str], rows: list[tuple[int, list[str]]], time: str
 ) -> tuple[tuple[str, ...], list[str]]:
-    """The columns in which at least one cell is a number (or all are missing), and the others; the
-    time column in neither.
+    """The columns with at least one number (or only missing cells), and the columns of text.
 
-    One number is enough, so that a stray word in a column of numbers is an error later and not a
-    column that vanishes. Numbers with a decimal comma are numbers here, so that they, too, are an
-    error.
+    One number is enough, so that a stray word among numbers becomes an error, not a column that is
+    silently left out. Numbers with a decimal comma count too, so that they become an error.
     """
     if all(_is_value(name) for name in header):
-        raise ValueError(
+        raise InvalidValueError(
             f"{path}: the first line holds numbers ({', '.join(header)}), not names: add a header"
             " line"
         )
@@ -211,25 +213,20 @@ def _numeric_columns(
         if time and name == time:
             continue
         if not name:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{path}: column {j + 1} of the header has no name: name it, or say which columns"
                 " to read"
             )
         cells = [row[j] for _, row in rows]
         words = [cell for cell in cells if _number(cell) is None]
-        is_text = (
-            bool(words)
-            and not any(map(_is_value, cells))
-            and not all(map(DECIMAL_COMMA.fullmatch, words))
-        )
+        decimal_commas = all(map(DECIMAL_COMMA.fullmatch, words))  # also where there are no words
+        is_text = not decimal_commas and not any(map(_is_value, cells))
         (text if is_text else numeric).append(name)
     if not numeric:
-        first = (
-            f"; {text[0]!r} begins with {rows[0][1][header.index(text[0])]!r}"
-            if text
-            else f"; {time!r} is the time"
-        )
-        raise ValueError(
+        first = f"; {time!r} is the time"
+        if text:
+            first = f"; {text[0]!r} begins with {rows[0][1][header.index(text[0])]!r}"
+        raise InvalidValueError(
             f"{path} has no column of numbers: its columns are {', '.join(header)}{first}"
         )
     return tuple(numeric), text
@@ -237,18 +234,20 @@ def _numeric_columns(
 
 def _check_asked(path: Path, header: list[str], asked: tuple[str, ...], time: str) -> None:
     if not asked:
-        raise ValueError(f"columns is empty: expected some of {', '.join(header)}")
+        raise InvalidValueError(f"columns is empty: expected some of {', '.join(header)}")
     for i, name in enumerate(asked):
         if name not in header:
-            raise ValueError(f"{path} has no column {name!r}: its columns are {', '.join(header)}")
+            raise InvalidValueError(
+                f"{path} has no column {name!r}: its columns are {', '.join(header)}"
+            )
         if name in asked[:i]:
-            raise ValueError(f"columns asks for {name!r} twice")
+            raise InvalidValueError(f"columns asks for {name!r} twice")
         if name == time:
-            raise ValueError(f"{name!r} is asked for as the time and as a value: choose one")
+            raise InvalidValueError(f"{name!r} is both the time and a value column: choose one")
 
 
 def _number(text: str) -> float | None:
-    """The number a cell says, NaN for a missing one, None for what is not a number."""
+    """The number in a cell; NaN for a missing one, None for other text."""
     if text.lower() in MISSING_MARKS:
         return nan
     try:
@@ -267,12 +266,12 @@ def _cell(path: Path, line: int, column: str, text: str, missing: str) -> float:
     number = _number(text)
     if number is None:
         hint = " (decimals are written with a point)" if DECIMAL_COMMA.fullmatch(text) else ""
-        raise ValueError(f"{where}: {text!r} is not a number{hint}")
+        raise InvalidValueError(f"{where}: {text!r} is not a number{hint}")
     if isinf(number):
-        raise ValueError(f"{where}: {text!r} is infinite")
+        raise InvalidValueError(f"{where}: {text!r} is infinite")
     if isnan(number) and missing == "error":
         what = f"says {text!r}" if text else "is empty"
-        raise ValueError(
+        raise InvalidValueError(
             f"{where} {what}: missing='interpolate' fills it from its neighbours, missing='drop'"
             " drops the row"
         )
@@ -280,18 +279,17 @@ def _cell(path: Path, line: int, column: str, text: str, missing: str) -> float:
 
 
 def _check_times(path: Path, column: str, times: list[str], lines: list[int]) -> str:
-    """No time may be empty; numbers, and ISO dates, which sort as text, must ascend.
+    """Check that no time is empty, and that numbers, or ISO dates, which sort as text, ascend.
 
-    Other ways to write a time cannot be put in order without guessing: the note returned says so,
-    "" where there is none.
+    The order of other formats cannot be checked without guessing: returns a note that says so, or
+    "".
     """
     if "" in times:
-        raise ValueError(
+        raise InvalidValueError(
             f"{path}, line {lines[times.index('')]}: the time column {column!r} is empty"
         )
-    order: list[Any] = times
     if all(map(_is_value, times)):
-        order = [_number(t) for t in times]
+        ascending = [float(old) < float(new) for old, new in pairwise(times)]
     elif len(set(map(len, times))) > 1 or not all(ISO_TIME.fullmatch(t) for t in times):
         return (
             f"order not checked: the times of {column}, such as {times[0]}, are neither ISO dates"
@@ -300,9 +298,10 @@ def _check_times(path: Path, column: str, times: list[str], lines: list[int]) ->
     else:
         for t, line in zip(times, lines):
             _require_date(path, line, t)
-    for (before, after), (old, new), line in zip(pairwise(times), pairwise(order), lines[1:]):
-        if not old < new:
-            raise ValueError(
+        ascending = [old < new for old, new in pairwise(times)]
+    for (before, after), ascends, line in zip(pairwise(times), ascending, lines[1:]):
+        if not ascends:
+            raise InvalidValueError(
                 f"{path}, line {line}: {after} comes after {before}, but rows must run from old to"
                 " new, each time once (time='' takes no column as the time)"
             )
@@ -314,17 +313,15 @@ def _require_date(path: Path, line: int, text: str) -> None:
     try:
         date.fromisoformat((text + "-01-01")[:10])  # a year or a month begins with its first day
     except ValueError as error:
-        raise ValueError(f"{path}, line {line}: {text!r} is no date: {error}") from None
+        raise InvalidValueError(f"{path}, line {line}: {text!r} is not a date: {error}") from None
 
 
-def _interpolate(path: Path, column: str, values: Array, gaps: Array) -> int:
-    """Fill values (T,) in place where gaps (T,) is True, the ends with the nearest value; returns
-    how many those are."""
+def _interpolate(path: Path, column: str, values: Array, gaps: Array) -> None:
+    """Fill values (T,) in place where gaps (T,) is True; the ends with the nearest value."""
     if gaps.all():
-        raise ValueError(
+        raise InvalidValueError(
             f"{path}: column {column!r} has no value in any of its {len(gaps)} rows, nothing to"
             " interpolate from"
         )
     rows = np.arange(len(values))
     values[gaps] = np.interp(rows[gaps], rows[~gaps], values[~gaps])
-    return int(gaps.sum())

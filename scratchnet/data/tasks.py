@@ -1,43 +1,57 @@
-"""Tasks and series made by known rules: what can be learned or forecast in them is known, too.
+"""Tasks and series made by known rules: what can be learned or forecast in them is known.
 
-The adding problem: read T numbers, two of them marked, and say at the end what the two add up to.
-Nothing before the last step says what will be needed, so the gradient must reach back over up to T
-- 1 steps.
+The adding problem: read T numbers, two of them marked, and answer with the sum of the two at the
+end. No earlier step shows which numbers will be needed, so the gradient must reach back over up to
+T - 1 steps.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from scratchnet.arrays import Array, require_rng
 from scratchnet.data.series import Series
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 
-# Who has learned nothing best says 1, the mean of the target; the error is Var(U1 + U2) = 1/12 +
-# 1/12.
+# Always answering 1, the mean of the target, has this error: Var(U1 + U2) = 1/12 + 1/12.
 ADDING_BASELINE_MSE = 1 / 6
 
 
 def adding(
-    rng: np.random.Generator, n: int, T: int, dtype: Any = np.float64
+    rng: np.random.Generator, n: int, T: int, dtype: DTypeLike = np.float64
 ) -> tuple[Array, Array]:
-    """n sequences of the adding problem, time-major: x (T, n, 2), y (n, 1), both of the floating
-    type ``dtype``.
+    """Draw n sequences of the adding problem, time-major: x (T, n, 2) and y (n, 1).
 
     x[..., 0] are numbers from U(0, 1). x[..., 1] is 1 at two steps, one in the first T // 2 and one
-    in the rest, and else 0. y is the sum of the two marked numbers.
+    in the rest, and 0 elsewhere. y is the sum of the two marked numbers.
 
-    Raises ValueError for T < 2 or n < 1, TypeError where rng is no Generator or dtype no floating
-    type. Source: Hochreiter and Schmidhuber 1997, section 5.4, there with numbers from U(-1, 1) and
-    the target scaled; numbers in (0, 1), one mark in each half and the plain sum as in Arjovsky,
-    Shah and Bengio 2016, section 4.2.
+    Raises
+    ------
+    ValueError, TypeError
+        For T < 2, n < 1, another rng than a Generator or a dtype that is not a floating type.
+
+    References
+    ----------
+    Hochreiter and Schmidhuber 1997, section 5.4, there with numbers from U(-1, 1) and the target
+    scaled; numbers in (0, 1), one mark in each half and the plain sum as in Arjovsky, Shah and
+    Bengio 2016, section 4.2.
+
+    Examples
+    --------
+    >>> x, y = adding(np.random.default_rng(0), n=3, T=8)
+    >>> bool(np.allclose((x[..., 0] * x[..., 1]).sum(axis=0), y[:, 0]))
+    True
     """
     require_rng(rng)
-    if not np.issubdtype(dtype, np.floating):
-        raise TypeError(f"dtype is {np.dtype(dtype)}: expected a floating type")
+    if not np.issubdtype(np.dtype(dtype), np.floating):
+        raise InvalidTypeError(f"dtype is {np.dtype(dtype)}: expected a floating type")
     if T < 2:
-        raise ValueError(f"T is {T}: expected at least 2 steps, one for each of the two marks")
+        raise InvalidValueError(
+            f"T is {T}: expected at least 2 steps, one for each of the two marks"
+        )
     if n < 1:
-        raise ValueError(f"n is {n}: expected at least 1 sequence")
+        raise InvalidValueError(f"n is {n}: expected at least 1 sequence")
     x = np.zeros((T, n, 2), dtype)
     x[:, :, 0] = rng.random((T, n))
     first, second = rng.integers(0, T // 2, size=n), rng.integers(T // 2, T, size=n)
@@ -48,28 +62,23 @@ def adding(
 
 
 def load_like(rng: np.random.Generator, days: int = 365, start_weekday: int = 0) -> Series:
-    """An hourly series like the load of a power grid: columns load, temperature and holiday, (24
-    days, 3).
+    """An hourly series like the load of a power grid, (24 days, 3): load, temperature, holiday.
 
-    The load has a daily shape with two peaks, less of it on weekends and holidays, a part that
-    grows as the temperature leaves 18 degrees (heating and cooling), and noise that lasts for
-    hours. Temperature has a year, a day and weather of its own. Not forecast even by who knows all
-    rules: the noise, an AR(1) with 0.8 and innovations of 1% of the mean load. Raises ValueError
+    The load has a daily shape with two peaks, lower on weekends and holidays, a part that grows as
+    the temperature leaves 18 degrees (heating and cooling), and noise that lasts for hours. The
+    temperature has a yearly and a daily cycle, and weather. Even with all rules known, the noise
+    cannot be forecast: an AR(1) with 0.8 and innovations of 1% of the mean load. Raises ValueError
     for less than 7 days.
     """
     require_rng(rng)
     if days < 7:
-        raise ValueError(f"days is {days}: expected at least a week")
+        raise InvalidValueError(f"days is {days}: expected at least a week")
     T = 24 * days
     hour, day = np.arange(T) % 24, np.arange(T) // 24
     weekday = (day + start_weekday) % 7
     weather = persistent(rng, T, 0.98, 0.35)
-    temperature = (
-        12
-        - 9 * np.cos(2 * np.pi * (day - 20) / 365)
-        - 4 * np.cos(2 * np.pi * (hour - 3) / 24)
-        + weather
-    )
+    yearly, daily = np.cos(2 * np.pi * (day - 20) / 365), np.cos(2 * np.pi * (hour - 3) / 24)
+    temperature = 12 - 9 * yearly - 4 * daily + weather
     holidays = rng.random(days) < 0.03
     off = (weekday >= 5) | holidays[day]
     morning, evening = np.exp(-(((hour - 9) / 3.0) ** 2)), np.exp(-(((hour - 19) / 2.5) ** 2))
@@ -78,28 +87,21 @@ def load_like(rng: np.random.Generator, days: int = 365, start_weekday: int = 0)
     load = load + persistent(rng, T, 0.8, 0.01 * load.mean())
     values = np.stack([load, temperature, holidays[day].astype(np.float64)], axis=1)
     times = np.array([f"day {d:03d} {h:02d}:00" for d, h in zip(day, hour)])
-    return Series(
-        "load-like",
-        times,
-        values,
-        ("load", "temperature", "holiday"),
-        "MW, degrees, 0 or 1",
-        "made up",
-        "MIT",
-    )
+    columns = ("load", "temperature", "holiday")
+    return Series("load-like", times, values, columns, "MW, degrees, 0 or 1", "made up", "MIT")
 
 
 def price_like(rng: np.random.Generator, days: int = 1500, drift: float = 0.0002) -> Series:
-    """A daily series like a price: columns price and volume. Its changes cannot be forecast, their
-    size can a little.
+    """A daily series like a price, (days, 2): price, whose changes cannot be forecast, and volume.
 
     log price is a random walk with drift; the variance of a day's change follows a GARCH(1, 1), so
-    that quiet and wild times come in bunches; volume goes with the size of the change. Raises
-    ValueError for less than 50 days. Source: Bollerslev 1986.
+    that quiet and volatile days cluster, and the size of a change can be forecast a little; volume
+    grows with the size of the change. Raises ValueError for less than 50 days. References:
+    Bollerslev 1986.
     """
     require_rng(rng)
     if days < 50:
-        raise ValueError(f"days is {days}: expected at least 50")
+        raise InvalidValueError(f"days is {days}: expected at least 50")
     e, variance = rng.standard_normal(days), np.empty(days)
     change, variance[0] = np.empty(days), 1e-4
     for t in range(days):
@@ -109,34 +111,27 @@ def price_like(rng: np.random.Generator, days: int = 1500, drift: float = 0.0002
     price = 100 * np.exp(np.cumsum(drift + change))
     volume = np.exp(10 + 20 * np.abs(change) + 0.3 * rng.standard_normal(days))
     times = np.array([f"day {t:04d}" for t in range(days)])
-    return Series(
-        "price-like",
-        times,
-        np.stack([price, volume], axis=1),
-        ("price", "volume"),
-        "",
-        "made up",
-        "MIT",
-    )
+    values = np.stack([price, volume], axis=1)
+    return Series("price-like", times, values, ("price", "volume"), "", "made up", "MIT")
 
 
-class Engines(NamedTuple):
-    """Machines that run until they fail."""
+class Turbofans(NamedTuple):
+    """Machines, such as turbofan engines, that run until they fail."""
 
-    sensors: list[Array]  # of each machine (cycles, 6) float64
+    sensors: list[Array]  # of each machine, (cycles, 6) float64
     names: tuple[str, ...] = ("temperature", "pressure", "vibration", "flow", "speed", "setting")
 
     @property
     def lives(self) -> Array:
-        """(machines,) how many cycles each lived."""
+        """(machines,) how many cycles each machine ran."""
         return np.array([len(rows) for rows in self.sensors])
 
     def windows(self, width: int, within: int, stride: int = 1) -> tuple[Array, Array, Array]:
-        """Every ``width`` cycles (n, width, 6), whether the machine fails within the next
-        ``within``, (n,), its number (n,).
+        """Every ``width`` cycles (n, width, 6), with a label (n,) and the machine's number (n,).
 
-        Split by machine, never by window: windows of one machine are nearly copies of each other.
-        Raises ValueError where no machine lives as long as a window.
+        The label is 1 where the machine fails within the next ``within`` cycles. Split by machine,
+        never by window: windows of one machine are nearly copies of each other. Raises ValueError
+        where no machine runs as long as a window.
         """
         x, y, of = [], [], []
         for number, rows in enumerate(self.sensors):
@@ -145,25 +140,26 @@ class Engines(NamedTuple):
                 y.append(len(rows) - end < within)
                 of.append(number)
         if not x:
-            raise ValueError(
+            raise InvalidValueError(
                 f"the longest life is {int(self.lives.max())} cycles but a window has {width}"
             )
         return np.stack(x), np.array(y, dtype=np.int64), np.array(of)
 
 
-def engines(rng: np.random.Generator, machines: int = 60) -> Engines:
-    """Machines whose wear grows exponentially from an unknown start, seen only through noisy
-    sensors; they fail at wear 1.
+def turbofans(rng: np.random.Generator, machines: int = 60) -> Turbofans:
+    """Machines whose wear grows exponentially from an unknown start until they fail at wear 1.
 
-    Wear: w(t) = w_0 + exp(a t^b) - 1 with a, b, w_0 of each machine's own, and noise, in the manner
-    of NASA's turbofan simulation. Five sensors bend with the wear, each in its way, and all swing
-    with the setting (the load of the day), which is known: a sensor's value alone says little.
-    Raises ValueError for less than 2 machines. Source: Saxena, Goebel, Simon and Eklund 2008,
-    Damage propagation modeling for aircraft engine run-to-failure simulation.
+    Wear: w(t) = w_0 + exp(a t^b) - 1 with a, b, w_0 drawn for each machine, and noise, as in NASA's
+    turbofan simulation. Only noisy sensors are seen: five respond to the wear, each with another
+    curve, and all to the setting (the load of the day), which is known, so that a sensor's value
+    alone says little. Raises ValueError for less than 2 machines.
+
+    References: Saxena, Goebel, Simon and Eklund 2008, Damage propagation modeling for aircraft
+    engine run-to-failure simulation.
     """
     require_rng(rng)
     if machines < 2:
-        raise ValueError(
+        raise InvalidValueError(
             f"machines is {machines}: expected at least 2, to learn from one and test on another"
         )
     found = []
@@ -178,12 +174,11 @@ def engines(rng: np.random.Generator, machines: int = 60) -> Engines:
         noise = 0.12 * rng.standard_normal((life, 5))
         rows = np.stack([c + s * setting for c, s in zip(curves, swing)], axis=1) + noise
         found.append(np.concatenate([rows, setting[:, None]], axis=1))
-    return Engines(found)
+    return Turbofans(found)
 
 
 def persistent(rng: np.random.Generator, T: int, keep: float, size: float) -> Array:
-    """An AR(1): each value ``keep`` of the one before, and an innovation of standard deviation
-    ``size``; (T,)."""
+    """An AR(1) (T,): ``keep`` times the value before, plus N(0, size^2)."""
     e, out, now = size * rng.standard_normal(T), np.empty(T), 0.0
     for t in range(T):
         now = keep * now + e[t]

@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 
 from scratchnet.arrays import Array, require_floating, require_shape
-from scratchnet.data import require_series, windows
+from scratchnet.data import require_series, sliding_windows
 from scratchnet.errors import InvalidValueError, UnavailableError
 
 
@@ -144,7 +144,7 @@ class Autoregression:
                 f"values has {T} rows but order {self.order} with D = {D} has {unknowns} unknowns"
                 f" for each column: expected at least {self.order + unknowns} rows"
             )
-        x, y, _ = windows(values.astype(np.float64), self.order)
+        x, y, _ = sliding_windows(values.astype(np.float64), self.order)
         newest_first = x[:, ::-1].reshape(len(x), -1)
         rows = np.concatenate([np.ones_like(newest_first[:, :1]), newest_first], axis=1)
         solution = np.linalg.lstsq(rows, y, rcond=None)[0]

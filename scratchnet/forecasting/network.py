@@ -1,10 +1,10 @@
 """Forecasts by a network, one step or many ahead.
 
-    Direct          all steps in one answer: no error is fed back, and a step does not see the others
-    Recursive       one step, fed back as if it had been measured: a small network for any horizon,
-                    and its errors accumulate
-    EncodeDecode    an encoder reads the window, a decoder writes the steps, trained with its own
-                    output as input
+    Direct         all steps in one answer: no error is fed back, and a step does not see the others
+    Recursive      one step, fed back as if it had been measured: a small network for any horizon,
+                   and its errors accumulate
+    EncodeDecode   an encoder reads the window, a decoder writes the steps, trained with its own
+                   output as input
 
 Each is trained on the first rows of what it is given and stopped by the last 15%; scaling is
 learned from the first rows alone.
@@ -25,7 +25,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.cells import CELLS
-from scratchnet.data import Standardizer, windows
+from scratchnet.data import Standardizer, sliding_windows
 from scratchnet.errors import InvalidValueError, UnavailableError
 from scratchnet.forecasting.forecaster import Forecaster, check_values
 from scratchnet.layers import Dropout, Layer, Linear, Recurrent, Sequential, Tanh
@@ -214,7 +214,7 @@ class NetworkForecaster(Forecaster):
         return y if self.config.relative_to == "none" else y + self.chosen(x[:, -1:])
 
     def _pairs(self, values: Array, part: slice) -> tuple[Array, Array]:
-        found = windows(values, self.needs, self.steps, targets=self.targets, part=part)
+        found = sliding_windows(values, self.needs, self.steps, targets=self.targets, part=part)
         y = found.y.reshape(len(found.x), self.steps, -1)
         if self.config.relative_to != "none":
             y = y - self.chosen(found.x[:, -1:])

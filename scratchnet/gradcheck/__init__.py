@@ -1,12 +1,9 @@
-"""Is a hand-written gradient right? Compare it with central differences, and say where it goes
-wrong.
+"""Compare hand-written gradients with central differences, and say where they are wrong.
 
-Three checks, from the specific to the general:
-
-    check_cell(lstm)                  a recurrent cell, with the design that catches most bugs
-    check_layer(layer, x)             any layer or model: its parameters, its input, its state
-    check(loss, tensors, grads)       anything: a function without arguments, and the arrays it reads
-    check_directional(...)            the same for tensors too large to go through element by element
+    check_cell(lstm)                       a recurrent cell; this design catches most bugs
+    check_layer(layer, x)                  a layer or model: its parameters, input and state
+    check_gradient(loss, tensors, grads)   any function without arguments, and arrays that it reads
+    check_directional(...)                 the same for tensors too large to check one by one
 
 All raise GradientError if a gradient is wrong, and return the Report if it is right.
 """
@@ -16,8 +13,8 @@ from scratchnet.gradcheck.layer import check_layer
 from scratchnet.gradcheck.numeric import (
     EPS,
     TOLERANCE,
-    check,
     check_directional,
+    check_gradient,
     numeric_gradient,
     relative_error,
 )
@@ -29,9 +26,9 @@ __all__ = [
     "GradientError",
     "Report",
     "Row",
-    "check",
     "check_cell",
     "check_directional",
+    "check_gradient",
     "check_layer",
     "numeric_gradient",
     "relative_error",

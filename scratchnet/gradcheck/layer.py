@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet.gradcheck.numeric import EPS, TOLERANCE, check, require_float64
+from scratchnet.gradcheck.numeric import EPS, TOLERANCE, check_gradient, require_float64
 from scratchnet.gradcheck.report import Report
 from scratchnet.layers import Layer, Recurrent, Sequential
 
 
 def check_layer(
     layer: Layer,
-    x: Any,
+    x: Array | tuple[Array, ...],
     *,
     seed: int = 0,
     training: bool = False,
@@ -21,15 +21,33 @@ def check_layer(
     tolerance: float = TOLERANCE,
     **arguments: Any,
 ) -> Report:
-    """Check a layer or a model at input x: the gradients of x, of every parameter, and of the
-    state.
+    """Check a layer or a model at input x: the gradients of x, of every parameter, of the state.
 
-    The loss is a random weight on every output. ``arguments`` go to ``layer.forward``
-    (``lengths=``, ``state=``); where a ``state`` is given its gradient is compared too, and the
-    loss also weighs the final state. x may be a tuple of arrays ("x.0", "x.1"), for a model with
-    several inputs; whole numbers in it have no gradient. A layer that draws random numbers
-    (``training=True``) is given the same ones at every call. Raises as ``check`` does. Leaves the
-    layer's gradients as this one pass made them.
+    The loss is a random weight on every output. A layer that draws random numbers
+    (``training=True``) gets the same ones at every call. The layer's gradients are afterwards those
+    of this one pass.
+
+    Parameters
+    ----------
+    layer : in float64
+    x : an array, or a tuple of arrays ("x.0", "x.1") for a model with several inputs; whole numbers
+        have no gradient
+    seed : of the loss's weights
+    arguments : of ``layer.forward``, such as lengths; with ``state``, its gradient is compared too,
+        and the loss also weighs the final state
+
+    Raises
+    ------
+    GradientError, TypeError, ValueError
+        See ``check_gradient``.
+
+    Examples
+    --------
+    >>> from scratchnet.layers import Linear
+    >>> rng = np.random.default_rng(0)
+    >>> report = check_layer(Linear(3, 2, rng=rng), rng.standard_normal((4, 3)))
+    >>> [row.tensor for row in report.rows], report.error < 1e-6
+    (['dx', 'dW', 'db'], True)
     """
     inputs = {
         name: part for name, part in _flat(x, "x") if not np.issubdtype(part.dtype, np.integer)
@@ -51,7 +69,7 @@ def check_layer(
     weights: list[tuple[str, Array]] = []
     grads: dict[str, Array] = {}
     if isinstance(layer, (Recurrent, Sequential)) and arguments.get("state") is not None:
-        w_last = _like(cache.state_last, rng)
+        w_last = _random_like(cache.state_last, rng)
         dx, dstate = layer.backward_state(w, cache, w_last)
         weights = list(_flat(w_last))
         tensors |= dict(_flat(arguments["state"]))
@@ -62,18 +80,17 @@ def check_layer(
     def loss() -> float:
         y, cache = run()
         last = _flat(cache.state_last) if weights else ()
-        return float(np.sum(y * w)) + sum(
-            float(np.sum(s * v)) for (_, s), (_, v) in zip(last, weights)
-        )
+        on_state = (float(np.sum(s * v)) for (_, s), (_, v) in zip(last, weights))
+        return float(np.sum(y * w)) + sum(on_state)
 
-    found = {name: part for name, part in _flat(dx, "x") if name in inputs}
-    return check(loss, tensors, {**grads, **found, **layer.grads}, eps=eps, tolerance=tolerance)
+    grads |= {name: part for name, part in _flat(dx, "x") if name in inputs} | layer.grads
+    return check_gradient(loss, tensors, grads, eps=eps, tolerance=tolerance)
 
 
-def _like(state: Any, rng: np.random.Generator) -> Any:
+def _random_like(state: Any, rng: np.random.Generator) -> Any:
     """Random numbers in the shape of a state: an array, or a tuple or list of such."""
     if isinstance(state, (tuple, list)):
-        return type(state)(_like(s, rng) for s in state)
+        return type(state)(_random_like(s, rng) for s in state)
     return np.asarray(rng.standard_normal(state.shape), like=state)
 
 
@@ -87,6 +104,7 @@ def _flat(state: Any, name: str = "state") -> Iterator[tuple[str, Array]]:
 
 
 def _generators(layer: Layer) -> Iterator[np.random.Generator]:
+    """The generators of a layer and of the layers inside it."""
     rng = getattr(layer, "rng", None)
     if isinstance(rng, np.random.Generator):
         yield rng

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """The comparison of one tensor, or of one gate's block of it."""
+    """The comparison of one tensor, or of one gate's block in it."""
 
     tensor: str  # "dW_h"
     gate: str  # "f", or "" where the tensor has no gate blocks
@@ -21,18 +21,14 @@ class Report(NamedTuple):
     tolerance: float
     steps: int | None = None  # how many time steps were run, where there is time
     final_states: bool = True  # whether a gradient arrived at the final states
-    # the same check over the fewest last steps that fail: where the error begins
-    origin: "Report | None" = None
-    # what is wrong besides numbers: an argument that was changed in place, say
-    notes: tuple[str, ...] = ()
+    origin: "Report | None" = None  # the check over the fewest last steps that fail
+    notes: tuple[str, ...] = ()  # what else is wrong: an argument was changed in place, say
 
     @property
     def wrong(self) -> list[Row]:
-        """The rows above the tolerance, worst first.  (``not <=``, so that a NaN is wrong.)"""
-        return sorted(
-            (row for row in self.rows if not row.error <= self.tolerance),
-            key=lambda row: -row.error,
-        )
+        """The rows above the tolerance, worst first."""
+        wrong = [row for row in self.rows if not row.error <= self.tolerance]  # so a NaN is wrong
+        return sorted(wrong, key=lambda row: -row.error)
 
     @property
     def ok(self) -> bool:
@@ -46,8 +42,7 @@ class Report(NamedTuple):
 
     @property
     def begins(self) -> int | None:
-        """The time step, counted from 0, at which the error begins, going backwards from the last
-        one."""
+        """The step, counted from 0, at which the error begins, going backwards from the last."""
         if self.origin is None or self.steps is None or self.origin.steps is None:
             return None
         return self.steps - self.origin.steps
@@ -61,23 +56,19 @@ class Report(NamedTuple):
         return "\n".join([*lines, *self.notes])
 
     def explain(self) -> str:
-        """What is wrong, in words: tensor, gate, time step, worst element, and which gradients are
-        right."""
+        """The diagnosis: tensor, gate, time step, worst element, and which gradients are right."""
         lines = list(self.notes)
         first = self.origin or self
         if first.wrong:
-            # a gate's block says more than dx, where all gates meet
+            # a gate's block says more than dx, to which all gates contribute
             gated = [row for row in first.wrong if row.gate]
             worst = (gated or first.wrong)[0]
             gates = f" in gate {first.gates_of(worst.tensor)}" if worst.gate else ""
+            size = f"relative error {worst.error:.1e}, tolerance {self.tolerance:.0e}"
+            lines.append(f"{worst.tensor} is wrong{gates}: {size}")
+            at = f"{worst.tensor}[{', '.join(map(str, worst.worst))}]"
             lines.append(
-                f"{worst.tensor} is wrong{gates}: relative error {worst.error:.1e}, tolerance"
-                f" {self.tolerance:.0e}"
-            )
-            index = ", ".join(map(str, worst.worst))
-            lines.append(
-                f"  worst element {worst.tensor}[{index}]: yours {worst.ours:.8g}, numeric"
-                f" {worst.numeric:.8g}"
+                f"  worst element {at}: yours {worst.ours:.8g}, numeric {worst.numeric:.8g}"
             )
             if self.begins is not None:
                 lines.append(f"  {self._when()}")
@@ -93,9 +84,8 @@ class Report(NamedTuple):
 
     def gates_of(self, tensor: str) -> str:
         """The gates in which a tensor is wrong: "i, f"."""
-        return ", ".join(
-            row.gate for row in self.rows if row.tensor == tensor and row in self.wrong
-        )
+        wrong = self.wrong
+        return ", ".join(row.gate for row in self.rows if row.tensor == tensor and row in wrong)
 
     def summary(self) -> str:
         """Which gradients are wrong, with their gates, and which are right, in one line."""
@@ -115,8 +105,7 @@ class Report(NamedTuple):
 
 
 class GradientError(AssertionError):
-    """A gradient is wrong. ``report`` holds every comparison; the message says what is wrong and
-    where it begins."""
+    """A gradient is wrong: the message says where; ``report`` holds every comparison."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(report.explain())

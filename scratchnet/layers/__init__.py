@@ -1,10 +1,13 @@
-"""What a model is built of, one kind of layer a file.
+"""The layers of which models are built, one kind a file.
 
 ``LAYERS`` is the table that everything else walks: ``scratchnet gradcheck``, the gradient tests and
 the tests of float32, copies and checkpoints run each layer on its own ``examples``. A new layer is
-one file of the same shape and one line here.
+one file of the same shape and one line here; a file outside the library calls ``register_layer``.
 """
 
+import inspect
+
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers.activation import ACTIVATIONS, GELU, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
 from scratchnet.layers.attention import SelfAttention
 from scratchnet.layers.attention_pooling import AttentionPooling
@@ -44,6 +47,46 @@ LAYERS: dict[str, type[Layer]] = {
     "masked_lstm": MaskedLSTM,
 }
 
+
+def register_layer(name: str, layer: type[Layer]) -> None:
+    """Add a layer of your own to ``LAYERS``: gradient checks and tests then walk it too.
+
+    Parameters
+    ----------
+    name : how ``scratchnet gradcheck`` refers to it
+    layer : a subclass of ``Layer`` with ``forward``, ``backward`` and ``examples``
+
+    Raises
+    ------
+    TypeError
+        Where ``layer`` is not such a class.
+    ValueError
+        Where the name is taken by another layer.
+
+    Examples
+    --------
+    >>> class Twice(Layer):
+    ...     def forward(self, x, training=False):
+    ...         return 2 * x, x
+    ...     def backward(self, dy, cache):
+    ...         return 2 * dy
+    >>> register_layer("twice", Twice)
+    Traceback (most recent call last):
+    scratchnet.errors.InvalidTypeError: layer 'twice' lacks examples: expected all three of forward, backward, examples
+    """
+    if not (isinstance(layer, type) and issubclass(layer, Layer)):
+        raise InvalidTypeError(f"layer {name!r} is {layer!r}: expected a subclass of Layer")
+    needs = ("forward", "backward", "examples")
+    found = inspect.getattr_static  # without binding, so that methods compare by identity
+    missing = [part for part in needs if found(layer, part) is found(Layer, part)]
+    if missing:
+        raise InvalidTypeError(
+            f"layer {name!r} lacks {', '.join(missing)}: expected all three of {', '.join(needs)}"
+        )
+    if LAYERS.setdefault(name, layer) is not layer:
+        raise InvalidValueError(f"there is a layer {name!r} already: choose another name")
+
+
 __all__ = [
     "ACTIVATIONS",
     "GELU",
@@ -76,4 +119,5 @@ __all__ = [
     "Softplus",
     "Tanh",
     "VariationalDropout",
+    "register_layer",
 ]

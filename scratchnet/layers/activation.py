@@ -1,5 +1,7 @@
-"""Activations: elementwise layers without parameters. Each caches what its derivative is easiest
-written in."""
+"""Activations: elementwise layers without parameters.
+
+Each one caches the array, x or y, in terms of which its derivative is simplest.
+"""
 
 import math
 from collections.abc import Iterator
@@ -12,11 +14,11 @@ from scratchnet.layers.layer import Example, Layer
 
 
 class Activation(Layer):
-    """What the activations share: an example to check them on."""
+    """The example that all activations share."""
 
     @classmethod
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
-        """Numbers on both sides of zero."""
+        """x has numbers on both sides of zero."""
         yield Example("", cls(), rng.standard_normal((4, 3, 2)) * 3)
 
 
@@ -31,12 +33,12 @@ class ReLU(Activation):
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """dx = dy where y > 0, else 0."""
-        self.check_gradient(dy, cache)
+        self.check_upstream(dy, cache)
         return dy * d_relu(cache)
 
 
 class LeakyReLU(Activation):
-    """y = x where x > 0, else slope x (Maas et al. 2013): a unit that is off still learns."""
+    """y = x where x > 0, else slope x (Maas et al. 2013): a unit with x < 0 still learns."""
 
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
@@ -49,7 +51,7 @@ class LeakyReLU(Activation):
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """dx = dy where x > 0, else slope dy."""
-        self.check_gradient(dy, cache)
+        self.check_upstream(dy, cache)
         return np.where(cache > 0, dy, self.slope * dy)
 
 
@@ -64,7 +66,7 @@ class Tanh(Activation):
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """dx = dy (1 - y^2)."""
-        self.check_gradient(dy, cache)
+        self.check_upstream(dy, cache)
         return dy * d_tanh(cache)
 
 
@@ -79,16 +81,15 @@ class Sigmoid(Activation):
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """dx = dy y (1 - y)."""
-        self.check_gradient(dy, cache)
+        self.check_upstream(dy, cache)
         return dy * d_sigmoid(cache)
 
 
 class GELU(Activation):
-    """y = x/2 (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form of Hendrycks and
-    Gimpel 2016.
+    """y = x/2 (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3): the GELU's tanh form.
 
-    PyTorch calls it ``gelu(x, approximate="tanh")``; its default takes the error function, and
-    differs by up to 5e-4.
+    PyTorch's ``gelu(x, approximate="tanh")``; PyTorch's default uses the error function, and
+    differs by up to 5e-4. References: Hendrycks and Gimpel 2016.
     """
 
     SCALE = math.sqrt(2 / math.pi)
@@ -101,16 +102,15 @@ class GELU(Activation):
         return HALF * x * (ONE + tanh_u), (x, tanh_u)
 
     def backward(self, dy: Array, cache: tuple[Array, Array]) -> Array:
-        """dx = dy [ (1 + tanh u)/2 + x/2 (1 - tanh^2 u) du/dx ]: x is read twice, outside the tanh
-        and inside."""
+        """dx = dy [ (1 + tanh u)/2 + x/2 (1 - tanh^2 u) du/dx ]: x is read twice."""
         x, tanh_u = cache
-        self.check_gradient(dy, x)
+        self.check_upstream(dy, x)
         du_dx = self.SCALE * (1 + 3 * self.CUBIC * x * x)
         return dy * (HALF * (ONE + tanh_u) + HALF * x * d_tanh(tanh_u) * du_dx)
 
 
 class Softplus(Activation):
-    """y = log(1 + exp(x)), a smooth ReLU, computed so that a large x does not overflow."""
+    """y = log(1 + exp(x)), a smooth ReLU; a large x does not overflow."""
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
         """x (...) to y (...); the cache is x."""
@@ -119,7 +119,7 @@ class Softplus(Activation):
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """dx = dy sigmoid(x)."""
-        self.check_gradient(dy, cache)
+        self.check_upstream(dy, cache)
         return dy * sigmoid(cache)
 
 

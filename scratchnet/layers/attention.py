@@ -1,27 +1,28 @@
-"""Self-attention: every step of a sequence looks at every other, and takes from it what
-``attend.py`` says.
+"""Self-attention: every step of a sequence attends to every other step (``attend.py``).
 
     q = x W_q    k = x W_k    v = x W_v    y = softmax(score(q, k)) v
 
-    x (T, N, D)    W_q, W_k, W_v (D, U)    q, k, v, y (T, N, U)
+Shapes: x (T, N, D); W_q, W_k, W_v (D, U); q, k, v, y (T, N, U).
 
-All steps at once, where a recurrent layer goes one by one: nothing is forgotten on the way, and T^2
-pairs are compared.
+All steps are computed at once, where a recurrent layer goes step by step: nothing is forgotten on
+the way, and T^2 pairs are compared.
 
-Sources: Vaswani et al. 2017, sections 3.2.1 and 3.2.2; ``attend.py`` names those of the scores.
+References: Vaswani et al. 2017, sections 3.2.1 and 3.2.2; ``attend.py`` has those of the scores.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from scratchnet import init
-from scratchnet.arrays import Array, require_rng
-from scratchnet.cells.sequences import zero_padding
+from scratchnet.arrays import Array, Lengths, require_count, require_one_of, require_rng
+from scratchnet.cells.sequences import sequence_mask, zero_padding
+from scratchnet.errors import InvalidValueError
 from scratchnet.layers.attend import SCORES, AttendCache, attend, attend_backward
 from scratchnet.layers.layer import Example
-from scratchnet.layers.over_time import OverTime, require_counts
+from scratchnet.layers.over_time import OverTime
 
 
 class SelfAttentionCache(NamedTuple):
@@ -40,13 +41,19 @@ class SelfAttentionCache(NamedTuple):
 
 
 class SelfAttention(OverTime):
-    """A sequence attends to itself: q = x W_q, k = x W_k, v = x W_v, each (D, U); x (T, N, D) to y
-    (T, N, U).
+    """A sequence attends to itself: x (T, N, D) to y (T, N, U), or (N, T, .) if ``batch_first``.
 
-    ``causal``: step i looks at steps 0..i only. ``heads`` attend side by side, each on its own
-    units / heads of the units. Without biases, and without the product behind the heads:
-    ``Sequential(SelfAttention(D, D, heads=h), Linear(D, D))`` is ``torch.nn.MultiheadAttention(D,
-    h)``. With ``lengths`` no step looks into the padding.
+    Without biases, and without the product after the heads:
+    ``Sequential(SelfAttention(D, D, heads=h), Linear(D, D))`` is
+    ``torch.nn.MultiheadAttention(D, h)``. With ``lengths`` no step looks into the padding.
+
+    Parameters
+    ----------
+    inputs, units : D and U
+    rng : draws the weights, Xavier-uniform
+    score : one of ``attend.SCORES``
+    causal : True: step i looks at steps 0..i only
+    heads : attend in parallel, each on units / heads of the units
     """
 
     def __init__(
@@ -59,21 +66,21 @@ class SelfAttention(OverTime):
         causal: bool = False,
         heads: int = 1,
         batch_first: bool = False,
-        dtype: Any = np.float64,
+        dtype: DTypeLike = np.float64,
     ) -> None:
-        super().__init__(batch_first)
+        super().__init__(batch_first=batch_first)
         require_rng(rng)
-        require_counts(inputs=inputs, units=units, heads=heads)
-        if score not in SCORES:
-            raise ValueError(f"score is {score!r}: expected one of {', '.join(map(repr, SCORES))}")
+        shape = require_count("inputs", inputs), require_count("units", units)
+        require_count("heads", heads)
+        require_one_of("score", score, SCORES)
         if units % heads or (heads > 1 and score == "additive"):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{units} units and {heads} heads with score {score!r}: heads must share the units"
                 " evenly, and 'additive' has one head"
             )
         self.score, self.causal, self.heads = score, causal, heads
         for name in ("W_q", "W_k", "W_v"):
-            self.add_param(name, init.xavier_uniform(rng, (inputs, units), dtype=dtype))
+            self.add_param(name, init.xavier_uniform(rng, shape, dtype=dtype))
         if score == "additive":
             self.add_param("v_a", init.xavier_uniform(rng, (units, 1), dtype=dtype)[:, 0].copy())
 
@@ -83,60 +90,49 @@ class SelfAttention(OverTime):
         for score in SCORES:
             yield Example(score, cls(3, 4, rng=rng, score=score), rng.standard_normal((4, 2, 3)))
             layer = cls(2, 3, rng=rng, score=score, causal=True, batch_first=True)
-            yield Example(
-                f"{score}, causal, ragged",
-                layer,
-                rng.standard_normal((3, 4, 2)),
-                {"lengths": [4, 1, 3]},
-            )
-        yield Example(
-            "ragged", cls(2, 3, rng=rng), rng.standard_normal((4, 3, 2)), {"lengths": [2, 4, 1]}
-        )
-        yield Example(
-            "two heads",
-            cls(3, 4, rng=rng, heads=2),
-            rng.standard_normal((4, 2, 3)),
-            {"lengths": [4, 3]},
-        )
+            x = rng.standard_normal((3, 4, 2))
+            yield Example(f"{score}, causal, ragged", layer, x, {"lengths": [4, 1, 3]})
+        layer, x = cls(2, 3, rng=rng), rng.standard_normal((4, 3, 2))
+        yield Example("ragged", layer, x, {"lengths": [2, 4, 1]})
+        layer, x = cls(3, 4, rng=rng, heads=2), rng.standard_normal((4, 2, 3))
+        yield Example("two heads", layer, x, {"lengths": [4, 3]})
 
     def forward(
-        self, x: Array, training: bool = False, lengths: Any = None
+        self, x: Array, training: bool = False, lengths: Lengths = None
     ) -> tuple[Array, SelfAttentionCache]:
-        """x (T, N, D) to y (T, N, U), or with N first in both if ``batch_first``; ``cache.weights``
-        are worth a picture."""
+        """x (T, N, D) to y (T, N, U); ``cache.weights`` can be plotted."""
         parts = dict(self.params)
         x, lengths = self.check_sequences(x, lengths, len(parts["W_q"]))
         mask = self._mask(x, lengths)
         x = zero_padding(x, lengths).swapaxes(0, 1)
         q, k, v = (self._split(x @ parts[name]) for name in ("W_q", "W_k", "W_v"))
         y, cache = attend(q, k, v, self.score, mask, parts.get("v_a"))
-        y = self.turned(zero_padding(self._join(y).swapaxes(0, 1), lengths))
+        y = self.caller_order(zero_padding(self._join(y).swapaxes(0, 1), lengths))
         return y, SelfAttentionCache(x, parts, cache, lengths, y)
 
     def backward(self, dy: Array, cache: SelfAttentionCache) -> Array:
         """dy, shaped as y, to dx, shaped as x."""
-        self.check_gradient(dy, cache.y)
-        dy = zero_padding(self.turned(dy), cache.lengths).swapaxes(0, 1)
+        self.check_upstream(dy, cache.y)
+        dy = zero_padding(self.time_first(dy), cache.lengths).swapaxes(0, 1)
         dq, dk, dv, dv_a = attend_backward(self._split(dy), cache.attend)
         dx = np.zeros_like(cache.x)
         rows = cache.x.reshape(-1, cache.x.shape[2])
-        # x was read three times, and gets three gradients
-        for name, d in (("W_q", dq), ("W_k", dk), ("W_v", dv)):
-            d = self._join(d)
+        for name, heads in (("W_q", dq), ("W_k", dk), ("W_v", dv)):  # x is read three times
+            d = self._join(heads)
             self.grads[name] += rows.T @ d.reshape(-1, d.shape[2])  # undoes  x W
             dx += d @ cache.parts[name].T  # undoes  x W
         if dv_a is not None:
             self.grads["v_a"] += dv_a
-        return self.turned(zero_padding(dx.swapaxes(0, 1), cache.lengths))
+        return self.caller_order(zero_padding(dx.swapaxes(0, 1), cache.lengths))
 
     def _mask(self, x: Array, lengths: Array | None) -> Array | None:
-        """True where step i may look at step j: (N, 1, T, T), an axis of one where it does not
-        matter; None for everywhere."""
-        steps: Any = np.arange(len(x), like=x)
+        """True where step i may look at step j: broadcasts to (N, 1, T, T); None: everywhere."""
+        steps: Array = np.arange(len(x), like=x)
         past = steps[:, None] >= steps if self.causal else None
-        if lengths is None:
+        inside = sequence_mask(len(x), lengths)
+        if inside is None:
             return past
-        inside = (steps < lengths[:, None])[:, None, None, :]
+        inside = inside.T[:, None, None, :]
         return inside if past is None else inside & past
 
     def _split(self, x: Array) -> Array:

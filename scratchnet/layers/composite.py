@@ -1,54 +1,60 @@
-"""Layers made of layers: their parameters under one roof, "layer.parameter" by name."""
+"""Layers made of layers: one table of parameters, named "layer.parameter"."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
+
+from numpy.typing import DTypeLike
 
 from scratchnet.arrays import Array
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers.layer import Layer
 
 
 class Merged(dict[str, Array]):
-    """The arrays of several layers by name. Another array put in here would reach no layer, so that
-    is refused."""
+    """The arrays of several layers by name.
+
+    Assignment is rejected because it would not update the layer; write into the array instead.
+    """
 
     def __setitem__(self, name: str, value: Array) -> None:
-        if self.get(name) is not value:  # the same one comes back from  params[name] *= 2
-            raise TypeError(
+        if self.get(name) is not value:  # the same array is assigned by  params[name] *= 2
+            raise InvalidTypeError(
                 f"{name} belongs to a layer of the model: write into the array,"
                 f" params[{name!r}][...] = new"
             )
 
 
 class Composite(Layer):
-    """A model with its layers by name in ``layers``. What it computes of them, and backwards, a
-    subclass writes by hand.
+    """A model with its layers by name in ``layers``; a subclass writes forward and backward.
 
-    Raises TypeError for what is no layer, ValueError where one layer stands twice, or some are
-    batch_first and some not.
+    Raises
+    ------
+    TypeError
+        For an object that is not a layer.
+    ValueError
+        Where there are no layers, one layer is given twice, or only some are batch_first.
     """
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
         super().__init__()
         self.layers: dict[str, Layer] = dict(layers)
         if not self.layers:
-            raise ValueError(f"{type(self).__name__} has no layers")
+            raise InvalidValueError(f"{type(self).__name__} has no layers")
         for name, layer in self.layers.items():
             if not isinstance(layer, Layer):
-                raise TypeError(
+                raise InvalidTypeError(
                     f"layer {name!r} is a {type(layer).__name__}, not a scratchnet layer"
                 )
         self._check_leaves()
 
     def leaves(self) -> dict[str, Layer]:
-        """Every layer that is made of no others, under "outer.inner" where models are nested."""
+        """Every layer that is not a Composite, named "outer.inner" where models are nested."""
         found: dict[str, Layer] = {}
         for name, layer in self.layers.items():
-            inner = layer.leaves() if isinstance(layer, Composite) else None
-            found |= (
-                {name: layer}
-                if inner is None
-                else {f"{name}.{n}": leaf for n, leaf in inner.items()}
-            )
+            if isinstance(layer, Composite):
+                found |= {f"{name}.{inner}": leaf for inner, leaf in layer.leaves().items()}
+            else:
+                found[name] = layer
         return found
 
     def _check_leaves(self) -> None:
@@ -56,7 +62,7 @@ class Composite(Layer):
         batch_first: dict[bool, str] = {}
         for name, layer in self.leaves().items():
             if id(layer) in seen:
-                raise ValueError(
+                raise InvalidValueError(
                     f"layers {seen[id(layer)]!r} and {name!r} are one object: an optimiser would"
                     " step it twice"
                 )
@@ -64,7 +70,7 @@ class Composite(Layer):
             if hasattr(layer, "batch_first"):
                 batch_first[bool(layer.batch_first)] = name
         if len(batch_first) == 2:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{batch_first[True]!r} is batch_first and {batch_first[False]!r} is not: one of"
                 " them would take samples for time steps"
             )
@@ -102,13 +108,13 @@ class Composite(Layer):
         """True if the first layer reads whole numbers."""
         return next(iter(self.layers.values())).tokens
 
-    def astype(self, dtype: Any) -> Self:
+    def astype(self, dtype: DTypeLike) -> Self:
         """Convert every layer; returns the model itself."""
         for layer in self.layers.values():
             layer.astype(dtype)
         return self
 
-    def to(self, where: Any) -> Self:
+    def to(self, where: str | Array) -> Self:
         """Move every layer; returns the model itself."""
         for layer in self.layers.values():
             layer.to(where)

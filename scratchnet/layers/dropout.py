@@ -1,28 +1,30 @@
-"""Dropout: while training, each number is set to zero with probability p and the rest is scaled up
-to keep the mean."""
+"""Dropout: while training, each number is zero with probability p, and the others are scaled up."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from scratchnet.arrays import Array, require_floating, require_rng
+from scratchnet.errors import InvalidValueError
 from scratchnet.layers.layer import Example, Layer
 
 
 def keep_mask(rng: np.random.Generator, p: float, like: Array) -> Array:
     """Zeros with probability p, else 1 / (1 - p), in the shape and type of ``like``.
 
-    The scale stands in the mask ("inverted" dropout), so that nothing has to be scaled when the
-    network is used.
+    The scale is part of the mask ("inverted" dropout), so that prediction needs no scaling.
+
+    >>> keep_mask(np.random.default_rng(0), 0.5, np.zeros(6)).tolist()
+    [2.0, 0.0, 0.0, 0.0, 2.0, 2.0]
     """
     kept = rng.random(like.shape) >= p
     return np.asarray(kept / (1 - p), dtype=like.dtype, like=like)
 
 
 def check_probability(p: float) -> float:
-    """p itself, if it is a probability a network can be trained with: 0 <= p < 1."""
+    """Return p; ValueError unless 0 <= p < 1."""
     if not 0 <= p < 1:
-        raise ValueError(f"dropout probability is {p}: expected 0 <= p < 1")
+        raise InvalidValueError(f"dropout probability is {p}: expected 0 <= p < 1")
     return p
 
 
@@ -32,8 +34,7 @@ class Dropout(Layer):
     def __init__(self, p: float, *, rng: np.random.Generator) -> None:
         super().__init__()
         require_rng(rng)
-        self.p = check_probability(p)
-        self.rng = rng
+        self.p, self.rng = check_probability(p), rng
 
     @classmethod
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
@@ -54,5 +55,5 @@ class Dropout(Layer):
     def backward(self, dy: Array, cache: tuple[Array, Array | None]) -> Array:
         """dx = dy mask."""
         y, mask = cache
-        self.check_gradient(dy, y)
-        return dy if mask is None else dy * mask
+        self.check_upstream(dy, y)
+        return dy if mask is None else dy * mask  # undoes  x mask

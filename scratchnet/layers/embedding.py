@@ -1,4 +1,4 @@
-"""The embedding: each word of a vocabulary has a vector of its own, a row of W, and it is learned.
+"""The embedding: each word of a vocabulary has a learned vector, a row of W.
 
     y[...] = W[x[...]]        x (...) whole numbers from 0 to V-1;  W (V, E);  y (..., E)
 
@@ -6,21 +6,23 @@ The same as a one-hot vector times W, without the zeros.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from scratchnet.arrays import Array, array_backend, is_array, require_rng
+from scratchnet.arrays import Array, array_backend, is_array, require_count, require_rng
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers.layer import Example, Layer
-from scratchnet.layers.over_time import require_counts
 
 
 class Embedding(Layer):
-    """x (...), whole numbers, to y (..., E). W (V, E) starts standard-normal, as in
-    ``torch.nn.Embedding``.
+    """x (...), whole numbers, to y (..., E).
 
-    ``padding``: a token that stands for nothing: its vector is zero, and its row of W is never
-    trained.
+    Parameters
+    ----------
+    vocabulary, features : V and E
+    rng : draws W, standard-normal as in ``torch.nn.Embedding``
+    padding : a token without meaning: its vector is zero, and its row of W is not trained
     """
 
     def __init__(
@@ -30,25 +32,24 @@ class Embedding(Layer):
         *,
         rng: np.random.Generator,
         padding: int | None = None,
-        dtype: Any = np.float64,
+        dtype: DTypeLike = np.float64,
     ) -> None:
         super().__init__()
         require_rng(rng)
-        require_counts(vocabulary=vocabulary, features=features)
+        shape = require_count("vocabulary", vocabulary), require_count("features", features)
         if padding is not None and not 0 <= padding < vocabulary:
-            raise ValueError(
+            raise InvalidValueError(
                 f"padding is {padding} but the vocabulary has {vocabulary}: expected 0 to"
                 f" {vocabulary - 1}"
             )
         self.padding = padding
-        self.add_param("W", rng.standard_normal((vocabulary, features)).astype(dtype))
+        self.add_param("W", rng.standard_normal(shape).astype(dtype))
         if padding is not None:
             self.params["W"][padding] = 0
 
     @classmethod
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
-        """Tokens that come more than once and one that never does; with and without a token for
-        padding."""
+        """Tokens that occur twice and one that never does; with and without a padding token."""
         yield Example("sequences", cls(5, 3, rng=rng), np.array([[1, 4], [1, 0], [4, 1]]))
         yield Example("padding", cls(4, 2, rng=rng, padding=0), np.array([3, 0, 1, 3, 0]))
 
@@ -58,27 +59,27 @@ class Embedding(Layer):
         return True
 
     def check_input(self, x: Array) -> None:
-        """TypeError unless x holds whole numbers beside W; ValueError for one that is no token:
-        CuPy would wrap it around."""
+        """TypeError unless x holds whole numbers on W's device; ValueError for an unknown token."""
         W = self.params["W"]
         if not is_array(x):
-            raise TypeError(
+            raise InvalidTypeError(
                 f"x is a {type(x).__module__}.{type(x).__name__}, not a NumPy or CuPy array"
             )
         if not np.issubdtype(x.dtype, np.integer):
-            raise TypeError(
+            raise InvalidTypeError(
                 f"x is {x.dtype} but an embedding reads tokens: expected whole numbers, such as"
                 " int64"
             )
         if array_backend(x) != array_backend(W):
-            raise TypeError(
-                f"x is an array of {array_backend(x)} but W is one of {array_backend(W)}: move one of them"
+            raise InvalidTypeError(
+                f"x is an array of {array_backend(x)} but W is one of {array_backend(W)}: move one"
+                " of them"
             )
         if x.size == 0:
-            raise ValueError(f"x is {tuple(x.shape)}: it needs at least one token")
-        for token in (int(x.min()), int(x.max())):
+            raise InvalidValueError(f"x is {tuple(x.shape)}: it needs at least one token")
+        for token in (int(x.min()), int(x.max())):  # CuPy would wrap a wrong one around
             if not 0 <= token < len(W):
-                raise ValueError(
+                raise InvalidValueError(
                     f"x holds the token {token} but the vocabulary has {len(W)}: expected 0 to"
                     f" {len(W) - 1}"
                 )
@@ -92,21 +93,16 @@ class Embedding(Layer):
         return y, (x, y)
 
     def backward(self, dy: Array, cache: tuple[Array, Array]) -> None:
-        """dy (..., E) to no dx: between two whole numbers there is nothing to differentiate
-        along."""
+        """dy (..., E) to no dx: whole numbers have no derivative."""
         x, y = cache
-        self.check_gradient(dy, y)
+        self.check_upstream(dy, y)
         dW = self.grads["W"]
         V, E = dW.shape
-        # undoes  W[x]: a token that comes twice gets both gradients.  dW[x] += dy would keep the last one only, and
-        # np.add.at is not handed on to CuPy, which takes plain calls of ufuncs only; counting with weights is in both.
-        # in dW, counted through, of each element of dy
-        place = x.reshape(-1, 1).astype(np.intp) * E + np.arange(E, like=dW)
-        each = (
-            np.bincount(place.ravel(), weights=dy.ravel(), minlength=V * E)
-            .reshape(V, E)
-            .astype(dW.dtype)
-        )
+        # undoes  W[x]: a token that occurs twice gets both gradients. dW[x] += dy would keep only
+        # the last one, and CuPy does not take np.add.at from NumPy; both have a weighted bincount.
+        place = x.reshape(-1, 1).astype(np.intp) * E + np.arange(E, like=dW)  # in dW.ravel()
+        each = np.bincount(place.ravel(), weights=dy.ravel(), minlength=V * E)
+        each = each.reshape(V, E).astype(dW.dtype)
         if self.padding is not None:
             each[self.padding] = 0  # undoes the zeros
         dW += each

@@ -1,35 +1,41 @@
-"""What every layer is: parameters and gradients by name, a forward that returns a cache, a backward
-that reads it."""
+"""The base class of all layers: parameters, gradients, forward with a cache, and backward."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from scratchnet.arrays import Array, require_floating, require_same_dtype, require_shape, to_device
+from scratchnet.arrays import (
+    Array,
+    Lengths,
+    require_floating,
+    require_same_dtype,
+    require_shape,
+    to_device,
+)
 
 
 class Example(NamedTuple):
-    """A small layer and an input for it: what the gradient check, the tests and ``scratchnet
-    gradcheck`` run it on."""
+    """A small layer and an input for it, on which the gradient check and the tests run."""
 
     label: str  # what is special about this one: "causal", "masked"
     layer: "Layer"
     x: Array | tuple[Array, ...]
-    arguments: Mapping[str, Any] = {}
+    arguments: Mapping[str, Any] = {}  # keywords of forward
 
 
 class Layer:
-    """Holds parameters and nothing of a forward pass, so one layer can be applied twice, with two
-    caches.
+    """Parameters and gradients; nothing of a forward pass is kept in the layer.
 
-    ``params`` and ``grads`` map the same names to arrays of the same shapes. ``forward(x,
-    training=False) -> (y, cache)``; ``backward(dy, cache) -> dx`` *adds* into ``grads``, because a
-    parameter used twice gets both gradients. Optimisers and loaders change the arrays in place;
-    only ``astype`` and ``to`` replace them.
+    So one layer can be applied twice, with two caches. ``params`` and ``grads`` map the same names
+    to arrays of the same shapes. ``forward(x, training=False) -> (y, cache)`` and
+    ``backward(dy, cache) -> dx``, which *adds* into ``grads``, because a parameter used twice gets
+    both gradients. Optimisers and loaders change the arrays in place; only ``astype`` and ``to``
+    replace them.
 
-    A cache holds x, y and weights themselves and no copies of them: leave all three alone between
-    forward and backward.
+    A cache holds x, y and weights themselves, not copies: leave all three unchanged between forward
+    and backward.
     """
 
     def __init__(self) -> None:
@@ -39,53 +45,49 @@ class Layer:
 
     @classmethod
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
-        """Small instances in float64, one for each thing that can go wrong; checks and tests walk
-        them."""
+        """Small layers in float64, one for each thing that can go wrong; checks and tests use them.
+
+        Every layer in ``LAYERS`` needs them.
+        """
         raise NotImplementedError(f"{cls.__name__} has no examples")
 
     @property
     def recurrent(self) -> bool:
-        """True for a layer that carries a state: its forward also takes ``state`` and
-        ``lengths``."""
+        """True for a layer with a state: forward also takes ``state`` and ``lengths``."""
         return False
 
     @property
     def ragged(self) -> bool:
-        """True for a layer that looks along time: its forward also takes ``lengths`` (N,), and
-        padding changes nothing."""
+        """True for a layer that looks along time: forward also takes ``lengths`` (N,)."""
         return self.recurrent
 
-    def lengths_after(self, lengths: Any) -> Any:
-        """How long each sequence is behind this layer, as an array or None: pooling over time makes
-        it shorter."""
+    def lengths_after(self, lengths: Lengths) -> Lengths:
+        """Lengths (N,) of the sequences in y, or None; pooling over time makes them shorter."""
         return lengths
 
     @property
     def tokens(self) -> bool:
-        """True where x holds whole numbers, the words of a vocabulary, in place of features."""
+        """True where x holds whole numbers, the words of a vocabulary, instead of features."""
         return False
 
     @property
     def reads_target(self) -> bool:
-        """True where forward takes ``target`` while training: a decoder that is shown the right
-        answer (teacher forcing)."""
+        """True where forward takes ``target`` while training: teacher forcing in a decoder."""
         return False
 
     @property
     def params(self) -> dict[str, Array]:
-        """Name -> array."""
+        """Name -> parameter."""
         return self._params
 
     @property
     def buffers(self) -> dict[str, Array]:
-        """Name -> array of what is kept beside the parameters and not trained, as running
-        statistics are."""
+        """Name -> array that is saved with the parameters but not trained: running statistics."""
         return self._buffers
 
     @property
     def grads(self) -> dict[str, Array]:
-        """Name -> gradient of the loss, summed over the backward passes since the last
-        ``zero_grad``."""
+        """Name -> gradient, summed over the backward passes since the last ``zero_grad``."""
         return self._grads
 
     def add_param(self, name: str, value: Array) -> None:
@@ -98,19 +100,17 @@ class Layer:
         for grad in self.grads.values():
             grad[...] = 0
 
-    def astype(self, dtype: Any) -> Self:
-        """Convert parameters and gradients, float64 for a gradient check or float32 for speed;
-        returns the layer itself."""
+    def astype(self, dtype: DTypeLike) -> Self:
+        """Convert all arrays to float32 (speed) or float64 (gradient check); returns the layer."""
         for table in (self._params, self._grads, self._buffers):
             for name, array in table.items():
                 table[name] = array.astype(dtype)
         return self
 
-    def to(self, where: Any) -> Self:
-        """Move parameters and gradients: "numpy", "cupy", or any array whose kind they are to be;
-        returns the layer itself.
+    def to(self, where: str | Array) -> Self:
+        """Move all arrays to "numpy", "cupy" or the backend of a given array; returns the layer.
 
-        Raises ImportError where CuPy is asked for and not installed, ValueError for another name.
+        Raises ImportError if CuPy is not installed, ValueError for another name.
         """
         for table in (self._params, self._grads, self._buffers):
             for name, array in table.items():
@@ -119,7 +119,7 @@ class Layer:
 
     @property
     def size(self) -> int:
-        """Number of trained numbers."""
+        """How many numbers are trained."""
         return sum(int(p.size) for p in self.params.values())
 
     def check_input(self, x: Array) -> None:
@@ -127,19 +127,18 @@ class Layer:
         require_same_dtype({**self._params, "x": x})
 
     @staticmethod
-    def check_gradient(dy: Array, y: Array) -> None:
-        """TypeError or ValueError unless dy has the type and the shape of the output y: nothing is
-        broadcast."""
+    def check_upstream(dy: Array, y: Array) -> None:
+        """TypeError or ValueError unless dy has y's type and shape: nothing is broadcast."""
         require_floating("dy", dy)
         require_same_dtype({"y": y, "dy": dy})
         require_shape("dy", dy, y.shape, f"the output was {tuple(y.shape)}")
 
     def forward(self, x: Any, training: bool = False) -> tuple[Array, Any]:
-        """x to y and the cache that ``backward`` reads.  ``training`` switches dropout on."""
+        """x to y and the cache for ``backward``.  ``training`` switches dropout on."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def state_at(self, cache: Any, t: int) -> Any:
-        """The state after t steps of a forward pass, for layers that carry one."""
+        """The state after t steps of a forward pass, for layers with a state."""
         raise NotImplementedError(f"{type(self).__name__} carries no state")
 
     def backward(self, dy: Array, cache: Any) -> Any:

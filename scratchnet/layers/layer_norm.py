@@ -1,25 +1,25 @@
-"""Layer normalisation: each vector is shifted and stretched to mean 0 and variance 1, then to what
-the layer has learned.
+"""Layer normalisation: each vector is scaled to mean 0 and variance 1, then by learned numbers.
 
-    y = gain n + b,   n = (x - mean(x)) / sqrt(var(x) + eps)      mean and variance over the features of one vector
+    y = gain n + b,   n = (x - mean(x)) / sqrt(var(x) + eps)
 
-    x, n, y (..., F);  gain, b (F,)
+Mean and variance are over the features of one vector: x, n, y (..., F); gain, b (F,).
+``cells/normalise.py`` computes n and explains its gradient; a cell normalises with it too.
 
-What is inside n, and why its gradient has three roads, stands in ``cells/normalise.py``: a cell
-normalises with it too.
-
-Source: Ba, Kiros and Hinton 2016, equations 3 and 4.
+References: Ba, Kiros and Hinton 2016, equations 3 and 4.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, require_count
 from scratchnet.cells import normalise
+from scratchnet.errors import InvalidValueError
 from scratchnet.layers.layer import Example, Layer
-from scratchnet.layers.over_time import require_counts
+
+AnyLayer = TypeVar("AnyLayer", bound=Layer)
 
 
 class LayerNorm(Layer):
@@ -29,10 +29,10 @@ class LayerNorm(Layer):
     """
 
     def __init__(
-        self, features: int, *, eps: float = normalise.EPS, dtype: Any = np.float64
+        self, features: int, *, eps: float = normalise.EPS, dtype: DTypeLike = np.float64
     ) -> None:
         super().__init__()
-        require_counts(features=features)
+        require_count("features", features)
         self.eps = check_eps(eps)
         self.add_param("gain", np.ones(features, dtype))
         self.add_param("b", np.zeros(features, dtype))
@@ -41,17 +41,15 @@ class LayerNorm(Layer):
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
         """Over one and two leading axes."""
         for shape in ((3, 4), (3, 2, 4)):
-            yield Example(
-                f"x {shape}", away_from_the_start(cls(4), rng), 2 + 3 * rng.standard_normal(shape)
-            )
+            layer = perturbed(cls(4), rng)
+            yield Example(f"x {shape}", layer, 2 + 3 * rng.standard_normal(shape))
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, ...]]:
-        """x (..., F) to y (..., F); the cache is n (..., F), 1 / sqrt(var + eps) (..., 1), gain and
-        y."""
+        """x (..., F) to y (..., F); the cache is n, 1 / sqrt(var + eps) (..., 1), gain and y."""
         gain, b = self.params["gain"], self.params["b"]
         self.check_input(x)
         if x.ndim == 0 or x.shape[-1] != len(gain):
-            raise ValueError(
+            raise InvalidValueError(
                 f"the layer has {len(gain)} features but x is {tuple(x.shape)}: expected (...,"
                 f" {len(gain)})"
             )
@@ -62,7 +60,7 @@ class LayerNorm(Layer):
     def backward(self, dy: Array, cache: tuple[Array, ...]) -> Array:
         """dy (..., F) to dx (..., F)."""
         n, scale, gain, y = cache
-        self.check_gradient(dy, y)
+        self.check_upstream(dy, y)
         rows = tuple(range(y.ndim - 1))
         self.grads["gain"] += (dy * n).sum(axis=rows)  # undoes  gain n
         self.grads["b"] += dy.sum(axis=rows)  # undoes  + b
@@ -70,18 +68,17 @@ class LayerNorm(Layer):
 
 
 def check_eps(eps: float) -> float:
-    """eps itself, if it is a positive number."""
+    """Return eps; ValueError unless it is positive."""
     if not eps > 0:
-        raise ValueError(
+        raise InvalidValueError(
             f"eps is {eps}: expected a small positive number, which keeps 1 / sqrt(var + eps)"
             " finite"
         )
     return eps
 
 
-def away_from_the_start(layer: Any, rng: np.random.Generator) -> Any:
-    """The layer with another gain and b than it starts with: at one and zero, a forgotten one would
-    not show."""
+def perturbed(layer: AnyLayer, rng: np.random.Generator) -> AnyLayer:
+    """The layer with random changes of gain and b: at one and zero a forgotten factor is hidden."""
     for p in layer.params.values():
         p += 0.5 * rng.standard_normal(p.shape)
     return layer

@@ -1,20 +1,33 @@
 """The fully connected layer:  y = x W + b."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from scratchnet import init
-from scratchnet.arrays import Array, require_rng
+from scratchnet.arrays import Array, require_count, require_rng
+from scratchnet.errors import InvalidValueError
 from scratchnet.layers.layer import Example, Layer
 
 
 class Linear(Layer):
     """y = x W + b over the last axis: x (..., D) to y (..., K), with W (D, K) and b (K,).
 
-    W starts as ``weight_init`` makes it (Xavier uniform; take ``init.he_normal`` before a ReLU), b
-    at zero.
+    Parameters
+    ----------
+    inputs, outputs : D and K
+    rng : draws W; b starts at zero
+    weight_init : Xavier-uniform by default; take ``init.he_normal`` before a ReLU
+
+    Examples
+    --------
+    >>> layer = Linear(2, 3, rng=np.random.default_rng(0))
+    >>> y, cache = layer.forward(np.ones((4, 2)))
+    >>> y.shape, layer.backward(np.ones((4, 3)), cache).shape
+    ((4, 3), (4, 2))
+    >>> layer.grads["b"].tolist()
+    [4.0, 4.0, 4.0]
     """
 
     def __init__(
@@ -23,16 +36,13 @@ class Linear(Layer):
         outputs: int,
         *,
         rng: np.random.Generator,
-        weight_init: Any = init.xavier_uniform,
-        dtype: Any = np.float64,
+        weight_init: init.Initializer = init.xavier_uniform,
+        dtype: DTypeLike = np.float64,
     ) -> None:
         super().__init__()
         require_rng(rng)
-        if inputs < 1 or outputs < 1:
-            raise ValueError(
-                f"Linear needs at least one input and one output, but has {inputs} and {outputs}"
-            )
-        self.add_param("W", weight_init(rng, (inputs, outputs), dtype=dtype))
+        shape = require_count("inputs", inputs), require_count("outputs", outputs)
+        self.add_param("W", weight_init(rng, shape, dtype=dtype))
         self.add_param("b", np.zeros(outputs, dtype))
 
     @classmethod
@@ -47,7 +57,7 @@ class Linear(Layer):
         self.check_input(x)
         if x.ndim == 0 or x.shape[-1] != len(W):
             features = x.shape[-1] if x.ndim else "no"
-            raise ValueError(
+            raise InvalidValueError(
                 f"W is {W.shape} but x has {features} features, shape {tuple(x.shape)}"
             )
         y = x @ W + b
@@ -56,7 +66,7 @@ class Linear(Layer):
     def backward(self, dy: Array, cache: tuple[Array, Array, Array]) -> Array:
         """dy (..., K) to dx (..., D)."""
         x, W, y = cache
-        self.check_gradient(dy, y)
+        self.check_upstream(dy, y)
         # every leading axis is only "another row"
         rows, d_rows = x.reshape(-1, W.shape[0]), dy.reshape(-1, W.shape[1])
         self.grads["W"] += rows.T @ d_rows  # undoes  y = x W: each row adds  x^T dy

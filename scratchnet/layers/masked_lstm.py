@@ -1,17 +1,16 @@
-"""The LSTM layer with noise inside its loop: variational dropout and zoneout, over
-``cells/lstm_masked.py``.
+"""The LSTM layer with noise inside its loop: variational dropout and zoneout.
 
-While training, masks are drawn for each run of the cell and each forward pass:
+The cell is ``cells/lstm_masked.py``. While training, the layer draws for each direction and each
+forward pass:
 
-    recurrent dropout   m = 0 with probability p, else 1 / (1 - p); one (N, H) for all steps
-    zoneout             k = 1 with probability p, else 0; anew at every step, (T, N, H), for h and for c
-    dropout             between layers, and ``input_dropout`` in front of the first: one (N, features) for all steps
+    recurrent dropout   0 with probability p, else 1 / (1 - p); one (N, H) for all steps
+    zoneout             1 with probability p, else 0; new at every step, (T, N, H), for h and for c
+    dropout             between layers, and ``input_dropout`` before the first; one for all steps
 
-At prediction m = 1, and zoneout keeps its expectation: each state is p times the old one and 1 - p
-times the new.
+At prediction nothing is dropped, and zoneout keeps its expectation: each state is p times the old
+one and 1 - p times the new one.
 
-Source: Gal and Ghahramani 2016 for all that is dropped, Krueger et al. 2017 for zoneout (at
-prediction: section 3).
+References: dropout: Gal and Ghahramani 2016; zoneout: Krueger et al. 2017 (prediction: section 3).
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,11 +26,10 @@ from scratchnet.layers.recurrent import Recurrent, RecurrentCache, State
 
 
 class MaskedLSTM(Recurrent):
-    """The LSTM layer with probabilities of noise for h' in the product, of zoneout for h and for c,
-    of dropout for x.
+    """The LSTM layer with dropout of h' in the recurrent product, zoneout of h and c, dropout of x.
 
-    ``dropout``, which acts between layers, is variational too here: one mask for all steps. See
-    ``Recurrent`` for all other arguments. Raises ValueError for a probability outside [0, 1).
+    ``dropout`` between layers is variational too: one mask for all steps. Other arguments:
+    ``Recurrent``. Raises ValueError for a probability outside [0, 1).
     """
 
     def __init__(
@@ -51,25 +49,16 @@ class MaskedLSTM(Recurrent):
 
     @classmethod
     def examples(cls, rng: np.random.Generator) -> Iterator[Example]:
-        """All noises at once while training, and prediction: stacked, both ways, a ragged batch, an
-        initial state."""
-        noise = {
-            "recurrent_dropout": 0.2,
-            "zoneout_h": 0.3,
-            "zoneout_c": 0.4,
-            "input_dropout": 0.2,
-            "dropout": 0.2,
-        }
+        """All noise at once, training and prediction: stacked, both ways, ragged, with a state."""
+        noise: dict[str, Any] = {"recurrent_dropout": 0.2, "zoneout_h": 0.3, "zoneout_c": 0.4}
+        noise |= {"input_dropout": 0.2, "dropout": 0.2, "num_layers": 2, "bidirectional": True}
         for batch_first, training in ((False, True), (True, True), (False, False)):
-            layer = cls(
-                2, 3, num_layers=2, bidirectional=True, batch_first=batch_first, rng=rng, **noise
-            )
+            layer = cls(2, 3, batch_first=batch_first, rng=rng, **noise)
             x = rng.standard_normal((3, 4, 2) if batch_first else (4, 3, 2))
             state = tuple(rng.standard_normal((4, 3, 3)) for _ in range(2))
             label = ("training" if training else "prediction") + " batch first" * batch_first
-            yield Example(
-                label, layer, x, {"training": training, "state": state, "lengths": [4, 1, 2]}
-            )
+            arguments = {"training": training, "state": state, "lengths": [4, 1, 2]}
+            yield Example(label, layer, x, arguments)
 
     def forward(
         self,
@@ -78,12 +67,12 @@ class MaskedLSTM(Recurrent):
         state: Sequence[Array] | None = None,
         lengths: Lengths = None,
     ) -> tuple[Array, RecurrentCache]:
-        """As ``Recurrent.forward``; the mask of x stands behind the others in the cache."""
+        """As ``Recurrent.forward``; the mask of x is the last one in the cache."""
         self._check(x, state, lengths)
         mask = None
         if training and self.input_dropout:
-            # 1: the axis of time
-            mask = keep_mask(self.rng, self.input_dropout, x[:, :1] if self.batch_first else x[:1])
+            one_step = x[:, :1] if self.batch_first else x[:1]
+            mask = keep_mask(self.rng, self.input_dropout, one_step)
         y, cache = super().forward(x if mask is None else x * mask, training, state, lengths)
         cache.masks.append(mask)
         return y, cache
@@ -91,7 +80,7 @@ class MaskedLSTM(Recurrent):
     def backward_state(
         self, dy: Array, cache: RecurrentCache, dstate_last: Sequence[Array] | None = None
     ) -> tuple[Array, State]:
-        """As ``Recurrent.backward_state``, back through the mask of x."""
+        """As ``Recurrent.backward_state``; undoes the mask of x too."""
         dx, dstate = super().backward_state(dy, cache, dstate_last)
         mask = cache.masks[-1]
         return dx if mask is None else dx * mask, dstate
@@ -104,21 +93,17 @@ class MaskedLSTM(Recurrent):
             for call in calls
         ]
 
-    def _noise(self, x: Array, training: bool) -> dict[str, Any]:
-        """What one run over x (T, N, D) is given of each noise: None where there is none."""
+    def _noise(self, x: Array, training: bool) -> dict[str, Array | float | None]:
+        """The cell's noise for one layer direction over x (T, N, D); None where there is none."""
         T, N, _ = x.shape
-        shares = {"keep_h": self.zoneout_h, "keep_c": self.zoneout_c}
+        zoneout = {"keep_h": self.zoneout_h, "keep_c": self.zoneout_c}
         if not training:
-            return {name: p or None for name, p in shares.items()}
-        drop = np.empty_like(x, shape=(N, self.hidden_size))
-        noise = {
-            "drop": (
-                keep_mask(self.rng, self.recurrent_dropout, drop)
-                if self.recurrent_dropout
-                else None
-            )
-        }
-        for name, p in shares.items():
+            return {name: p or None for name, p in zoneout.items()}
+        noise: dict[str, Array | float | None] = {"drop": None}
+        if self.recurrent_dropout:
+            like = np.empty_like(x, shape=(N, self.hidden_size))
+            noise["drop"] = keep_mask(self.rng, self.recurrent_dropout, like)
+        for name, p in zoneout.items():
             kept = self.rng.random((T, N, self.hidden_size)) < p if p else None
             noise[name] = None if kept is None else np.asarray(kept, dtype=x.dtype, like=x)
         return noise

@@ -23,6 +23,7 @@ from scratchnet.arrays import (
 from scratchnet.cells import CELLS, Cell, variants
 from scratchnet.cells.sequences import reverse, zero_padding
 from scratchnet.engines import Choice, check_engine, choose
+from scratchnet.errors import InvalidValueError
 from scratchnet.layers.dropout import check_probability, keep_mask
 from scratchnet.layers.layer import Example, Layer
 
@@ -100,12 +101,14 @@ class Recurrent(Layer):
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         for name, size in sizes.items():
             if size < 1:
-                raise ValueError(f"{name} is {size}: expected at least 1")
+                raise InvalidValueError(f"{name} is {size}: expected at least 1")
         if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}: expected at least 1, or None for all")
+            raise InvalidValueError(f"threads is {threads}: expected at least 1, or None for all")
         require_rng(rng)
         if cell not in CELLS:
-            raise ValueError(f"there is no cell {cell!r}: expected one of {', '.join(CELLS)}")
+            raise InvalidValueError(
+                f"there is no cell {cell!r}: expected one of {', '.join(CELLS)}"
+            )
         self.cell_name = cell
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bidirectional, self.batch_first = bidirectional, batch_first
@@ -190,14 +193,18 @@ class Recurrent(Layer):
         require_same_dtype({**self._params, "x": x})
         if x.ndim != 3:
             order = "(N, T, D), batch first" if self.batch_first else "(T, N, D), time first"
-            raise ValueError(f"x has {x.ndim} dimensions, shape {tuple(x.shape)}: expected {order}")
+            raise InvalidValueError(
+                f"x has {x.ndim} dimensions, shape {tuple(x.shape)}: expected {order}"
+            )
         if x.shape[2] != self.input_size:
-            raise ValueError(
+            raise InvalidValueError(
                 f"the layer has input_size {self.input_size} but x has {x.shape[2]} features, shape"
                 f" {x.shape}"
             )
         if 0 in x.shape:
-            raise ValueError(f"x is {tuple(x.shape)}: it needs at least one step and one sequence")
+            raise InvalidValueError(
+                f"x is {tuple(x.shape)}: it needs at least one step and one sequence"
+            )
         for name, grad in self._grads.items():  # a gradient has the shape that was registered
             if self._params[name].shape != grad.shape:
                 require_shape(name, self._params[name], grad.shape, "the layer was built with that")
@@ -216,7 +223,7 @@ class Recurrent(Layer):
             several = isinstance(state, (tuple, list))
             given = f"{len(state)} arrays" if several else type(state).__name__
             expected = f"a tuple ({', '.join(names)}), {len(names)} in all"
-            raise ValueError(f"{what} is {given}: expected {expected}")
+            raise InvalidValueError(f"{what} is {given}: expected {expected}")
         made = f"{self.num_layers} layers, {len(self.directions)} directions and this batch make"
         for name, s, zeros in zip(names, state, like):
             require_same_dtype({"x": zeros, f"{what} {name}": s})
@@ -375,7 +382,7 @@ class Recurrent(Layer):
         steps from t on, not those before.
         """
         if self.bidirectional:
-            raise ValueError(
+            raise InvalidValueError(
                 "a bidirectional layer has no state at a step: its reverse direction starts at the"
                 " last one"
             )
@@ -388,12 +395,12 @@ def _check_options(
 ) -> dict[str, str]:
     for name, value in options.items():
         if name not in known:
-            raise ValueError(
+            raise InvalidValueError(
                 f"the {cell} cell has no option {name!r}: it has {', '.join(known) or 'none'}"
             )
         if value not in known[name]:
             expected = ", ".join(map(repr, known[name]))
-            raise ValueError(f"{name} is {value!r}: expected one of {expected}")
+            raise InvalidValueError(f"{name} is {value!r}: expected one of {expected}")
     return dict(options)
 
 

@@ -1,5 +1,4 @@
-"""Whole models: rows of layers by a short function, and those that no row can express, whose
-backward is written by hand."""
+"""Whole models: layers in a row, and models whose backward pass is written by hand."""
 
 from scratchnet.models.builders import (
     BUILDERS,

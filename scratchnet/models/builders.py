@@ -1,16 +1,26 @@
-"""The models that practice is made of, each a short function that puts layers in a row.
+"""Common models, each a short function that puts layers in a row.
 
-All take samples first, x (N, T, D), or (N, D) for the MLP, and answer before any softmax or
-sigmoid: (N, outputs), a number for each quantity or class. Their backward is that of their layers,
-one after the other.
+All take samples first, x (N, T, D), or (N, D) for the MLP, and return (N, outputs), a number for
+each quantity or class, before any softmax or sigmoid. Their backward pass is that of their layers,
+one after the other. Arguments that several of them share:
+
+    inputs, outputs     D, and the numbers to predict
+    rng                 draws weights and dropout masks
+    cell, units         a name in CELLS, and the width of a recurrent layer
+    bidirectional       also run the recurrent layer backwards in time
+    dropout             probability, while training
+    attention           width of the attention layer
+    engine              see ``scratchnet.engines``
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from scratchnet import init
+from scratchnet.arrays import require_one_of
+from scratchnet.errors import InvalidValueError
 from scratchnet.layers import (
     ACTIVATIONS,
     AttentionPooling,
@@ -22,11 +32,15 @@ from scratchnet.layers import (
     Linear,
     MaxPool1d,
     Recurrent,
+    ReLU,
     SelfAttention,
     Sequential,
 )
 
 Rng = np.random.Generator
+
+_recurrent = partial(Recurrent, batch_first=True, return_sequences=False)
+_each_step = partial(Recurrent, batch_first=True)
 
 
 def mlp(
@@ -38,13 +52,24 @@ def mlp(
     activation: str = "relu",
     dropout: float = 0.0,
 ) -> Sequential:
-    """Linear layers with an activation, and dropout if asked, behind each but the last: BP
-    regression is this with one output.
+    """Linear layers, each but the last followed by an activation and optional dropout.
 
-    Raises ValueError for an unknown activation.
+    Parameters
+    ----------
+    units : width of each hidden layer
+    activation : a name in ACTIVATIONS
+
+    Raises
+    ------
+    ValueError
+        For an unknown activation.
+
+    Examples
+    --------
+    >>> list(mlp(3, 1, rng=np.random.default_rng(0), units=[8]).layers)
+    ['hidden0', 'relu0', 'head']
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation is {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
+    require_one_of("activation", activation, ACTIVATIONS)
     start = init.he_normal if activation in ("relu", "leaky_relu") else init.xavier_uniform
     layers: dict[str, Layer] = {}
     for number, width in enumerate(units):
@@ -69,9 +94,21 @@ def recurrent(
     each_step: bool = False,
     engine: str = "auto",
 ) -> Sequential:
-    """A cell, stacked and in both directions if asked, and a head on its final state, or with
-    ``each_step`` on every one."""
-    rec = _rec(cell, inputs, units, rng, num_layers, bidirectional, dropout, each_step, engine)
+    """A recurrent layer, and a Linear head on its final state, or with ``each_step`` on every one.
+
+    ``num_layers`` cells are stacked, with dropout between them.
+    """
+    rec = _recurrent(
+        cell,
+        inputs,
+        units,
+        rng=rng,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        dropout=dropout,
+        return_sequences=each_step,
+        engine=engine,
+    )
     return Sequential(rec=rec, head=Linear(rec.output_size, outputs, rng=rng))
 
 
@@ -86,25 +123,25 @@ def stacked(
     dropout: float = 0.2,
     engine: str = "auto",
 ) -> Sequential:
-    """Recurrent layers that narrow, each with dropout behind it, then a dense layer: 64, dropout,
-    32, dropout, 16, outputs.
+    """Recurrent layers of decreasing width, each followed by dropout, then a dense layer.
 
-    Raises ValueError where there are no units.
+    By default 64, dropout, 32, dropout, 16, outputs. Raises ValueError where there are no units.
     """
     if not units:
-        raise ValueError(
+        raise InvalidValueError(
             "units is empty: expected a width for each recurrent layer, such as (64, 32)"
         )
     layers: dict[str, Layer] = {}
     for number, width in enumerate(units):
         last = number == len(units) - 1
-        layers[f"rec{number}"] = _rec(cell, inputs, width, rng, each_step=not last, engine=engine)
+        layers[f"rec{number}"] = _recurrent(
+            cell, inputs, width, rng=rng, return_sequences=not last, engine=engine
+        )
         layers[f"dropout{number}"] = Dropout(dropout, rng=rng)
         inputs = width
-    hidden = Linear(inputs, dense, rng=rng, weight_init=init.he_normal)
-    return Sequential(
-        **layers, dense=hidden, relu=ACTIVATIONS["relu"](), head=Linear(dense, outputs, rng=rng)
-    )
+    layers["dense"] = Linear(inputs, dense, rng=rng, weight_init=init.he_normal)
+    layers["relu"] = ReLU()
+    return Sequential(**layers, head=Linear(dense, outputs, rng=rng))
 
 
 def cnn_recurrent(
@@ -120,12 +157,11 @@ def cnn_recurrent(
     bidirectional: bool = False,
     engine: str = "auto",
 ) -> Sequential:
-    """A convolution finds short shapes, pooling halves the steps, a recurrent layer reads what is
-    left."""
-    rec = _rec(cell, channels, units, rng, bidirectional=bidirectional, engine=engine)
+    """A convolution of ``kernel`` steps, pooling over ``pool`` steps, and a recurrent layer."""
+    rec = _recurrent(cell, channels, units, rng=rng, bidirectional=bidirectional, engine=engine)
     return Sequential(
         conv=Conv1d(inputs, channels, kernel, padding="same", batch_first=True, rng=rng),
-        relu=ACTIVATIONS["relu"](),
+        relu=ReLU(),
         pool=MaxPool1d(pool, batch_first=True),
         rec=rec,
         head=Linear(rec.output_size, outputs, rng=rng),
@@ -143,9 +179,8 @@ def attention_pooled(
     attention: int = 16,
     engine: str = "auto",
 ) -> Sequential:
-    """A BiLSTM whose outputs are averaged with learned weights: the steps that matter are seen in
-    the weights."""
-    rec = _rec(cell, inputs, units, rng, bidirectional=bidirectional, each_step=True, engine=engine)
+    """A BiLSTM whose outputs are averaged with learned weights; the weights show what matters."""
+    rec = _each_step(cell, inputs, units, rng=rng, bidirectional=bidirectional, engine=engine)
     pool = AttentionPooling(rec.output_size, attention, batch_first=True, rng=rng)
     return Sequential(rec=rec, pool=pool, head=Linear(rec.output_size, outputs, rng=rng))
 
@@ -163,7 +198,7 @@ def self_attentive(
     engine: str = "auto",
 ) -> Sequential:
     """A recurrent layer, self-attention over its outputs, and the mean over time."""
-    rec = _rec(cell, inputs, units, rng, bidirectional=bidirectional, each_step=True, engine=engine)
+    rec = _each_step(cell, inputs, units, rng=rng, bidirectional=bidirectional, engine=engine)
     look = SelfAttention(rec.output_size, attention, score=score, batch_first=True, rng=rng)
     mean = GlobalAveragePool(batch_first=True)
     return Sequential(rec=rec, attention=look, mean=mean, head=Linear(attention, outputs, rng=rng))
@@ -181,8 +216,10 @@ def text_classifier(
     attention: int = 16,
     engine: str = "auto",
 ) -> Sequential:
-    """Tokens x (N, T), whole numbers below ``inputs``, the vocabulary's size, to (N, outputs), a
-    number for each class."""
+    """``attention_pooled`` on tokens x (N, T), whole numbers below ``inputs``.
+
+    ``inputs`` is the vocabulary's size, ``features`` the width of the embedding.
+    """
     body = attention_pooled(
         features,
         outputs,
@@ -196,34 +233,8 @@ def text_classifier(
     return Sequential(embed=Embedding(inputs, features, rng=rng), **body.layers)
 
 
-def _rec(
-    cell: str,
-    inputs: int,
-    units: int,
-    rng: Rng,
-    num_layers: int = 1,
-    bidirectional: bool = False,
-    dropout: float = 0.0,
-    each_step: bool = False,
-    engine: str = "auto",
-) -> Recurrent:
-    return Recurrent(
-        cell,
-        inputs,
-        units,
-        rng=rng,
-        num_layers=num_layers,
-        bidirectional=bidirectional,
-        dropout=dropout,
-        batch_first=True,
-        return_sequences=each_step,
-        engine=engine,
-    )
-
-
-# Every one takes (inputs, outputs, *, rng, ...) and can be asked for by name, with its options as
-# keywords.
-BUILDERS: dict[str, Callable[..., Any]] = {
+# By name; each takes (inputs, outputs, *, rng, ...) and its options as keywords.
+BUILDERS: dict[str, Callable[..., Sequential]] = {
     "mlp": mlp,
     "recurrent": recurrent,
     "stacked": stacked,

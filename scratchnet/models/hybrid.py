@@ -1,5 +1,4 @@
-"""A hybrid model: what changes over time and what does not, each through its own branch, joined for
-the answer.
+"""A hybrid model: one branch for features that change over time, one for features that do not.
 
     h        = recurrent(sequence)                     (N, T, H)
     s        = tanh(static W + b)                      (N, S)
@@ -7,11 +6,11 @@ the answer.
     attention:  z = [ context | s ],  context = attend(query = s W_q, keys = h, values = h)
     y        = head(z)
 
-By concatenation the last state must hold whatever the answer needs; by attention the static branch
-asks for it: the customer decides which days matter.
+With "concat" the last state must hold all that the head needs; with "attention" the static branch
+chooses the steps: the customer decides which days matter.
 
-Sources: the attention is Vaswani et al. 2017 with a single query; the join by concatenation is
-folklore.
+References: the attention is Vaswani et al. 2017 with a single query; the join by concatenation is
+common practice.
 """
 
 from collections.abc import Iterator
@@ -19,31 +18,43 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, as_lengths, require_shape
+from scratchnet.arrays import Array, Lengths, as_lengths, require_one_of, require_shape
+from scratchnet.cells.sequences import sequence_mask
+from scratchnet.errors import InvalidTypeError
 from scratchnet.layers import Composite, Example, Linear, Recurrent, Tanh
-from scratchnet.layers.attend import attend, attend_backward
+from scratchnet.layers.attend import AttendCache, attend, attend_backward
+from scratchnet.layers.recurrent import RecurrentCache
 
 JOINS = ("concat", "attention")
 
 
 class HybridCache(NamedTuple):
-    """One forward pass."""
+    """One forward pass: the cache of each layer."""
 
-    rec: Any
-    static: Any
-    tanh: Any
-    query: Any
-    attention: Any  # attend's own cache, None where the join is by concatenation
-    head: Any
-    shapes: tuple[int, int]  # T, and how many numbers of z come from the sequence
+    rec: RecurrentCache
+    static: tuple[Array, ...]
+    tanh: Array
+    query: tuple[Array, ...] | None  # None where the join is "concat", as attention
+    attention: AttendCache | None
+    head: tuple[Array, ...]
+    wide: int  # how many numbers of z come from the sequence
 
 
 class Hybrid(Composite):
     """x = (sequence (N, T, D), static (N, F)), samples first, to y (N, K).
 
-    ``cell``, ``units``, ``bidirectional``, ``num_layers``, ``dropout`` of the sequence branch;
-    ``static_units`` of the other. Raises ValueError for a join that does not exist and for sizes
-    below 1.
+    Parameters
+    ----------
+    inputs, static, outputs : D, F and K
+    rng : draws weights and dropout masks
+    units, cell, num_layers, bidirectional, dropout, engine : of the sequence branch's ``Recurrent``
+    static_units : of the static branch
+    join : "concat" or "attention"
+
+    Raises
+    ------
+    ValueError
+        For an unknown join and for sizes below 1.
     """
 
     def __init__(
@@ -62,8 +73,7 @@ class Hybrid(Composite):
         dropout: float = 0.0,
         engine: str = "auto",
     ) -> None:
-        if join not in JOINS:
-            raise ValueError(f"join is {join!r}: expected one of {', '.join(JOINS)}")
+        require_one_of("join", join, JOINS)
         rec = Recurrent(
             cell,
             inputs,
@@ -88,30 +98,21 @@ class Hybrid(Composite):
         """Both joins, ragged."""
         for join in JOINS:
             model = cls(2, 3, 2, rng=rng, units=3, static_units=4, join=join, bidirectional=True)
-            yield Example(
-                join,
-                model,
-                (rng.standard_normal((3, 4, 2)), rng.standard_normal((3, 3))),
-                {"lengths": [4, 1, 2]},
-            )
+            x = rng.standard_normal((3, 4, 2)), rng.standard_normal((3, 3))
+            yield Example(join, model, x, {"lengths": [4, 1, 2]})
 
     def forward(
-        self, x: tuple[Array, Array], training: bool = False, lengths: Any = None
+        self, x: tuple[Array, Array], training: bool = False, lengths: Lengths = None
     ) -> tuple[Array, HybridCache]:
-        """(sequence (N, T, D), static (N, F)) to y (N, K). ``lengths`` (N,): sequences that are
-        over sooner."""
+        """(sequence (N, T, D), static (N, F)) to y (N, K); ``lengths`` (N,) of the sequences."""
         if not isinstance(x, tuple) or len(x) != 2:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"x is a {type(x).__name__}: expected a tuple (sequence (N, T, D), static (N, F))"
             )
         sequence, static = x
-        require_shape(
-            "static",
-            static,
-            (len(sequence), *static.shape[1:]),
-            f"sequence is {tuple(sequence.shape)}",
-        )
-        part: Any = self.layers
+        expected = (len(sequence), *static.shape[1:])
+        require_shape("static", static, expected, f"sequence is {tuple(sequence.shape)}")
+        part: dict[str, Any] = self.layers
         h, rec = part["rec"].forward(sequence, training=training, lengths=lengths)
         a, static_cache = part["static"].forward(static)
         s, tanh = part["tanh"].forward(a)
@@ -119,26 +120,22 @@ class Hybrid(Composite):
         if self.join == "attention":
             q, query = part["query"].forward(s)
             N, T, _ = h.shape
-            ends = as_lengths(lengths, T, N, like=h)
-            # (N, 1, T)
-            mask = None if ends is None else (np.arange(T, like=h) < ends[:, None])[:, None, :]
+            inside = sequence_mask(T, as_lengths(lengths, T, N, like=h))
+            mask = None if inside is None else inside.T[:, None, :]  # (N, 1, T)
             context, attention = attend(q[:, None, :], h, h, mask=mask)
             h = context[:, 0]
         y, head = part["head"].forward(np.concatenate([h, s], axis=1))
-        return y, HybridCache(
-            rec, static_cache, tanh, query, attention, head, (sequence.shape[1], h.shape[1])
-        )
+        return y, HybridCache(rec, static_cache, tanh, query, attention, head, h.shape[1])
 
     def backward(self, dy: Array, cache: HybridCache) -> tuple[Array, Array]:
         """dy (N, K) to (dsequence, dstatic)."""
-        part: Any = self.layers
+        part: dict[str, Any] = self.layers
         dz = part["head"].backward(dy, cache.head)
-        wide = cache.shapes[1]
+        wide = cache.wide
         dh, ds = dz[:, :wide], dz[:, wide:]  # undoes  z = [ h | s ]
-        if self.join == "attention":
-            looked = attend_backward(dh[:, None, :], cache.attention)
-            dh = looked.dk + looked.dv  # h is read twice: as keys and as values
-            # and s twice: by the head, and as the query
-            ds = ds + part["query"].backward(looked.dq[:, 0], cache.query)
+        if cache.attention is not None:
+            d = attend_backward(dh[:, None, :], cache.attention)
+            dh = d.dk + d.dv  # h is read twice: as keys and as values
+            ds = ds + part["query"].backward(d.dq[:, 0], cache.query)  # s: by head and query
         dstatic = part["static"].backward(part["tanh"].backward(ds, cache.tanh), cache.static)
         return part["rec"].backward(dh, cache.rec), dstatic

@@ -1,4 +1,4 @@
-"""A character model: which character comes next, and text written by it, one character at a time.
+"""A character model: predict the next character, and generate text one character at a time.
 
     vocabulary = Vocabulary.of(text)
     model = character_model(len(vocabulary), units=128, rng=rng)
@@ -8,18 +8,24 @@
 Source: Graves 2013; Karpathy 2015, The unreasonable effectiveness of recurrent neural networks.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_rng, to_host
+from scratchnet.arrays import Array, require_count, require_rng, to_host
+from scratchnet.errors import InvalidValueError
 from scratchnet.layers import Embedding, Linear, Recurrent, Sequential
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The characters that a model knows, each with its number."""
+    """The characters that a model knows, each with its number.
+
+    >>> vocabulary = Vocabulary.of("hello")
+    >>> vocabulary.encode("hole").tolist(), vocabulary.decode([1, 0])
+    ([1, 3, 2, 0], 'he')
+    """
 
     characters: tuple[str, ...]
 
@@ -27,46 +33,47 @@ class Vocabulary:
     def of(cls, text: str) -> "Vocabulary":
         """The characters of a text, sorted.  ValueError for an empty one."""
         if not text:
-            raise ValueError("the text is empty: a vocabulary needs at least one character")
+            raise InvalidValueError("the text is empty: a vocabulary needs at least one character")
         return cls(tuple(sorted(set(text))))
 
     def __len__(self) -> int:
         return len(self.characters)
 
     def encode(self, text: str) -> Array:
-        """A text to its numbers (T,). ValueError names the first character that is unknown, and
-        where it stands."""
+        """A text to its numbers (T,); ValueError names the first unknown character."""
         number = {c: k for k, c in enumerate(self.characters)}
         for position, c in enumerate(text):
             if c not in number:
-                raise ValueError(
+                raise InvalidValueError(
                     f"character {c!r} at position {position} is not in the vocabulary of"
                     f" {len(self)} characters"
                 )
         return np.array([number[c] for c in text], dtype=np.int64)
 
-    def decode(self, tokens: Any) -> str:
+    def decode(self, tokens: Iterable[int] | Array) -> str:
         """Numbers (T,) to their text."""
         return "".join(self.characters[int(k)] for k in to_host(tokens))
 
 
 def streams(tokens: Array, count: int) -> tuple[Array, Array]:
-    """A long text (T,) cut into ``count`` streams side by side: inputs and targets (T', count), the
-    target one step ahead.
+    """Cut a text (T,) into ``count`` parallel streams: inputs and targets, (T', count) each.
 
-    Stream n goes on where its own last window ended, which is what stateful training needs. What is
-    left over is dropped. Raises ValueError where a stream would have no step.
+    The target is one step ahead. Each stream is continuous from one training window to the next, as
+    stateful training needs. The rest of the text is dropped. Raises ValueError where a stream would
+    have no step.
+
+    >>> x, target = streams(np.arange(7), 2)
+    >>> x.T.tolist(), target.T.tolist()
+    ([[0, 1, 2], [3, 4, 5]], [[1, 2, 3], [4, 5, 6]])
     """
     steps = (len(tokens) - 1) // count if count >= 1 else 0
     if steps < 1:
-        raise ValueError(
+        raise InvalidValueError(
             f"{len(tokens)} characters make no {count} streams: expected at least {count + 1}"
         )
     used = steps * count
-    return (
-        tokens[:used].reshape(count, steps).T.copy(),
-        tokens[1 : used + 1].reshape(count, steps).T.copy(),
-    )
+    x, target = tokens[:used], tokens[1 : used + 1]
+    return x.reshape(count, steps).T.copy(), target.reshape(count, steps).T.copy()
 
 
 def character_model(
@@ -80,28 +87,31 @@ def character_model(
     dropout: float = 0.0,
     engine: str = "auto",
 ) -> Sequential:
-    """Embedding, recurrent layers, and a head with an output for each character; time first, so
-    that text can stream by."""
+    """Embedding, recurrent layers, and a head with an output for each character; time first.
+
+    ``vocabulary`` is the number of characters, ``features`` the width of the embedding; other
+    arguments: ``Recurrent``.
+    """
     rec = Recurrent(
         cell, features, units, num_layers=num_layers, dropout=dropout, rng=rng, engine=engine
     )
-    return Sequential(
-        embed=Embedding(vocabulary, features, rng=rng),
-        rec=rec,
-        head=Linear(units, vocabulary, rng=rng),
-    )
+    embed = Embedding(vocabulary, features, rng=rng)
+    return Sequential(embed=embed, rec=rec, head=Linear(units, vocabulary, rng=rng))
 
 
 def probabilities(logits: Array, temperature: float = 1.0, top_k: int | None = None) -> Array:
-    """softmax(logits / temperature) (..., K), all but the ``top_k`` largest set to zero before.
+    """softmax(logits / temperature) (..., K) over the ``top_k`` largest, zero for all others.
 
-    A temperature below 1 sharpens, above 1 flattens; at 0 the largest alone is left.
+    A temperature below 1 sharpens, above 1 flattens; at 0 only the largest is left.
     Raises ValueError for a negative temperature and a top_k below 1.
+
+    >>> probabilities(np.log([1.0, 2.0, 5.0]), top_k=2).round(3).tolist()
+    [0.0, 0.286, 0.714]
     """
     if not 0 <= temperature < float("inf"):
-        raise ValueError(f"temperature is {temperature}: expected 0 or a positive number")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k is {top_k}: expected at least 1")
+        raise InvalidValueError(f"temperature is {temperature}: expected 0 or a positive number")
+    if top_k is not None:
+        require_count("top_k", top_k)
     if temperature == 0:
         top_k, temperature = 1, 1.0
     z = logits.astype(np.float64)
@@ -123,13 +133,14 @@ def sample(
     temperature: float = 1.0,
     top_k: int | None = None,
 ) -> str:
-    """``length`` characters written by the model behind the prompt, which is not repeated.
+    """Generate ``length`` characters that continue the prompt; the prompt is not part of them.
 
-    Raises ValueError where the prompt is empty or holds a character that the vocabulary has not.
+    ``temperature`` and ``top_k``: see ``probabilities``. Raises ValueError where the prompt is
+    empty or has a character outside the vocabulary.
     """
     require_rng(rng)
     if not prompt:
-        raise ValueError(
+        raise InvalidValueError(
             "the prompt is empty: the model needs at least one character to begin from"
         )
     tokens, state, written = vocabulary.encode(prompt), None, []

@@ -282,4 +282,6 @@ def _require(value: Any, kind: type, what: str) -> None:
 def _require_records(watch: Any) -> None:
     _require(watch, TraceWatch, "a scratchnet.tracing.TraceWatch that was a callback of fit")
     if not watch.steps:
-        raise InvalidValueError("the watch recorded nothing: give it to fit as callbacks=[watch], before training")
+        raise InvalidValueError(
+            "the watch recorded nothing: give it to fit as callbacks=[watch], before training"
+        )

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.arrays import require_count
 from scratchnet.errors import InvalidValueError, MissingPackageError
 from scratchnet.search.result import Result
 from scratchnet.search.space import Space, check_space
 from scratchnet.training import Callback
-from scratchnet.training.checks import require_count
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("none", "median", "hyperband")

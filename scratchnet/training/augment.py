@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array, to_host
+from scratchnet.arrays import Array, require_count, to_host
 from scratchnet.errors import InvalidValueError
-from scratchnet.training.checks import require_count, require_positive
+from scratchnet.training.checks import require_positive
 
 Augmentation = Callable[[Array, np.random.Generator, Any], Array]
 

@@ -22,10 +22,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, require_count, require_one_of
 from scratchnet.errors import InvalidValueError
 from scratchnet.training import checkpoint
-from scratchnet.training.checks import require_choice, require_count
 from scratchnet.training.clip import CLIPS, each_norm, global_norm, require_limit, together
 from scratchnet.training.parameter_patterns import names_like
 from scratchnet.training.trainer import Callback, Trainer
@@ -48,7 +47,7 @@ class Clip(Callback):
 
     def __init__(self, limit: float, by: str = "global") -> None:
         require_limit("limit", limit)
-        require_choice("by", by, CLIPS)
+        require_one_of("by", by, CLIPS)
         self.limit, self.by = limit, by
 
     def on_gradients(self, trainer: Trainer) -> None:

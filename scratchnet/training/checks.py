@@ -3,24 +3,13 @@
 A network that has turned into NaN goes on "training" for hours.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from scratchnet.arrays import Array, is_array
 from scratchnet.errors import InvalidTypeError, InvalidValueError, NotFiniteError
 from scratchnet.layers import Layer, Recurrent
-
-
-def require_count(name: str, value: int, least: int = 1) -> int:
-    """The value; TypeError unless it is a whole number, ValueError unless it is at least
-    ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InvalidTypeError(f"{name} is {value!r}: expected a whole number")
-    if value < least:
-        raise InvalidValueError(f"{name} is {value}: expected at least {least}")
-    return int(value)
 
 
 def require_positive(name: str, value: float) -> float:
@@ -35,12 +24,6 @@ def require_share(name: str, value: float) -> float:
     if not 0 < value <= 1:
         raise InvalidValueError(f"{name} is {value}: expected more than 0 and at most 1")
     return value
-
-
-def require_choice(name: str, value: Any, choices: Collection[str]) -> None:
-    """ValueError unless the value is one of the choices."""
-    if value not in choices:
-        raise InvalidValueError(f"{name} is {value!r}: expected one of {', '.join(choices)}")
 
 
 def require_array(name: str, y: Array) -> None:

@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 from typing import Any, TextIO
 
+from scratchnet.arrays import require_one_of
 from scratchnet.errors import MissingPackageError, UnavailableError
-from scratchnet.training.checks import require_choice
 from scratchnet.training.trainer import Callback, Trainer
 
 EACH = ("epoch", "step")
@@ -57,7 +57,7 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, path: str | Path, each: str = "epoch") -> None:
-        require_choice("each", each, EACH)
+        require_one_of("each", each, EACH)
         self.path, self.each = Path(path), each
         self.file: TextIO | None = None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_rng
+from scratchnet.arrays import Array, require_count, require_rng
 from scratchnet.data import minibatches
 from scratchnet.errors import InvalidTypeError
 from scratchnet.layers import Layer
@@ -18,7 +18,6 @@ from scratchnet.losses import mse
 from scratchnet.training import checks
 from scratchnet.training.bptt import Streamed, stream
 from scratchnet.training.callbacks import BestWeights
-from scratchnet.training.checks import require_count
 from scratchnet.training.loggers import ProgressBar
 from scratchnet.training.samples import (
     Batches,

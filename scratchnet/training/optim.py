@@ -444,6 +444,21 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 
+def register_optimizer(name: str, optimizer: type[Optimizer]) -> None:
+    """Add an optimiser of your own to ``OPTIMIZERS``: estimators and commands take it by its name.
+
+    Raises InvalidTypeError unless it is a subclass of ``Optimizer`` with an ``update``, and
+    InvalidValueError where the name is taken by another one.
+    """
+    own = isinstance(optimizer, type) and issubclass(optimizer, Optimizer)
+    if not own or optimizer.update is Optimizer.update:
+        raise InvalidTypeError(
+            f"optimizer {name!r} is {optimizer!r}: expected a subclass of Optimizer with an update"
+        )
+    if OPTIMIZERS.setdefault(name, optimizer) is not optimizer:
+        raise InvalidValueError(f"there is an optimizer {name!r} already: choose another name")
+
+
 def same_keys(what: str, given: Collection[str], other: str, expected: Collection[str]) -> None:
     """ValueError, with the keys that are too few and too many, unless both have the same."""
     if set(given) != set(expected):

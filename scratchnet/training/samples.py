@@ -12,17 +12,12 @@ from typing import Any, NamedTuple, TypeAlias, Union
 
 import numpy as np
 
-from scratchnet.arrays import Array, as_lengths, require_floating, to_host
+from scratchnet.arrays import Array, as_lengths, require_count, require_floating, to_host
 from scratchnet.data import buckets, minibatches
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Layer
 from scratchnet.training.augment import Augmentation
-from scratchnet.training.checks import (
-    require_array,
-    require_count,
-    require_finite,
-    require_samples_first,
-)
+from scratchnet.training.checks import require_array, require_finite, require_samples_first
 
 # An array, or a tuple of arrays for a model with several inputs, all with the samples first.
 Inputs: TypeAlias = Any
@@ -166,13 +161,13 @@ class Batches:
             )
             samples = Samples(self.x, self.y, lengths, weights)
         order = rng if self.shuffle else None
-        if self.bucket:
+        if self.bucket and samples.lengths is not None:
             chosen = buckets(samples.lengths, self.batch_size, order)
         else:
             chosen = minibatches(count(samples.x), self.batch_size, order)
         for rows_of in chosen:
             batch = samples.batch(rows_of)
-            if self.bucket:
+            if self.bucket and samples.lengths is not None:
                 batch = batch.trimmed()
             yield batch if self.augment is None else batch.augmented(self.augment, rng)
 

@@ -13,8 +13,9 @@ base. ``Plateau`` alone looks at what training does. Numbers equal those of
 import math
 from typing import Any
 
+from scratchnet.arrays import require_count, require_one_of
 from scratchnet.errors import InvalidValueError
-from scratchnet.training.checks import require_choice, require_count, require_share
+from scratchnet.training.checks import require_share
 from scratchnet.training.trainer import Callback, Trainer
 
 EACH = ("epoch", "update")
@@ -32,7 +33,7 @@ class Schedule(Callback):
     """
 
     def __init__(self, optimizer: Any, each: str = "epoch") -> None:
-        require_choice("each", each, EACH)
+        require_one_of("each", each, EACH)
         self.optimizer, self.each = optimizer, each
         self.base = float(optimizer.lr)
         self.t = 0

@@ -1,7 +1,7 @@
 """Equipment failure within the next 30 cycles, read off noisy sensors by a BiLSTM that says which
 cycles it looked at.
 
-The machines come from a simulator of wear (``datasets.synthetic.engines``); NASA's turbofan engines
+The machines come from a simulator of wear (``data.tasks.turbofans``); NASA's turbofan engines
 can be given as a file. What to learn: split by machine, never by window; compare with the age of
 the machine and with means and slopes, which are what an engineer would try first and what this
 simulator, whose sensors bend little, is best read with; and look at the attention before believing
@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from scratchnet import plots
 from scratchnet.arrays import Array
-from scratchnet.data.tasks import engines
+from scratchnet.data.tasks import turbofans
 from scratchnet.elementwise import sigmoid
 from scratchnet.losses import binary_cross_entropy
 from scratchnet.models import attention_pooled
@@ -33,11 +33,11 @@ def run(seed: int, toy: bool, data: str | None = None) -> Outcome:
     """60% of the machines to learn from, 15% to stop by, 25% to be asked about."""
     rng = np.random.default_rng(seed)
     if data:
-        from scratchnet.data.datasets.files import turbofan
+        from scratchnet.data.datasets.files import load_turbofans
 
-        machines = turbofan(data)
+        machines = load_turbofans(data)
     else:
-        machines = engines(rng, 12 if toy else 100)
+        machines = turbofans(rng, 12 if toy else 100)
     x, y, of = machines.windows(WIDTH, WITHIN)
     age = WIDTH + np.arange(len(of)) - np.searchsorted(of, of)  # cycles at each window's end
     rank = np.argsort(rng.permutation(len(machines.sensors)))[of] / len(machines.sensors)

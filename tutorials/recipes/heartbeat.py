@@ -41,10 +41,10 @@ def run(seed: int, toy: bool, record: str | None = None) -> Outcome:
     heart of its own."""
     rng = np.random.default_rng(seed)
     if record:
-        from scratchnet.data.datasets.files import CLASSES, arrhythmia
+        from scratchnet.data.datasets.files import CLASSES, load_heartbeats
 
         # beats of one patient: what it says of another is another question
-        found = arrhythmia(record, T=240)
+        found = load_heartbeats(record, T=240)
         order, names = rng.permutation(len(found.x)), CLASSES
         whole, kind = found.x[order, ::3], found.kind[order]
     else:

@@ -1,7 +1,7 @@
 """An hourly series like a power grid's load, 72 hours ahead, with the calendar and the weather that
 are known by then.
 
-The series is made up by known rules (``datasets.synthetic.load_like``). A GRU reads the last three
+The series is made up by known rules (``data.tasks.load_like``). A GRU reads the last three
 days; a static branch is told what is known of the 72 hours to come: a forecast of the temperature
 (the true one and an error), weekend, holiday.
 """

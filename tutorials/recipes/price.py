@@ -11,7 +11,7 @@ from recipe import Outcome, recipe
 
 from scratchnet import plots
 from scratchnet.arrays import Array
-from scratchnet.data import Standardizer, chronological_split, windows
+from scratchnet.data import Standardizer, chronological_split, sliding_windows
 from scratchnet.data.tasks import price_like
 from scratchnet.forecasting import baselines
 from scratchnet.models import recurrent
@@ -28,7 +28,7 @@ def learn(values: Array, target: Array, seed: int, toy: bool) -> tuple[Array, Ar
     scaler, own = Standardizer().fit(both[past]), Standardizer().fit(target[past][:, None])
     z = scaler.transform(both).astype(np.float32)
     parts = [
-        windows(z, WIDTH, targets=[both.shape[1] - 1], part=part)
+        sliding_windows(z, WIDTH, targets=[both.shape[1] - 1], part=part)
         for part in (past, held_back, test)
     ]
     rng = np.random.default_rng(seed)

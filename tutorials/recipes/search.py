@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from recipe import Outcome, recipe
 
-from scratchnet.data import Standardizer, datasets, split_at, windows
+from scratchnet.data import Standardizer, datasets, sliding_windows, split_at
 from scratchnet.forecasting import baselines
 from scratchnet.plots.style import axes, model_colour, new_figure
 from scratchnet.search import Architecture, Training, compare
@@ -38,8 +38,10 @@ def run(seed: int, toy: bool) -> Outcome:
     past, held_back, test = split_at(series.times, "1984-12", "1996-12")
     scaler = Standardizer().fit(series.values[past])
     z = scaler.transform(series.values).astype(np.float32)
-    train, validation, testing = (windows(z, WIDTH, part=part) for part in (past, held_back, test))
-    raw = windows(series.values, WIDTH, part=test)
+    train, validation, testing = (
+        sliding_windows(z, WIDTH, part=part) for part in (past, held_back, test)
+    )
+    raw = sliding_windows(series.values, WIDTH, part=test)
     forecasts = {
         "last value": baselines.last_value(raw.x),
         "last year": baselines.seasonal_last_value(raw.x, 1, 12),

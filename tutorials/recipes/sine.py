@@ -8,7 +8,7 @@ import numpy as np
 from recipe import Outcome, recipe
 
 from scratchnet import plots
-from scratchnet.data import windows
+from scratchnet.data import sliding_windows
 from scratchnet.forecasting import baselines
 from scratchnet.models import mlp, recurrent
 from scratchnet.training import Adam, Clip, fit, predict
@@ -22,7 +22,7 @@ def run(seed: int, toy: bool) -> Outcome:
     t = np.arange(800) * 0.25
     clean = np.sin(t)
     values = (clean + 0.05 * rng.standard_normal(len(t))).astype(np.float32)[:, None]
-    past = windows(values[:TRAIN], WIDTH)
+    past = sliding_windows(values[:TRAIN], WIDTH)
     models = {
         "MLP": mlp(WIDTH, 1, rng=rng, units=(16,), activation="tanh"),
         "LSTM": recurrent(1, 1, rng=rng, units=16),

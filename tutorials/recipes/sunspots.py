@@ -10,7 +10,7 @@ import numpy as np
 from recipe import Outcome, recipe
 
 from scratchnet import plots
-from scratchnet.data import Standardizer, datasets, split_at, windows
+from scratchnet.data import Standardizer, datasets, sliding_windows, split_at
 from scratchnet.forecasting import baselines
 from scratchnet.models import mlp, recurrent
 from scratchnet.training import AdamW, Clip, EarlyStopping, fit, predict
@@ -25,8 +25,10 @@ def run(seed: int, toy: bool) -> Outcome:
     past, held_back, test, _ = split_at(series.times, "1905", "1920", "1955")
     scaler = Standardizer().fit(values[past])
     z = scaler.transform(values).astype(np.float32)
-    train, validation, testing = (windows(z, WIDTH, part=part) for part in (past, held_back, test))
-    raw = windows(values, WIDTH, part=test)
+    train, validation, testing = (
+        sliding_windows(z, WIDTH, part=part) for part in (past, held_back, test)
+    )
+    raw = sliding_windows(values, WIDTH, part=test)
     forecasts = {
         "last value": baselines.last_value(raw.x),
         "AR(9)": baselines.Autoregression(9).fit(values[: held_back.stop]).predict(raw.x),

@@ -1,11 +1,10 @@
-"""Three real series that come with the library, for forecasts whose baselines are known:
-``load("sunspots")``.
+"""Three real series that come with the library, with known baselines: ``load("sunspots")``.
 
     sunspots    yearly sunspot number, 1700 to 2008                                309 rows
-    co2         weekly CO2 at Mauna Loa, 1958-03-29 to 2001-12-29                 2284 rows, 59 of them gaps
+    co2         weekly CO2 at Mauna Loa, 1958-03-29 to 2001-12-29                 2284 rows, 59 gaps
     elnino      monthly sea surface temperature, Nino 1+2, 1950-01 to 2010-12      732 rows
 
-The files are CSVs with a header line; README.md beside them has the source and the licence of each.
+The files are CSVs with a header line; README.md in this folder has source and licence of each.
 """
 
 from dataclasses import replace
@@ -13,6 +12,7 @@ from importlib import resources
 from typing import NamedTuple
 
 from scratchnet.data.series import Series, load_csv
+from scratchnet.errors import InvalidValueError
 
 
 class Facts(NamedTuple):
@@ -50,15 +50,18 @@ NAMES = tuple(_FACTS)
 
 
 def load(name: str) -> Series:
-    """One of ``NAMES`` as a Series: values (T, 1) float64, times ISO dates as text ("1700",
-    "1958-03-29", "1950-01").
+    """Read one of ``NAMES`` as a Series: values (T, 1) float64, times ISO dates as text.
 
-    The 59 weeks without a CO2 value are filled by linear interpolation between the weeks around
-    them; the CSV has them empty, and the series' ``note`` says how many were filled. The other two
-    series have no gaps. Raises ValueError, listing the names, for another one.
+    The 59 weeks without a CO2 value are empty in the CSV and filled by linear interpolation, which
+    the series' ``note`` says. The other two series have no gaps. Raises ValueError, listing the
+    names, for another name.
+
+    >>> series = load("sunspots")
+    >>> series.values.shape, str(series.times[0])
+    ((309, 1), '1700')
     """
     if name not in _FACTS:
-        raise ValueError(f"there is no dataset {name!r}: expected one of {', '.join(NAMES)}")
+        raise InvalidValueError(f"there is no dataset {name!r}: expected one of {', '.join(NAMES)}")
     with resources.as_file(resources.files(__name__) / f"{name}.csv") as path:
         series = load_csv(path, time="date", missing="interpolate")
     return replace(series, **_FACTS[name]._asdict())

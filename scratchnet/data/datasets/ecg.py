@@ -1,25 +1,25 @@
-"""Heartbeats from a published model: a point runs around a circle, and five bumps on the way are
-the waves P Q R S T.
+"""Heartbeats from a published model: a point on a circle passes five bumps, the waves P Q R S T.
 
-    x' = alpha x - omega y        y' = alpha y + omega x         alpha = 1 - sqrt(x^2 + y^2): back onto the unit circle
-    z' = - sum over waves of  a_i d_i exp(-d_i^2 / (2 b_i^2))  -  (z - z_0)        d_i = (theta - theta_i) mod 2 pi
+    x' = alpha x - omega y,   y' = alpha y + omega x        alpha = 1 - sqrt(x^2 + y^2)
+    z' = - sum over waves of  a_i d_i exp(-d_i^2 / (2 b_i^2))  -  (z - z_0)
+    d_i = (theta - theta_i) mod 2 pi
 
-theta = atan2(y, x) is where in the beat the heart is, omega = 2 pi / (time of this beat), z the
-voltage and z_0 a slow swing with the breath. The times between beats vary with the two rhythms of a
-real heart: 0.1 Hz (Mayer waves) and 0.25 Hz (breath).
+theta = atan2(y, x) is the phase in the beat, omega = 2 pi / (time of this beat), z the voltage and
+z_0 a slow oscillation with the breath; alpha pulls (x, y) to the unit circle. The times between
+beats vary with the two rhythms of a real heart: 0.1 Hz (Mayer waves) and 0.25 Hz (breath).
 
-Kinds of beats. The paper's table is the normal one. The others are ours, made of the same five
-bumps:
+Kinds of beats. The paper's table is the normal one. The others are ours, made of the same bumps:
 
     normal           Table I of the paper
-    ventricular      no P wave, a wide and tall QRS, T turned over
+    ventricular      no P wave, a wide and tall QRS, T inverted
     blocked          a late second R bump, as in a bundle branch block
-    ischaemic        T turned over and the stretch behind S pressed down
+    ischaemic        T inverted and the part after S lowered
 
-They look like what they are named after, and are for learning to classify, not for medicine.
+They resemble the conditions they are named after, and are for learning to classify, not for
+medicine.
 
-Source: McSharry, Clifford, Tarassenko and Smith 2003, A dynamical model for generating synthetic
-electrocardiogram signals, IEEE Transactions on Biomedical Engineering 50(3).
+References: McSharry, Clifford, Tarassenko and Smith 2003, A dynamical model for generating
+synthetic electrocardiogram signals, IEEE Transactions on Biomedical Engineering 50(3).
 """
 
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchnet.arrays import Array, require_rng
+from scratchnet.errors import InvalidValueError
 
 # (angle in degrees, height a, width b in radians) of each bump.
 WAVES: dict[str, tuple[tuple[float, float, float], ...]] = {
@@ -75,14 +76,13 @@ def intervals(
 ) -> Array:
     """Times between beats (beats,), in seconds, with the power spectrum of the paper's equation 2.
 
-    Two Gaussian humps at 0.1 and 0.25 Hz, the amplitudes of which are the roots of the spectrum and
-    the phases random.
+    The spectrum has Gaussian humps at 0.1 and 0.25 Hz; the amplitudes are its square roots, and the
+    phases are random.
     """
     size = 1 << max(6, (2 * beats - 1).bit_length())
     f = np.fft.rfftfreq(size, d=mean)
-    power = RATIO * np.exp(-((f - LOW) ** 2) / (2 * SPREAD**2)) + np.exp(
-        -((f - HIGH) ** 2) / (2 * SPREAD**2)
-    )
+    low, high = (np.exp(-((f - rhythm) ** 2) / (2 * SPREAD**2)) for rhythm in (LOW, HIGH))
+    power = RATIO * low + high
     phases = np.exp(2j * np.pi * rng.random(len(f)))
     series = np.fft.irfft(np.sqrt(power) * phases, size)[:beats]
     return np.asarray(mean + spread * (series - series.mean()) / (series.std() or 1.0))
@@ -96,45 +96,50 @@ def signal(
     spread: float = 0.05,
     noise: float = 0.03,
 ) -> tuple[Array, Array]:
-    """One ECG with beats of the kinds (beats,), in order: the voltage (T,) in mV and where each
-    beat's R stands (beats,).
+    """One ECG: the voltage (T,) in mV, and the sample of each beat's R (beats,).
 
-    ``rate``: samples a second; ``mean``, ``spread``: seconds between beats; ``noise``: standard
-    deviation of white noise, mV. Steps by Runge and Kutta's fourth order, 1 / rate seconds each.
-    Raises ValueError for a kind that does not exist, a rate under 32, or beats that would overlap.
+    Parameters
+    ----------
+    kinds : (beats,), indices into KINDS, in order
+    rate : samples a second, and so the steps of the Runge-Kutta method of fourth order
+    mean, spread : of the seconds between beats
+    noise : standard deviation of white noise, mV
+
+    Raises
+    ------
+    ValueError
+        For a kind that does not exist, a rate under 32, or beats that would overlap.
     """
     require_rng(rng)
     kinds = np.asarray(kinds)
     if kinds.ndim != 1 or not kinds.size or not np.isin(kinds, range(len(KINDS))).all():
         given = sorted(set(kinds.ravel().tolist()))
-        raise ValueError(
+        raise InvalidValueError(
             f"kinds of shape {kinds.shape} hold {given}: expected one for each beat, 0 to"
             f" {len(KINDS) - 1}"
         )
     if rate < 32 or not mean > 4 * spread >= 0:
-        raise ValueError(
+        raise InvalidValueError(
             f"rate is {rate}, mean {mean}, spread {spread}: expected a rate of at least 32 and mean"
             " > 4 spread"
         )
     times = intervals(rng, len(kinds), mean, spread)
     ends = np.cumsum(times)
     waves = [np.array(WAVES[KINDS[kind]]) for kind in kinds]
-    # no two beats are the same
-    waves = [w * (1 + np.array([0, 0.1, 0.05]) * rng.standard_normal(w.shape)) for w in waves]
+    vary = np.array([0, 0.1, 0.05])  # no two beats are the same
+    waves = [w * (1 + vary * rng.standard_normal(w.shape)) for w in waves]
     breath = 2 * np.pi * rng.random()
 
     def push(t: Array) -> Array:
-        """z' + z at times t: the bumps and the breath. On the circle, where x and y stay, theta is
-        known."""
+        """z' + z at times t: the bumps and the breath; on the unit circle theta is known."""
         beat = np.minimum(np.searchsorted(ends, t, side="right"), len(kinds) - 1)
         theta = 2 * np.pi * (t - ends[beat] + times[beat]) / times[beat] - np.pi
         f = BREATH * np.sin(2 * np.pi * HIGH * t + breath)
         for number in range(max(map(len, waves))):
-            rows = np.array([w[number] if number < len(w) else (0.0, 0.0, 1.0) for w in waves])[
-                beat
-            ]
-            d = (theta - np.deg2rad(rows[:, 0]) + np.pi) % (2 * np.pi) - np.pi
-            f = f - rows[:, 1] * d * np.exp(-(d**2) / (2 * rows[:, 2] ** 2))
+            wave = [w[number] if number < len(w) else (0.0, 0.0, 1.0) for w in waves]
+            angle, height, width = np.array(wave)[beat].T
+            d = (theta - np.deg2rad(angle) + np.pi) % (2 * np.pi) - np.pi
+            f = f - height * d * np.exp(-(d**2) / (2 * width**2))
         return f
 
     t, h = np.arange(int(ends[-1] * rate)) / rate, 1 / rate
@@ -154,14 +159,18 @@ def signal(
 def beats(
     rng: np.random.Generator, n: int, T: int = 96, rate: int = 128, noise: float = 0.05
 ) -> Beats:
-    """n heartbeats, as many of each kind, cut around their R from many hearts, (n, T, 1); the
-    middle is a little off the R.
+    """n heartbeats (n, T, 1), equally many of each kind, cut around their R from many hearts.
 
-    Each comes from the middle of a run of three beats, whose pace, kind and noise are its own.
-    Raises ValueError where n or T is below 1.
+    Each is the middle one of three beats with a random pace, and the cut is a few samples off the
+    R. Raises ValueError for n < 1 or T < 8.
+
+    >>> beats(np.random.default_rng(0), 8).x.shape
+    (8, 96, 1)
     """
     if n < 1 or T < 8:
-        raise ValueError(f"n is {n} and T {T}: expected at least 1 beat of at least 8 samples")
+        raise InvalidValueError(
+            f"n is {n} and T {T}: expected at least 1 beat of at least 8 samples"
+        )
     kind = rng.permutation(np.arange(n) % len(KINDS))
     x = np.empty((n, T, 1), np.float32)
     for row, k in enumerate(kind):
