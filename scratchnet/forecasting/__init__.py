@@ -1,7 +1,7 @@
 """Forecasts one step or many steps ahead: strategies, backtests, intervals with measured coverage.
 
     forecaster = Direct(ForecastConfig(window=24), horizon=12).fit(values[:600])
-    y = forecaster.predict(values, at=[600, 612])  # (2, 12, K), each from the rows before its origin
+    y = forecaster.predict(values, at=[600, 612])  # (2, 12, K), from the rows before each origin
     forecaster.save("out"); load_forecaster("out")
     result = backtest({"direct": lambda: Direct(config, 12), "last value": lambda: LastValue(12)},
                       values, first=600)

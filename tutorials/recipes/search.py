@@ -14,7 +14,7 @@ from recipe import Outcome, recipe
 from scratchnet.data import Standardizer, datasets, sliding_windows, split_at
 from scratchnet.forecasting import baselines
 from scratchnet.plots.style import axes, model_colour, new_figure
-from scratchnet.search import Architecture, Training, compare
+from scratchnet.search import Architecture, Training, best_so_far, compare
 from scratchnet.training.loop import predict
 
 WIDTH = 12
@@ -52,13 +52,13 @@ def run(seed: int, toy: bool) -> Outcome:
         Architecture(1, 1), train[:2], validation[:2], epochs=2 if toy else 12, batch_size=64
     )
     trials = 3 if toy else 32
-    found = compare(objective, Architecture.SPACE, trials=trials, seeds=[seed])
+    found = compare(objective, Architecture.space(), trials=trials, seeds=[seed])
     reached = {}
     for sampler, name in NAMES.items():
-        (result,) = found.results[sampler]
-        CURVES[sampler, seed] = result.best_so_far
+        (study,) = found.studies[sampler]
+        CURVES[sampler, seed] = best_so_far(study)
         model, reached[name] = objective.run(
-            result.best, np.random.default_rng([seed, result.ranked[0]["number"]])
+            study.best_params, np.random.default_rng([seed, study.best_trial.number])
         )
         forecasts[name] = scaler.inverse_transform(predict(model, testing.x).astype(np.float64))
     model, reached["LSTM, not searched"] = objective.run(PLAIN, np.random.default_rng(seed))
@@ -70,7 +70,8 @@ def run(seed: int, toy: bool) -> Outcome:
         for name, y in forecasts.items()
     }
     chosen = "\n".join(
-        f"{NAMES[sampler]}, seed {seed}: {found.results[sampler][0].best}" for sampler in NAMES
+        f"{NAMES[sampler]}, seed {seed}: {found.studies[sampler][0].best_params}"
+        for sampler in NAMES
     )
     scores = {"validation MSE": reached, "test RMSE, degrees C": errors}
     return Outcome(
