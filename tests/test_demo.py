@@ -439,7 +439,7 @@ def test_train_answers_before_it_trains(tmp_path, capsys, monkeypatch):
         monkeypatch.chdir(tmp_path)
         assert main(["train", *options]) == 1, options
         assert said in capsys.readouterr().err
-    with pytest.raises(ValueError, match="^model is 'lsmt': expected one of mlp, rnn, lstm, gru"):
+    with pytest.raises(ValueError, match=r"^model is 'lsmt': expected one of mlp, rnn, lstm, gru"):
         train(load("elnino"), Settings(model="lsmt"))
 
 

@@ -153,8 +153,8 @@ def test_a_trial_that_diverges_is_pruned_and_the_search_goes_on():
 
 
 def test_a_history_without_validation_cannot_prune():
+    trainer = SimpleNamespace(history=History(epochs=[{"train_loss": 1.0}]))
     with pytest.raises(ValueError, match="the history has no val_loss"):
-        trainer = SimpleNamespace(history=History(epochs=[{"train_loss": 1.0}]))
         search(lambda params, trial: trial.on_epoch_end(trainer), BOWL, trials=1)
 
 
