@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scratchnet.data import datasets, sliding_windows, split_at
 from scratchnet.forecasting import baselines
-from scratchnet.forecasting.baselines import Autoregression, last_value, mae, mse, relative_variance
+from scratchnet.forecasting.baselines import (
+    Autoregression,
+    last_value,
+    mean_absolute_error,
+    mean_squared_error,
+    relative_variance,
+)
 
 
 def column(*numbers, dtype=np.float64):
@@ -21,8 +27,8 @@ def column(*numbers, dtype=np.float64):
 
 def test_metrics_on_numbers_done_by_hand():
     prediction, target = column(1, 2, 6), column(1, 4, 1)
-    assert mse(prediction, target) == pytest.approx((0 + 4 + 25) / 3)
-    assert mae(prediction, target) == pytest.approx((0 + 2 + 5) / 3)
+    assert mean_squared_error(prediction, target) == pytest.approx((0 + 4 + 25) / 3)
+    assert mean_absolute_error(prediction, target) == pytest.approx((0 + 2 + 5) / 3)
     assert relative_variance(prediction, target) == pytest.approx((29 / 3) / 2)  # mean 2, variance (1 + 4 + 1) / 3
     assert relative_variance(prediction, target, of=column(0, 10)) == pytest.approx((29 / 3) / 25)
 
@@ -37,7 +43,7 @@ def test_relative_variance_of_each_columns_mean_is_one(target):
 
 def test_metrics_of_float32_are_computed_in_float64():
     target = np.full((3, 1), 1e-30, np.float32)
-    assert mse(np.zeros_like(target), target) == pytest.approx(1e-60)  # in float32 it would be 0
+    assert mean_squared_error(np.zeros_like(target), target) == pytest.approx(1e-60)  # in float32 it would be 0
 
 
 @pytest.mark.parametrize(
@@ -49,7 +55,7 @@ def test_metrics_of_float32_are_computed_in_float64():
         (np.zeros(1), np.zeros(1, int), TypeError, "target is int64"),
     ],
 )
-@pytest.mark.parametrize("metric", [mse, mae, relative_variance])
+@pytest.mark.parametrize("metric", [mean_squared_error, mean_absolute_error, relative_variance])
 def test_metrics_refuse_what_would_broadcast(metric, prediction, target, error, sentence):
     with pytest.raises(error, match=re.escape(sentence)):
         metric(prediction, target)
@@ -197,7 +203,7 @@ def test_sunspot_numbers_are_those_the_module_prints():
     rows = {"last value": last_value(w.x), "Autoregression(9)": Autoregression(9).fit(train).predict(w.x)}
     for name, p in rows.items():
         printed = re.search(re.escape(name) + r"\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)", baselines.__doc__)
-        computed = (f"{mse(p, w.y):.2f}", f"{mae(p, w.y):.3f}", f"{relative_variance(p, w.y, of=whole):.4f}")
+        computed = (f"{mean_squared_error(p, w.y):.2f}", f"{mean_absolute_error(p, w.y):.3f}", f"{relative_variance(p, w.y, of=whole):.4f}")
         assert printed.groups() == computed
     assert f"{whole.var():.2f}" in baselines.__doc__
     assert f"{w.y.var():.2f}" in baselines.__doc__
@@ -205,4 +211,4 @@ def test_sunspot_numbers_are_those_the_module_prints():
 
 def test_sunspots_beat_the_last_value():
     train, w, _ = sunspots()
-    assert mse(Autoregression(9).fit(train).predict(w.x), w.y) < mse(last_value(w.x), w.y) / 3
+    assert mean_squared_error(Autoregression(9).fit(train).predict(w.x), w.y) < mean_squared_error(last_value(w.x), w.y) / 3

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pytest
 from scratchnet.commands.options import add_options, config_of
-from scratchnet.forecasting.many_steps import Task
-from scratchnet.forecasting.network import Settings as ManySettings
-from scratchnet.forecasting.one_step import Settings as OneSettings
+from scratchnet.forecasting.many_steps import BacktestConfig
+from scratchnet.forecasting.network import ForecastConfig
+from scratchnet.forecasting.one_step import OneStepConfig
 from scratchnet.training import Clip, EarlyStopping, TrainConfig
 from scratchnet.training.config import option, options
 
@@ -48,7 +48,7 @@ def test_a_subclass_may_change_a_default_and_keeps_help_and_range():
         More(epochs=0).check()
 
 
-@pytest.mark.parametrize("config", [OneSettings, ManySettings, Task])
+@pytest.mark.parametrize("config", [OneStepConfig, ForecastConfig, BacktestConfig])
 def test_the_commands_have_every_option_of_theirs(config):
     made, text = parsed(config)
     assert made == config().check()
@@ -59,11 +59,11 @@ def test_the_commands_have_every_option_of_theirs(config):
 
 
 def test_strategies_are_words():
-    assert parsed(Task)[0].strategies == ("direct", "recursive", "encoder-decoder")
-    chosen = parsed(Task, "--strategy", "direct", "recursive", "--ensemble", "--season", "12")[0].check()
+    assert parsed(BacktestConfig)[0].strategies == ("direct", "recursive", "encoder-decoder")
+    chosen = parsed(BacktestConfig, "--strategy", "direct", "recursive", "--ensemble", "--season", "12")[0].check()
     assert (chosen.strategies, chosen.ensemble, chosen.season) == (("direct", "recursive"), True, 12)
     with pytest.raises(ValueError, match=r"^strategy is empty: expected one or more"):
-        Task(strategy=()).check()
+        BacktestConfig(strategy=()).check()
 
 
 def test_estimators_have_every_field_under_scikit_learns_name():

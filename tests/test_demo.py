@@ -5,18 +5,22 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scratchnet import engines, plots
-from scratchnet.commands import demo, doctor
+from scratchnet.commands import cli, demo, doctor
 from scratchnet.commands.cli import main
-from scratchnet.data import datasets
-from scratchnet.forecasting import one_step as forecasting
-from scratchnet.forecasting.one_step import Settings, load, load_forecaster, train
-from scratchnet.training.loop import History
+from scratchnet.commands.options import load_series
+from scratchnet.commands.train import train_and_write
+from scratchnet.data import chronological_split, datasets
+from scratchnet.errors import UnavailableError, UnknownNameError
+from scratchnet.forecasting import Direct, load_forecaster, network
+from scratchnet.forecasting.one_step import OneStepConfig, OneStepResult, train
 
 ROOT = Path(__file__).parent.parent
 
@@ -244,7 +248,7 @@ def test_gradcheck_command_of_a_layer(capsys):
     assert re.findall(r"^embedding.*$", text, re.M) == ["embedding sequences", "embedding padding"]
     assert len(re.findall(r"^dW ", text, re.M)) == len(re.findall(r"^right: ", text, re.M)) == 2
     assert main(["gradcheck", "conv", "--lengths", "4", "2", "1"]) == 1
-    assert "--lengths is for cells, and conv is a layer" in capsys.readouterr().err
+    assert "lengths are for cells, and conv is a layer" in capsys.readouterr().err
 
 
 def test_a_wrong_layer_fails_the_command(capsys, monkeypatch):
@@ -282,7 +286,7 @@ def test_help_explains_every_option(command, capsys):
     if command == "gradcheck":
         assert "central differences (L(p + e) - L(p - e)) / 2e" in " ".join(text.split())
     else:
-        for name, default in Settings().asdict().items():
+        for name, default in OneStepConfig().asdict().items():
             assert f"--{name.replace('_', '-')}" in options
             assert isinstance(default, bool) or f"(default: {default})" in " ".join(options.split())
 
@@ -305,33 +309,29 @@ def test_train_command(model, tmp_path, capsys, monkeypatch):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("time", "sunspot_number [yearly mean]")
 
 
-@pytest.mark.parametrize("difference", [False, True])
+@pytest.mark.parametrize("relative_to", ["none", "previous"])
 @pytest.mark.parametrize("model", ["mlp", "gru"])
-def test_what_train_saves_can_forecast(model, difference, tmp_path):
+def test_what_train_saves_can_forecast(model, relative_to, tmp_path):
     """The loaded forecaster is the trained one, from the series' own numbers to the series' own numbers."""
-    series = load("elnino")
-    settings = Settings(model=model, epochs=2, layers=2, window=5, units=3, seed=3, difference=difference)
-    result = forecasting.run(series, settings, tmp_path)
+    series = load_series("elnino")
+    settings = OneStepConfig(model=model, epochs=2, layers=2, window=5, units=3, seed=3, relative_to=relative_to)
+    result = train_and_write(series, settings, tmp_path)
     loaded = load_forecaster(tmp_path)
-    assert (loaded.settings, loaded.column, loaded.unit) == (settings, "sea_surface_temperature", series.unit)
+    assert settings.asdict() == loaded.config.asdict()
+    assert (loaded.names, loaded.unit) == (["sea_surface_temperature"], series.unit)
     first = len(series.values) - len(result.truth)
-    np.testing.assert_allclose(
-        loaded.predict(series.values[None, :-1]), result.forecasts[model.upper()][-1:], rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        loaded.predict(series.values[None, :first]), result.forecasts[model.upper()][:1], rtol=1e-6
-    )
-    assert loaded.predict(series.values[None]).shape == (1, 1)
-    with pytest.raises(
-        ValueError,
-        match=rf"x is \(1, 3, 1\): expected \(n, rows, 1\), at least {5 + difference} rows of sea_surface_temperature",
-    ):
-        loaded.predict(series.values[None, :3])
+    forecast = result.forecasts[model.upper()]
+    np.testing.assert_allclose(loaded.predict(series.values[:-1])[0], forecast[-1:], rtol=1e-6)
+    np.testing.assert_allclose(loaded.predict(series.values, [first])[0], forecast[:1], rtol=1e-6)
+    assert loaded.predict(series.values).shape == (1, 1, 1)
+    needs = 5 + (relative_to == "previous")
+    with pytest.raises(ValueError, match=rf"values has 3 rows and Direct needs {needs} before an origin"):
+        loaded.predict(series.values[:3])
     path = tmp_path / "settings.json"
     facts = json.loads(path.read_text())
     for wrong, said in (
-        ({"scale": 0}, "nothing can be scaled by"),
-        ({"offset": np.nan}, "nothing can be"),
+        ({"scale": [0]}, "nothing can be scaled by"),
+        ({"offset": [np.nan]}, "nothing can be"),
         ({"layers": 0}, "layers is 0"),
     ):
         path.write_text(json.dumps(facts | wrong))
@@ -339,20 +339,39 @@ def test_what_train_saves_can_forecast(model, difference, tmp_path):
             load_forecaster(tmp_path)
     for text in ("{", "{}", "[]"):
         path.write_text(text)
-        with pytest.raises(ValueError, match="is not what scratchnet train has written"):
+        with pytest.raises(ValueError, match="is not of a saved forecaster"):
             load_forecaster(tmp_path)
+
+
+@pytest.mark.parametrize("difference", [False, True])
+def test_what_the_first_edition_saved_is_loaded(difference, tmp_path):
+    """A flat settings.json of one column, with a yes or no for differences."""
+    values = load_series("elnino").values
+    config = OneStepConfig(epochs=1, window=4, units=3, relative_to="previous" if difference else "none")
+    forecaster = Direct(config, 1).fit(values)
+    forecaster.save(tmp_path)
+    path = tmp_path / "settings.json"
+    facts = json.loads(path.read_text())
+    for name in ("strategy", "arguments", "names", "relative_to", "dropout", "validation"):
+        del facts[name]
+    first = {"column": "temperature", "difference": difference, "offset": facts["offset"][0], "scale": facts["scale"][0]}
+    path.write_text(json.dumps(facts | first))
+    loaded = load_forecaster(tmp_path)
+    np.testing.assert_array_equal(loaded.predict(values), forecaster.predict(values))
+    assert loaded.names == ["temperature"]
 
 
 def test_train_table_by_hand(capsys):
     """Errors of 1 and 3 in a truth of -5 and 5; and a test part that does not vary has no R2."""
     truth = np.array([[-5.0], [5.0]])
-    forecaster = forecasting.Forecaster(None, Settings(), None, "q", "m3/s")
-    result = forecasting.Result(forecaster, History(), [], truth, {"RNN": truth + np.array([[1.0], [3.0]])}, 0.0)
-    assert forecasting.table(result).splitlines() == [
+    forecaster = Direct(OneStepConfig(), 1)
+    forecaster.unit = "m3/s"
+    result = OneStepResult(forecaster, [], truth, {"RNN": truth + np.array([[1.0], [3.0]])})
+    assert result.table().splitlines() == [
         "test part         RMSE       MAE      R2 [m3/s]",
         "RNN              2.236         2   0.800",
     ]
-    level = forecasting.table(result._replace(truth=truth * 0, forecasts={"RNN": truth}))
+    level = result._replace(truth=truth * 0, forecasts={"RNN": truth}).table()
     assert level.splitlines()[1:] == [
         "RNN                  5         5       -",
         "R2 has no value here: the test part does not vary",
@@ -360,31 +379,31 @@ def test_train_table_by_hand(capsys):
 
 
 def test_train_settings_are_heeded():
-    series, small = load("elnino"), {"epochs": 1, "window": 4, "units": 3}
+    series, small = load_series("elnino"), {"epochs": 1, "window": 4, "units": 3}
     for model, sizes in (("mlp", (19, 31)), ("gru", (52, 118))):
         found = [
-            train(series, Settings(model=model, layers=layers, **small), progress=False).forecaster.model.size
+            train(series, OneStepConfig(model=model, layers=layers, **small), progress=False).forecaster.model.size
             for layers in (1, 2)
         ]
         assert tuple(found) == sizes
-    runs = [train(series, Settings(model="rnn", seed=seed, **small), progress=False) for seed in (0, 0, 1)]
-    assert runs[0].history.steps == runs[1].history.steps != runs[2].history.steps
-    clipped = train(series, Settings(model="rnn", clip=1e-3, **small), progress=False).history
+    runs = [train(series, OneStepConfig(model="rnn", seed=seed, **small), progress=False) for seed in (0, 0, 1)]
+    assert runs[0].forecaster.history.steps == runs[1].forecaster.history.steps != runs[2].forecaster.history.steps
+    clipped = train(series, OneStepConfig(model="rnn", clip=1e-3, **small), progress=False).forecaster.history
     for norm, factor in zip(clipped.column("grad_norm"), clipped.column("clip_factor")):
         assert norm * factor == pytest.approx(1e-3, rel=2e-3)
 
 
-@pytest.mark.parametrize("difference", [False, True])
-def test_train_learns_nothing_from_the_test_part(difference):
+@pytest.mark.parametrize("relative_to", ["none", "previous"])
+def test_train_learns_nothing_from_the_test_part(relative_to):
     """Other numbers in the test part, and all that was fitted stays: scaler, weights, stopping, autoregression."""
-    series = load("elnino")
-    start = forecasting.chronological_split(len(series.values))[2].start
+    series = load_series("elnino")
+    start = chronological_split(len(series.values))[2].start
     values = series.values.copy()
     values[start:] = 3 * values[start:] + 100
-    settings = Settings(model="gru", window=4, units=4, epochs=4, patience=1, difference=difference)
+    settings = OneStepConfig(model="gru", window=4, units=4, epochs=4, patience=1, relative_to=relative_to)
     a, b = (train(s, settings, progress=False) for s in (series, replace(series, values=values)))
-    assert a.history.steps == b.history.steps
-    assert a.history.column("val_loss") == b.history.column("val_loss")
+    assert a.forecaster.history.steps == b.forecaster.history.steps
+    assert a.forecaster.history.column("val_loss") == b.forecaster.history.column("val_loss")
     np.testing.assert_array_equal(a.forecaster.scaler.offset, b.forecaster.scaler.offset)
     np.testing.assert_array_equal(a.forecaster.scaler.scale, b.forecaster.scaler.scale)
     for name, p in a.forecaster.model.params.items():
@@ -396,21 +415,21 @@ def test_train_learns_nothing_from_the_test_part(difference):
 
 def test_changes_are_scaled_by_changes_that_happened():
     """The first row has none.  A series that climbs evenly has changes, but no spread in them."""
-    series = load("elnino")
-    past = series.values[: forecasting.chronological_split(len(series.values))[0].stop]
-    result = train(series, Settings(model="mlp", epochs=1, difference=True), progress=False)
+    series = load_series("elnino")
+    past = series.values[: chronological_split(len(series.values))[0].stop]
+    result = train(series, OneStepConfig(model="mlp", epochs=1, relative_to="previous"), progress=False)
     assert result.forecaster.scaler.offset[0] == pytest.approx(np.diff(past[:, 0]).mean(), rel=1e-12)
     assert result.forecaster.scaler.scale[0] == pytest.approx(np.diff(past[:, 0]).std(), rel=1e-12)
     even = replace(series, values=np.arange(100.0)[:, None], times=np.arange(100).astype(str))
     with pytest.raises(
         ValueError, match=r"column 0 \(sea_surface_temperature\) is 1.0 in all 69 rows, no spread to scale by"
     ):
-        train(even, Settings(epochs=1, difference=True), progress=False)
+        train(even, OneStepConfig(epochs=1, relative_to="previous"), progress=False)
 
 
 def test_train_answers_before_it_trains(tmp_path, capsys, monkeypatch):
     """With the options' own names, and no minute lost."""
-    monkeypatch.setattr(forecasting, "fit", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(network, "fit", lambda *_, **__: pytest.fail("it trained"))
     taken = tmp_path / "file"
     taken.write_text("")
     cases = {
@@ -439,8 +458,8 @@ def test_train_answers_before_it_trains(tmp_path, capsys, monkeypatch):
         monkeypatch.chdir(tmp_path)
         assert main(["train", *options]) == 1, options
         assert said in capsys.readouterr().err
-    with pytest.raises(ValueError, match=r"^model is 'lsmt': expected one of mlp, rnn, lstm, gru"):
-        train(load("elnino"), Settings(model="lsmt"))
+    with pytest.raises(ValueError, match="^model is 'lsmt': expected one of mlp, rnn, lstm, gru"):
+        train(load_series("elnino"), OneStepConfig(model="lsmt"))
 
 
 def test_pictures_of_two_commands_do_not_meet(tmp_path, monkeypatch):
@@ -494,33 +513,33 @@ def test_train_on_a_csv_of_ones_own(tmp_path, capsys):
     assert main([*train_this, "--time", ""]) == 0
     assert "120 values of wave, 0 to 119" in capsys.readouterr().out
     assert main(["train", "--data", str(tmp_path / "none.csv")]) == 1
-    assert "is no file, and no bundled series: those are sunspots, co2, elnino" in capsys.readouterr().err
+    assert "no such file or bundled series; those are sunspots, co2, elnino" in capsys.readouterr().err
     assert main(["gradcheck", "lsmt"]) == 1
     assert "there is no cell or layer 'lsmt': expected all or one of rnn, lstm, gru" in capsys.readouterr().err
 
 
 def test_differences_help_where_a_series_drifts():
     """CO2 leaves the range it was trained on; a network on the values cannot follow, one on the changes can."""
-    series = load("co2")
+    series = load_series("co2")
     errors = {}
-    for difference in (False, True):
-        result = train(series, Settings(model="gru", window=26, epochs=3, difference=difference), progress=False)
+    for relative_to in ("none", "previous"):
+        result = train(series, OneStepConfig(model="gru", window=26, epochs=3, relative_to=relative_to), progress=False)
         name = "GRU"
-        errors[difference] = float(np.mean((result.forecasts[name] - result.truth) ** 2))
+        errors[relative_to] = float(np.mean((result.forecasts[name] - result.truth) ** 2))
         assert result.truth.shape == result.forecasts[name].shape
     last = float(np.mean((result.forecasts["last value"] - result.truth) ** 2))
-    assert errors[True] < last < errors[False]
+    assert errors["previous"] < last < errors["none"]
 
 
 def test_train_says_where_the_last_value_is_better(capsys, tmp_path):
     """After one epoch on a series that drifts; not where it is better, and not where changes were learned, however badly."""
-    cases = {("--lr", "0.005"): True, ("--difference", "--clip", "1"): False, ("--difference", "--lr", "3"): False}
+    cases = {("--lr", "0.005"): True, ("--relative-to", "previous", "--clip", "1"): False, ("--relative-to", "last", "--lr", "3"): False}
     for options, advised in cases.items():
         assert (
             main(["train", "--data", "co2", "--model", "mlp", "--epochs", "1", "--out", str(tmp_path), *options]) == 0
         )
         text = capsys.readouterr().out
-        assert ("The MLP is worse than the last value: if the series drifts, try --difference." in text) == advised
+        assert ("The MLP is worse than the last value: if the series drifts, try --relative-to previous." in text) == advised
         last, own = (float(re.search(rf"^{name} +(\S+)", text, re.M)[1]) for name in ("last value", "MLP"))
         assert (own > last) == ("--clip" not in options)
 
@@ -528,17 +547,63 @@ def test_train_says_where_the_last_value_is_better(capsys, tmp_path):
 def test_doctor(capsys, monkeypatch):
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    assert re.search(r"yes +numpy +\d", text)
+    assert re.search(r"yes +required +arrays, figures, progress bars: numpy \d\S*, matplotlib \d\S*, tqdm \d", text)
     assert re.search(r"yes +NumPy +forward and backward of rnn, lstm, gru, gru_reset_before", text)
     assert re.search(r"yes +array +lstm", text)
     assert re.search(r"yes +sequence +gru_reset_before", text)
     monkeypatch.setattr(engines, "kernels", lambda: None)
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor, "_version", lambda name: None)
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"no +step +lstm +engine 'step' needs Numba .*pip install numba", text)
-    assert re.search(r"no +CuPy +not installed; with an NVIDIA GPU: pip install 'scratchnet\[cuda12\]'", text)
-    assert re.search(r"no +torch +comparing with PyTorch; to install: pip install 'scratchnet\[torch\]'", text)
+    assert re.search(r"no +CuPy +not installed; with an NVIDIA GPU: pip install cupy-cuda12x", text)
+    assert re.search(r"no +numba +fused kernels on the CPU; to install: pip install numba scipy threadpoolctl\n", text)
+    assert re.search(r"no +cuda13 .*: pip install cupy-cuda13x 'numba-cuda\[cu13\]'\n", text)
+    assert re.search(r"no +all .*: pip install .*numba scipy threadpoolctl.* torch", text)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_doctor_knows_every_extra(installed, monkeypatch):
+    """From the distribution's metadata, or from pyproject.toml where it is not installed."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert doctor.PURPOSES.keys() - {""} == extras.keys()
+
+    def requires(name):
+        if not installed:
+            raise metadata.PackageNotFoundError
+        lines = [f'{line}{" and" if ";" in line else ";"} extra == "{extra}"' for extra in extras for line in extras[extra]]
+        return ["numpy>=1.26", *lines]
+
+    monkeypatch.setattr(metadata, "requires", requires)
+    assert doctor.requirements().keys() == {"", *extras}
+    assert {finding.what for finding in doctor.packages()} == {"required", *extras}
+
+
+def test_a_sentence_for_the_librarys_errors_and_a_traceback_for_a_bug(monkeypatch, capsys, tmp_path):
+    def raising(error):
+        def run(chosen):
+            raise error
+
+        return run
+
+    for error, said in (
+        (UnavailableError("not here"), "scratchnet: not here\n"),
+        (UnknownNameError("no such name"), "scratchnet: no such name\n"),
+        (PermissionError(13, "Permission denied", "mine.csv"), "scratchnet: mine.csv: Permission denied\n"),
+    ):
+        monkeypatch.setattr(doctor, "run", raising(error))
+        assert main(["doctor"]) == 1
+        assert capsys.readouterr().err == said
+    for bug in (ValueError("a bug"), KeyError("bug"), OSError("of no file")):
+        monkeypatch.setattr(doctor, "run", raising(bug))
+        with pytest.raises(type(bug)):
+            main(["doctor"])
+
+
+def test_every_command_is_a_file_that_owns_its_options():
+    for command in cli.COMMANDS:
+        assert command.add.__module__ == command.run.__module__ == command.__name__
 
 
 def test_module_and_version():

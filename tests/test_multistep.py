@@ -11,25 +11,27 @@ from scratchnet.commands.cli import main
 from scratchnet.data.series import load_csv
 from scratchnet.forecasting import (
     STRATEGIES,
+    AutoregressionForecaster,
     Direct,
     EncodeDecode,
     Ensemble,
+    ForecastConfig,
     LastValue,
-    Linear,
     Recursive,
     SeasonalLastValue,
-    Settings,
     Smoothing,
     backtest,
     baselines,
     coverage,
     dropout_interval,
+    load_forecaster,
     pinball,
 )
+from scratchnet.forecasting.network import RELATIVE_TO
 from scratchnet.gradcheck import check_gradient
 from scratchnet.losses import quantile
 
-QUICK = Settings(window=8, units=8, epochs=8, patience=8)
+QUICK = ForecastConfig(window=8, units=8, epochs=8, patience=8)
 
 
 def waves(T=240, noise=0.0, seed=0):
@@ -76,11 +78,11 @@ def test_quantile_loss_settles_at_the_quantile(rng):
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-@pytest.mark.parametrize("anchored", [False, True])
-def test_a_network_learns_a_wave_in_its_own_unit(name, anchored):
+@pytest.mark.parametrize("relative_to", RELATIVE_TO)
+def test_a_network_learns_a_wave_in_its_own_unit(name, relative_to):
     values = waves()
-    settings = QUICK.replace(epochs=40, units=16, lr=0.01, anchored=anchored)
-    forecaster = STRATEGIES[name](settings, 6).fit(values[:200])
+    config = QUICK.replace(epochs=40, units=16, lr=0.01, relative_to=relative_to)
+    forecaster = STRATEGIES[name](config, 6).fit(values[:200])
     at = np.arange(200, 230)
     y = forecaster.predict(values, at)
     truth = values[at[:, None] + np.arange(6)]
@@ -102,6 +104,26 @@ def test_a_forecast_sees_only_what_is_past(name):
     np.testing.assert_array_equal(forecaster.predict(values[:200], [200]), y)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Direct(QUICK.replace(model="mlp", dropout=0.1), 3, targets=[1]),
+        lambda: Direct(QUICK, 3, levels=(0.1, 0.5, 0.9)),
+        lambda: Recursive(QUICK.replace(relative_to="previous"), 3),
+        lambda: EncodeDecode(QUICK, 3, half_life=None),
+    ],
+    ids=["mlp", "levels", "recursive", "encoder-decoder"],
+)
+def test_what_is_saved_forecasts_the_same(make, tmp_path):
+    values = waves()
+    forecaster = make().fit(values[:200])
+    forecaster.save(tmp_path)
+    loaded = load_forecaster(tmp_path)
+    assert type(loaded) is type(forecaster)
+    np.testing.assert_array_equal(loaded.predict(values, [200, 240]), forecaster.predict(values, [200, 240]))
+    np.testing.assert_array_equal(loaded.predict(values), forecaster.predict(values, [240]))
+
+
 def test_targets_are_columns_in_the_order_asked():
     values = waves()
     values[:, 1] += 1000
@@ -109,7 +131,7 @@ def test_targets_are_columns_in_the_order_asked():
         Direct(QUICK, 3, targets=[1]),
         EncodeDecode(QUICK, 3, targets=[1]),
         LastValue(3, targets=[1]),
-        Linear(3, 4, targets=[1]),
+        AutoregressionForecaster(3, 4, targets=[1]),
     ):
         y = forecaster.fit(values[:200]).predict(values, [200, 210])
         assert y.shape == (2, 3, 1)
@@ -119,16 +141,16 @@ def test_targets_are_columns_in_the_order_asked():
     assert (both[..., 1] < 100).all()
 
 
-def test_an_anchored_network_follows_a_drift():
-    """A line that leaves the range of its training rows: anchored, its forecasts go with it."""
+def test_a_network_that_sees_differences_follows_a_drift():
+    """A line that leaves the range of its training rows: from the last row, forecasts go with it."""
     values = np.arange(300.0)[:, None] + 3 * np.sin(np.arange(300))[:, None]
     at = np.arange(290, 296)
     truth = values[at[:, None] + np.arange(4)]
     error = {}
-    for anchored in (False, True):
-        y = Direct(QUICK.replace(anchored=anchored, epochs=30), 4).fit(values[:150]).predict(values, at)
-        error[anchored] = float(np.abs(y - truth).mean())
-    assert error[True] < 5 < 30 < error[False]
+    for relative_to in ("none", "last"):
+        y = Direct(QUICK.replace(relative_to=relative_to, epochs=30), 4).fit(values[:150]).predict(values, at)
+        error[relative_to] = float(np.abs(y - truth).mean())
+    assert error["last"] < 5 < 30 < error["none"]
 
 
 def test_the_seed_is_all_the_chance_there_is():
@@ -156,10 +178,10 @@ def test_classical_forecasters():
     np.testing.assert_array_equal(last, np.repeat(values[np.array(at) - 1][:, None], 15, axis=1))
     np.testing.assert_allclose(SeasonalLastValue(15, 12).fit(values[:120]).predict(values, at), truth, atol=1e-9)
     # a wave is an AR(2)
-    np.testing.assert_allclose(Linear(15, 4).fit(values[:120]).predict(values, at), truth, atol=1e-6)
+    np.testing.assert_allclose(AutoregressionForecaster(15, 4).fit(values[:120]).predict(values, at), truth, atol=1e-6)
     trending = values + 0.5 * np.arange(240)[:, None]
     truth = trending[np.array(at)[:, None] + np.arange(15)]
-    np.testing.assert_allclose(Linear(15, 2, season=12).fit(trending[:120]).predict(trending, at), truth, atol=1e-6)
+    np.testing.assert_allclose(AutoregressionForecaster(15, 2, season=12).fit(trending[:120]).predict(trending, at), truth, atol=1e-6)
     smooth = Smoothing(15, season=12).fit(trending[:120]).predict(trending, at)
     assert smooth.shape == (2, 15, 1)
     np.testing.assert_allclose(smooth, truth[..., :1], atol=0.05)
@@ -182,7 +204,7 @@ def test_an_ensemble_is_the_mean_and_can_be_weighted():
     np.testing.assert_allclose(Ensemble(members).fit(values[:200]).predict(values, [200, 205]), (a + b) / 2)
     weighted = Ensemble(members, {"last": 1, "season": 3}).fit(values[:200]).predict(values, [200, 205])
     np.testing.assert_allclose(weighted, (a + 3 * b) / 4)
-    learned = Ensemble(members, held_back=40).fit(values[:200])
+    learned = Ensemble(members, validation_rows=40).fit(values[:200])
     assert learned.weights["season"] > 10 * learned.weights["last"]
     truth = values[160:200]
     inverse = 1 / np.mean(
@@ -231,15 +253,15 @@ def test_quantile_and_dropout_intervals_cover_what_they_say():
     values = waves(900, noise=1.0)
     at = np.arange(700, 890)
     truth = values[at[:, None] + np.arange(3)]
-    settings = Settings(window=12, units=16, epochs=30, patience=30, dropout=0.1)
+    config = ForecastConfig(window=12, units=16, epochs=30, patience=30, dropout=0.1)
     best = 2 * 1.2816  # of a standard normal
-    q = Direct(settings, 3, levels=(0.1, 0.5, 0.9)).fit(values[:700]).predict(values, at)
+    q = Direct(config, 3, levels=(0.1, 0.5, 0.9)).fit(values[:700]).predict(values, at)
     assert q.shape == (*truth.shape, 3)
     assert (np.diff(q, axis=-1) >= 0).all()
     found = coverage(q[..., 0], q[..., 2], truth, 0.8)
     assert found.inside == pytest.approx(0.8, abs=0.06)
     assert found.width == pytest.approx(best, rel=0.25)
-    forecaster = Direct(settings, 3).fit(values[:700])
+    forecaster = Direct(config, 3).fit(values[:700])
     low, middle, high = dropout_interval(forecaster, values, at, asked=0.8)
     assert coverage(low, high, truth, 0.8).inside == pytest.approx(0.8, abs=0.06)
     assert ((low <= middle) & (middle <= high)).all()
@@ -266,6 +288,9 @@ VALUES = waves(60)
     [
         (lambda: Direct(QUICK, 4).fit(VALUES[:14]), "values has 14 rows but Direct with window 8 needs at least 16"),
         (lambda: Direct(QUICK, 0), "horizon is 0"),
+        (lambda: Direct(QUICK.replace(model="gruu"), 2), "model is 'gruu': expected one of mlp, rnn, lstm, gru"),
+        (lambda: Direct(QUICK.replace(relative_to="first"), 2), "relative_to is 'first': expected one of none, last"),
+        (lambda: EncodeDecode(QUICK.replace(model="mlp"), 2), "model is 'mlp': an encoder-decoder expects a cell"),
         (lambda: Direct(QUICK.replace(window=0), 2), "window is 0"),
         (lambda: Direct(QUICK, 2).fit(np.ones((60, 1))), r"column 0 is 1\.0 in all 51 rows, no spread to scale by"),
         (lambda: Direct(QUICK, 2, levels=(0.9, 0.1)), r"levels are \[0\.9, 0\.1\]: expected ascending"),
@@ -282,7 +307,7 @@ VALUES = waves(60)
             "the origin 11 cannot be forecast from: .* needs 12 before",
         ),
         (lambda: SeasonalLastValue(2, 0), "season is 0"),
-        (lambda: Linear(2, 30).fit(VALUES), "order 30 with D = 2 has 61 unknowns"),
+        (lambda: AutoregressionForecaster(2, 30).fit(VALUES), "order 30 with D = 2 has 61 unknowns"),
         (lambda: Smoothing(2, season=30).fit(VALUES), "values has 60 rows but Smoothing needs at least 65"),
         (lambda: Ensemble({}), "no members"),
         (
@@ -296,9 +321,9 @@ VALUES = waves(60)
         ),
         (lambda: Ensemble({"a": LastValue(1), "b": LastValue(2)}), "the members forecast {'a': 1, 'b': 2} steps"),
         (lambda: Ensemble({"a": LastValue(1)}, {"b": 1.0}), "weights are {'b': 1.0} for the members a"),
-        (lambda: Ensemble({"a": LastValue(5)}, held_back=3).fit(VALUES), "held_back is 3 but the horizon 5"),
+        (lambda: Ensemble({"a": LastValue(5)}, validation_rows=3).fit(VALUES), "validation_rows is 3 but the horizon 5"),
         (lambda: backtest({}, VALUES, 30), "no forecasters"),
-        (lambda: backtest({"a": lambda: LastValue(5)}, VALUES, 56), "no origin from row 56 on has 5 rows behind it"),
+        (lambda: backtest({"a": lambda: LastValue(5)}, VALUES, 56), "no origin from row 56 on has 5 rows after it"),
         (lambda: backtest({"a": lambda: LastValue(5)}, VALUES, 30, step=0), "step is 0"),
         (
             lambda: backtest({"a": lambda: LastValue(5), "b": lambda: LastValue(4)}, VALUES, 30),
@@ -319,7 +344,7 @@ def test_bad_input(call, message):
 
 
 def test_what_is_not_fitted_says_so():
-    for forecaster in (Direct(QUICK, 2), Recursive(QUICK, 2), Linear(2, 3), Smoothing(2)):
+    for forecaster in (Direct(QUICK, 2), Recursive(QUICK, 2), AutoregressionForecaster(2, 3), Smoothing(2)):
         with pytest.raises(RuntimeError, match="has not been fitted"):
             forecaster.predict(VALUES, [40])
 
@@ -381,7 +406,7 @@ def test_the_command_writes_what_it_says(interval, tmp_path, capsys):
     (best,) = set(ahead[0]) - {"ahead", "low", "median", "high"}
     assert f"The best network ({best})" in said
     data = load_csv(tmp_path / "load.csv")
-    kind = STRATEGIES[best](Settings(window=8, units=6, epochs=3), 4)
+    kind = STRATEGIES[best](ForecastConfig(window=8, units=6, epochs=3), 4)
     again = kind.fit(data.values).predict(data.values, [150])[0, :, 0]
     np.testing.assert_allclose([float(row[best]) for row in ahead], again, rtol=1e-4)
     for picture in ("errors.png", "forecast.png"):

@@ -40,8 +40,7 @@ FLOORS = [
     {"models", "gradcheck", "data", "convert"},
     {"training"},
     {"tracing", "search"},
-    {"plots", "view"},
-    {"forecasting", "estimators"},
+    {"plots", "view", "forecasting", "estimators"},
     {"commands"},
     {"__main__"},
 ]

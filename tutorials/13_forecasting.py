@@ -19,10 +19,10 @@ from scratchnet.forecasting import (
     Direct,
     EncodeDecode,
     LastValue,
-    Linear,
+    AutoregressionForecaster,
     Recursive,
     SeasonalLastValue,
-    Settings,
+    ForecastConfig,
     backtest,
     coverage,
     dropout_interval,
@@ -82,14 +82,14 @@ np.testing.assert_array_equal(x[0], values[test.start - 12 : test.start])
 #     encoder-decoder   one network reads the past, another writes the future
 
 # %%
-settings = Settings(cell="gru", window=24, units=16, epochs=30, patience=6, dropout=0.1, seed=0)
+config = ForecastConfig(model="gru", window=24, units=16, epochs=30, patience=6, dropout=0.1, seed=0)
 makers = {
     "last value": lambda: LastValue(12),
     "last season": lambda: SeasonalLastValue(12, 12),
-    "AR(24)": lambda: Linear(12, 24),
-    "direct": lambda: Direct(settings, 12),
-    "recursive": lambda: Recursive(settings, 12),
-    "encoder-decoder": lambda: EncodeDecode(settings, 12),
+    "AR(24)": lambda: AutoregressionForecaster(12, 24),
+    "direct": lambda: Direct(config, 12),
+    "recursive": lambda: Recursive(config, 12),
+    "encoder-decoder": lambda: EncodeDecode(config, 12),
 }
 tested = backtest(makers, values, first=600, step=3)
 print(tested.table(series.unit))
@@ -115,9 +115,9 @@ plots.errors_ahead(
 
 # %%
 origins, truth = tested.at, tested.truth
-q = Direct(settings, 12, levels=(0.05, 0.5, 0.95)).fit(values[:600]).predict(values, origins)
+q = Direct(config, 12, levels=(0.05, 0.5, 0.95)).fit(values[:600]).predict(values, origins)
 by_quantiles = coverage(q[..., 0], q[..., 2], truth, 0.9)
-network = Direct(settings, 12).fit(values[:600])
+network = Direct(config, 12).fit(values[:600])
 narrow = dropout_interval(network, values, origins, noise=False)
 wide = dropout_interval(network, values, origins)
 print("quantile loss:            ", by_quantiles)

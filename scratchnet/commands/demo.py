@@ -1,9 +1,10 @@
-"""The main job, under a minute on two cores: check the gradients, forecast a real series, remember
-over 100 steps, draw it.
+"""``scratchnet demo``, under a minute on two cores: gradient checks, forecasts of a real series,
+the adding problem over 100 steps, figures.
 
 What is printed and drawn here is computed here; nothing is read from a file of results.
 """
 
+import argparse
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +18,12 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.cells import variants
+from scratchnet.commands.options import Commands
 from scratchnet.data import Standardizer, datasets, sliding_windows, split_at
 from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
 from scratchnet.forecasting import baselines
-from scratchnet.forecasting.one_step import MODELS
 from scratchnet.gradcheck import check_cell
-from scratchnet.layers import Linear, Recurrent, Sequential, Tanh
+from scratchnet.layers import GRU, LSTM, RNN, Linear, Recurrent, Sequential, Tanh
 from scratchnet.losses import mse
 from scratchnet.tracing import Trace, trace
 from scratchnet.training import Adam, AdamW, Batches, Clip, EarlyStopping, fit, predict
@@ -34,9 +35,25 @@ WIDTH, UNITS = 9, 16  # the networks see the same nine years as the autoregressi
 STEPS_BACK = 100
 FEW = 64  # sequences that are looked into
 SOLVED = 0.01  # mean squared error; predicting the mean gives 1/6
-RECURRENT: dict[str, Callable[..., Recurrent]] = {
-    name.upper(): cell for name, cell in MODELS.items() if cell is not None
-}
+RECURRENT: dict[str, Callable[..., Recurrent]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "demo",
+        help="gradient checks, forecasts, the adding problem, figures: a minute on two cores",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out"), help="folder for the pictures (default: out)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Run the demo."""
+    show(chosen.out)
+    return 0
 
 
 class Forecasts(NamedTuple):
@@ -50,8 +67,7 @@ class Forecasts(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """One network on the adding problem: what it reached, and what is to be seen inside, before and
-    after."""
+    """One network on the adding problem: its errors, and traces before and after training."""
 
     name: str
     losses: list[float]  # of each training step, before it
@@ -145,10 +161,10 @@ def sunspot_table(result: Forecasts) -> str:
     variances = relative_variances(result)
     for name, prediction in result.baselines.items():
         count = 10 if name.startswith("AR") else 0
-        error = baselines.mae(prediction, result.truth)
+        error = baselines.mean_absolute_error(prediction, result.truth)
         lines.append(f"{name:<12}{variances[name][0]:>14.3f}{'':>8}{error:>18.1f}{count:>12}")
     for name, runs in result.networks.items():
-        error = float(np.mean([baselines.mae(run, result.truth) for run in runs]))
+        error = float(np.mean([baselines.mean_absolute_error(run, result.truth) for run in runs]))
         spread = f" +- {np.std(variances[name], ddof=1):.3f}"
         size = _sunspot_model(name, np.random.default_rng(0)).size
         lines.append(
@@ -172,8 +188,7 @@ def relative_variances(result: Forecasts) -> dict[str, list[float]]:
 
 
 def sunspot_verdict(result: Forecasts) -> str:
-    """How the best network stands beside the autoregression, measured by what another seed makes of
-    it."""
+    """The best network's distance from the autoregression, and its spread over the seeds."""
     variances = relative_variances(result)
     best = min(result.networks, key=lambda name: float(np.mean(variances[name])))
     line, mean, spread = (
@@ -235,12 +250,12 @@ def share_by_step(of: Trace, gradient: str = "dh") -> Array:
 # ---- all of it ----
 
 
-def run(out: Path) -> list[Path]:
+def show(out: Path) -> list[Path]:
     """Do everything, print the tables, write pictures and page into ``out``, and return their
     paths."""
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    # The adding problem takes longest: it runs in processes of its own while the rest goes on here.
+    # The adding problem takes longest: it runs in other processes while the rest goes on here.
     with (
         _single_threaded_blas(),
         ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool,
@@ -299,8 +314,7 @@ def run(out: Path) -> list[Path]:
 
 @contextmanager
 def _single_threaded_blas() -> Iterator[None]:
-    """Processes started inside compute on one thread each: two that take a thread for every core
-    would fight."""
+    """Processes started inside use one thread each, to avoid oversubscription."""
     names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
@@ -326,7 +340,7 @@ def draw(sunspots: Forecasts, rnn: Memory, lstm: Memory, out: Path) -> list[Path
     }
     run, x = lstm.after.run, lstm.after.x[:, 0]
     marks = [int(t) for t in np.flatnonzero(x[:, 1])]
-    # The units whose input gate answers most to the marks stand on top.
+    # The units whose input gate answers most to the marks come first.
     order = np.argsort(-np.abs(run["i"][marks, 0].mean(axis=0) - np.median(run["i"][:, 0], axis=0)))
     figures = {
         "forecast.png": plots.forecast(

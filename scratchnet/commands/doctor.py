@@ -1,13 +1,17 @@
-"""What is installed here, what works, and what to install for the rest. Tried out, not guessed from
-version numbers."""
+"""``scratchnet doctor``: what is installed, what works here, and what to install for the rest."""
 
+import argparse
 import os
 import platform
+import re
+import shlex
 import sys
+import tomllib
 from collections.abc import Callable
 from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,50 +20,104 @@ from scratchnet import __version__
 from scratchnet import engines as library_engines
 from scratchnet.arrays import Array
 from scratchnet.cells import CELLS, Cell
-from scratchnet.errors import UnavailableError
+from scratchnet.commands.options import Commands
+from scratchnet.errors import MissingPackageError
 
-# distribution, import name, what it is for, the extra that brings it (None: always installed)
-PACKAGES = (
-    ("numpy", "numpy", "arrays", None),
-    ("matplotlib", "matplotlib", "figures", None),
-    ("tqdm", "tqdm", "progress bars", None),
-    ("numba", "numba", "fused kernels on the CPU", "numba"),
-    ("cupy", "cupy", "arrays on an NVIDIA GPU", "cuda12"),
-    ("numba-cuda", "numba_cuda", "fused kernels on the GPU", "cuda12"),
-    ("torch", "torch", "comparing with PyTorch", "torch"),
-    ("tensorboardX", "tensorboardX", "logging for TensorBoard", "tensorboard"),
-    ("jupytext", "jupytext", "lessons as notebooks", "tutorials"),
-    ("pytest", "pytest", "the test suite", "test"),
-)
+DISTRIBUTION = "scratchnet-rnn"
+# extra -> what it is for; "" are the packages that are always installed
+PURPOSES = {
+    "": "arrays, figures, progress bars",
+    "numba": "fused kernels on the CPU",
+    "cuda12": "arrays and fused kernels on an NVIDIA GPU, CUDA 12",
+    "cuda13": "arrays and fused kernels on an NVIDIA GPU, CUDA 13",
+    "torch": "comparing with PyTorch",
+    "sklearn": "the networks as scikit-learn estimators",
+    "search": "hyperparameter search",
+    "forecast": "exponential smoothing, a baseline of forecasts",
+    "tensorboard": "training curves in TensorBoard",
+    "heart": "heartbeat records of PhysioNet",
+    "tutorials": "lessons as notebooks",
+    "ptx": "compiling CUDA kernels without a GPU, on Linux",
+    "test": "the test suite",
+    "all": "everything for the lessons and recipes on a CPU",
+}
 
 
 class Finding(NamedTuple):
     """One line of the report."""
 
     what: str
-    works: bool | None  # None: there is nothing to install, it is not written yet
+    works: bool
     detail: str
 
 
-WORDS = {True: "yes", False: "no", None: "-"}
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "doctor", help="what is installed, what works here, what to install for the rest"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Print the report."""
+    print(report())
+    return 0
+
+
+def requirements() -> dict[str, list[str]]:
+    """Extra -> its requirements, such as "numba>=0.60"; "" has those that are always needed.
+
+    From the installed distribution, or from pyproject.toml in a checkout that is not installed.
+    """
+    try:
+        lines = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        text = Path(__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8")
+        project = tomllib.loads(text)["project"]
+        return {"": project["dependencies"], **project["optional-dependencies"]}
+    found: dict[str, list[str]] = {"": []}
+    for line in lines:
+        extra = re.search(r"""extra == ["'](\w+)["']""", line)
+        found.setdefault(extra[1] if extra else "", []).append(line)
+    return found
 
 
 def packages() -> list[Finding]:
-    """Each package the library can use, its version, or the command that installs it."""
-    found = []
-    for distribution, module, purpose, extra in PACKAGES:
-        if find_spec(module) is None:
-            choice = (
-                "'scratchnet[cuda12]' or 'scratchnet[cuda13]'"
-                if extra == "cuda12"
-                else f"'scratchnet[{extra}]'"
-            )
-            found.append(
-                Finding(distribution, False, f"{purpose}; to install: pip install {choice}")
-            )
-        else:
-            found.append(Finding(distribution, True, f"{_version(distribution)}, {purpose}"))
+    """Each extra, with the versions of its packages or the command that installs them."""
+    found, every = [], requirements()
+    for extra in every:
+        missing, present = [], []
+        for name in _names(every, extra):
+            version = _version(name)
+            if version is None:
+                missing.append(name)
+            else:
+                present.append(f"{name.partition('[')[0]} {version}")
+        detail = f"{PURPOSES.get(extra, '')}: {', '.join(present)}"
+        if missing:
+            detail = f"{PURPOSES.get(extra, '')}; to install: pip install {shlex.join(missing)}"
+        found.append(Finding(extra or "required", not missing, detail))
     return found
+
+
+def _names(every: dict[str, list[str]], extra: str) -> list[str]:
+    """The packages of an extra, those of the extras that it names included."""
+    names = []
+    for line in every[extra]:
+        name, inner = re.match(r"([\w.-]+)(?:\[([\w,]+)\])?", line).groups()  # type: ignore[union-attr]
+        if name == DISTRIBUTION:
+            names += [each for part in inner.split(",") for each in _names(every, part)]
+        elif "'linux'" not in line.replace('"', "'") or sys.platform == "linux":
+            names.append(f"{name}[{inner}]" if inner else name)
+    return list(dict.fromkeys(names))
+
+
+def _version(requirement: str) -> str | None:
+    try:
+        return metadata.version(requirement.partition("[")[0])
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def arrays() -> list[Finding]:
@@ -68,7 +126,7 @@ def arrays() -> list[Finding]:
 
 
 def engines() -> list[Finding]:
-    """Which engine runs which cell, on each kind of array that works here."""
+    """Which engine runs which cell, on NumPy arrays."""
     found = []
     for engine in library_engines.ENGINES[1:]:
         for name, cell in CELLS.items():
@@ -87,13 +145,15 @@ def report() -> str:
         f"  {sys.executable}",
     ]
     for title, findings in (
-        ("packages", packages()),
+        ("packages, by extra", packages()),
         ("arrays", arrays()),
         ("engines, on NumPy arrays", engines()),
     ):
         lines += ["", title]
         width = max(len(finding.what) for finding in findings)
-        lines += [f"  {WORDS[f.works]:<3}  {f.what:<{width}}  {f.detail}" for f in findings]
+        for finding in findings:
+            works = "yes" if finding.works else "no"
+            lines.append(f"  {works:<3}  {finding.what:<{width}}  {finding.detail}")
     return "\n".join(lines)
 
 
@@ -101,29 +161,18 @@ def _why(cell: Cell, x: Array, engine: str) -> str:
     return library_engines.choose(cell, x, x.shape[2], engine).why
 
 
-def _version(distribution: str) -> str:
-    for name in (distribution, f"{distribution}-cuda12x", f"{distribution}-cuda13x"):
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return "version unknown"
-
-
 def _try(what: str, action: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, action())
-    except Exception as error:  # whatever it is, the doctor reports it and goes on
-        return Finding(
-            what, False, str(error).splitlines()[0] if str(error) else type(error).__name__
-        )
+    except Exception as error:  # the doctor reports every error and goes on
+        return Finding(what, False, (str(error) or type(error).__name__).splitlines()[0])
 
 
 def _run_cupy() -> str:
     if find_spec("cupy") is None:
-        raise UnavailableError(
-            "not installed; with an NVIDIA GPU: pip install 'scratchnet[cuda12]' or"
-            " 'scratchnet[cuda13]'"
+        raise MissingPackageError(
+            "not installed; with an NVIDIA GPU: pip install cupy-cuda12x 'numba-cuda[cu12]', or"
+            " cupy-cuda13x 'numba-cuda[cu13]' for CUDA 13"
         )
     import cupy
 

@@ -1,12 +1,20 @@
-"""The command line's options of a configuration: one for each field that ``training.config.option``
-made, with its default, help text and type. Ranges are checked by the configuration itself."""
+"""Options that commands share: those of a configuration, and those that choose a series.
+
+A configuration has one option for each field that ``training.config.option`` made, with its
+default, help text and type. Ranges are checked by the configuration.
+"""
 
 import argparse
+from pathlib import Path
 from typing import Any, TypeVar
 
+from scratchnet.data import datasets
+from scratchnet.data.series import MISSING, Series, load_csv
+from scratchnet.errors import InvalidValueError, MissingFileError
 from scratchnet.training.config import Option, options
 
 Config = TypeVar("Config")
+Commands = argparse._SubParsersAction  # what add_subparsers returns; argparse has no public name
 
 
 def add_options(parser: argparse.ArgumentParser, config: type) -> None:
@@ -31,3 +39,78 @@ def _arguments(known: Option) -> dict[str, Any]:
     help_text = (known.help + shown).replace("%", "%%")
     kind = str if known.kind is tuple else known.kind
     return {"type": kind, "default": known.default, "help": help_text, **several}
+
+
+def add_series(parser: argparse.ArgumentParser) -> None:
+    """The options that choose a series, and say how to read it."""
+    parser.add_argument(
+        "--data", default="sunspots", help="sunspots (default), co2, elnino, or the path of a CSV"
+    )
+    parser.add_argument("--column", help="the column to forecast, where the CSV has several")
+    parser.add_argument(
+        "--missing", choices=MISSING, help="what to do about gaps in the CSV (default: error)"
+    )
+    parser.add_argument(
+        "--time",
+        metavar="COLUMN",
+        help="the CSV's column of times; '' for none (default: by its name)",
+    )
+    parser.add_argument(
+        "--delimiter", metavar="CHARACTER", help="field delimiter of the CSV (default: detect)"
+    )
+
+
+def series_of(chosen: argparse.Namespace) -> Series:
+    """The series that the parsed options choose."""
+    return load_series(chosen.data, chosen.column, chosen.missing, chosen.time, chosen.delimiter)
+
+
+def load_series(
+    data: str,
+    column: str | None = None,
+    missing: str | None = None,
+    time: str | None = None,
+    delimiter: str | None = None,
+) -> Series:
+    """A bundled series by name, or one column of the CSV at the path ``data``.
+
+    Raises ValueError where the CSV has several columns and none was chosen, or has other faults,
+    and where a bundled series is to be read in another way.
+    """
+    given = {"column": column, "missing": missing, "time": time, "delimiter": delimiter}
+    if data in datasets.NAMES:
+        idle = [name for name, value in given.items() if value is not None]
+        if idle:
+            raise InvalidValueError(
+                f"{data} comes with the library: {' and '.join(idle)} can only say how to read a"
+                " CSV of your own"
+            )
+        return datasets.load(data)
+    if not Path(data).exists():
+        raise MissingFileError(
+            f"{data!r}: no such file or bundled series; those are {', '.join(datasets.NAMES)}"
+        )
+    columns = None if column is None else [column]
+    series = load_csv(
+        data, columns=columns, time=time, missing=missing or "error", delimiter=delimiter
+    )
+    if len(series.columns) > 1:
+        raise InvalidValueError(
+            f"{data} has the columns {', '.join(series.columns)}: choose one as column"
+        )
+    return series
+
+
+def introduce(series: Series) -> None:
+    """Print how long the series is, from when to when, and its note."""
+    print(
+        f"{series.name}: {len(series.values)} values of {series.columns[0]}, {series.times[0]} to"
+        f" {series.times[-1]}"
+    )
+    if series.note:
+        print(f"  {series.note}")
+
+
+def label_of(series: Series) -> str:
+    """Its column and unit, for an axis."""
+    return f"{series.columns[0]} [{series.unit}]" if series.unit else series.columns[0]

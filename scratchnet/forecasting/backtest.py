@@ -1,7 +1,7 @@
-"""A backtest: forecasts from origins that roll through time, each made with what was known there.
+"""A backtest: forecasts from origins that roll through time, each from the rows before it.
 
-One split into past and future is one throw of the dice. Rolling origins give many, and an error for
-each step ahead.
+One split into past and future is one sample. Rolling origins give many, and an error for each step
+ahead.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,13 +16,13 @@ from scratchnet.forecasting.forecaster import Forecaster
 
 
 class Backtest(NamedTuple):
-    """Forecasts of several forecasters from the same origins, and what came true. All in the
-    series' unit."""
+    """Forecasts of several forecasters from the same origins, and the truth, in the series'
+    unit."""
 
     at: Any  # (n,) the origins: the first row of each forecast
     truth: Array  # (n, horizon, K)
     forecasts: dict[str, Array]  # name -> (n, horizon, K)
-    # mean absolute change from row to row before the first origin: what MASE divides by
+    # mean absolute change from row to row before the first origin, the divisor of MASE
     scale: float
 
     def rmse(self, name: str) -> Array:
@@ -68,13 +68,26 @@ def backtest(
     step: int = 1,
     refit: int | None = None,
 ) -> Backtest:
-    """Forecast values (T, D) from the origins first, first + step, ... as long as the whole horizon
-    is there to compare.
+    """Forecast from rolling origins; no forecaster ever sees a row from its origin on.
 
-    ``makers``: name -> a function that makes an unfitted forecaster. Each is fitted to
-    values[:first], and with ``refit`` anew after so many origins, to all rows before; it never sees
-    a row from its origin on. Raises ValueError where no origin fits, horizons or columns differ, or
-    there are no makers.
+    Parameters
+    ----------
+    makers : name -> a function that makes an unfitted forecaster, which is fitted to values[:first]
+    values : (T, D)
+    first, step : the origins are first, first + step, ... while the whole horizon is in values
+    refit : origins after which a new forecaster is fitted, to all rows before (None: never)
+
+    Raises
+    ------
+    ValueError
+        Where no origin fits, horizons or columns differ, or there are no makers.
+
+    Examples
+    --------
+    >>> from scratchnet.forecasting.classical import LastValue
+    >>> values = np.arange(20.0)[:, None]
+    >>> backtest({"last value": lambda: LastValue(2)}, values, first=10).rmse("last value")
+    array([1., 2.])
     """
     require_series("values", values)
     if not makers:
@@ -100,7 +113,7 @@ def backtest(
     if first < 2 or not len(at):
         raise InvalidValueError(
             f"values has {len(values)} rows: no origin from row {first} on has {horizon} rows"
-            " behind it"
+            " after it"
         )
     groups = [at] if refit is None else [at[i : i + refit] for i in range(0, len(at), refit)]
     forecasts: dict[str, Array] = {}

@@ -1,4 +1,4 @@
-"""What a forecast must beat before it is worth a word: the last value, and an autoregression by
+"""Metrics, and baselines that every forecast should beat: the last value, and an autoregression by
 least squares.
 
 Yearly sunspots (``datasets.load("sunspots")``), fitted up to 1920, one-step forecasts of 1921 to
@@ -22,28 +22,46 @@ from scratchnet.data import require_series, sliding_windows
 from scratchnet.errors import InvalidValueError, UnavailableError
 
 
-def mse(prediction: Array, target: Array) -> float:
+def mean_squared_error(prediction: Array, target: Array) -> float:
     """Mean squared error of two arrays of the same shape, in the target's unit squared."""
     return float(np.mean(_error(prediction, target) ** 2))
 
 
-def mae(prediction: Array, target: Array) -> float:
+def mean_absolute_error(prediction: Array, target: Array) -> float:
     """Mean absolute error of two arrays of the same shape, in the target's unit."""
     return float(np.mean(np.abs(_error(prediction, target))))
 
 
 def relative_variance(prediction: Array, target: Array, of: Array | None = None) -> float:
-    """Mean squared error over a variance: 0 is perfect, 1 is no better than a constant.  No unit.
+    """Mean squared error over a variance: 0 is perfect, 1 is no better than a constant; no unit.
 
-    prediction and target (n, K). ``of`` (M, K): the values whose variance (over M, about each
-    column's own mean) divides; None takes the targets, and then this is 1 - R^2. A number without
-    its ``of`` cannot be compared: the one for sunspots at the top of this file is over the series
-    1700 to 1979, whichever years the errors come from.
+    Numbers with different ``of`` cannot be compared: those for sunspots at the top of this file
+    divide by the variance of the series 1700 to 1979, whichever years the errors come from.
 
-    Raises ValueError where shapes differ, n is 0, or the values do not vary; TypeError for what is
-    no floating array. Source: Weigend, Huberman and Rumelhart 1990, "average relative variance".
+    Parameters
+    ----------
+    prediction, target : (n, K)
+    of : (M, K), the values whose variance divides, over M and about each column's mean (None: the
+        targets, and the result is 1 - R^2)
+
+    Raises
+    ------
+    ValueError
+        Where shapes differ, n is 0, or the values do not vary.
+    TypeError
+        For anything but floating arrays.
+
+    References
+    ----------
+    Weigend, Huberman and Rumelhart 1990, "average relative variance".
+
+    Examples
+    --------
+    >>> target = np.array([[0.0], [2.0]])
+    >>> relative_variance(target + 0.5, target)
+    0.25
     """
-    error = mse(prediction, target)
+    error = mean_squared_error(prediction, target)
     if of is None:
         of = target
     require_floating("of", of)
@@ -54,7 +72,7 @@ def relative_variance(prediction: Array, target: Array, of: Array | None = None)
         (rows, *target.shape[1:]),
         f"target is {tuple(target.shape)}, and may differ in rows only",
     )
-    # Not by their computed variance: that of ten times 0.1 comes out as 1e-34, and not as 0.
+    # Not by their computed variance: that of ten values of 0.1 is computed as 1e-34, not 0.
     if rows == 0 or bool((of == of[:1]).all()):
         raise InvalidValueError(f"the {rows} rows whose variance is to divide do not vary")
     return error / float(np.mean(np.var(of, axis=0, dtype=np.float64)))
@@ -72,22 +90,20 @@ def _error(prediction: Array, target: Array) -> Array:
 
 
 def last_value(x: Array, horizon: int = 1) -> Array:
-    """The forecast that nothing changes: windows x (n, width, D) to (n, horizon * D), the last row,
-    ``horizon`` times.
+    """The last row of each window, ``horizon`` times: windows x (n, width, D) to (n, horizon * D).
 
-    Where only some columns are targets, give it those: ``last_value(x[:, :, targets], horizon)``.
-    Raises ValueError or TypeError where x is no windows array or horizon is less than 1.
+    Where only some columns are targets: ``last_value(x[:, :, targets], horizon)``. Raises
+    ValueError or TypeError where x is not (n, width, D) or horizon is less than 1.
     """
     _check_windows(x, 1, horizon)
     return np.tile(x[:, -1], (1, horizon))
 
 
 def seasonal_last_value(x: Array, horizon: int, season: int) -> Array:
-    """The forecast that each step is as it was one season ago: windows x (n, width, D) to (n,
-    horizon * D).
+    """The row one season before each step: windows x (n, width, D) to (n, horizon * D).
 
-    Beyond one season the last one is repeated. Raises ValueError or TypeError where x is no windows
-    array, is shorter than a season, or horizon or season is less than 1.
+    Beyond one season the last one is repeated. Raises ValueError or TypeError where x is not
+    (n, width, D), is shorter than a season, or horizon or season is less than 1.
     """
     if season < 1:
         raise InvalidValueError(f"season is {season}: expected at least 1 step")
@@ -114,10 +130,10 @@ class Autoregression:
         self.coefficients: Array | None = None
 
     def fit(self, values: Array) -> Self:
-        """Fit to values (T, D), the training rows in order.  Returns itself.
+        """Fit to values (T, D), the training rows in order; returns itself.
 
         Computes in float64 whatever the type: neighbouring rows are nearly equal, and float32 loses
-        what tells them apart. Raises ValueError where there are fewer equations than unknowns, or
+        their differences. Raises ValueError where there are fewer equations than unknowns, or
         values is not (T, D) and finite.
         """
         require_series("values", values)

@@ -1,5 +1,5 @@
-"""What a network must beat: the last value, the last season, an autoregression; and exponential
-smoothing by statsmodels."""
+"""Classical forecasts that a network must beat: the last value, the last season, an autoregression,
+and exponential smoothing by statsmodels."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from scratchnet.forecasting.forecaster import Forecaster, check_values
 
 
 class LastValue(Forecaster):
-    """Nothing changes."""
+    """Every step is the last row."""
 
     def forecast(self, x: Array, values: Array, at: Any) -> Array:
         return baselines.last_value(self.chosen(x), self.horizon).reshape(len(x), self.horizon, -1)
 
 
 class SeasonalLastValue(Forecaster):
-    """Each step is as it was one ``season`` of rows ago."""
+    """Every step is the row one ``season`` of rows before it."""
 
     def __init__(self, horizon: int, season: int, targets: Sequence[int] | None = None) -> None:
         super().__init__(horizon, targets)
@@ -38,12 +38,22 @@ class SeasonalLastValue(Forecaster):
         return y.reshape(len(x), self.horizon, -1)
 
 
-class Linear(Forecaster):
-    """An autoregression of all columns on their last ``order`` rows, by least squares, step after
-    step.
+class AutoregressionForecaster(Forecaster):
+    """An autoregression of all columns on their last rows, by least squares, step after step.
 
-    With ``season`` on the changes from the row one season before, which takes a yearly or daily
-    shape out.
+    Parameters
+    ----------
+    horizon, targets : see ``Forecaster``
+    order : rows to predict from
+    season : predict the differences from the row one season before, which removes a yearly or daily
+        shape (None: predict the values)
+
+    Examples
+    --------
+    >>> values = np.sin(np.arange(60.0))[:, None]  # a sine is an autoregression of order 2
+    >>> forecaster = AutoregressionForecaster(horizon=3, order=2).fit(values[:50])
+    >>> np.allclose(forecaster.predict(values, [50])[0], values[50:53])
+    True
     """
 
     def __init__(
@@ -62,7 +72,7 @@ class Linear(Forecaster):
         return self.order + (self.season or 0)
 
     def fit(self, values: Array) -> Self:
-        check_values(values, self.needs + self.horizon, f"Linear of order {self.order}")
+        check_values(values, self.needs + self.horizon, f"an autoregression of order {self.order}")
         s = self.season
         self.model.fit(values if s is None else values[s:] - values[:-s])
         return self
@@ -74,18 +84,30 @@ class Linear(Forecaster):
         s = self.season
         changes = self.model.predict(x[:, s:] - x[:, :-s], self.horizon).reshape(n, self.horizon, D)
         rows = np.concatenate([x, changes], axis=1)
-        for t in range(width, width + self.horizon):  # undoes the difference
+        for t in range(width, width + self.horizon):  # undoes  x[:, s:] - x[:, :-s]
             rows[:, t] += rows[:, t - s]
         return self.chosen(rows[:, width:])
 
 
 class Smoothing(Forecaster):
-    """Exponential smoothing of one column (Holt and Winters): level, trend and season, by
-    statsmodels.
+    """Exponential smoothing of one column (Holt and Winters): level, trend and season.
 
-    Its parameters are fitted once; for each origin the states are run over all rows before it.
-    Raises ImportError where statsmodels is not installed, ValueError for several columns or fewer
-    than two seasons.
+    Parameters are fitted once, by statsmodels; for each origin the states are run over all rows
+    before it.
+
+    Parameters
+    ----------
+    horizon : steps to forecast
+    season : rows of a season (None: no season)
+    trend : "add" or "mul" (None: no trend)
+    column : which column to forecast
+
+    Raises
+    ------
+    ImportError
+        Where statsmodels is not installed.
+    ValueError
+        For fewer than two seasons of rows.
     """
 
     def __init__(
@@ -97,7 +119,7 @@ class Smoothing(Forecaster):
 
     @property
     def needs(self) -> int:
-        return max(10, 2 * (self.season or 1) + 3)  # what statsmodels begins from
+        return max(10, 2 * (self.season or 1) + 3)  # the fewest rows that statsmodels fits
 
     def fit(self, values: Array) -> Self:
         check_values(values, self.needs + self.horizon, "Smoothing")

@@ -11,20 +11,28 @@ from scratchnet.forecasting.forecaster import Forecaster, check_values
 
 
 class Ensemble(Forecaster):
-    """The weighted mean of its members' forecasts; equal weights unless ``weights`` or
-    ``held_back`` say otherwise.
+    """The weighted mean of its members' forecasts.
 
-    ``held_back``: with so many of the last rows the members are first fitted without them, weighted
-    by the inverse of their mean squared error on them, and then fitted again to all. Equal weights
-    are hard to beat, since weights are noisy too. Raises ValueError for members of different
-    horizons, no members, or weights that are no shares.
+    Equal weights are hard to beat, since learned weights are noisy.
+
+    Parameters
+    ----------
+    members : name -> forecaster, all of the same horizon and columns
+    weights : name -> share of each member (None: equal)
+    validation_rows : learn the weights from so many last rows: members are fitted without them,
+        weighted by the inverse of their mean squared error on them, and fitted again to all rows
+
+    Raises
+    ------
+    ValueError
+        For no members, different horizons, or weights that are not shares.
     """
 
     def __init__(
         self,
         members: Mapping[str, Forecaster],
         weights: Mapping[str, float] | None = None,
-        held_back: int = 0,
+        validation_rows: int = 0,
     ) -> None:
         if not members:
             raise InvalidValueError("the ensemble has no members: expected at least one forecaster")
@@ -41,7 +49,7 @@ class Ensemble(Forecaster):
                 " share of each"
             )
         super().__init__(next(iter(horizons.values())), next(iter(members.values())).targets)
-        self.members, self.held_back = dict(members), held_back
+        self.members, self.validation_rows = dict(members), validation_rows
         self.weights = dict.fromkeys(members, 1.0) if weights is None else dict(weights)
 
     @property
@@ -52,15 +60,15 @@ class Ensemble(Forecaster):
         columns = {name: member.columns(values.shape[1]) for name, member in self.members.items()}
         if any(chosen != next(iter(columns.values())) for chosen in columns.values()):
             raise InvalidValueError(
-                f"the members' columns are {columns}: expected the same of all, or unlike things"
-                " are averaged"
+                f"the members' columns are {columns}: expected the same of all, or different"
+                " columns would be averaged"
             )
-        check_values(values, self.needs + self.horizon + self.held_back, "the ensemble")
-        if self.held_back:
-            cut = len(values) - self.held_back
+        check_values(values, self.needs + self.horizon + self.validation_rows, "the ensemble")
+        if self.validation_rows:
+            cut = len(values) - self.validation_rows
             at = np.arange(cut, len(values) - self.horizon + 1)
             if not len(at):
-                given = f"held_back is {self.held_back} but the horizon {self.horizon}"
+                given = f"validation_rows is {self.validation_rows} but the horizon {self.horizon}"
                 raise InvalidValueError(f"{given}: expected at least as many rows")
             rows = at[:, None] + np.arange(self.horizon)
             for name, member in self.members.items():
@@ -70,7 +78,7 @@ class Ensemble(Forecaster):
             member.fit(values)
         return self
 
-    def predict(self, values: Array, at: Any) -> Array:
+    def predict(self, values: Array, at: Any = None) -> Array:
         total = sum(self.weights.values())
         return np.sum(
             [

@@ -1,5 +1,4 @@
-"""What every forecaster of many steps is: fitted to rows, asked at origins, and never shown what
-comes after one."""
+"""What every forecaster is: fitted to rows, then given origins, without the rows after each."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -12,11 +11,17 @@ from scratchnet.errors import InvalidValueError
 
 
 class Forecaster:
-    """Forecasts ``horizon`` rows of the ``targets`` columns (None: all) from the rows before an
-    origin.
+    """Forecasts of ``horizon`` rows from the rows before an origin; one row is the one-step case.
 
-    ``needs``: how many rows before an origin it looks at. ``fit(values)`` learns from values (T,
-    D), all of them past.
+    Parameters
+    ----------
+    horizon : steps to forecast
+    targets : indices of the columns to forecast, in this order (None: all)
+
+    Raises
+    ------
+    ValueError
+        For a horizon below 1.
     """
 
     def __init__(self, horizon: int, targets: Sequence[int] | None = None) -> None:
@@ -31,18 +36,29 @@ class Forecaster:
         return 1
 
     def fit(self, values: Array) -> Self:
-        """Learn from values (T, D); returns itself.  What has nothing to learn only checks them."""
+        """Learn from values (T, D); returns itself. The base class only checks them."""
         check_values(values, self.needs + self.horizon, type(self).__name__)
         return self
 
-    def predict(self, values: Array, at: Sequence[int] | Array) -> Array:
-        """values (T, D) and origins (n,) to forecasts (n, horizon, K) of the rows at, at + 1, ...
+    def predict(self, values: Array, at: Sequence[int] | Array | None = None) -> Array:
+        """Forecast the rows origin, origin + 1, ... from the rows before each origin alone.
 
-        Only values[:origin] is looked at; an origin of T asks for what is not there yet.
-        Raises ValueError where an origin has too few rows before it, or is beyond the end.
+        Parameters
+        ----------
+        values : (T, D)
+        at : origins (n,); T forecasts the rows after the last one, as None does
+
+        Returns
+        -------
+        (n, horizon, K), K the number of targets, in the series' unit
+
+        Raises
+        ------
+        ValueError
+            Where an origin has fewer than ``needs`` rows before it, or is beyond the end.
         """
-        origins = np.asarray(at, dtype=np.int64)
         require_series("values", values)
+        origins = np.asarray([len(values)] if at is None else at, dtype=np.int64)
         for origin in origins:
             if not self.needs <= origin <= len(values):
                 have = (
@@ -55,7 +71,7 @@ class Forecaster:
 
     def forecast(self, x: Array, values: Array, at: Any) -> Array:
         """The rows x (n, needs, D) before each origin to (n, horizon, K); ``values`` and ``at`` for
-        those that need all."""
+        forecasters that need all rows."""
         raise NotImplementedError(f"{type(self).__name__} has no forecast")
 
     def columns(self, D: int) -> list[int]:
@@ -67,9 +83,8 @@ class Forecaster:
         return x if self.targets is None else x[..., self.targets]
 
 
-def check_values(values: Array, least: int, who: str) -> None:
-    """ValueError, with both numbers, where a series is shorter than what is to be learned from it,
-    or is not (T, D)."""
+def check_values(values: Array, least: int, name: str) -> None:
+    """ValueError where a series is not (T, D) or has fewer rows than ``name`` needs."""
     require_series("values", values)
     if len(values) < least:
-        raise InvalidValueError(f"values has {len(values)} rows but {who} needs at least {least}")
+        raise InvalidValueError(f"values has {len(values)} rows but {name} needs at least {least}")

@@ -1,5 +1,4 @@
-"""Intervals: from where to where, and how often the truth was inside. An interval without its
-coverage is a decoration."""
+"""Forecast intervals, and their coverage: how often the truth was inside."""
 
 from typing import Any, NamedTuple
 
@@ -7,16 +6,16 @@ import numpy as np
 
 from scratchnet.arrays import Array, require_shape
 from scratchnet.errors import InvalidValueError
-from scratchnet.forecasting.network import Network
+from scratchnet.forecasting.network import NetworkForecaster
 
 
 class Coverage(NamedTuple):
-    """How an interval did."""
+    """How much of the truth an interval held."""
 
     asked: float  # the share that was to lie inside
     inside: float  # the share that did
     by_step: Array  # (horizon,) the same for each step ahead
-    # mean width, in the series' unit: an interval as wide as the world covers everything
+    # mean width, in the series' unit: a very wide interval covers everything
     width: float
 
     def __str__(self) -> str:
@@ -45,14 +44,14 @@ def coverage(low: Array, high: Array, truth: Array, asked: float) -> Coverage:
 
 
 def pinball(forecast: Array, truth: Array, level: float) -> float:
-    """The quantile loss of a forecast at one level, in the series' unit: lower is better, for
-    narrow and right alike."""
+    """The quantile loss of a forecast at one level, in the series' unit: lower is better, and both
+    width and misses add to it."""
     r = truth - forecast
     return float(np.mean(np.maximum(level * r, (level - 1) * r)))
 
 
 def dropout_interval(
-    forecaster: Network,
+    forecaster: NetworkForecaster,
     values: Array,
     at: Any,
     *,
@@ -61,23 +60,44 @@ def dropout_interval(
     noise: bool = True,
     seed: int = 0,
 ) -> tuple[Array, Array, Array]:
-    """An interval (low, median, high), (n, horizon, K) each, from dropout that stays on while
-    forecasting.
+    """An interval from dropout that stays on while forecasting.
 
-    Each sample runs the network with another mask, as if another network had been drawn; the spread
-    is what the network does not know. What it cannot know, the noise of the series itself, is added
-    with ``noise``: errors drawn from those it made on its validation rows, a whole path of steps at
-    a time. Without it the interval is far too narrow (measure it). Raises ValueError where the
-    network has no dropout, or was not fitted. Source: Gal and Ghahramani 2016, Dropout as a
-    Bayesian approximation.
+    Each sample runs the network with another mask; their spread is the uncertainty about the
+    network. The noise of the series itself is added with ``noise``, as errors drawn from those of
+    the validation rows, all steps of a forecast at a time. Without it the interval is far too
+    narrow (measure it).
+
+    Parameters
+    ----------
+    forecaster : fitted, with dropout
+    values, at : see ``Forecaster.predict``
+    asked : share of the truth that is to lie inside
+    samples : forecasts with dropout
+    noise : add errors of the validation rows
+    seed : of the errors drawn
+
+    Returns
+    -------
+    low, median, high : (n, horizon, K) each
+
+    Raises
+    ------
+    ValueError
+        Where the network has no dropout, or no errors to add: a loaded forecaster has none.
+
+    References
+    ----------
+    Gal and Ghahramani 2016, Dropout as a Bayesian approximation.
     """
-    if forecaster.settings.dropout == 0:
+    if forecaster.config.dropout == 0:
         raise InvalidValueError("the forecaster's dropout is 0: all samples would be the same")
     if not 0 < asked < 1 or samples < 2:
         raise InvalidValueError(
             f"asked is {asked} and samples {samples}: expected a share between 0 and 1, and at"
             " least 2"
         )
+    if noise and forecaster.model is not None and not len(forecaster.errors):
+        raise InvalidValueError("the forecaster has no validation errors to add: give noise=False")
     rng = np.random.default_rng(seed)
     forecaster.dropping = True
     try:

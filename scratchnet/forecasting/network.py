@@ -1,76 +1,125 @@
-"""Three ways for a network to forecast many steps.
+"""Forecasts by a network, one step or many ahead.
 
-    Direct          one answer with all steps side by side: no error is fed back, steps know nothing of each other
-    Recursive       one step, fed back as if it had been measured, again and again: one small network for any horizon,
-                    and its errors pile up
-    EncodeDecode    an encoder reads the window, a decoder writes the steps: trained on its own future
+    Direct         all steps in one answer: no error is fed back, and a step does not see the others
+    Recursive      one step, fed back as if it had been measured: a small network for any horizon,
+                   and its errors accumulate
+    EncodeDecode   an encoder reads the window, a decoder writes the steps, trained with its own
+                   output as input
 
-Each is trained on the first rows of what it is given and stopped by the last 15%; scaled by the
-former alone. With ``anchored`` the network sees and answers the distance from the last row of the
-window: for series that drift out of the range they had, such as CO2, where every future value is
-new.
+Each is trained on the first rows of what it is given and stopped by the last 15%; scaling is
+learned from the first rows alone.
+
+Series that drift leave the range of the training rows, such as CO2, where every future value is
+new. ``relative_to`` lets a network see and forecast differences: "last" subtracts the window's last
+row from every row, "previous" subtracts from each row the one before (first differences). Forecasts
+are then relative to the window's last row in both cases.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet.data import Standardizer, Windows, sliding_windows
+from scratchnet.cells import CELLS
+from scratchnet.data import Standardizer, sliding_windows
 from scratchnet.errors import InvalidValueError, UnavailableError
 from scratchnet.forecasting.forecaster import Forecaster, check_values
-from scratchnet.forecasting.settings import NetworkSettings
-from scratchnet.layers import Dropout, Layer, Linear, Recurrent, Sequential
+from scratchnet.layers import Dropout, Layer, Linear, Recurrent, Sequential, Tanh
 from scratchnet.losses import mse, quantile
 from scratchnet.models.seq2seq import EncoderDecoder
-from scratchnet.training import Callback, History, ScheduledSampling, fit, predict
-from scratchnet.training.config import option
+from scratchnet.training import (
+    Callback,
+    History,
+    ScheduledSampling,
+    TrainConfig,
+    checkpoint,
+    fit,
+    predict,
+)
+from scratchnet.training.config import option, options
+
+RELATIVE_TO = ("none", "last", "previous")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(NetworkSettings):
-    """The options that the three share."""
+class ForecastConfig(TrainConfig):
+    """Input, size and training of a network that forecasts a series."""
 
-    cell: str = option("gru", "rnn, lstm, gru, ...")
+    model: str = option("gru", "the network: mlp, or its cell: rnn, lstm, gru, ...")
+    window: int = option(24, "rows of input", least=1)
+    units: int = option(32, "hidden units", least=1)
+    layers: int = option(1, "hidden or recurrent layers", least=1)
     dropout: float = option(
         0.0,
-        "of the recurrent layers' outputs while training; with dropout intervals also while"
-        " forecasting",
+        "of the hidden outputs while training; with dropout intervals also while forecasting",
         least=0,
         below=1,
     )
-    anchored: bool = option(False, "forecast changes from the last row, for series that drift")
+    relative_to: str = option(
+        "none",
+        "for series that drift: the network sees differences from the window's last row (last) or"
+        " from row to row (previous)",
+        choices=RELATIVE_TO,
+    )
     validation: float = option(
         0.15, "share of the rows, the last ones, that decide when to stop", above=0, below=1
     )
+    patience: int = 10
+    seed: int = option(0, "of the initial weights and the shuffling", least=0)
+
+    def check(self, *arguments: Any) -> Self:
+        """Itself; ValueError or TypeError for a field out of range, or an unknown model."""
+        if self.model not in ("mlp", *CELLS):
+            known = ", ".join(["mlp", *CELLS])
+            raise InvalidValueError(f"model is {self.model!r}: expected one of {known}")
+        return super().check(*arguments)
 
 
-class Network(Forecaster):
-    """What the three have in common: windows, scaling, training, in float32.
+class NetworkForecaster(Forecaster):
+    """Windows, scaling, training and files that the three strategies share; in float32.
 
-    Once it is fitted, ``model``, ``history`` and ``errors`` (m, horizon, K) are there: those of the
-    forecasts from every origin of the validation rows, truth minus forecast. (They are a little too
-    small, since those rows said when to stop.) ``dropping``: dropout stays on while it forecasts;
-    see ``intervals``. Raises ValueError where the series is too short for the window and the
-    horizon, or a column is constant.
+    Parameters
+    ----------
+    config : the network's options
+    horizon, targets : see ``Forecaster``
+
+    Attributes
+    ----------
+    model, history : the network and its training, once fitted
+    errors : (m, horizon, K) truth minus forecast from every origin of the validation rows, a little
+        too small, since those rows decided when to stop; empty after loading
+    names, unit : of the series' columns, for messages and files; may be set before ``fit``
+    dropping : keep dropout on while forecasting, see ``intervals``
+
+    Raises
+    ------
+    ValueError
+        For an option out of range; by ``fit`` where the series is too short for the window and the
+        horizon, or a column is constant.
     """
 
+    strategy: ClassVar[str]
+
     def __init__(
-        self, settings: Settings, horizon: int, targets: Sequence[int] | None = None
+        self, config: ForecastConfig, horizon: int, targets: Sequence[int] | None = None
     ) -> None:
         super().__init__(horizon, targets)
-        self.settings = settings.check()
+        self.config = config.check()
         self.scaler = Standardizer()
         self.model: Any = None
         self.history: History | None = None
         self.errors: Array = np.zeros((0, horizon, 1))
+        self.names: list[str] | None = None
+        self.unit = ""
         self.dropping = False
 
     @property
     def needs(self) -> int:
-        return self.settings.window
+        return self.config.window + (self.config.relative_to == "previous")
 
     @property
     def steps(self) -> int:
@@ -78,38 +127,36 @@ class Network(Forecaster):
         return self.horizon
 
     def build(self, D: int, K: int, rng: np.random.Generator) -> Layer:
-        """The network, for windows (n, window, D) and K target columns."""
+        """The network, for windows of D columns and K target columns."""
         raise NotImplementedError(f"{type(self).__name__} has no network")
 
-    def fit(self, values: Array) -> Self:
-        """Train on values (T, D): the first 85% of the rows, by default, and stop by the rest."""
-        chosen = self.settings
+    def fit(
+        self, values: Array, *, validation_rows: int | None = None, progress: bool = False
+    ) -> Self:
+        """Train on the first rows of values (T, D), and stop by the last ones.
+
+        ``validation_rows``: how many decide when to stop (None: the share of the configuration).
+        """
+        config = self.config
         # the validation rows have an origin at least
-        held = max(self.horizon, round(len(values) * chosen.validation))
-        least = chosen.window + self.steps + held
-        check_values(
-            values,
-            max(least, chosen.window + 2 * self.steps),
-            f"{type(self).__name__} with window {chosen.window}",
-        )
+        held = validation_rows or max(self.horizon, round(len(values) * config.validation))
+        least = self.needs + self.steps + max(held, self.steps)
+        check_values(values, least, f"{type(self).__name__} with window {config.window}")
         cut = len(values) - held
-        self.scaler.fit(self._changes(values[:cut]) if chosen.anchored else values[:cut])
-        rng = np.random.default_rng(chosen.seed)
-        K = values.shape[1] if self.targets is None else len(self.targets)
-        self.model = self.build(values.shape[1], K, rng).astype(np.float32)
-        past, validation = (
-            self._pairs(values, part) for part in (slice(0, cut), slice(cut, len(values)))
-        )
+        self.scaler.fit(self._differences(values[:cut]), self.names)
+        rng = np.random.default_rng(config.seed)
+        D = values.shape[1]
+        self.model = self.build(D, len(self.columns(D)), rng).astype(np.float32)
         self.history = fit(
             self.model,
-            chosen.batches(*past),
-            chosen.optimizer(),
-            epochs=chosen.epochs,
+            config.batches(*self._pairs(values, slice(0, cut))),
+            config.optimizer(),
+            epochs=config.epochs,
             rng=rng,
             loss=self.loss,
-            validation=validation,
+            validation=self._pairs(values, slice(cut, len(values))),
             callbacks=self.callbacks(),
-            progress=False,
+            progress=progress,
         )
         self.trained()
         at = np.arange(cut, len(values) - self.horizon + 1)
@@ -118,7 +165,7 @@ class Network(Forecaster):
         return self
 
     def trained(self) -> None:
-        """What is to be done when training is over."""
+        """Called when training is over, or the weights were loaded."""
 
     def middle(self, forecast: Array) -> Array:
         """One number of each step, where a forecast has several."""
@@ -141,32 +188,35 @@ class Network(Forecaster):
 
     def callbacks(self) -> list[Callback]:
         """The callbacks of its training."""
-        return self.settings.callbacks()
+        return self.config.callbacks()
 
-    def _changes(self, values: Array) -> Array:
-        """How far rows lie from the last row of a window before them: what an anchored network
-        sees, for the scale."""
-        lag = max(1, min(self.settings.window, self.steps, len(values) - 1))
+    def _differences(self, values: Array) -> Array:
+        """The values that the scale is learned from, (T', D): as far apart as what is forecast."""
+        if self.config.relative_to == "none":
+            return values
+        near = self.config.relative_to == "previous"
+        lag = 1 if near else max(1, min(self.config.window, self.steps, len(values) - 1))
         return values[lag:] - values[:-lag]
 
     def scaled(self, x: Array) -> Array:
-        """Windows (n, window, D) as the network sees them."""
-        return self.scaler.transform(x - x[:, -1:] if self.settings.anchored else x).astype(
-            np.float32
-        )
+        """Windows x (n, needs, D) as the network sees them, (n, window, D); flat for the MLP."""
+        if self.config.relative_to == "last":
+            x = x - x[:, -1:]
+        elif self.config.relative_to == "previous":
+            x = np.diff(x, axis=1)
+        z = self.scaler.transform(x).astype(np.float32)
+        return z.reshape(len(z), -1) if self.config.model == "mlp" else z
 
     def unscaled(self, z: Array, x: Array) -> Array:
-        """The network's answers (n, steps, K), scaled, behind windows x, in the series' unit."""
+        """The network's answers z (n, steps, K) for the windows x, in the series' unit."""
         offset, scale = self.chosen(self.scaler.offset), self.chosen(self.scaler.scale)
         y = z.astype(np.float64) * scale + offset
-        return y + self.chosen(x[:, -1:]) if self.settings.anchored else y
+        return y if self.config.relative_to == "none" else y + self.chosen(x[:, -1:])
 
     def _pairs(self, values: Array, part: slice) -> tuple[Array, Array]:
-        found: Windows = sliding_windows(
-            values, self.settings.window, self.steps, targets=self.targets, part=part
-        )
+        found = sliding_windows(values, self.needs, self.steps, targets=self.targets, part=part)
         y = found.y.reshape(len(found.x), self.steps, -1)
-        if self.settings.anchored:
+        if self.config.relative_to != "none":
             y = y - self.chosen(found.x[:, -1:])
         z = (y - self.chosen(self.scaler.offset)) / self.chosen(self.scaler.scale)
         return self.scaled(found.x), self.shaped(z.astype(np.float32))
@@ -176,53 +226,91 @@ class Network(Forecaster):
         return z.reshape(len(z), -1)
 
     def answers(self, x: Array) -> Array:
-        """Windows x in the series' unit to the network's own answers, (n, steps, K), in that
-        unit."""
+        """Windows x to the network's answers (n, steps, K), both in the series' unit."""
         return self.unscaled(self.run(self.scaled(x)).reshape(len(x), self.steps, -1), x)
 
     def forecast(self, x: Array, values: Array, at: Any) -> Array:
         return self.answers(x)
 
-    def _recurrent(self, D: int, outputs: int, rng: np.random.Generator) -> Sequential:
-        chosen = self.settings
-        between = chosen.dropout if chosen.layers > 1 else 0.0
+    def _network(self, D: int, outputs: int, rng: np.random.Generator) -> Sequential:
+        """An MLP of the flat window, or recurrent layers; then a linear head."""
+        config = self.config
+        units, p = config.units, config.dropout
+        if config.model == "mlp":
+            hidden: list[Layer] = []
+            for layer in range(config.layers):
+                inputs = units if layer else config.window * D
+                hidden += [Linear(inputs, units, rng=rng), Tanh()]
+                hidden += [Dropout(p, rng=rng)] if p else []
+            return Sequential(*hidden, Linear(units, outputs, rng=rng))
         rec = Recurrent(
-            chosen.cell,
+            config.model,
             D,
-            chosen.units,
-            num_layers=chosen.layers,
-            dropout=between,
+            units,
+            num_layers=config.layers,
+            dropout=p if config.layers > 1 else 0.0,
             batch_first=True,
             return_sequences=False,
             rng=rng,
         )
-        return Sequential(
-            rec=rec,
-            dropout=Dropout(chosen.dropout, rng=rng),
-            head=Linear(chosen.units, outputs, rng=rng),
-        )
+        head = Linear(units, outputs, rng=rng)
+        return Sequential(rec=rec, dropout=Dropout(p, rng=rng), head=head)
+
+    def arguments(self) -> dict[str, Any]:
+        """What the constructor was given beside the configuration, for the file."""
+        return {"horizon": self.horizon, "targets": self.targets}
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``model.npz`` and ``settings.json`` into the folder; see ``load_forecaster``."""
+        if self.model is None:
+            raise UnavailableError(
+                f"this {type(self).__name__} has not been fitted: nothing to save"
+            )
+        checkpoint.save(self.model, Path(folder) / "model.npz")
+        facts = {
+            "strategy": self.strategy,
+            "arguments": self.arguments(),
+            "names": self.names,
+            "unit": self.unit,
+            "offset": self.scaler.offset.tolist(),
+            "scale": self.scaler.scale.tolist(),
+            **{name: getattr(self.config, name) for name in options(ForecastConfig)},
+        }
+        text = json.dumps(facts, indent=2) + "\n"
+        (Path(folder) / "settings.json").write_text(text, encoding="utf-8")
 
 
-class Direct(Network):
-    """All steps at once. With ``levels`` (0.05, 0.5, 0.95), quantiles of each: forecasts are then
-    (n, horizon, K, Q)."""
+class Direct(NetworkForecaster):
+    """All steps at once.
+
+    Parameters
+    ----------
+    config, horizon, targets : see ``NetworkForecaster``
+    levels : forecast these quantiles of each step, such as (0.05, 0.5, 0.95); forecasts are then
+        (n, horizon, K, Q)
+    """
+
+    strategy = "direct"
 
     def __init__(
         self,
-        settings: Settings,
+        config: ForecastConfig,
         horizon: int,
         targets: Sequence[int] | None = None,
         levels: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(settings, horizon, targets)
+        super().__init__(config, horizon, targets)
         self.levels = None if levels is None else tuple(levels)
-        self._pinball = None if levels is None else quantile(levels)
+        self._quantile = None if levels is None else quantile(levels)
+
+    def arguments(self) -> dict[str, Any]:
+        return super().arguments() | {"levels": self.levels}
 
     def build(self, D: int, K: int, rng: np.random.Generator) -> Layer:
-        return self._recurrent(D, self.horizon * K * len(self.levels or (1,)), rng)
+        return self._network(D, self.horizon * K * len(self.levels or (1,)), rng)
 
     def loss(self, y: Array, target: Array, mask: Array | None = None) -> tuple[float, Array]:
-        return mse(y, target, mask) if self._pinball is None else self._pinball(y, target, mask)
+        return mse(y, target, mask) if self._quantile is None else self._quantile(y, target, mask)
 
     def answers(self, x: Array) -> Array:
         if self.levels is None:
@@ -235,9 +323,10 @@ class Direct(Network):
         return forecast if self.levels is None else forecast[..., len(self.levels) // 2]
 
 
-class Recursive(Network):
-    """One step, fed back. It must forecast every column, since it needs them all for the next
-    step."""
+class Recursive(NetworkForecaster):
+    """One step, fed back. It forecasts every column, since the next step needs them all."""
+
+    strategy = "recursive"
 
     @property
     def steps(self) -> int:
@@ -249,7 +338,7 @@ class Recursive(Network):
                 f"Recursive has {K} targets of {D} columns but feeds back all: give it all, or take"
                 " Direct"
             )
-        return self._recurrent(D, K, rng)
+        return self._network(D, K, rng)
 
     def forecast(self, x: Array, values: Array, at: Any) -> Array:
         rows = []
@@ -261,33 +350,44 @@ class Recursive(Network):
         return np.stack(rows, axis=1)
 
 
-class EncodeDecode(Network):
-    """An encoder-decoder. ``half_life``: the epoch at which teacher forcing has fallen to one half;
-    None never teaches."""
+class EncodeDecode(NetworkForecaster):
+    """An encoder-decoder.
+
+    Parameters
+    ----------
+    config, horizon, targets : see ``NetworkForecaster``
+    half_life : the epoch at which teacher forcing has fallen to one half (None: no teacher forcing)
+    """
+
+    strategy = "encoder-decoder"
 
     def __init__(
         self,
-        settings: Settings,
+        config: ForecastConfig,
         horizon: int,
         targets: Sequence[int] | None = None,
         half_life: float | None = 10.0,
     ) -> None:
-        super().__init__(settings, horizon, targets)
+        super().__init__(config, horizon, targets)
+        if config.model == "mlp":
+            raise InvalidValueError("model is 'mlp': an encoder-decoder expects a cell")
         self.half_life = half_life
 
+    def arguments(self) -> dict[str, Any]:
+        return super().arguments() | {"half_life": self.half_life}
+
     def build(self, D: int, K: int, rng: np.random.Generator) -> Layer:
-        chosen = self.settings
-        columns = list(range(D)) if self.targets is None else self.targets
+        config = self.config
         return EncoderDecoder(
             D,
             K,
-            chosen.units,
+            config.units,
             self.horizon,
             rng=rng,
-            cell=chosen.cell,
-            num_layers=chosen.layers,
-            columns=columns,
-            dropout=chosen.dropout if chosen.layers > 1 else 0.0,
+            cell=config.model,
+            num_layers=config.layers,
+            columns=self.columns(D),
+            dropout=config.dropout if config.layers > 1 else 0.0,
             teacher=0.0 if self.half_life is None else 1.0,
         )
 
@@ -296,14 +396,60 @@ class EncodeDecode(Network):
         return [*super().callbacks(), *fall]
 
     def trained(self) -> None:
-        self.model.teacher = 0.0  # from here on nobody knows the right answers
+        self.model.teacher = 0.0  # a forecast has no right answers to feed
 
     def shaped(self, z: Array) -> Array:
         return z
 
 
-STRATEGIES: dict[str, type[Network]] = {
-    "direct": Direct,
-    "recursive": Recursive,
-    "encoder-decoder": EncodeDecode,
+STRATEGIES: dict[str, type[NetworkForecaster]] = {
+    kind.strategy: kind for kind in (Direct, Recursive, EncodeDecode)
 }
+
+
+def load_forecaster(folder: str | Path) -> NetworkForecaster:
+    """The forecaster that ``save``, or ``scratchnet train``, has written into the folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where a file is missing.
+    ValueError
+        Where a file is not what was saved.
+    """
+    path = Path(folder) / "settings.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if "strategy" not in facts:
+            facts = _one_step_facts(facts)
+        config = ForecastConfig(**{name: facts[name] for name in options(ForecastConfig)}).check()
+        forecaster = STRATEGIES[facts["strategy"]](config, **facts["arguments"])
+        forecaster.names, forecaster.unit = facts["names"], str(facts["unit"])
+        offset, scale = (np.array(facts[name], dtype=np.float64) for name in ("offset", "scale"))
+        D = len(offset)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InvalidValueError(f"{path} is not of a saved forecaster: {error!r}") from None
+    if not (np.isfinite(offset).all() and np.isfinite(scale).all() and (scale > 0).all()):
+        raise InvalidValueError(
+            f"{path}: nothing can be scaled by offset {offset.tolist()} and scale {scale.tolist()}"
+        )
+    forecaster.scaler.offset, forecaster.scaler.scale = offset, scale
+    rng = np.random.default_rng(config.seed)
+    forecaster.model = forecaster.build(D, len(forecaster.columns(D)), rng).astype(np.float32)
+    checkpoint.load(forecaster.model, Path(folder) / "model.npz")
+    forecaster.trained()
+    return forecaster
+
+
+def _one_step_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """What the first edition saved of a one-step forecaster, in today's form."""
+    return facts | {
+        "strategy": "direct",
+        "arguments": {"horizon": 1},
+        "names": [str(facts["column"])],
+        "offset": [float(facts["offset"])],
+        "scale": [float(facts["scale"])],
+        "relative_to": "previous" if facts["difference"] else "none",
+        "dropout": 0.0,
+        "validation": ForecastConfig.validation,
+    }

@@ -11,7 +11,7 @@ from recipe import Outcome, recipe
 from scratchnet import plots
 from scratchnet.arrays import Array
 from scratchnet.data import datasets
-from scratchnet.forecasting import Linear, baselines
+from scratchnet.forecasting import AutoregressionForecaster, baselines
 from scratchnet.models import Hybrid
 from scratchnet.training import AdamW, Batches, Clip, EarlyStopping, fit, predict
 
@@ -57,7 +57,9 @@ def run(seed: int, toy: bool) -> Outcome:
         "last value": np.repeat(values[origins - 1][:, None], AHEAD, axis=1),
         "last year + rise": before[:, steps % 12] + rise * (1 + steps // 12),
         "seasonal AR(12)": (
-            Linear(AHEAD, 12, season=12).fit(column[:cut]).predict(column, origins)[:, :, 0]
+            AutoregressionForecaster(AHEAD, 12, season=12)
+            .fit(column[:cut])
+            .predict(column, origins)[:, :, 0]
         ),
     }
     parts = [
@@ -83,7 +85,7 @@ def run(seed: int, toy: bool) -> Outcome:
         paths[f"hybrid, {join}"] = (
             answer.reshape(len(origins), AHEAD) + values[origins - 1][:, None]
         )
-    errors = {name: baselines.mse(y, truth) ** 0.5 for name, y in paths.items()}
+    errors = {name: baselines.mean_squared_error(y, truth) ** 0.5 for name, y in paths.items()}
     shown = ("last year + rise", "hybrid, concat", "hybrid, attention")
     figure = plots.errors_ahead(
         {

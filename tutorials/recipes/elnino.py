@@ -14,10 +14,10 @@ from scratchnet.arrays import Array
 from scratchnet.data import datasets
 from scratchnet.forecasting import (
     STRATEGIES,
+    AutoregressionForecaster,
+    ForecastConfig,
     LastValue,
-    Linear,
     SeasonalLastValue,
-    Settings,
     backtest,
 )
 
@@ -37,22 +37,26 @@ def columns() -> Array:
 def run(seed: int, toy: bool) -> Outcome:
     """Three strategies with a GRU, beside three baselines, all from the same origins."""
     values = columns()
-    settings = Settings(
-        cell="gru", window=24, units=24, epochs=2 if toy else 60, patience=8, seed=seed, dropout=0.1
+    config = ForecastConfig(
+        model="gru",
+        window=24,
+        units=24,
+        epochs=2 if toy else 60,
+        patience=8,
+        seed=seed,
+        dropout=0.1,
     )
     makers = {
         "last value": lambda: LastValue(HORIZON, [0]),
         "last season": lambda: SeasonalLastValue(HORIZON, 12, [0]),
-        "AR(24)": lambda: Linear(HORIZON, 24, [0]),
-        "direct": lambda: STRATEGIES["direct"](settings, HORIZON, [0]),
-        "encoder-decoder": lambda: STRATEGIES["encoder-decoder"](settings, HORIZON, [0]),
+        "AR(24)": lambda: AutoregressionForecaster(HORIZON, 24, [0]),
+        "direct": lambda: STRATEGIES["direct"](config, HORIZON, [0]),
+        "encoder-decoder": lambda: STRATEGIES["encoder-decoder"](config, HORIZON, [0]),
     }
     tested = backtest(makers, values, FIRST)
     # The recursive network needs its own forecasts of all columns, so it is asked for all and
     # measured on the first.
-    whole = backtest(
-        {"recursive": lambda: STRATEGIES["recursive"](settings, HORIZON)}, values, FIRST
-    )
+    whole = backtest({"recursive": lambda: STRATEGIES["recursive"](config, HORIZON)}, values, FIRST)
     tested.forecasts["recursive"] = whole.forecasts["recursive"][:, :, :1]
     errors = {name: tested.total(name) for name in tested.forecasts}
     late = {name: float(tested.rmse(name)[-1]) for name in tested.forecasts}

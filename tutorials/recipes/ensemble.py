@@ -14,13 +14,13 @@ from recipe import Outcome, recipe
 
 from scratchnet.forecasting import (
     STRATEGIES,
+    AutoregressionForecaster,
     Backtest,
     Ensemble,
+    ForecastConfig,
     Forecaster,
     LastValue,
-    Linear,
     SeasonalLastValue,
-    Settings,
     Smoothing,
     backtest,
 )
@@ -33,21 +33,21 @@ def run(seed: int, toy: bool) -> Outcome:
     first = 700 if toy else FIRST
 
     def members() -> dict[str, Forecaster]:
-        settings = Settings(
+        config = ForecastConfig(
             window=24, units=24, epochs=1 if toy else 60, patience=8, seed=seed, dropout=0.1
         )
         return {
-            "direct GRU": STRATEGIES["direct"](settings, HORIZON, [0]),
-            "direct LSTM": STRATEGIES["direct"](settings.replace(cell="lstm"), HORIZON, [0]),
-            "encoder-decoder": STRATEGIES["encoder-decoder"](settings, HORIZON, [0]),
+            "direct GRU": STRATEGIES["direct"](config, HORIZON, [0]),
+            "direct LSTM": STRATEGIES["direct"](config.replace(model="lstm"), HORIZON, [0]),
+            "encoder-decoder": STRATEGIES["encoder-decoder"](config, HORIZON, [0]),
             "smoothing": Smoothing(HORIZON, season=12, trend=None),
-            "AR(24)": Linear(HORIZON, 24, [0]),
+            "AR(24)": AutoregressionForecaster(HORIZON, 24, [0]),
         }
 
     makers = {name: lambda name=name: members()[name] for name in members()}
     makers["last season"] = lambda: SeasonalLastValue(HORIZON, 12, [0])
     makers["last value"] = lambda: LastValue(HORIZON, [0])
-    makers["ensemble, weighted"] = lambda: Ensemble(members(), held_back=60)
+    makers["ensemble, weighted"] = lambda: Ensemble(members(), validation_rows=60)
     tested = backtest(makers, values, first, step=4 if toy else 1)
     # Equal weights need no fit of their own: the mean of what the members said.
     for name, chosen in (

@@ -15,10 +15,10 @@ from scratchnet import plots
 from scratchnet.arrays import Array
 from scratchnet.data import datasets
 from scratchnet.forecasting import (
+    AutoregressionForecaster,
     Direct,
-    Linear,
+    ForecastConfig,
     SeasonalLastValue,
-    Settings,
     coverage,
     dropout_interval,
     pinball,
@@ -32,12 +32,12 @@ def run(seed: int, toy: bool) -> Outcome:
     """Trained to 1998, measured from every origin since; the plain intervals take the errors of the
     ten years before."""
     values = columns()
-    settings = Settings(window=24, units=24, epochs=1 if toy else 60, patience=8, seed=seed)
+    config = ForecastConfig(window=24, units=24, epochs=1 if toy else 60, patience=8, seed=seed)
     low, high = (1 - ASKED) / 2, (1 + ASKED) / 2
     past, at = values[:FIRST], np.arange(FIRST, len(values) - HORIZON + 1)
     truth = values[at[:, None] + np.arange(HORIZON)][:, :, :1]
-    learned = Direct(settings, HORIZON, [0], levels=(low, 0.5, high)).fit(past).predict(values, at)
-    dropping = Direct(settings.replace(dropout=0.2), HORIZON, [0]).fit(past)
+    learned = Direct(config, HORIZON, [0], levels=(low, 0.5, high)).fit(past).predict(values, at)
+    dropping = Direct(config.replace(dropout=0.2), HORIZON, [0]).fit(past)
     draws = 10 if toy else 100
     found: dict[str, tuple[Array, ...]] = {
         "GRU, quantile loss": tuple(learned[..., level] for level in range(3)),
@@ -50,7 +50,7 @@ def run(seed: int, toy: bool) -> Outcome:
     }
     for name, plain in (
         ("last season", SeasonalLastValue(HORIZON, 12, [0])),
-        ("AR(24)", Linear(HORIZON, 24, [0])),
+        ("AR(24)", AutoregressionForecaster(HORIZON, 24, [0])),
     ):
         before = np.arange(FIRST - 12 * YEARS, FIRST - HORIZON + 1)
         plain.fit(past[: before[0]])

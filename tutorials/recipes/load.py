@@ -13,7 +13,7 @@ from scratchnet import plots
 from scratchnet.arrays import Array
 from scratchnet.data import Standardizer
 from scratchnet.data.tasks import load_like
-from scratchnet.forecasting import LastValue, Linear, SeasonalLastValue, baselines
+from scratchnet.forecasting import AutoregressionForecaster, LastValue, SeasonalLastValue, baselines
 from scratchnet.models import Hybrid
 from scratchnet.training import AdamW, Batches, Clip, EarlyStopping, fit, predict
 
@@ -68,13 +68,17 @@ def run(seed: int, toy: bool) -> Outcome:
         "last value": LastValue(AHEAD, [0]).predict(values, at)[:, :, 0],
         "last week": SeasonalLastValue(AHEAD, WEEK, [0]).predict(values, at)[:, :, 0],
         "AR(48), daily differences": (
-            Linear(AHEAD, 48, season=24).fit(column[:cut]).predict(column, at)[:, :, 0]
+            AutoregressionForecaster(AHEAD, 48, season=24)
+            .fit(column[:cut])
+            .predict(column, at)[:, :, 0]
         ),
         "hybrid GRU": own.inverse_transform(
             predict(model, (x[2], s[2])).astype(np.float64)[:, :, None]
         )[:, :, 0],
     }
-    errors = {name: baselines.mse(path, truth) ** 0.5 for name, path in paths.items()}
+    errors = {
+        name: baselines.mean_squared_error(path, truth) ** 0.5 for name, path in paths.items()
+    }
     percent = {
         name: 100 * float(np.mean(np.abs(path - truth) / truth)) for name, path in paths.items()
     }

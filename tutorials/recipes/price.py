@@ -69,9 +69,11 @@ def run(seed: int, toy: bool) -> Outcome:
     }
     size, came = learn(rows, rows[:, 1], seed, toy)
     sizes = {
-        "mean so far": baselines.mae(np.full_like(came, rows[:test, 1].mean()), came),
-        "last size": baselines.mae(rows[test - 1 : -1, 1], came),
-        "LSTM": baselines.mae(size, came),
+        "mean so far": baselines.mean_absolute_error(
+            np.full_like(came, rows[:test, 1].mean()), came
+        ),
+        "last size": baselines.mean_absolute_error(rows[test - 1 : -1, 1], came),
+        "LSTM": baselines.mean_absolute_error(size, came),
     }
     figure = plots.forecast(
         np.arange(80),
@@ -81,7 +83,7 @@ def run(seed: int, toy: bool) -> Outcome:
         ylabel="price",
         title="The forecast that looks right is yesterday's price",
     )
-    errors = {name: baselines.mse(y, truth) ** 0.5 for name, y in forecasts.items()}
+    errors = {name: baselines.mean_squared_error(y, truth) ** 0.5 for name, y in forecasts.items()}
     scores = {
         "RMSE of the price": errors,
         "accuracy of the direction": right,

@@ -66,7 +66,7 @@ def run(seed: int, toy: bool) -> Outcome:
         predict(model, testing.x).astype(np.float64)
     )
     errors = {
-        name: float(np.sqrt(baselines.mse(y.reshape(raw.y.shape), raw.y)))
+        name: float(np.sqrt(baselines.mean_squared_error(y.reshape(raw.y.shape), raw.y)))
         for name, y in forecasts.items()
     }
     chosen = "\n".join(

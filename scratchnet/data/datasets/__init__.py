@@ -12,6 +12,7 @@ from importlib import resources
 from typing import NamedTuple
 
 from scratchnet.data.series import Series, load_csv
+from scratchnet.errors import InvalidValueError
 
 
 class Facts(NamedTuple):
@@ -60,7 +61,7 @@ def load(name: str) -> Series:
     ((309, 1), '1700')
     """
     if name not in _FACTS:
-        raise ValueError(f"there is no dataset {name!r}: expected one of {', '.join(NAMES)}")
+        raise InvalidValueError(f"there is no dataset {name!r}: expected one of {', '.join(NAMES)}")
     with resources.as_file(resources.files(__name__) / f"{name}.csv") as path:
         series = load_csv(path, time="date", missing="interpolate")
     return replace(series, **_FACTS[name]._asdict())

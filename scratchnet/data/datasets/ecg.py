@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchnet.arrays import Array, require_rng
+from scratchnet.errors import InvalidValueError
 
 # (angle in degrees, height a, width b in radians) of each bump.
 WAVES: dict[str, tuple[tuple[float, float, float], ...]] = {
@@ -113,12 +114,12 @@ def signal(
     kinds = np.asarray(kinds)
     if kinds.ndim != 1 or not kinds.size or not np.isin(kinds, range(len(KINDS))).all():
         given = sorted(set(kinds.ravel().tolist()))
-        raise ValueError(
+        raise InvalidValueError(
             f"kinds of shape {kinds.shape} hold {given}: expected one for each beat, 0 to"
             f" {len(KINDS) - 1}"
         )
     if rate < 32 or not mean > 4 * spread >= 0:
-        raise ValueError(
+        raise InvalidValueError(
             f"rate is {rate}, mean {mean}, spread {spread}: expected a rate of at least 32 and mean"
             " > 4 spread"
         )
@@ -167,7 +168,9 @@ def beats(
     (8, 96, 1)
     """
     if n < 1 or T < 8:
-        raise ValueError(f"n is {n} and T {T}: expected at least 1 beat of at least 8 samples")
+        raise InvalidValueError(
+            f"n is {n} and T {T}: expected at least 1 beat of at least 8 samples"
+        )
     kind = rng.permutation(np.arange(n) % len(KINDS))
     x = np.empty((n, T, 1), np.float32)
     for row, k in enumerate(kind):

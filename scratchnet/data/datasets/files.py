@@ -11,6 +11,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.data.tasks import Turbofans
+from scratchnet.errors import InvalidValueError, MissingFileError, MissingPackageError
 
 # Each class of the AAMI standard (ANSI/AAMI EC57), and the annotation letters of its beats.
 AAMI = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
@@ -37,10 +38,12 @@ def load_turbofans(path: str | Path) -> Turbofans:
     try:
         table = np.loadtxt(path, ndmin=2)
     except ValueError as error:
-        raise ValueError(f"{path} is not a table of numbers as C-MAPSS has them: {error}") from None
+        raise InvalidValueError(
+            f"{path} is not a table of numbers as C-MAPSS has them: {error}"
+        ) from None
     columns = table.shape[1] if table.size else 0
     if columns != 26:
-        raise ValueError(f"{path} has {columns} columns: expected 26, as C-MAPSS has them")
+        raise InvalidValueError(f"{path} has {columns} columns: expected 26, as C-MAPSS has them")
     names = np.array(["setting1", "setting2", "setting3", *(f"sensor{k}" for k in range(1, 22))])
     measured = table[:, 2:]
     moving = np.ptp(measured, axis=0) > 0
@@ -49,7 +52,7 @@ def load_turbofans(path: str | Path) -> Turbofans:
         rows = table[:, 0] == number
         cycles = table[rows, 1]
         if not np.array_equal(cycles, np.arange(1, len(cycles) + 1)):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{path}: the cycles of engine {int(number)} are not 1, 2, 3, ... in order"
             )
         sensors.append(measured[rows][:, moving])
@@ -89,18 +92,18 @@ def load_heartbeats(path: str | Path, T: int = 180, leads: int = 1) -> Heartbeat
     try:
         import wfdb
     except ImportError:
-        raise ImportError(
+        raise MissingPackageError(
             "wfdb, which reads the record, is not installed: pip install wfdb"
         ) from None
     path = Path(path)
     for ending in (".hea", ".dat", ".atr"):
         if not path.with_name(path.name + ending).exists():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{path}{ending} is not there: a record has a .hea, a .dat and an .atr file"
             )
     record, notes = wfdb.rdrecord(str(path)), wfdb.rdann(str(path), "atr")
     if not 1 <= leads <= record.p_signal.shape[1]:
-        raise ValueError(f"leads is {leads} but {path} has {record.p_signal.shape[1]}")
+        raise InvalidValueError(f"leads is {leads} but {path} has {record.p_signal.shape[1]}")
     trace = np.asarray(record.p_signal[:, :leads])
     kinds = {letter: CLASSES.index(name) for name, letters in AAMI.items() for letter in letters}
     beats, kind = list[Array](), list[int]()
@@ -111,6 +114,6 @@ def load_heartbeats(path: str | Path, T: int = 180, leads: int = 1) -> Heartbeat
             beats.append((cut - cut.mean(axis=0)) / np.where(spread > 0, spread, 1))
             kind.append(kinds[letter])
     if not beats:
-        raise ValueError(f"{path} has no annotated beat with {T} samples around it")
+        raise InvalidValueError(f"{path} has no annotated beat with {T} samples around it")
     x = np.stack(beats).astype(np.float32)
     return Heartbeats(x, np.array(kind, dtype=np.int64), tuple(record.sig_name[:leads]))

@@ -1,0 +1,67 @@
+"""``scratchnet plot``: figures of a saved trace."""
+
+import argparse
+from pathlib import Path
+
+from scratchnet.commands.options import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "plot",
+        help="figures of a saved trace",
+        description=(
+            "Draw a trace that was saved with scratchnet.trace(model, x, target).save('trace.npz')."
+        ),
+    )
+    parser.add_argument("trace", type=Path, metavar="TRACE.npz")
+    parser.add_argument(
+        "--kind",
+        default="all",
+        help="gates, saturation, gradients, per-loss, jacobians, weights, text, or all that the"
+        " trace allows (default)",
+    )
+    parser.add_argument(
+        "--run", dest="of_run", metavar="NAME", help="which run of the trace; by default the last"
+    )
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="which sequence of the batch, counted from 0"
+    )
+    parser.add_argument(
+        "--k1",
+        type=int,
+        help="per-loss: the steps from window to window of truncated BPTT, to draw them in",
+    )
+    parser.add_argument(
+        "--k2", type=int, help="per-loss: how far each window goes back (default: k1)"
+    )
+    parser.add_argument(
+        "--unit", type=int, metavar="N", help="text: which unit; by default the one that moves most"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="file (.png, .pdf, .svg), of all kinds the folder; default: the trace's name",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Draw the trace, and print the files."""
+    from scratchnet.plots import kinds
+    from scratchnet.tracing import load
+
+    suffix = "" if chosen.kind == "all" else f"-{chosen.kind}.png"
+    for line in kinds.write(
+        load(chosen.trace),
+        chosen.kind,
+        chosen.out or Path(chosen.trace.stem + suffix),
+        run=chosen.of_run,
+        sample=chosen.sample,
+        k1=chosen.k1,
+        k2=chosen.k2,
+        unit=chosen.unit,
+    ):
+        print(line)
+    return 0
