@@ -1,8 +1,10 @@
-"""Engines that are faster than arrays, compiled with Numba. Importing this package imports Numba;
-``scratchnet`` does so only when an engine of it is asked for (``scratchnet/fused.py``).
+"""Faster engines than array operations, compiled with Numba.
 
-Nothing of a cell's math is written here. The functions that a cell marks ``@elementwise`` are
-compiled as they stand: below each is handed to Numba, and from then on compiled loops may call it.
+Importing this package imports Numba; ``scratchnet.engines`` does so only when it needs an engine of
+it.
+
+No cell's math is written here. The functions that a cell marks ``@elementwise`` are compiled as
+they are: below, each is registered with Numba, and from then on compiled loops may call it.
 """
 
 from collections.abc import Callable
@@ -41,8 +43,7 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def cuda_kernels() -> Table:
-    """What exists for CuPy arrays, as KERNELS. Raises ImportError where Numba's CUDA part is not
-    installed."""
+    """Table of the kernels for CuPy arrays, as KERNELS; ImportError without numba-cuda."""
     from scratchnet_kernels import step_cuda
 
     steps = {("step", cell): pair for cell, pair in step_cuda.PAIRS.items()}
@@ -59,8 +60,10 @@ def cuda_loops() -> dict[str, sequence.Loops]:
 
 
 def missing(engine: str, cell_name: str, x: Array, H: int) -> str | None:
-    """Why ``engine`` cannot run this cell with H units on x, as the end of a sentence that begins
-    with its name, or None."""
+    """Why ``engine`` cannot run this cell with H units on x, or None.
+
+    The reason is the end of a sentence that begins with the engine's name.
+    """
     if array_backend(x) not in ("numpy", "cupy") or not is_array(x):
         return (
             "has kernels for NumPy and CuPy arrays, not for"
@@ -95,11 +98,10 @@ def _does_not_fit(cell_name: str, x: Array, H: int) -> str | None:
 
 
 def find(engine: str, cell_name: str, x: Array, H: int, threads: int | None = None) -> Pair | None:
-    """Forward and backward, with the cell's own signatures, that run it on x (T, N, D); None where
-    ``missing`` says why.
+    """Forward and backward that run this cell on x (T, N, D); None where ``missing`` says why.
 
-    ``threads``: the most that ``sequence`` uses of the processor's, all that the process may if
-    None.
+    Both have the cell's own signatures. ``threads``: maximum number of CPU threads of ``sequence``
+    (None: all available).
     """
     if missing(engine, cell_name, x, H):
         return None
@@ -109,8 +111,7 @@ def find(engine: str, cell_name: str, x: Array, H: int, threads: int | None = No
 
 
 def find_together(engine: str, cell_name: str, x: Array, threads: int | None = None) -> Pair | None:
-    """Both for several runs at once, each taking a list of calls; None for an engine that does one
-    after another."""
+    """Forward and backward of several calls at once, or None where an engine has neither."""
     if engine != "sequence":
         return None
     return sequence.together(_loops(cell_name, x), threads)

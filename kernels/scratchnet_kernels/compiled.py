@@ -1,5 +1,4 @@
-"""How this package compiles loops for the CPU: three decorators, so that the choices stand in one
-place."""
+"""How this package compiles loops for the CPU: three decorators, all options in one place."""
 
 import hashlib
 import sys
@@ -19,12 +18,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(loop: F) -> F:
-    """Compile ``loop`` with Numba when it is first called, once for each combination of argument
-    types.
+    """Compile ``loop`` when it is first called, once for each combination of argument types.
 
     No ``fastmath``: it reorders sums and forgets NaN, and the array engine would no longer be an
-    oracle. ``error_model="numpy"``: 1 / 0 is inf, as in an array, and no test for it stands in the
-    loop. Nothing is kept on disk: these loops are there to be read and changed, and compile in a
+    oracle. ``error_model="numpy"``: 1 / 0 is inf, as in an array, and the loop needs no test for
+    it. Nothing is kept on disk: these loops are there to be read and changed, and compile in a
     second.
 
     With NUMBA_DISABLE_JIT=1 in the environment the loop stays the Python function it is, and a
@@ -34,8 +32,7 @@ def compiled(loop: F) -> F:
 
 
 def vector_loop(loop: F) -> F:
-    """Compile an elementwise loop to vector instructions. No two of its arrays may overlap: the
-    compiler relies on it.
+    """Compile an elementwise loop to vector instructions; no two of its arrays may overlap.
 
     ``contract`` allows a multiplication and an addition to become one instruction, rounded once;
     nothing is reordered, and NaN and infinity are what they are.
@@ -50,14 +47,12 @@ def vector_loop(loop: F) -> F:
 
 
 def time_loop(loop: F) -> F:
-    """Compile a loop over time, which calls BLAS and vector loops, and lets other threads run
-    beside it."""
+    """Compile a loop over time, which calls BLAS and vector loops, and releases the GIL."""
     return cast(F, _kept(njit(error_model="numpy", nogil=True)(loop)))
 
 
 class _NoOverlap(Compiler):  # type: ignore[misc]
-    """Tells LLVM that arrays do not overlap, as Numba itself does for what it makes of a
-    ``prange``."""
+    """Tells LLVM that arrays do not overlap, as Numba itself does in the body of a ``prange``."""
 
     def define_pipelines(self) -> Any:
         self.state.flags.noalias = True
@@ -65,10 +60,10 @@ class _NoOverlap(Compiler):  # type: ignore[misc]
 
 
 class _Kept(FunctionCache):  # type: ignore[misc]
-    """Machine code kept on disk, until any file changes that it is made of.
+    """Machine code kept on disk until any file that it is compiled from changes.
 
-    Numba itself asks only whether the *loop's* file has changed. The math it calls stands in the
-    cell's file; whoever edited that would go on running the old code, and nothing would say so.
+    Numba itself checks only the *loop's* file. The math that the loop calls is in the cell's file:
+    after a change there, Numba would go on running the old code without a message.
     """
 
     def __init__(self, loop: Callable[..., Any]) -> None:
@@ -95,8 +90,10 @@ class _Kept(FunctionCache):  # type: ignore[misc]
 
 
 class _File(IndexDataCacheFile):  # type: ignore[misc]
-    """Files named after what they hold. Numba numbers them, and two processes may give one number
-    to two loops."""
+    """Data files named after a hash of their key.
+
+    Numba numbers them, and two processes may give one number to two loops.
+    """
 
     def save(self, key: Any, data: Any) -> None:
         self._name = f"{self._index_name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
@@ -107,8 +104,10 @@ class _File(IndexDataCacheFile):  # type: ignore[misc]
 
 
 def _made_of(loop: Any) -> Any:
-    """The name of a loop and of every function it was made with, the same in every process: Numba's
-    own key is not."""
+    """Names of a loop and of every function in its closure: a key that is equal in every process.
+
+    Numba's own key is not.
+    """
     function = getattr(loop, "py_func", loop)
     return (
         function.__qualname__,
@@ -126,8 +125,7 @@ def _kept(loop: Any) -> Any:
 
 @cache
 def sources() -> str:
-    """A number for the text of every file that compiled code is made of, as they were when the
-    first loop was loaded."""
+    """Hash of the text of every file that compiled code is made of, when the first loop loads."""
     library, package = Path(elementwise.__file__).parent, Path(__file__).parent
     files = [
         library / "elementwise.py",

@@ -1,8 +1,7 @@
-"""How a CUDA kernel is compiled and launched: the only file that knows of streams, grids and the
-driver.
+"""How a CUDA kernel is compiled and launched: the only file with streams, grids and the driver.
 
-Everything that a wrong launch would answer with garbage or a crash is checked here first, and
-answered with a sentence.
+A wrong launch would give wrong numbers or a crash, so arguments are checked here first, with an
+error that says what is wrong.
 """
 
 import os
@@ -27,8 +26,7 @@ ALIGNED = None if SIMULATED else 16
 
 
 def kernel(function: Callable[..., None]) -> Any:
-    """A CUDA kernel of ``function``, compiled when it is first launched, for the types it is
-    launched with.
+    """A CUDA kernel of ``function``, compiled at its first launch for the types of its arguments.
 
     No ``fastmath``: it turns tanh into the hardware's approximation, which is off by 5e-4.
     """
@@ -41,11 +39,11 @@ def device_function(function: Callable[..., Any]) -> Any:
 
 
 class Persistent:
-    """A kernel that stays for a whole sequence, compiled when it is first launched, for float32.
+    """A kernel that runs for a whole sequence, compiled at its first launch, for float32.
 
-    Its arguments are two runs, each a tuple of so many float32 arrays and the lengths, then T, N
-    and whether lengths count. It is given bare addresses: a Numba array would pass shape and
-    strides too, seven numbers for each.
+    Its arguments are two layer directions, each a tuple of ``pointers`` float32 arrays and the
+    lengths, then T, N and whether there are lengths. It takes bare addresses: a Numba array would
+    pass shape and strides too, seven numbers for each.
     """
 
     def __init__(self, function: Callable[..., None], pointers: int, use: Resources) -> None:
@@ -88,8 +86,7 @@ class Persistent:
 
 
 def allow_shared(compiled: Any, shared_bytes: int) -> None:
-    """A kernel gets more than 48 KB of shared memory only if the driver has been asked; Numba does
-    not ask."""
+    """Ask the driver for more than 48 KB of shared memory for a kernel: Numba does not ask."""
     from cuda.bindings import driver
 
     (loaded,) = compiled.overloads.values()
@@ -119,10 +116,9 @@ def _address(array: Any) -> Any:
 
 
 def require_launchable(**arrays: Array) -> None:
-    """TypeError or ValueError, before the launch, unless all arrays are on the GPU, contiguous, and
-    of one floating type.
+    """Raise unless all arrays are on the GPU, contiguous, and of one floating type.
 
-    In the simulator the arrays are NumPy's.
+    TypeError or ValueError, before the launch. In the simulator the arrays are NumPy's.
     """
     expected = "numpy" if SIMULATED else "cupy"
     first = next(iter(arrays))
@@ -142,8 +138,7 @@ def require_launchable(**arrays: Array) -> None:
 
 
 def launch(compiled: Any, N: int, H: int, *arrays: Any) -> None:
-    """Run a kernel with one thread for each of N sequences and H units, on CuPy's current
-    stream."""
+    """Run a kernel, one thread for each of N sequences and H units, on CuPy's current stream."""
     grid = (-(-H // BLOCK[0]), -(-N // BLOCK[1]))
     _configured(compiled, grid, BLOCK, _stream())(*arrays)
 

@@ -1,8 +1,7 @@
-"""The ``sequence`` engine around its loop: what comes before time and after it is the cell's own,
-one *run* after another.
+"""The ``sequence`` engine outside its loop: the cell's own functions, for several calls in turn.
 
-A run is a cell applied once. The two runs of a bidirectional layer read the same input and know
-nothing of each other, so a loop is given both and does them side by side.
+A *run* is one layer direction: a cell applied once. The two runs of a bidirectional layer read the
+same input and are independent, so a loop takes both and computes them side by side.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ def _unchanged(array: Any) -> Any:
 
 
 class ForwardRun(NamedTuple):
-    """What a loop forward in time is given: it fills the cache's states and gates."""
+    """Arguments of a loop forward in time, which fills the cache's states and gates."""
 
     a: Array  # (T, N, G)  x W_x + b
     cache: Any  # the cell's own, its h[0] (and c[0]) the initial state
@@ -32,8 +31,7 @@ class ForwardRun(NamedTuple):
 
 
 class BackwardRun(NamedTuple):
-    """What a loop backward in time is given: it fills da, and d_states on the way from the last
-    step to the first."""
+    """Arguments of a loop backward in time, which fills da and d_states."""
 
     dy: Array  # (T, N, H)
     cache: Any
@@ -43,8 +41,7 @@ class BackwardRun(NamedTuple):
 
 
 class Loops(NamedTuple):
-    """One cell's loops over time, each for a list of runs of one shape, and what else an engine
-    does its own way."""
+    """One cell's loops over time, for lists of runs of one shape, and an engine's special parts."""
 
     cell: Any
     forward: Callable[[Sequence[ForwardRun]], None]
@@ -89,8 +86,10 @@ def forward_many(
 def backward_many(
     loops: Loops, calls: Sequence[Sequence[Any]], threads: int | None = None
 ) -> list[Any]:
-    """The cell's ``backward`` for each (dy, cache, gradients of the final states); all calls have
-    the same shapes."""
+    """The cell's ``backward`` for each (dy, cache, gradients of the final states).
+
+    All calls have the same shapes.
+    """
     runs = []
     for dy, cache, *d_last in calls:
         given = dict(zip(loops.cell.STATES, [*d_last, None, None]))
@@ -111,8 +110,10 @@ def backward_many(
 
 
 def pair(loops: Loops, threads: int | None = None) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Forward and backward of one run, with the cell's own signatures, on at most so many
-    threads."""
+    """Forward and backward of one run, with the cell's own signatures.
+
+    ``threads``: maximum number of CPU threads (None: all available).
+    """
     return partial(_forward, loops, threads), partial(_backward, loops, threads)
 
 
@@ -142,7 +143,7 @@ def _backward(
 def together(
     loops: Loops, threads: int | None = None
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Both, for several runs at once, on at most so many threads."""
+    """``forward_many`` and ``backward_many`` of these loops."""
     return partial(forward_many, loops, threads=threads), partial(
         backward_many, loops, threads=threads
     )
@@ -151,8 +152,7 @@ def together(
 def _sorted(
     cell: Any, args: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[tuple[Array, ...], dict[str, Any]]:
-    """The arrays, each in its place, where a loop finds it, and all else by name, however the
-    caller gave them."""
+    """The arrays in the order of ``input_projection``, and all other arguments by name."""
     given = signature(cell.input_projection).bind(*args, **options).arguments
     names = ["x", *(f"{name}0" for name in cell.STATES), *cell.param_shapes(1, 1)]
     return tuple(given.pop(name) for name in names), given

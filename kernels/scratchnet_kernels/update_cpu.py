@@ -24,8 +24,10 @@ LANES = 256  # partial sums of squares, added up in pairs; a power of two
 
 
 class Rates(NamedTuple):
-    """The numbers of one step, in the type of the parameters: a Python float would turn float32
-    into float64."""
+    """The numbers of one step, in the type of the parameters.
+
+    A Python float would turn float32 into float64.
+    """
 
     shrink: Any  # 1 - lr weight_decay where that is decoupled, else 1
     decay: Any  # weight_decay where it is coupled, else 0
@@ -49,8 +51,10 @@ def rates(
     weight_decay: float,
     decoupled: bool,
 ) -> Rates:
-    """The numbers of update t (from 1). Computed in float64, then rounded: in float32 1 - 0.999 has
-    but four digits."""
+    """The numbers of update t (from 1), computed in float64, then rounded.
+
+    In float32 1 - 0.999 has only four digits.
+    """
     shrink, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     numbers = (
         shrink,
@@ -68,8 +72,7 @@ def rates(
 
 
 def adam_rule(p: Any, g: Any, m: Any, v: Any, k: Rates) -> Any:
-    """One element: parameter, gradient and the two running means to the new parameter and means.
-    CPU and GPU call it."""
+    """One element's new parameter and means; loops on the CPU and kernels on the GPU call it."""
     p = p * k.shrink  # p <- (1 - lr wd) p, decoupled
     if k.decay != ZERO:
         g = g + k.decay * p  # g <- g + wd p, coupled
@@ -94,11 +97,10 @@ def adam_loop(p: Array, g: Array, m: Array, v: Array, k: Rates) -> None:
 
 @compiled
 def squares_loop(g: Array) -> Any:
-    """Sum of the squares of g (n,), in float64: lane k has elements k, k + 256, ..., and then lanes
-    are added in pairs.
+    """Sum of the squares of g (n,), in float64, in 256 lanes that are then added in pairs.
 
-    With one sum each addition would wait for the one before; lanes do not, and their order is fixed
-    all the same.
+    Lane k has the elements k, k + 256, ... With one sum each addition would wait for the one
+    before; lanes do not, and their order is fixed all the same.
     """
     lanes = np.zeros(LANES)
     for first in range(0, len(g), LANES):
@@ -116,8 +118,7 @@ def squares_loop(g: Array) -> Any:
 def adam(
     params: Arrays, grads: Arrays, m: Arrays, v: Arrays, updates: Mapping[str, int], **options: Any
 ) -> None:
-    """Adam's update of all parameters, in place: changes every array in params, m and v, none in
-    grads.
+    """Adam's update of all parameters, in place: changes params, m and v, not grads.
 
     ``updates[name]``: which update of that parameter this is, from 1. ``options``: those of
     ``rates`` from lr on. Raises TypeError or ValueError, before anything is changed, for arrays

@@ -15,10 +15,18 @@ from scratchnet.plots.style import MARKERS, STYLES, axes, colour, figure_of, hos
 def errors_ahead(
     errors: Mapping[str, Array], *, ylabel: str = "RMSE", title: str = "", ax: Axes | None = None
 ) -> Figure:
-    """The error of each step ahead, label -> (horizon,): line style and marker tell forecasters
-    apart, not colour alone.
+    """Draw the error of each step ahead; line style and marker tell forecasters apart.
 
-    Raises ValueError where there are none, or their horizons differ.
+    Parameters
+    ----------
+    errors : label -> (horizon,), at least one, all of one horizon
+    ylabel, title : texts
+    ax : axes to draw into; a new figure if None
+
+    Raises
+    ------
+    ValueError
+        Where there are no errors, or their horizons differ.
     """
     lengths = {label: len(values) for label, values in errors.items()}
     if len(set(lengths.values())) != 1:
@@ -61,11 +69,23 @@ def fan(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """The last rows ``past`` (m,), the forecast ``middle`` (horizon,) behind them, and the interval
-    between low and high.
+    """Draw a forecast after the last measured rows, and the interval between low and high.
 
-    ``truth`` (horizon,): what came, where it is known. ``times``: a text for each row of past, and
-    of the forecast if known. Raises ValueError where lengths differ.
+    Parameters
+    ----------
+    past : (m,), the last measured rows
+    middle : (horizon,), the forecast
+    low, high : (horizon,), ends of the interval; both or none
+    truth : (horizon,), what was measured later, where it is known
+    times : a text for each row of past, and of the forecast if known
+    asked : nominal coverage of the interval, for the legend
+    label : the model, which also gives the colour
+    ylabel, title, ax : as in ``errors_ahead``
+
+    Raises
+    ------
+    ValueError
+        Where lengths differ.
     """
     for name, bound in (("low", low), ("high", high), ("truth", truth)):
         if bound is not None and len(bound) != len(middle):

@@ -29,8 +29,7 @@ FIRST = float(2 * sigmoid(np.float64(0.5)) - 1)  # h_0, of x_0 = 0.5
 
 
 def losses(w: Array, b: Array) -> Array:
-    """The loss (len(b), len(w)) at each pair of w (n,) and b (m,), in one forward pass of the
-    library's tanh cell.
+    """The loss (m, n) at each pair of w (n,) and b (m,), in one forward pass of the tanh cell.
 
     With h = 2 s - 1 the sigmoid unit *is* a tanh unit: sigmoid(x) = (1 + tanh(x / 2)) / 2, hence h
     = tanh((w / 4) h' + w / 4 + b / 2). Each w is a unit of its own, W_h is diagonal; each b is a
@@ -68,8 +67,7 @@ class Path(NamedTuple):
 
 
 def descend(start: tuple[float, float], lr: float, steps: int, limit: float | None = None) -> Path:
-    """Plain gradient descent from (w, b), with the gradient's norm clipped to ``limit`` if there is
-    one."""
+    """Plain gradient descent from (w, b); the gradient's norm is clipped to ``limit`` if given."""
     points, norms = [np.array(start, float)], []
     for _ in range(steps):
         _, d = gradient(*points[-1])
@@ -92,11 +90,21 @@ def loss_cliff(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """The loss surface over w and b, and two descents from ``start``: plain, and with the gradient
-    clipped to norm ``limit``.
+    """Draw the loss over w and b, and two descents from ``start``: plain and clipped.
 
-    ``w``, ``b``: the ranges shown, with ``points`` points each. Where a path ends outside of them,
-    the legend says where. Raises ValueError where a range is empty or a number not positive.
+    Parameters
+    ----------
+    start : (w, b)
+    lr, steps : of both descents
+    limit : norm to which the gradient of one of them is clipped
+    w, b : the ranges shown, with ``points`` points each. Where a path ends outside of them, the
+        legend says where
+    title, ax : as in ``errors_ahead``
+
+    Raises
+    ------
+    ValueError
+        Where a range is empty or a number not positive.
     """
     for name, value in {"lr": lr, "limit": limit, "steps": steps, "points": points - 1}.items():
         if not value > 0:

@@ -1,4 +1,4 @@
-"""A forecast beside what came true."""
+"""A forecast and the truth in one figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,8 +22,7 @@ def forecast(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Truth (n,) against predictions, label -> (n,), over times (n,), numbers or text; models in
-    their own colours."""
+    """Draw truth (n,) and predictions, label -> (n,), over times (n,), numbers or texts."""
     ax = axes(ax)
     t = np.arange(len(truth)) if isinstance(times[0], str) else np.asarray(times)
     if len(t) != len(truth):

@@ -1,5 +1,4 @@
-"""What the gates do: heat maps of a run, and how much of the time each gate is shut or wide
-open."""
+"""What the gates do: heat maps, and the share of the time each gate is shut or wide open."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -43,18 +42,23 @@ def gates(
     labels: Sequence[str] | None = None,
     title: str = "",
 ) -> Figure:
-    """Gate activations as heat maps, one for each gate, units down and time across, of one sequence
-    of the batch.
+    """Draw the gates of one sequence as heat maps, units down and time across.
 
-    ``source``: a trace, one of its runs, or gates (T, N, G*H) after their nonlinearity, as a cell's
-    cache has them, with ``letters`` the G gates ("ifgo"). ``states`` adds panels below: of a trace
-    by name, by default ("c",) where the cell has one; of an array name -> (T, N, H) or (T+1, N, H).
-    c has no bounds and is shown as tanh(c), as h sees it. ``inputs`` (T,) is drawn above, with
-    ``marks`` at the steps to point out; ``labels`` (T,) name the steps.
+    Parameters
+    ----------
+    source : a trace, one of its runs, or gates (T, N, G*H) after their nonlinearity
+    letters : the G gates of an array, such as "ifgo"
+    sample : which sequence of the batch
+    states : more panels. Of a trace, names, by default ("c",) where the cell has a c; of an array,
+        name -> (T, N, H) or (T+1, N, H). c has no bounds and is drawn as tanh(c), as h reads it
+    inputs : (T,), drawn above
+    marks : steps to point out
+    order : (H,), the order of the units in all panels; by default the step at which the first gate
+        is furthest from its mean, so that units that act together are neighbours
+    labels : (T,), a text for each step
+    title : text
 
-    The units stand in one order in all panels: ``order`` (H,), or by the step at which the first
-    gate is furthest from its mean, so that units that act together stand together. Colour ranges
-    are fixed: 0 to 1, or -1 to 1 for what a tanh made.
+    Colour ranges are fixed: 0 to 1, or -1 to 1 for the output of a tanh.
     """
     panels, texts, run = _panels(source, letters, sample, states, labels)
     first = next(iter(panels.values()))
@@ -115,8 +119,7 @@ def gates(
 
 
 def _range(letter: str, values: Array) -> tuple[float, float]:
-    """The ends of the colours: fixed, but for what has no bounds, as the h of a relu network; the
-    colour bar says where."""
+    """The ends of the colour range: fixed, except where values go beyond, as h of a relu does."""
     low, high = GATE_RANGE.get(letter, (0.0, 1.0))
     largest = float(np.max(np.abs(values)))
     if not largest > high:
@@ -176,21 +179,32 @@ def _panels(
 
 
 def gates_of(run: RunTrace) -> Array:
-    """The gates of a run, (T, N, G*H); the vanilla network has none, and h, (T, N, H), stands
-    there."""
+    """The gates of a run, (T, N, G*H); of a cell without gates h, (T, N, H)."""
     return host(run.cache.gates if "gates" in run.cache._fields else run.cache.h[1:])
 
 
 def saturation(
     source: Trace | RunTrace, *, sample: int | None = None, title: str = "", ax: Axes | None = None
 ) -> Figure:
-    """Share of the time a gate is under 0.1 (shut) against the share over 0.9 (open), a dot for
-    each unit.
+    """Draw each unit's share of steps with a gate under 0.1 (shut) and over 0.9 (open).
 
-    Over all sequences of the batch, without their padding, or over the one called ``sample``. A
-    unit on the right never passes anything on; one at the top is always open; one at the lower left
-    decides anew at each step. Raises ValueError for a cell without gates. Source: Karpathy, Johnson
-    and Fei-Fei 2015, section 4.2, figure 2.
+    A unit on the right never passes anything on; one at the top is always open; one at the lower
+    left changes from step to step.
+
+    Parameters
+    ----------
+    source : a trace or one of its runs
+    sample : one sequence; None: all sequences of the batch, without their padding
+    title, ax : as in ``errors_ahead``
+
+    Raises
+    ------
+    ValueError
+        For a cell without gates.
+
+    References
+    ----------
+    Karpathy, Johnson and Fei-Fei 2015, section 4.2, figure 2.
     """
     run = run_of(source)
     if "gates" not in run.cache._fields:

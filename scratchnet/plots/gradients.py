@@ -1,5 +1,4 @@
-"""How far gradients reach: their norms over time, and what each step adds to the gradient of the
-weights."""
+"""How far gradients reach: norms over time, and each step's part of the weight gradients."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -33,15 +32,22 @@ def gradient_norms(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Gradient norm by time step on a log axis; later steps to the right, so the gradient travels
-    left.
+    """Draw gradient norms by time step on a log axis.
 
-    ``norms``: a trace, or label -> trace or run, whose dh (and dc) are drawn, all sources summed;
-    or label -> norms (T,). Of a trace the norm is over units and sequences together, or of the one
-    sequence called ``sample``.
+    Later steps are to the right, so the gradient travels left. Where a norm is exactly zero the
+    curve ends, and its label says so.
 
-    Where a norm is exactly zero the curve ends, and its label says so. Raises ValueError for a
-    trace without gradients.
+    Parameters
+    ----------
+    norms : a trace or run, or label -> trace or run, whose dh (and dc) are drawn; or label ->
+        norms (T,)
+    sample : one sequence; None: the norm over units and sequences together
+    xlabel, ylabel, title, ax : as in ``errors_ahead``
+
+    Raises
+    ------
+    ValueError
+        For a trace without gradients, or runs of both directions in one figure.
     """
     if isinstance(norms, Trace | RunTrace):
         run = run_of(norms)
@@ -96,11 +102,10 @@ def _norm_curve(ax: Axes, label: str, v: Array, style: str, tint: str) -> Any:
 def weight_gradients(
     source: Trace | RunTrace, *, title: str = "", ax: Axes | None = None
 ) -> Figure:
-    """Norm of what each step adds to the gradient of each weight, on a log axis; the legend has the
-    norm of their sum, |dW|.
+    """Draw the norm of each step's part of the gradient of each weight, on a log axis.
 
-    Steps point in different directions: the sum is shorter than the norms together, and the legend
-    says by how much. Over all sequences of the batch together, as the weight's gradient is. Raises
+    Steps point in different directions: their sum is shorter than the norms together, and the
+    legend has both. Norms are over all sequences of the batch, as the weight's gradient is. Raises
     ValueError for a trace without gradients.
     """
     run = run_of(source)

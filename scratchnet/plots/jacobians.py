@@ -1,5 +1,4 @@
-"""Singular values: how much one step, and all steps from here to the end, stretch or shrink what
-passes through."""
+"""Singular values: how much one step, and all steps to the last, stretch or shrink a change."""
 
 from dataclasses import replace
 
@@ -20,17 +19,24 @@ WORK = 1.9e9  # S^3 for each Jacobian whose singular values are taken: about two
 def jacobians(
     source: Trace | RunTrace, *, sample: int = 0, most: int | None = None, title: str = ""
 ) -> Figure:
-    """Singular values of the Jacobian of each step, and of the product of all steps from t to the
-    last: largest, median, smallest, on log axes. Where the product's largest goes to zero no
-    gradient reaches step t; where it grows it explodes.
+    """Draw singular values of each step's Jacobian, and of the product from t to the last.
 
-    One sequence; the state is h, or h and c side by side. Taking singular values costs S^3 for S
-    numbers of state: of more than ``most`` steps (by default as many as take some two seconds) the
-    upper panel shows every k-th, the lower one the product over the last 3 ``most`` steps, each
-    point the product of three; the panels' titles say so.
+    Largest, median and smallest, on log axes. Where the product's largest goes to zero no gradient
+    reaches step t; where it grows the gradient explodes. Values below the largest times the
+    machine's precision are rounding errors and are not drawn. Needs no target.
 
-    Products' values below the largest times the machine's precision are rounding errors and are not
-    drawn. Needs no target. Source: Pascanu, Mikolov and Bengio 2013, section 2.1.
+    Parameters
+    ----------
+    source : a trace or one of its runs; its state is h, or h and c, S numbers in all
+    sample : which sequence of the batch
+    most : number of steps computed, at a cost of S^3 each; by default as many as take about two
+        seconds. Of a longer sequence the upper panel shows every k-th step, the lower one the
+        product over the last 3 ``most`` steps, each point the product of three; titles say so
+    title : text
+
+    References
+    ----------
+    Pascanu, Mikolov and Bengio 2013, section 2.1.
     """
     run = run_of(source)
     if run.N > 1 or run.cache.lengths is not None or sample:
@@ -107,10 +113,9 @@ def _product(jacobians: Array) -> Array:
 
 
 def _band(ax: Axes, t: Array, values: Array, tint: str, floor: Array | None = None) -> None:
-    """Largest, median and smallest of values (steps, S), largest first, as lines, and the ground
-    between them.
+    """Draw largest, median and smallest of values (steps, S), and fill the range between them.
 
-    Zeros are not drawn; the ground ends at ``floor`` (steps,), below which a value would be a
+    Zeros are not drawn; the filled range ends at ``floor`` (steps,), below which a value would be a
     rounding error.
     """
     shown = np.where(values > 0, values, np.nan)

@@ -1,5 +1,4 @@
-"""PerLossGradients BPTT: which loss made which gradient, and which of them truncated BPTT throws
-away."""
+"""Per-loss gradients: which loss made which gradient, and which of them truncated BPTT drops."""
 
 from collections.abc import Sequence
 
@@ -34,18 +33,28 @@ def per_loss_gradients(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Which loss made which gradient: |da| at step t (up) that came from the loss at step tau
-    (across), of one sequence.
+    """Draw |da| at step t (up) from the loss at step tau (across), of one sequence.
 
-    Colour is logarithmic, relative to the largest entry, over eight decades. A column is one loss
-    on its way back; nothing lies above the diagonal. Of more than ``most`` losses (100, fewer where
-    the network is large) some are shown, spread evenly, and the axis says how many.
+    Colour is logarithmic, relative to the largest entry, over eight decades. A column is the
+    gradient of one loss; above the diagonal there is none.
 
-    ``k1``, ``k2`` (k2 defaults to k1): draws what truncated BPTT(k1, k2) keeps, the part between
-    line and diagonal, and says what share of the weight gradient it throws away (``thrown_away``).
+    Parameters
+    ----------
+    source : a trace or one of its runs
+    sample : which sequence of the batch
+    k1, k2 : draw what truncated BPTT(k1, k2) keeps (k2 defaults to k1), and say what share of the
+        weight gradient it drops (``thrown_away``)
+    most : number of losses shown, spread evenly; by default 100, fewer for a large network
+    labels, title, ax : as in ``gates``
 
-    Raises ValueError for a trace without gradients or with none that is not zero, and where k2 <
-    k1. Source: Cashman, Patterson, Mosca and Chang 2018, RNNbow.
+    Raises
+    ------
+    ValueError
+        For a trace without gradients or with zero gradients only, and where k2 < k1.
+
+    References
+    ----------
+    Cashman, Patterson, Mosca and Chang 2018, RNNbow.
     """
     run = run_of(source)
     require_backward(run, "per-loss gradients")
@@ -107,11 +116,10 @@ def per_loss_gradients(
 
 
 def thrown_away(source: Trace | RunTrace, k1: int, k2: int, sample: int = 0) -> float:
-    """|dW - dW truncated| / |dW| of one sequence, over all weights of the run together, for
-    BPTT(k1, k2): 0 is nothing lost.
+    """|dW - dW truncated| / |dW| of one sequence for BPTT(k1, k2), over all weights.
 
-    A gradient that arrives at the final state belongs to the last window, as the last step's own
-    loss does. Raises ValueError for a trace without gradients, where k2 < k1, and where the whole
+    0: nothing is lost. An upstream gradient of the final state belongs to the last window, as the
+    last step's own loss does. Raises ValueError for a trace without gradients or where the whole
     gradient is zero.
     """
     run = run_of(source)
@@ -145,8 +153,7 @@ def thrown_away(source: Trace | RunTrace, k1: int, k2: int, sample: int = 0) -> 
 
 
 def _loss_steps(run: RunTrace) -> int:
-    """At how many steps of a run of one sequence a loss, or what arrived at the final state, brings
-    a gradient."""
+    """Number of steps of a one-sequence run with a loss, or the final state's upstream gradient."""
     own = np.abs(host(run.dy)).sum(axis=(1, 2)) > 0
     own[-1] |= any(bool(np.any(host(d))) for d in run.d_last.values())
     return int(own.sum())

@@ -1,5 +1,4 @@
-"""What a figure is drawn from: one run of a trace, and of a batch one sequence, without its
-padding."""
+"""The data of a figure: one run of a trace, or one sequence of it without padding."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -59,7 +58,7 @@ def sequence(run: RunTrace, sample: int) -> RunTrace:
 
 
 def labels_of(source: Any, run: RunTrace, sample: int, labels: Sequence[str] | None) -> list[str]:
-    """A text for each of the sequence's steps in the run's own order of time, or none.
+    """A text for each step of the sequence in the run's own order of time, or none.
 
     ``labels`` as given, else the trace's own, which speak of its first sequence. ValueError where
     their number is wrong.

@@ -1,4 +1,4 @@
-"""Text coloured by one cell of the network: what it listens to, read off the text itself."""
+"""Text coloured by one cell of the network: what the cell responds to."""
 
 from collections.abc import Sequence
 
@@ -32,17 +32,29 @@ def text(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Text on a ground coloured by the value of one cell at each character or word, -1 to 1.
+    """Draw text on a background with the value of one unit at each character or word, -1 to 1.
 
-    ``source``: a trace or run, of which ``state`` of ``unit`` is shown: tanh(c) where the cell has
-    a c, else h, after the step has read the label; by default the unit that moves most. Or values
-    (T,) from -1 to 1. ``labels`` (T,): what the steps read; a trace made with labels has its own.
-    Labels longer than one character are words and get a space between them. A line break is shown
-    as ↵ and ends the line; lines end at ``columns`` characters.
+    Parameters
+    ----------
+    source : a trace or run, or values (T,) from -1 to 1
+    labels : (T,), what the steps read; by default the trace's own. Labels longer than one character
+        are words, separated by a space. A line break is shown as ↵ and ends the line
+    unit : by default the one that varies most
+    state : "c" (drawn as tanh(c), the default where the cell has a c) or "h", after the step has
+        read the label
+    sample : which sequence of the batch
+    columns : characters of a line
+    title, ax : as in ``errors_ahead``
 
-    Raises ValueError where labels are missing or their number is wrong, there is no such unit or
-    state, values lie outside -1 to 1, or there are more than 2000 steps. Source: Karpathy, Johnson
-    and Fei-Fei 2015, section 4.1.
+    Raises
+    ------
+    ValueError
+        Where labels are missing or their number is wrong, there is no such unit or state, values
+        are outside -1 to 1, or there are more than 2000 steps.
+
+    References
+    ----------
+    Karpathy, Johnson and Fei-Fei 2015, section 4.1.
     """
     if hasattr(source, "shape"):
         values, name, texts = host(source), "", list(map(str, labels or ()))
@@ -100,8 +112,7 @@ def _of_unit(run: RunTrace, state: str | None, unit: int | None) -> tuple[Array,
 
 
 def layout(labels: Sequence[str], columns: int) -> tuple[list[tuple[int, int, int, str]], int, int]:
-    """(column, row, width, what to write) of each label, and the width and the number of rows of
-    the whole."""
+    """(column, row, width, text) of each label, and the width and number of rows of the whole."""
     space = 1 if any(len(label) > 1 for label in labels) else 0
     places, column, row, widest = [], 0, 0, 1
     for label in labels:
@@ -118,8 +129,10 @@ def layout(labels: Sequence[str], columns: int) -> tuple[list[tuple[int, int, in
 
 
 def letter_colour(ground: Array) -> str:
-    """Black or white, whichever has the greater contrast with the ground (r, g, b) by the WCAG's
-    relative luminance."""
+    """Black or white, by the greater contrast with the ground (r, g, b).
+
+    By the WCAG's relative luminance.
+    """
     r, g, b = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in ground[:3])
     luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b
     return "black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white"

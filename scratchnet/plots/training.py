@@ -1,4 +1,4 @@
-"""Training as it went: losses, clipping, and how parameters and gates spread over time."""
+"""The course of training: losses, clipping, histograms of parameters and gates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,9 +40,10 @@ def learning_curves(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Loss over training, label -> values, on a log axis, as a running mean over ``smooth`` steps.
+    """Draw losses over training, label -> values, on a log axis.
 
-    ``lines``: label -> a level to draw across, the loss of having learned nothing, say.
+    A running mean over ``smooth`` steps. ``lines``: label -> a horizontal line, such as the loss of
+    always answering the mean.
     """
     ax = axes(ax)
     for number, (label, values) in enumerate(losses.items()):
@@ -80,8 +81,7 @@ def learning_curves(
 def training_curves(
     history: History, *, ylabel: str = "loss", title: str = "", ax: Axes | None = None
 ) -> Figure:
-    """Training and, where it was measured, validation loss of each epoch, on a log axis; the best
-    epoch is marked.
+    """Draw training and validation loss of each epoch on a log axis; the best is marked.
 
     Raises ValueError where the history has no epochs.
     """
@@ -125,8 +125,7 @@ def training_curves(
 def clipping(
     watch: TraceWatch, *, step: int | None = None, title: str = "", ax: Axes | None = None
 ) -> Figure:
-    """Gradient norm of each parameter, gate by gate, before and after clipping, as bars on a log
-    axis.
+    """Draw the gradient norm of each parameter and gate before and after clipping, as bars.
 
     The mean over the recorded steps, or ``step`` alone. Raises ValueError where nothing, or not
     that step, was recorded.
@@ -189,10 +188,9 @@ def _bar_positions(keys: list[tuple[str, str]]) -> tuple[Any, dict[str, float]]:
 
 
 def clip_factor(history: History, *, limit: float | None = None, title: str = "") -> Figure:
-    """Over the training steps: the gradient norm before and after clipping, with the ``limit``, and
-    the factor below it.
+    """Draw gradient norm before and after clipping, the ``limit``, and the clip factor.
 
-    A factor of 1 is a step that was not clipped.  Raises ValueError where the history has no steps.
+    A factor of 1 is a step that was not clipped. Raises ValueError where the history has no steps.
     """
     _require(history, History, "the History that fit returns")
     if not history.steps:
@@ -224,12 +222,11 @@ def clip_factor(history: History, *, limit: float | None = None, title: str = ""
 
 
 def histograms(watch: TraceWatch, what: str = "parameters", *, title: str = "") -> Figure:
-    """How the values of each parameter, or of each gate on the probe ("activations"), were spread,
-    over the training steps.
+    """Draw how the values of parameters, or gates ("activations"), spread over training.
 
     A panel each; a column is one recorded step, its colour the share of the values in a bin,
-    logarithmic from 0.1% to all. Parameters are as the step met them, so the first column is how
-    the network began. Blank is a bin without a value. Raises ValueError where nothing was recorded,
+    logarithmic from 0.1% to all; blank is a bin without a value. Parameters are those before the
+    step, so the first column is the initialisation. Raises ValueError where nothing was recorded,
     and for activations without a probe.
     """
     _require_records(watch)

@@ -1,7 +1,8 @@
 """``trace``: one forward and, with a target, one backward pass, recorded.
 
-Nothing is hooked and nothing is run a second way: the layers' caches hold the forward pass, and
-``Recurrent.backward_directions`` returns what arrived at each run and what its cell made of it.
+Nothing is hooked and nothing is computed in a second way: the layers' caches hold the forward pass,
+and ``Recurrent.backward_directions`` returns each layer direction's upstream gradient and what its
+cell computed from it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from scratchnet.arrays import Array, is_array
 from scratchnet.cells.sequences import zero_padding
 from scratchnet.convert.torch import from_torch, is_torch, to_numpy
-from scratchnet.engines import Choice
+from scratchnet.engines import ChosenEngine
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Layer, Recurrent, Sequential
 from scratchnet.losses import LOSSES
@@ -36,22 +37,33 @@ def trace(
     labels: Sequence[str] = (),
     title: str = "",
 ) -> Trace:
-    """Record one pass of ``model`` at x: gates, states and, with a target, every gradient term, by
-    name and step.
+    """Record one pass of ``model`` at x: gates, states and, with a target, every gradient term.
 
-    ``model``: a recurrent layer, a Sequential with one in it, or a ``torch.nn.RNN / LSTM / GRU``; x
-    as the model takes it. ``target`` and ``loss(y, target) -> (number, dy)``, a function or a name
-    of ``losses.LOSSES``; if only a target is given, the mean squared error, or softmax
-    cross-entropy where the target is whole numbers. Or ``dy``, the gradient of the output itself,
-    in place of a loss. Without either the trace has the forward side only, and says so.
-    ``backward``: one with the cell's signature that takes the place of its own, a student's, or one
-    with a planted bug; held beside the right trace (``to_html(compare=...)``) it shows where the
-    numbers part. ``state``, ``lengths`` as in the model's forward. ``labels``: a text for each
-    step, for figures. Dropout is off.
+    The model's own gradients are left as they were. Dropout is off.
 
-    The model's own gradients are left as they were. Raises TypeError where there is no recurrent
-    layer, ValueError where shapes do not fit, ArithmeticError if the steps' weight gradients did
-    not add up to the whole.
+    Parameters
+    ----------
+    model : a recurrent layer, a Sequential with one in it, or a ``torch.nn.RNN``, LSTM or GRU
+    x : input, as the model's forward takes it
+    target : what the loss compares the output with. Without target and dy the trace has the forward
+        side only
+    loss : ``loss(y, target) -> (number, dy)``, or a name of ``losses.LOSSES``; by default the mean
+        squared error, or softmax cross-entropy where the target is whole numbers
+    dy : upstream gradient of the output, in place of target and loss
+    state, lengths : as in the model's forward
+    backward : replaces the cell's own, with its signature: a student's, or one with a planted bug.
+        ``to_html(compare=...)`` with the right trace shows where the numbers differ
+    labels : a text for each step, for figures
+    title : for figures
+
+    Raises
+    ------
+    TypeError
+        Where there is no recurrent layer.
+    ValueError
+        Where shapes do not fit.
+    ArithmeticError
+        Where the steps' weight gradients do not add up to the whole.
     """
     model = from_torch(model) if is_torch(model) else model
     if not isinstance(model, Layer) or not model.recurrent:
@@ -100,7 +112,9 @@ def trace(
     runs = {}
     for prefix, layer, layer_cache, layer_dy in found:
         if backward is not None:
-            planted = Choice("planted", layer.cell.forward, backward, "the trace was given it")
+            planted = ChosenEngine(
+                "planted", layer.cell.forward, backward, "the trace was given it"
+            )
             layer_cache = layer_cache._replace(engines=[planted] * layer.num_layers)
         results = (
             [None] * len(layer.layer_directions)
@@ -157,8 +171,7 @@ def _kept(name: str, value: Any) -> Any:
 def _walk(
     model: Layer, cache: Any, dy: Array | None, prefix: str
 ) -> tuple[list[tuple[str, Recurrent, Any, Array | None]], Array | None]:
-    """Every recurrent layer of a model, first to last, with its cache and the gradient that arrives
-    at its output."""
+    """Every recurrent layer in order, with its cache and the upstream gradient of its output."""
     if isinstance(model, Recurrent):
         return [(prefix, model, cache, dy)], dy
     if not isinstance(model, Sequential):
@@ -176,8 +189,7 @@ def _walk(
 
 @contextmanager
 def _grads_untouched(model: Layer) -> Iterator[None]:
-    """While inside, backward passes may add to the model's gradients; afterwards they are what they
-    were."""
+    """On exit, restore the model's gradients, to which backward passes add."""
     before = {name: grad.copy() for name, grad in model.grads.items()}
     try:
         yield

@@ -1,5 +1,4 @@
-"""One cell over one sequence batch, with every number of its forward and backward pass under a
-name."""
+"""One layer direction of a trace: every number of its forward and backward pass by name."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -17,15 +16,15 @@ from scratchnet.tracing import terms
 
 @dataclass(frozen=True, eq=False)
 class RunTrace:
-    """A run is one cell applied once: one layer, one direction. ``run["f"]`` is an array,
-    ``run.names`` are the names.
+    """A run is one cell applied once: one layer direction. ``run["f"]`` is an array.
 
-    Shapes: per step (T, N, H); states h and c (T+1, N, H) with the initial state at 0; x and dx (T,
-    N, D). A reversed run has its own time: step 0 is the sequence's last. Beyond a sequence's
-    length states are held and gradient terms are zero.
+    ``run.names`` are the names of all arrays. Shapes: per step (T, N, H); states h and c (T+1, N,
+    H) with the initial state at 0; x and dx (T, N, D). A reverse direction has its own time: step 0
+    is the sequence's last. Beyond a sequence's length states are carried and gradient terms are
+    zero.
 
-    Kept are the cell's cache and what arrived from outside; everything else is computed from them
-    when it is asked for.
+    The run keeps the cell's cache and the upstream gradients; the rest is computed from them on
+    access.
     """
 
     name: str  # "lstm.l0", "l1_reverse"
@@ -51,7 +50,7 @@ class RunTrace:
 
     @property
     def reversed(self) -> bool:
-        """True for a run backwards in time."""
+        """True for the reverse direction."""
         return self.name.endswith("_reverse")
 
     @property
@@ -71,7 +70,7 @@ class RunTrace:
 
     @property
     def lengths(self) -> Array:
-        """(N,) how many steps of each sequence are real; on the host, for loops and slices."""
+        """(N,), sequence lengths; on the host, for loops and slices."""
         return (
             np.full(self.N, self.T) if self.cache.lengths is None else to_host(self.cache.lengths)
         )
@@ -92,8 +91,10 @@ class RunTrace:
 
     @cached_property
     def backward_terms(self) -> dict[str, Array]:
-        """dh, dc and every term they are sums of, da by gate, (T, N, H); zero where a sequence has
-        ended."""
+        """dh, dc, every term of their sums, and da by gate, (T, N, H).
+
+        Zero where a sequence has ended.
+        """
         if self.dy is None:
             return {}
         make = terms.BACKWARD.get(self.cell_name)
@@ -134,7 +135,7 @@ class RunTrace:
         return name in self._arrays
 
     def __getitem__(self, name: str) -> Array:
-        """An array by name.  KeyError says what is missing, and why."""
+        """An array by name; KeyError says what is missing, and why."""
         if name in self._arrays:
             return self._arrays[name]
         if self.dy is None and name.startswith("d"):
@@ -145,8 +146,10 @@ class RunTrace:
         raise UnknownNameError(f"{self.name} has no {name!r}: it has {', '.join(self._arrays)}")
 
     def weight_gradients(self, t: int) -> dict[str, Array]:
-        """What step t alone adds to the gradient of each weight, by "dW_x", ...: PyTorch gives only
-        their sum over t."""
+        """The part of step t in the gradient of each weight, by "dW_x", ...
+
+        PyTorch gives only the sum over t.
+        """
         self._require_backward("weight gradients")
         if not 0 <= t < self.T:
             raise OutOfRangeError(
@@ -195,13 +198,19 @@ def arriving_gradients(
     grads: dict[str, Array],
     backward: Any = None,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """What comes from the future at each step, "dh_next" -> (T, N, H), and the size of each step's
-    weight gradients, (T,).
+    """The gradient from the future at each step, and the size of weight gradients.
 
-    The cell's own backward, one step at a time: what it returns for a step's initial state is what
-    the step before receives. ``backward`` replaces the cell's. Raises ArithmeticError unless the
-    steps' weight gradients add up to the whole ones in ``grads``; of a foreign backward this is not
-    asked.
+    Returns
+    -------
+    ``{"dh_next": (T, N, H), ...}`` and ``{"dW_h": (T,), ...}``, the norm of each step's weight
+    gradients. The cell's backward runs one step at a time: the gradient that it returns for a
+    step's initial state is upstream of the step before. ``backward`` replaces the cell's.
+
+    Raises
+    ------
+    ArithmeticError
+        Unless the steps' weight gradients add up to those in ``grads``; not checked for a
+        ``backward`` that is given.
     """
     T = len(dy)
     names = [f"d{name}" for name in cell.param_shapes(1, 1)]

@@ -1,8 +1,7 @@
-"""What each cell computes on the way, for all steps at once: the terms that its sums are sums of.
+"""Terms of each cell's sums, for all steps at once.
 
-``backward`` keeps only da. A term is an elementwise product away from what the cache and da hold,
-so it is computed here when somebody looks, with the same lines as in the cell's file; tests hold
-the two against each other.
+``backward`` keeps only da. A term is an elementwise product of da and the cache, so it is computed
+here on access, with the same lines as in the cell's file; tests compare the two.
 
 A cell without an entry can be traced all the same: gates, states, dy, d_next, da and weight
 gradients need none.
@@ -48,7 +47,7 @@ def lstm_forward(c: Any, p: Terms) -> Terms:
 
 
 def lstm_backward(c: Any, d: Terms) -> Terms:
-    """From dh and dc, by way of each gate, to dh_prev and dc_prev."""
+    """From dh and dc, through each gate, to dh_prev and dc_prev."""
     g, tanh_c = blocks(c.gates, "ifgo"), np.tanh(c.c[1:])
     dh = d["dy"] + d["dh_next"]
     dc_from_h = dh * g["o"] * d_tanh(tanh_c)
@@ -74,8 +73,7 @@ def lstm_backward(c: Any, d: Terms) -> Terms:
 
 
 def gru_forward(c: Any, p: Terms) -> Terms:
-    """Pre-activations (a_n with the reset memory in it), gates, m_n = h' W_hn + b_hn, and the two
-    parts of h."""
+    """Pre-activations (a_n includes r m_n), gates, m_n = h' W_hn + b_hn, both parts of h."""
     H = c.h.shape[-1]
     gates = blocks(c.gates, "rzn")
     a = c.x @ p["W_x"] + p["b"]
@@ -86,8 +84,7 @@ def gru_forward(c: Any, p: Terms) -> Terms:
 
 
 def gru_backward(c: Any, d: Terms) -> Terms:
-    """From dh, by way of each gate, to dh_prev, which has two roads: direct (dh z) and through the
-    products."""
+    """From dh, through each gate, to dh_prev: a direct part (dh z) and one through products."""
     g = blocks(c.gates, "rzn")
     dh = d["dy"] + d["dh_next"]
     dn, dz = dh * (1 - g["z"]), dh * (c.h[:-1] - g["n"])
@@ -117,8 +114,7 @@ def gru_reset_before_forward(c: Any, p: Terms) -> Terms:
 
 
 def gru_reset_before_backward(c: Any, d: Terms) -> Terms:
-    """From dh, by way of each gate, to dh_prev, which has three roads: direct, through s = r h',
-    through r and z."""
+    """From dh, through each gate, to dh_prev: directly, through s, and through r and z."""
     H = c.h.shape[-1]
     g, W_h, h_prev = blocks(c.gates, "rzn"), c.W_h, c.h[:-1]
     dh = d["dy"] + d["dh_next"]
@@ -135,15 +131,14 @@ def gru_reset_before_backward(c: Any, d: Terms) -> Terms:
 
 
 def peephole_forward(c: Any, p: Terms) -> Terms:
-    """As the LSTM's; a_i, a_f and a_o with their peepholes in them."""
+    """As the LSTM's; a_i, a_f and a_o include their peepholes."""
     made = lstm_forward(c, p)
     seen = {"a_i": p["p_i"] * c.c[:-1], "a_f": p["p_f"] * c.c[:-1], "a_o": p["p_o"] * c.c[1:]}
     return made | {name: made[name] + peep for name, peep in seen.items()}
 
 
 def peephole_backward(c: Any, d: Terms) -> Terms:
-    """From dh and dc, by way of each gate, to dh_prev and dc_prev; c and c' are read through the
-    peepholes too."""
+    """From dh and dc, through each gate, to dh_prev and dc_prev; peepholes read c and c'."""
     g, tanh_c = blocks(c.gates, "ifgo"), np.tanh(c.c[1:])
     dh = d["dy"] + d["dh_next"]
     do = dh * tanh_c
@@ -169,8 +164,7 @@ def peephole_backward(c: Any, d: Terms) -> Terms:
 
 
 def coupled_forward(c: Any, p: Terms) -> Terms:
-    """Pre-activations, gates, tanh(c), and the two parts of c: kept = (1 - i) c' and written = i
-    g."""
+    """As the LSTM's, with kept = (1 - i) c' and written = i g."""
     made = no_forget_forward(c, p)
     return made | {"kept": (1 - made["i"]) * c.c[:-1]}
 
@@ -183,13 +177,13 @@ def no_forget_forward(c: Any, p: Terms) -> Terms:
 
 
 def coupled_backward(c: Any, d: Terms) -> Terms:
-    """From dh and dc, by way of each gate, to dh_prev and dc_prev; i stands in both parts of c."""
+    """From dh and dc, through each gate, to dh_prev and dc_prev; i is in both parts of c."""
     gates = blocks(c.gates, "igo")
     return _igo_backward(c, d, gates["g"] - c.c[:-1], 1 - gates["i"])
 
 
 def no_forget_backward(c: Any, d: Terms) -> Terms:
-    """From dh and dc, by way of each gate, to dh_prev and dc_prev, which is dc itself."""
+    """From dh and dc, through each gate, to dh_prev and dc_prev, which is dc itself."""
     return _igo_backward(c, d, blocks(c.gates, "igo")["g"], np.ones_like(c.c[1:]))
 
 
@@ -218,7 +212,7 @@ def _igo_backward(c: Any, d: Terms, slope_of_i: Array, kept: Array) -> Terms:
 
 
 def sru_forward(c: Any, p: Terms) -> Terms:
-    """Pre-activations (a_f and a_r with v c' in them), gates, and the two parts of c and of h."""
+    """Pre-activations (a_f and a_r include v c'), gates, and the two parts of c and of h."""
     g = blocks(c.gates, "ufrs")
     a = blocks(c.x @ p["W_x"] + p["b"], "ufrs", "a_")
     a |= {"a_f": a["a_f"] + p["v_f"] * c.c[:-1], "a_r": a["a_r"] + p["v_r"] * c.c[:-1]}
@@ -227,7 +221,7 @@ def sru_forward(c: Any, p: Terms) -> Terms:
 
 
 def sru_backward(c: Any, d: Terms) -> Terms:
-    """From dh and dc, by way of each gate, to dc_prev; no road leads to h'."""
+    """From dh and dc, through each gate, to dc_prev; h' is not read."""
     g = blocks(c.gates, "ufrs")
     dh = d["dy"] + d["dh_next"]
     dr, ds, dc_from_h = dh * (c.c[1:] - g["s"]), dh * (1 - g["r"]), dh * g["r"]
@@ -248,7 +242,7 @@ def mingru_forward(c: Any, p: Terms) -> Terms:
 
 
 def mingru_backward(c: Any, d: Terms) -> Terms:
-    """From dh, by way of z and n, to dh_prev."""
+    """From dh, through z and n, to dh_prev."""
     g = blocks(c.gates, "zn")
     dh = d["dy"] + d["dh_next"]
     dz = dh * (g["n"] - c.h[:-1])

@@ -1,4 +1,4 @@
-"""The trace of a whole pass: its runs, its loss, and the file it is saved in."""
+"""The trace of a whole pass: its runs, its loss, and its file."""
 
 import json
 import zipfile
@@ -43,7 +43,7 @@ class Trace:
 
     @property
     def run(self) -> RunTrace:
-        """The last run: the top layer, and of a bidirectional one the reversed run."""
+        """The last run: the top layer, and of a bidirectional one the reverse direction."""
         return next(reversed(self.runs.values()))
 
     @property
@@ -159,7 +159,7 @@ class Trace:
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # an array may have any name
 
     def _repr_html_(self) -> str | None:
-        """In a notebook a trace is shown as its page, where ``scratchnet.view`` is loaded."""
+        """The trace's page, where ``scratchnet.view`` is loaded."""
         show = type(self).show_in_notebook
         return None if show is None else show(self)
 
@@ -167,8 +167,12 @@ class Trace:
 def load(path: str | Path) -> Trace:
     """Read a trace from ``path``.
 
-    Raises FileNotFoundError; ValueError where the file is damaged, is no trace, or was written by a
-    newer version.
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the file is damaged, is not a trace, or was written by a newer version.
     """
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:

@@ -1,5 +1,4 @@
-"""Looking at training: what single steps of ``fit`` did to gradients, parameters and gates, in a
-size that can be kept.
+"""A callback that records gradients, parameters and gates of single training steps.
 
     watch = TraceWatch(every=10, probe=x[:8])
     fit(model, (x, y), Adam(0.01), epochs=20, rng=rng, callbacks=[Clip(1.0), watch])
@@ -26,8 +25,7 @@ Block = tuple[str, str]
 
 
 class Histogram:
-    """How values were spread at one time after another: counts in equal bins from -limit to limit,
-    the same bins for all.
+    """Histograms of values at successive times: counts in the same equal bins, -limit to limit.
 
     The limit is a power of two. When a value lies outside, it doubles and the bins of all earlier
     rows are merged in pairs, which loses nothing: no value is ever outside, and no range needs to
@@ -57,8 +55,7 @@ class Histogram:
         return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
     def add(self, values: Array) -> None:
-        """Count one more row. Values that are NaN or infinite have no bin: the training loop
-        reports them."""
+        """Count one more row, without NaN and infinity: the training loop reports those."""
         values = np.asarray(values.get() if hasattr(values, "get") else values, np.float64).ravel()
         values = values[np.isfinite(values)]
         # at the limit itself the last bin ends
@@ -135,8 +132,10 @@ def _block_norms(model: Layer) -> dict[Block, float]:
 
 
 def gradient_blocks(model: Layer, prefix: str = "") -> Iterator[tuple[str, str, Array]]:
-    """Each gradient of a model, cut into its gates: ("lstm.W_h_l0", "f", (H, H) view); "" where a
-    parameter has no gates."""
+    """Each gradient of a model, cut into its gates: ("lstm.W_h_l0", "f", (H, H) view).
+
+    The gate is "" for a parameter without gates.
+    """
     if isinstance(model, Sequential):
         for name, layer in model.layers.items():
             yield from gradient_blocks(layer, f"{prefix}{name}.")

@@ -1,5 +1,4 @@
-"""From a trace to one HTML file: arrays as base64, the script and style inline, nothing fetched
-from anywhere.
+"""From a trace to one HTML file: arrays as base64, script and style inline, nothing fetched.
 
 A content-security-policy names the script and the style by their hashes and forbids everything
 else, so that no text in the data can become code and the page cannot reach the network.
@@ -67,8 +66,7 @@ def to_html(
 
 
 def notebook_html(trace: Trace, **options: Any) -> str:
-    """The same page inside a notebook's cell: an iframe that may run its own script and nothing
-    else."""
+    """The page in a notebook's cell: an iframe that may only run its own script."""
     text = html.escape(page(trace, **options), quote=True)
     return (
         f'<iframe srcdoc="{text}" sandbox="allow-scripts"'
@@ -86,11 +84,20 @@ def page(
 ) -> str:
     """The stepper page of a trace, as text.
 
-    ``compare``: a second trace, shown beside the first; ``names``: what the two are called
-    ("before", "after"). ``sequence``: which of the batch is shown. ``runs``: the names of those to
-    show, all of them if None. Up to two million bytes a trace the page holds every number in full;
-    above, it says so and samples units. Raises ValueError where sequence or a run is not in the
-    trace.
+    Up to two million bytes a trace, the page has every number in full; above, it shows a sample of
+    the units and says so.
+
+    Parameters
+    ----------
+    trace, compare : the trace, and a second one, shown side by side
+    names : what the two are called, such as ("before", "after")
+    sequence : which sequence of the batch
+    runs : names of the runs to show; None: all
+
+    Raises
+    ------
+    ValueError
+        Where the sequence or a run is not in the trace.
     """
     traces = [t.on_host() for t in (trace, compare) if t is not None]
     if names and len(names) != len(traces):
@@ -135,8 +142,7 @@ def _hash(text: str) -> str:
 
 
 def _fitted(trace: Trace, sequence: int, runs: Sequence[str] | None) -> dict[str, Any]:
-    """The trace as data, cut down until it fits: first the model's weights, then precision, then
-    units, then early steps."""
+    """The trace as data, cut to fit: first the weights, then precision, units, early steps."""
     shown = [trace[name] for name in runs] if runs is not None else list(trace.runs.values())
     if not 0 <= sequence < shown[0].N:
         raise InvalidValueError(
@@ -197,21 +203,19 @@ def _size(
 
 
 def _losses(run: RunTrace, n: int) -> int:
-    """At how many steps sequence n has a loss of its own; what arrived at the final state counts as
-    the last step's."""
+    """Number of steps of sequence n with a loss; the final state's counts as the last step's."""
     own = np.abs(run["dy"][: int(run.lengths[n]), n]).sum(axis=1)
     own[-1] += sum(float(np.abs(d[n]).sum()) for d in run.d_last.values())
     return int(np.sum(own > 0))
 
 
 def _most_losses(run: RunTrace) -> int:
-    """How many losses are shown: each is a backward pass of its own."""
+    """Number of losses shown: each is a backward pass."""
     return max(20, min(100, 2_000_000 // (run.T * run.H)))
 
 
 def _kept(run: RunTrace, sampled: bool) -> list[str]:
-    """The arrays that go along: all of them where units are missing, else those the page cannot
-    compute from the others."""
+    """The arrays to send: all where units are missing, else those the page cannot compute."""
     sampled = sampled or run.cell_name not in COMPUTED
     own = {*run.cell.GATES, "m_n", "s", *(f"a_{g}" for g in run.cell.GATES)}
     kept = [name for name in run.forward_terms if sampled or name in own]
@@ -333,8 +337,7 @@ def _say(notes: list[str], sentence: str) -> None:
 
 
 def _outputs(trace: Trace, n: int, T: int) -> dict[str, Array]:
-    """Output and target of the shown sequence by step, (T, K), where the model's output is a
-    sequence."""
+    """Output and target of the shown sequence, (T, K), where the output is a sequence."""
     batch_first = any(m.get("batch_first") for m in trace.modules)
     found = {}
     for name, value in (("output", trace.y), ("target", trace.target)):

@@ -1,5 +1,4 @@
-"""The micro-steps of each cell: what a reader of the stepper sees happen, one line at a time,
-forwards and backwards.
+"""The micro-steps of each cell, as the stepper shows them, one line at a time, in both passes.
 
 Each step names its equation, the library's own lines (found in the cell's file when the page is
 made, so that they cannot go stale), and its terms: a result, the arrays it is made of, and the
@@ -15,8 +14,10 @@ from scratchnet.errors import InvalidValueError
 
 
 class Term(NamedTuple):
-    """One result of a step, for one unit: "{f} * {c_prev}" with the numbers filled in is its
-    value."""
+    """One result of a step, for one unit.
+
+    "{f} * {c_prev}" with the numbers filled in is its value.
+    """
 
     result: str
     formula: str
@@ -595,7 +596,7 @@ PACKAGE = "scratchnet.cells."
 
 
 def as_data(cell_name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The steps of a cell with the place of each code line; no steps where none are written down.
+    """The steps of a cell with the place of each code line; none for a cell without an entry.
 
     Raises ValueError where a code line is in no file of the cell.
     """

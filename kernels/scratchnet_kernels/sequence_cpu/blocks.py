@@ -21,11 +21,10 @@ ROWS = 16  # sequences of a slice, where G units are not too many
 
 
 def rows_of_slice(G: int) -> int:
-    """How many sequences go through time together, for G = gates times H: by the sizes alone, never
-    by the threads.
+    """Number of sequences in a slice for G = gates times H, from the sizes alone.
 
-    So a sum is always made in the same order, and the results are the same for any number of
-    threads.
+    It does not depend on the number of threads. So a sum is always computed in the same order, and
+    the results are the same for any number of threads.
     """
     rows = ROWS
     while rows > 1 and rows * G * WIDEST // 2 > WITHOUT_COPY:
@@ -34,8 +33,10 @@ def rows_of_slice(G: int) -> int:
 
 
 def width(columns: int, K: int, rows: int) -> int:
-    """Columns of a block: the widest part of ``columns`` whose product (rows, K) (K, width) needs
-    no copy."""
+    """Columns of a block: the widest part of ``columns`` whose product needs no copy.
+
+    The product is (rows, K) (K, width).
+    """
     for parts in range(-(-columns // WIDEST), columns // NARROWEST + 1):
         if columns % parts == 0 and rows * K * (columns // parts) <= WITHOUT_COPY:
             return columns // parts
@@ -59,8 +60,7 @@ def multiply(left: Array, blocks: Array, out: Array) -> None:
 
 @vector_loop
 def add_blocks(parts: Array, t: int, lengths: Array, dh: Array) -> None:
-    """dh (rows, H) += parts (H / w, rows, w), but for the sequences that are over at step t: their
-    dh passes as it is."""
+    """dh (rows, H) += parts (H / w, rows, w), except for sequences that have ended at step t."""
     blocks, rows, w = np.uintp(parts.shape[0]), np.uintp(parts.shape[1]), np.uintp(parts.shape[2])
     for n in range(rows):
         if t < lengths[n]:

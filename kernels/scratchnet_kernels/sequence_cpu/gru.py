@@ -1,5 +1,7 @@
-"""The GRU over all of time on a slice of the batch: the math of ``scratchnet.cells.gru``, a vector
-of units at a time."""
+"""The GRU over all of time on a slice of the batch, a vector of units at a time.
+
+The math is that of ``scratchnet.cells.gru``.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,8 +29,7 @@ gates_forward, gates_backward = vector(gru.gates_forward), vector(gru.gates_back
 def forward_step(
     a: Array, m: Array, b_hn: Array, h_prev: Array, gates: Array, m_n: Array, h: Array
 ) -> None:
-    """One step: a, gates (rows, 3H); m = h' W_h (3H / w, rows, w); b_hn (H,); h_prev, m_n, h (rows,
-    H)."""
+    """One step: a, gates (rows, 3H); m = h' W_h (3H / w, rows, w); b_hn (H,); others (rows, H)."""
     # unsigned: no index counts from the end
     rows, H, w = np.uintp(h.shape[0]), np.uintp(h.shape[1]), np.uintp(m.shape[2])
     blocks = H // w  # of one gate
@@ -64,8 +65,10 @@ def backward_step(
     da: Array,
     dm: Array,
 ) -> None:
-    """One step back: gates, da, dm (rows, 3H), the others (rows, H). Leaves in dh what reaches h'
-    directly."""
+    """One step back: gates, da, dm (rows, 3H), the others (rows, H).
+
+    Leaves in dh the direct part of the gradient of h'.
+    """
     rows, H = np.uintp(dy.shape[0]), np.uintp(dy.shape[1])
     for row in range(rows):
         if t < lengths[row]:
@@ -124,8 +127,7 @@ def backward_slice(
     first: int,
     last: int,
 ) -> None:
-    """All of time, backwards; W (H / w, 3H, w), dh (N, H): of the final state at first, of the
-    initial one at last."""
+    """All of time, backwards; W (H / w, 3H, w), dh (N, H): of the final, then the initial state."""
     parts = np.empty((W.shape[0], last - first, W.shape[2]), dy.dtype)
     ours = slice(first, last)
     for t in range(len(dy) - 1, -1, -1):

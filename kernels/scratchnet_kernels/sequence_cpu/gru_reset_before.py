@@ -1,8 +1,7 @@
-"""The GRU in the paper's form over all of time on a slice of the batch: the math of
-``scratchnet.cells.gru_reset_before``.
+"""The GRU in the paper's form over all of time on a slice of the batch.
 
-A step has two products, h' W_hr and h' W_hz before the gates r and z, then s W_hn, and so two
-elementwise halves.
+The math is that of ``scratchnet.cells.gru_reset_before``. A step has two products, h' W_hr and h'
+W_hz before the gates r and z, then s W_hn, and so two elementwise halves.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,8 +52,10 @@ def reset_step(a: Array, m: Array, h_prev: Array, gates: Array, s: Array) -> Non
 
 @vector_loop
 def update_step(a: Array, m: Array, h_prev: Array, z: Array, n: Array, h: Array) -> None:
-    """Second half: a (rows, 3H); m = s W_hn (H / w, rows, w); the others (rows, H), z and n blocks
-    of the gates."""
+    """Second half: a (rows, 3H); m = s W_hn (H / w, rows, w); the others (rows, H).
+
+    z and n are blocks of the gates.
+    """
     rows, H, w = np.uintp(h.shape[0]), np.uintp(h.shape[1]), np.uintp(m.shape[2])
     for row in range(rows):
         for p in range(H // w):
@@ -76,8 +77,10 @@ def back_update_step(
     da_n: Array,
     da_z: Array,
 ) -> None:
-    """Back through the second half: gates (rows, 3H), the others (rows, H). Leaves in dh what
-    reaches h' directly."""
+    """Back through the second half: gates (rows, 3H), the others (rows, H).
+
+    Leaves in dh the direct part of the gradient of h'.
+    """
     rows, H = np.uintp(dy.shape[0]), np.uintp(dy.shape[1])
     for row in range(rows):
         if t < lengths[row]:
@@ -103,8 +106,10 @@ def back_reset_step(
     da_rz: Array,
     da: Array,
 ) -> None:
-    """Back through the first half: ds (H / w, rows, w), da_rz (rows, 2H), gates, da (rows, 3H);
-    adds to dh (rows, H)."""
+    """Back through the first half; adds to dh (rows, H).
+
+    ds (H / w, rows, w), da_rz (rows, 2H), gates and da (rows, 3H).
+    """
     rows, H, w = np.uintp(dh.shape[0]), np.uintp(dh.shape[1]), np.uintp(ds.shape[2])
     for row in range(rows):
         for p in range(H // w):
@@ -165,8 +170,10 @@ def backward_slice(
     first: int,
     last: int,
 ) -> None:
-    """All of time, backwards; W_rz (H / w, 2H, w), W_n (H / w, H, w), dh (N, H): final at first,
-    initial at last."""
+    """All of time, backwards; dh (N, H): of the final state, then of the initial state.
+
+    W_rz (H / w, 2H, w), W_n (H / w, H, w).
+    """
     rows, H = last - first, h.shape[2]
     da_n, da_z, da_rz = (
         np.empty((rows, H), dy.dtype),

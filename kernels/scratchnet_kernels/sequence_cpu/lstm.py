@@ -1,5 +1,7 @@
-"""The LSTM over all of time on a slice of the batch: the math of ``scratchnet.cells.lstm``, a
-vector of units at a time."""
+"""The LSTM over all of time on a slice of the batch, a vector of units at a time.
+
+The math is that of ``scratchnet.cells.lstm``.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -62,8 +64,10 @@ def backward_step(
     dc: Array,
     da: Array,
 ) -> None:
-    """One step back: gates, da (rows, 4H), the others (rows, H). Leaves dh at zero, for the product
-    to be added."""
+    """One step back: gates, da (rows, 4H), the others (rows, H).
+
+    Leaves dh at zero, for the product to be added.
+    """
     rows, H = np.uintp(dy.shape[0]), np.uintp(dy.shape[1])
     for n in range(rows):
         if t < lengths[n]:
@@ -120,8 +124,10 @@ def backward_slice(
     first: int,
     last: int,
 ) -> None:
-    """All of time, backwards; W (H / w, 4H, w), dh and dc (N, H): of the final states first, of the
-    initial ones at last."""
+    """All of time, backwards; W (H / w, 4H, w).
+
+    dh and dc (N, H): gradients of the final states first, of the initial states at the end.
+    """
     parts = np.empty((W.shape[0], last - first, W.shape[2]), dy.dtype)
     ours = slice(first, last)
     for t in range(len(dy) - 1, -1, -1):

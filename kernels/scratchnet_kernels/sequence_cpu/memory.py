@@ -1,8 +1,8 @@
 """Large arrays whose memory is used again.
 
-A training step makes the same arrays each time, some of many megabytes. As a rule the system takes
-such memory back as soon as an array is gone, and the first touch of every new page costs time. So
-what is given back is kept, by size, for the next array. Measured (``benchmarks/parts.py``): an
+A training step allocates the same arrays each time, some of many megabytes. As a rule the system
+takes such memory back as soon as an array is gone, and the first access to every new page costs
+time. So freed memory is kept, by size, for the next array. Measured (``benchmarks/parts.py``): an
 LSTM's training step with (T, N, D, H) = (100, 64, 64, 128) takes 16.4 ms so, and 25.1 with fresh
 memory; with 32 sequences of 64 units it is the same.
 """
@@ -23,8 +23,7 @@ _kept = 0
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
-    """An uninitialised C-contiguous array. When no view of it is left, its memory is the next one's
-    of that size."""
+    """An uninitialised C-contiguous array, whose memory is reused when no view of it is left."""
     global _kept
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < SMALL:

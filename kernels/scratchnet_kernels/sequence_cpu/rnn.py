@@ -1,7 +1,6 @@
-"""The RNN over all of time on a slice of the batch: the simplest of the four, and the one to read
-first.
+"""The RNN over all of time on a slice of the batch: the simplest of the four, to be read first.
 
-Each nonlinearity of ``scratchnet.cells.rnn`` has loops of its own, made by one function.
+Each nonlinearity of ``scratchnet.cells.rnn`` has its loops, made by one function.
 """
 
 from collections.abc import Callable, Sequence
@@ -75,8 +74,10 @@ def slices(unit: Any, d_unit: Any) -> Slices:
     def backward_slice(
         dy: Array, W: Array, h: Array, lengths: Array, dh: Array, da: Array, first: int, last: int
     ) -> None:
-        """All of time, backwards; W (H / w, H, w), dh (N, H): of the final state at first, of the
-        initial one at last."""
+        """All of time, backwards; W (H / w, H, w).
+
+        dh (N, H): gradient of the final state first, of the initial state at the end.
+        """
         parts = np.empty((W.shape[0], last - first, W.shape[2]), dy.dtype)
         ours = slice(first, last)
         for t in range(len(dy) - 1, -1, -1):

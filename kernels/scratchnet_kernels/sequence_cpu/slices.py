@@ -39,8 +39,10 @@ def cut(N: int, rows: int) -> list[tuple[int, int]]:
 
 
 def run_all(tasks: Sequence[Task], work: float) -> None:
-    """Run tasks that together do so many multiply-adds, side by side where that pays; the first
-    exception is raised."""
+    """Run tasks with ``work`` multiply-adds in all, in threads where that pays.
+
+    Raises the first exception of a task, after all have ended.
+    """
     threads = min(_limit.get() or available(), len(tasks), max(1, int(work / WORTH_A_THREAD)))
     if threads <= 1:
         _run(tasks)
@@ -61,8 +63,7 @@ def run_all(tasks: Sequence[Task], work: float) -> None:
 def run_slices(
     runs: Sequence[Any], loop_of: Callable[[Any, int, Array], Callable[[int, int], None]]
 ) -> None:
-    """All runs, each in slices of its batch: ``loop_of(run, rows, lengths)`` goes through all of
-    time for (first, last)."""
+    """Run ``loop_of(run, rows, lengths)`` over all slices (first, last) of all runs."""
     tasks: list[Task] = []
     work = 0
     for run in runs:
@@ -90,11 +91,10 @@ def _pool(process: int) -> ThreadPoolExecutor:
 
 @contextmanager
 def one_blas_thread(threads: int | None = None) -> Iterator[None]:
-    """While inside, BLAS uses one thread, so that its own do not fight with ours, and ours are at
-    most ``threads``.
+    """While inside, BLAS uses one thread and the library at most ``threads``.
 
-    What was set before is set again at the end, after an exception too, and only when the last of
-    several threads of the caller leaves.
+    This avoids oversubscription. The earlier setting is restored at the end, after an exception
+    too, and only when the last of several threads of the caller leaves.
     """
     if threads is not None and threads < 1:
         raise InvalidValueError(f"threads is {threads}: expected at least 1")
@@ -133,11 +133,11 @@ def _leave() -> None:
 
 
 def _set(library: Any, count: int) -> None:
-    """threadpoolctl lets only the first thread that sets OpenBLAS do so again, and ignores any
-    other without a word.
+    """Set a library's number of threads from any thread.
 
-    Here the last thread to leave sets it, whichever that is, and our lock sees to it that two never
-    do so at once.
+    threadpoolctl lets only the first thread that sets OpenBLAS do so again, and silently ignores
+    the others. Here the last thread to leave sets it, whichever that is, and our lock ensures that
+    two never do so at once.
     """
     release = getattr(library, "clear_controlling_thread", lambda force: None)
     release(force=True)
@@ -146,8 +146,7 @@ def _set(library: Any, count: int) -> None:
 
 
 def _forked() -> None:
-    """In the child of a fork only the thread that forked goes on: of all others that were inside,
-    nobody leaves any more."""
+    """In the child of a fork only the forking thread goes on: reset the count of those inside."""
     global _lock, _inside
     _lock = Lock()
     if _inside:
@@ -171,8 +170,7 @@ def _blas() -> list[Any]:
 
 
 def given(array: Array) -> Array:
-    """An array of the caller's as loops take it: contiguous, and marked as read only whatever it
-    was.
+    """The caller's array as loops take it: contiguous, and marked read-only.
 
     Numba compiles a loop again for every other memory order, and for read-only arrays too.
     """

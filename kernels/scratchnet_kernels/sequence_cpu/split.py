@@ -1,7 +1,7 @@
-"""Products over all steps at once, split over threads: what a cell does before and after its loop.
+"""Products over all steps at once, split over threads: a cell's work outside its time loop.
 
-A cell writes ``x W_x`` and ``x^T da`` as it would anywhere. ``Split`` is an array that, standing in
-such a product, has it done in parts, always the same parts for the same shapes, each by one thread.
+A cell writes ``x W_x`` and ``x^T da`` as for any array. With a ``Split`` in such a product, the
+product is computed in parts, always the same parts for the same shapes, each by one thread.
 """
 
 from functools import partial
@@ -21,9 +21,9 @@ LONG = 512  # terms of a sum's part, at least
 
 
 class Split(np.ndarray):
-    """An array whose products, sums over the first axis, and in-place additions are done in parts.
+    """An array whose products, sums over the first axis, and in-place additions run in parts.
 
-    What is made like it with ``np.empty_like`` gets memory that was used before.
+    ``np.empty_like`` of it takes memory that was used before.
     """
 
     def __array_function__(self, function: Any, kinds: Any, arguments: Any, options: Any) -> Any:
@@ -69,8 +69,7 @@ class Split(np.ndarray):
 
 
 def split(array: Any) -> Any:
-    """The same numbers as a Split; what is not an array stays what it is, for the cell to
-    refuse."""
+    """The same numbers as a Split; other objects unchanged, for the cell to reject."""
     return array.view(Split) if isinstance(array, np.ndarray) else array
 
 
@@ -80,8 +79,7 @@ def plain(array: Any) -> Any:
 
 
 def product(left: Array, right: Array) -> Any:
-    """left (M, K) times right (K, C) in parts: of the rows where there are many, else of the
-    columns, else of the sum."""
+    """left (M, K) times right (K, C), in parts of the rows, of the columns or of the sum."""
     (M, K), C = left.shape, right.shape[1]
     parts = _parts(M * K * C)
     tasks: list[Task]

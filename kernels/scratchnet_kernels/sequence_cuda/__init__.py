@@ -1,7 +1,6 @@
-"""The ``sequence`` engine on CuPy arrays: one kernel that stays for all of time, with W_h in the
-multiprocessor that needs it.
+"""The ``sequence`` engine on CuPy arrays: one kernel for all of time, W_h in the multiprocessor.
 
-A file here has the name of its cell; read ``rnn.py`` first. ``product.py`` has the recurrent
-product and its tricks, ``resources.py`` the rule for what a kernel takes of a multiprocessor,
-``runs.py`` the way from arrays to a launch.
+Each file has the name of its cell; read ``rnn.py`` first. ``product.py`` has the recurrent product,
+``resources.py`` the rule for what a kernel takes of a multiprocessor, ``runs.py`` the step from
+arrays to a launch.
 """

@@ -1,9 +1,9 @@
-"""The GRU over all of time in one kernel: the math of ``scratchnet.cells.gru``, W_h read once for
-the whole sequence.
+"""The GRU over all of time in one kernel: W_h is read once for the whole sequence.
 
-The plan is that of ``lstm.py`` with 3H threads. The product makes the memory's part m = h' W_h; it
-meets the input's part a only inside the gates. Backwards it is dm, not da, that goes through W_h,
-and dh' has a second, direct road.
+The math is that of ``scratchnet.cells.gru``, the plan that of ``lstm.py`` with 3H threads. The
+product computes the recurrent projection m = h' W_h; the input projection a is added only inside
+the gates. Backwards it is dm, not da, that is multiplied by W_h^T, and dh' has a second, direct
+part.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,10 @@ from scratchnet_kernels.sequence_cuda.runs import launch_runs
 
 @cache
 def forward_kernel(H: int, use: Resources) -> Persistent:
-    """Fills h, gates and m_n. In shared memory: h (rows, H), m (rows, 3H), the weights that are not
-    in registers."""
+    """The kernel that fills h, gates and m_n.
+
+    In shared memory: h (rows, H), m (rows, 3H), the weights that are not in registers.
+    """
     _, rows, in_registers, _ = use
     G = 3 * H
     M = rows * H  # where m begins

@@ -1,10 +1,9 @@
-"""The LSTM over all of time in one kernel: the math of ``scratchnet.cells.lstm``, W_h read once for
-the whole sequence.
+"""The LSTM over all of time in one kernel: W_h is read once for the whole sequence.
 
-A block owns ``rows`` sequences and has a thread for each of the 4H columns of a. In every step each
-thread first makes its column's product, then every unit of every row has one thread that does its
-elementwise math. Between the two, and after them, the block waits for all its threads; no two
-blocks ever meet.
+The math is that of ``scratchnet.cells.lstm``. A block owns ``rows`` sequences and has a thread for
+each of the 4H columns of a. In every step each thread first computes its column's product, then one
+thread for each unit of each row computes its elementwise math. Between the two, and after them, the
+block waits for all its threads; blocks are independent.
 """
 
 from collections.abc import Sequence
@@ -24,8 +23,10 @@ from scratchnet_kernels.sequence_cuda.runs import launch_runs
 
 @cache
 def forward_kernel(H: int, use: Resources) -> Persistent:
-    """Fills h, c and gates. In shared memory: h (rows, H), a (rows, 4H), the weights that are not
-    in registers."""
+    """The kernel that fills h, c and gates.
+
+    In shared memory: h (rows, H), a (rows, 4H), the weights that are not in registers.
+    """
     _, rows, in_registers, _ = use
     G = 4 * H
     A = rows * H  # where a begins

@@ -1,5 +1,4 @@
-"""The recurrent product of a persistent kernel: K weights a thread, some in registers, the others
-in shared memory.
+"""The recurrent product of a persistent kernel: K weights a thread, in registers and shared memory.
 
 Every trick is here, so that the kernels can be read. A loop over registers must unroll: with a
 constant count it does, up to about 64 multiply-adds, hence the two halves. Neighbours in shared
@@ -32,8 +31,10 @@ class Product(NamedTuple):
 def product(
     K: int, in_registers: int, rows: int, stride: int, threads: int, weights_at: int
 ) -> Product:
-    """The product for blocks of so many threads, whose shared weights begin at ``weights_at`` and
-    whose vectors of K numbers, one for each row, stand ``stride`` apart in shared memory."""
+    """The product for blocks of ``threads``, with shared weights from ``weights_at``.
+
+    The vectors of K numbers, one for each row, are ``stride`` apart in shared memory.
+    """
     in_shared = K - in_registers
     half = in_registers // 2
     partial = 2 * rows

@@ -66,8 +66,7 @@ def forward_kernel(nonlinearity: str) -> Kernel:
 
 
 def backward_kernel(nonlinearity: str) -> Kernel:
-    """The kernel that fills da, and turns the gradient of the final state into that of the initial
-    one."""
+    """The kernel that fills da and replaces dh of the final state by that of the initial one."""
     d_unit: Callable[..., Any] = UNIT[nonlinearity][1]
 
     @cache

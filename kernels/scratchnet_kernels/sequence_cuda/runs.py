@@ -21,11 +21,10 @@ def launch_runs(
     read: Sequence[dict[str, Array]],
     filled: Sequence[dict[str, Array]],
 ) -> None:
-    """Launch ``kernel`` for one or two runs: their caches, the arrays they only read, and those
-    they fill.
+    """Launch ``kernel`` for one or two runs: caches, arrays to read, arrays to fill.
 
-    What is only read may have any memory order. Raises TypeError unless all are float32 on the GPU,
-    ValueError where W_h does not fit one multiprocessor: before the launch.
+    Arrays that are only read may have any memory order. Raises TypeError unless all are float32 on
+    the GPU, ValueError where W_h does not fit one multiprocessor: before the launch.
     """
     T, N, H = caches[0].h[1:].shape
     if caches[0].h.dtype != np.float32:

@@ -1,5 +1,4 @@
-"""The ``step`` engine on NumPy arrays: the cell's own loop over time, with its pointwise step in
-one compiled loop.
+"""The ``step`` engine on NumPy arrays: the cell's own time loop with a compiled pointwise step.
 
 A file here has the name of its cell and defines ``step_forward`` and ``step_backward``, which take
 exactly the arguments of the functions of that name in ``scratchnet/cells/``.

@@ -1,5 +1,4 @@
-"""The GRU's pointwise step on the CPU: the arguments and the math of ``scratchnet.cells.gru``, one
-loop instead of many."""
+"""The GRU's pointwise step on the CPU: ``scratchnet.cells.gru`` in one loop instead of many."""
 
 import numpy as np
 
@@ -10,8 +9,7 @@ from scratchnet_kernels.compiled import compiled
 
 @compiled
 def step_forward(a: Array, m: Array, h_prev: Array, gates: Array, h: Array) -> None:
-    """One time step: from the input's part a and the memory's part m (N, 3H), fills gates (N, 3H)
-    and h (N, H)."""
+    """One step: input and recurrent projection a, m (N, 3H); fills gates (N, 3H), h (N, H)."""
     N, H = h.shape
     for b in range(N):  # b for the sequence: n is a gate here
         for j in range(H):
@@ -25,8 +23,7 @@ def step_forward(a: Array, m: Array, h_prev: Array, gates: Array, h: Array) -> N
 def step_backward(
     dh: Array, gates: Array, m_n: Array, h_prev: Array, da: Array, dm: Array
 ) -> Array:
-    """One time step back: fills da and dm (N, 3H) and returns what reaches h_prev directly (N,
-    H)."""
+    """One step back: fills da, dm (N, 3H); returns the direct part of dh_prev (N, H)."""
     N, H = dh.shape
     dh_direct = np.empty_like(h_prev)
     for b in range(N):

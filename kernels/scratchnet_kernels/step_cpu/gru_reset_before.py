@@ -1,7 +1,6 @@
-"""The pointwise step of the GRU in the paper's form, on the CPU: two loops, since a product stands
-in the middle of it.
+"""The pointwise step of the GRU in the paper's form, on the CPU: two loops around a product.
 
-``s W_hn`` needs s of *every* unit, so no unit can go on alone.  BLAS computes it between the loops.
+``s W_hn`` needs s of *every* unit, so no unit can go on alone. BLAS computes it between the loops.
 """
 
 import numpy as np
@@ -37,8 +36,7 @@ def after_product(a: Array, h_prev: Array, gates: Array, h: Array) -> None:
 
 
 def step_forward(a: Array, h_prev: Array, W_hn: Array, gates: Array, s: Array, h: Array) -> None:
-    """One time step: from a (N, 3H), complete but for s W_hn, fills gates (N, 3H), s and h (N,
-    H)."""
+    """One step: from a (N, 3H), complete but for s W_hn; fills gates (N, 3H), s and h (N, H)."""
     before_product(a, h_prev, gates, s)
     a[:, 2 * h.shape[1] :] += s @ W_hn
     after_product(a, h_prev, gates, h)
@@ -46,8 +44,7 @@ def step_forward(a: Array, h_prev: Array, W_hn: Array, gates: Array, s: Array, h
 
 @compiled
 def back_after_product(dh: Array, gates: Array, h_prev: Array, da: Array) -> Array:
-    """Backwards through the second half: fills da_z and da_n in ``da`` (N, 3H), returns dh_direct
-    (N, H)."""
+    """Back through the second half: fills da_z, da_n in da (N, 3H); returns dh_direct (N, H)."""
     N, H = dh.shape
     dh_direct = np.empty_like(h_prev)
     for b in range(N):
@@ -63,8 +60,10 @@ def back_after_product(dh: Array, gates: Array, h_prev: Array, da: Array) -> Arr
 def back_before_product(
     ds: Array, dh_direct: Array, gates: Array, h_prev: Array, da: Array
 ) -> Array:
-    """Backwards through the first half: fills da_r in ``da`` (N, 3H), returns what reaches h_prev
-    past W_hr and W_hz."""
+    """Back through the first half: fills da_r in da (N, 3H).
+
+    Returns the part of dh_prev that bypasses W_hr and W_hz, (N, H).
+    """
     N, H = ds.shape
     dh_past_gates = np.empty_like(h_prev)
     for b in range(N):
@@ -75,8 +74,10 @@ def back_before_product(
 
 
 def step_backward(dh: Array, gates: Array, W_hn: Array, h_prev: Array, da: Array) -> Array:
-    """One time step back: fills da (N, 3H) and returns what reaches h_prev past W_hr and W_hz (N,
-    H)."""
+    """One step back: fills da (N, 3H).
+
+    Returns the part of dh_prev that bypasses W_hr and W_hz, (N, H).
+    """
     dh_direct = back_after_product(dh, gates, h_prev, da)
     ds = da[:, 2 * dh.shape[1] :] @ W_hn.T  # undoes  a_n = ... + s W_hn
     return back_before_product(ds, dh_direct, gates, h_prev, da)

@@ -1,5 +1,4 @@
-"""The LSTM's pointwise step on the CPU: the arguments and the math of ``scratchnet.cells.lstm``,
-one loop instead of many.
+"""The LSTM's pointwise step on the CPU: ``scratchnet.cells.lstm`` in one loop instead of many.
 
 The array engine passes over (N, H) once for every operation, writing each result to memory for the
 next to read. Here all of a unit's arithmetic is done while its numbers are in registers.
@@ -14,8 +13,7 @@ from scratchnet_kernels.compiled import compiled
 
 @compiled
 def step_forward(a: Array, c_prev: Array, gates: Array, c: Array, h: Array) -> None:
-    """One time step: from the pre-activations a (N, 4H) and the old cell state, fills gates (N,
-    4H), c and h (N, H)."""
+    """One step: from a (N, 4H) and c_prev (N, H); fills gates (N, 4H), c and h (N, H)."""
     N, H = h.shape
     for n in range(N):
         for j in range(H):

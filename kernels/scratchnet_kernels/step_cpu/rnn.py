@@ -1,5 +1,4 @@
-"""The vanilla RNN's pointwise step on the CPU: the arguments and the math of
-``scratchnet.cells.rnn``, in a compiled loop."""
+"""The vanilla RNN's pointwise step on the CPU: ``scratchnet.cells.rnn`` in a compiled loop."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +11,7 @@ from scratchnet_kernels.compiled import compiled
 def loops(
     unit: Callable[..., Any], d_unit: Callable[..., Any]
 ) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Both loops for one nonlinearity. A compiled loop calls functions it knows, so each
-    nonlinearity gets its own."""
+    """Both loops for one nonlinearity: a compiled loop calls functions it knows."""
 
     @compiled
     def forward(a: Array, h: Array) -> None:

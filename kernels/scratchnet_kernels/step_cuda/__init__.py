@@ -1,5 +1,4 @@
-"""The ``step`` engine on CuPy arrays: the cell's own loop over time, with its pointwise step in one
-fused CUDA kernel.
+"""The ``step`` engine on CuPy arrays: the cell's own time loop with a fused pointwise CUDA kernel.
 
 A file here has the name of its cell and defines ``step_forward`` and ``step_backward``, which take
 exactly the arguments of the functions of that name in ``scratchnet/cells/``. Importing this package

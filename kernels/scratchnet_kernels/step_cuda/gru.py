@@ -1,5 +1,7 @@
-"""The GRU's pointwise step on the GPU: a thread for each unit of each sequence, the math of
-``scratchnet.cells.gru``."""
+"""The GRU's pointwise step on the GPU: a thread for each unit of each sequence.
+
+The math is that of ``scratchnet.cells.gru``.
+"""
 
 import numpy as np
 from numba import cuda
@@ -37,8 +39,7 @@ def backward_kernel(
 
 
 def step_forward(a: Array, m: Array, h_prev: Array, gates: Array, h: Array) -> None:
-    """One time step: from the input's part a and the memory's part m (N, 3H), fills gates (N, 3H)
-    and h (N, H)."""
+    """One step: input and recurrent projection a, m (N, 3H); fills gates (N, 3H), h (N, H)."""
     require_launchable(a=a, m=m, h_prev=h_prev, gates=gates, h=h)
     launch(forward_kernel, *h.shape, a, m, h_prev, gates, h)
 
@@ -46,8 +47,7 @@ def step_forward(a: Array, m: Array, h_prev: Array, gates: Array, h: Array) -> N
 def step_backward(
     dh: Array, gates: Array, m_n: Array, h_prev: Array, da: Array, dm: Array
 ) -> Array:
-    """One time step back: fills da and dm (N, 3H) and returns what reaches h_prev directly (N,
-    H)."""
+    """One step back: fills da, dm (N, 3H); returns the direct part of dh_prev (N, H)."""
     require_launchable(dh=dh, gates=gates, m_n=m_n, h_prev=h_prev, da=da, dm=dm)
     dh_direct = np.empty_like(dh)
     launch(backward_kernel, *dh.shape, dh, gates, m_n, h_prev, da, dm, dh_direct)

@@ -1,5 +1,4 @@
-"""The pointwise step of the GRU in the paper's form, on the GPU: two kernels, since a product
-stands in the middle of it.
+"""The pointwise step of the GRU in the paper's form, on the GPU: two kernels around a product.
 
 ``s W_hn`` needs s of *every* unit, so no thread can go on alone. cuBLAS computes it between the
 launches.
@@ -51,8 +50,10 @@ def back_after_product(dh: Array, gates: Array, h_prev: Array, da: Array, dh_dir
 
 @kernel
 def back_before_product(ds: Array, gates: Array, h_prev: Array, da: Array, dh_past: Array) -> None:
-    """Backwards through the first half: adds to dh_past what goes through s. ds, h_prev (N, H);
-    gates, da (N, 3H)."""
+    """Back through the first half: adds to dh_past the gradient through s.
+
+    ds, h_prev (N, H); gates, da (N, 3H).
+    """
     N, H = ds.shape
     j, b = cuda.grid(2)
     if b < N and j < H:
@@ -61,8 +62,7 @@ def back_before_product(ds: Array, gates: Array, h_prev: Array, da: Array, dh_pa
 
 
 def step_forward(a: Array, h_prev: Array, W_hn: Array, gates: Array, s: Array, h: Array) -> None:
-    """One time step: from a (N, 3H), complete but for s W_hn, fills gates (N, 3H), s and h (N,
-    H)."""
+    """One step: from a (N, 3H), complete but for s W_hn; fills gates (N, 3H), s and h (N, H)."""
     require_launchable(a=a, h_prev=h_prev, gates=gates, s=s, h=h)
     launch(before_product, *h.shape, a, h_prev, gates, s)
     a[:, 2 * h.shape[1] :] += s @ W_hn
@@ -70,8 +70,10 @@ def step_forward(a: Array, h_prev: Array, W_hn: Array, gates: Array, s: Array, h
 
 
 def step_backward(dh: Array, gates: Array, W_hn: Array, h_prev: Array, da: Array) -> Array:
-    """One time step back: fills da (N, 3H) and returns what reaches h_prev past W_hr and W_hz (N,
-    H)."""
+    """One step back: fills da (N, 3H).
+
+    Returns the part of dh_prev that bypasses W_hr and W_hz, (N, H).
+    """
     require_launchable(dh=dh, gates=gates, h_prev=h_prev, da=da)
     dh_past = np.empty_like(dh)
     launch(back_after_product, *dh.shape, dh, gates, h_prev, da, dh_past)

@@ -1,5 +1,7 @@
-"""The LSTM's pointwise step on the GPU: a thread for each unit of each sequence, the math of
-``scratchnet.cells.lstm``."""
+"""The LSTM's pointwise step on the GPU: a thread for each unit of each sequence.
+
+The math is that of ``scratchnet.cells.lstm``.
+"""
 
 import numpy as np
 from numba import cuda
@@ -43,8 +45,7 @@ def backward_kernel(
 
 
 def step_forward(a: Array, c_prev: Array, gates: Array, c: Array, h: Array) -> None:
-    """One time step: from the pre-activations a (N, 4H) and the old cell state, fills gates (N,
-    4H), c and h (N, H)."""
+    """One step: from a (N, 4H) and c_prev (N, H); fills gates (N, 4H), c and h (N, H)."""
     require_launchable(a=a, c_prev=c_prev, gates=gates, c=c, h=h)
     launch(forward_kernel, *h.shape, a, c_prev, gates, c, h)
 

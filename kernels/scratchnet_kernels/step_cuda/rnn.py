@@ -1,5 +1,4 @@
-"""The RNN's pointwise step on the GPU: one pair of kernels for each nonlinearity in
-``scratchnet.cells.rnn``."""
+"""The RNN's pointwise step on the GPU: a pair of kernels for each nonlinearity of the cell."""
 
 from collections.abc import Callable
 from typing import Any

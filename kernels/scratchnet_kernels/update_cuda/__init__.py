@@ -1,5 +1,4 @@
-"""Adam's rule and the sum of squares behind a norm, on the GPU: one launch for all parameters
-together.
+"""Adam's rule and the sum of squares of a norm, on the GPU: one launch for all parameters.
 
 The array rule launches about ten kernels for each parameter, and a launch costs microseconds before
 a single number is computed. Here the arrays are cut into chunks, ``table.py`` lists where each

@@ -1,11 +1,13 @@
-"""The sum of squares behind a norm, on the GPU, with the same bits in every run.
+"""The sum of squares of a norm, on the GPU, with the same bits in every run.
 
-    1. a thread adds up the squares of every 256th element of its block's chunk
-    2. the block's 256 sums are added in pairs, in shared memory: 128 + 128, 64 + 64, ... 1 + 1
-    3. the sums of all blocks go to the host together, which adds those of each array from the first to the last
+1. A thread adds up the squares of every 256th element of its block's chunk.
 
-Which numbers meet in which order follows from the arrays' sizes alone. An ``atomicAdd`` would add
-them as they come.
+2. The block's 256 sums are added in pairs, in shared memory: 128 + 128, 64 + 64, ... 1 + 1.
+
+3. The sums of all blocks go to the host together, which adds those of each array in order.
+
+The order of the additions follows from the arrays' sizes alone. An ``atomicAdd`` would add them in
+the order in which blocks finish.
 
 Squares are added in float64 also where the data are float32. The square of a float32 is exact there
 and neither overflows nor vanishes, so the largest element need not be found first, which would take
@@ -27,8 +29,10 @@ from scratchnet_kernels.update_cuda.table import THREADS, array_at, blocks_of, t
 
 @kernel
 def squares_kernel(chunks: Array, like: Any, sums: Array) -> None:
-    """chunks (blocks, 2): where a chunk of an array of the type of ``like`` begins, and its length;
-    fills sums (blocks,)."""
+    """Fills sums (blocks,) from chunks (blocks, 2), each an address and a length.
+
+    The chunks are of arrays of the type of ``like``.
+    """
     lanes = cuda.shared.array(THREADS, float64)
     b = cuda.blockIdx.x
     thread = cuda.threadIdx.y * BLOCK[0] + cuda.threadIdx.x
@@ -50,8 +54,9 @@ def squares_kernel(chunks: Array, like: Any, sums: Array) -> None:
 
 
 def squares(arrays: Mapping[Name, Array]) -> dict[Name, float]:
-    """Sum of the squares of each array, in float64, without scaling; what of float64 overflows or
-    vanishes, the caller sees.
+    """Sum of the squares of each array, in float64, without scaling.
+
+    Float64 squares may overflow or vanish; the caller sees that.
 
     One launch for all arrays of one type, and one transfer to the host. The same bits in every run.
     Raises TypeError or ValueError, before the launch, for arrays that the kernel cannot take.

@@ -1,9 +1,8 @@
-"""Where the arrays of a model lie on the GPU, as a table that one launch can be given for all of
-them.
+"""Addresses of a model's arrays on the GPU, as a table for one launch over all of them.
 
-A kernel takes so and so many arrays, a model has as many as it likes. So the kernel is given one
-array, the table: a row for each chunk of at most CHUNK elements, with the chunk's address in each
-array that the kernel works on, and its length. A block of the launch takes one row.
+A kernel takes a fixed number of arrays, a model has any number. So the kernel takes one array, the
+table: a row for each chunk of at most CHUNK elements, with the chunk's address in each array that
+the kernel works on, and its length. A block of the launch takes one row.
 """
 
 import ctypes
@@ -23,8 +22,7 @@ THREADS = BLOCK[0] * BLOCK[1]
 if SIMULATED:
 
     def array_at(address: Any, n: Any, like: Any) -> Any:
-        """The n numbers of the type of ``like`` that begin at an address, to be read and written by
-        index."""
+        """The n numbers of the type of ``like`` that begin at an address."""
         memory = (ctypes.c_char * int(n * like.itemsize)).from_address(int(address))
         return np.ndarray(int(n), like.dtype, buffer=memoryview(memory))
 
@@ -35,8 +33,7 @@ else:
 
     @intrinsic  # type: ignore[untyped-decorator]
     def array_at(typing_context: Any, address: Any, n: Any, like: Any) -> Any:
-        """The n numbers of the type of ``like`` that begin at an address: an integer of the table
-        becomes a pointer."""
+        """The n numbers of the type of ``like`` that begin at an address."""
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
@@ -45,14 +42,12 @@ else:
 
 
 def blocks_of(array: Array) -> int:
-    """How many chunks an array is cut into, the last one shorter where it does not come out
-    even."""
+    """Number of chunks an array is cut into; the last one may be shorter."""
     return -(-int(array.size) // CHUNK)
 
 
 def table(*columns: Sequence[Array]) -> Array:
-    """int64 (blocks, columns + 1), beside the arrays: a row for each chunk, with its address in
-    each column and its length.
+    """int64 (blocks, columns + 1): for each chunk its address in each column, and its length.
 
     ``columns``: such as all p, all g, all m and all v. Arrays with the same place in their columns
     have one shape. The table is kept: from step to step a model's arrays stay where they are, and
@@ -92,8 +87,7 @@ def _address(array: Any) -> int:
 
 
 def _here() -> tuple[int, int]:
-    """The device and the stream: a table sent to one of them is not there for another, or not
-    yet."""
+    """The device and the stream: a table sent to one of them may be missing on another."""
     if SIMULATED:
         return 0, 0
     import cupy

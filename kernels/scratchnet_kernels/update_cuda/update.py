@@ -1,5 +1,4 @@
-"""Adam's update on the GPU: a block for each chunk of each parameter, the rule of
-``update_cpu``."""
+"""Adam's update on the GPU: a block for each chunk of a parameter, the rule of ``update_cpu``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,8 +30,7 @@ def adam_kernel(chunks: Array, k: Rates) -> None:
 def adam(
     params: Arrays, grads: Arrays, m: Arrays, v: Arrays, updates: Mapping[str, int], **options: Any
 ) -> None:
-    """Adam's update of all parameters, in place: changes every array in params, m and v, none in
-    grads.
+    """Adam's update of all parameters, in place: changes params, m and v, not grads.
 
     One launch for all parameters of one type that have been updated equally often, which as a rule
     is all. ``updates[name]``: which update of that parameter this is, from 1. ``options``: those of
