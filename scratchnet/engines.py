@@ -111,8 +111,9 @@ def choose(
     """
     if engine not in ENGINES:
         check_engine(engine)
-    for name, known in CELLS.items():
+    for registered, known in CELLS.items():
         if known is cell:
+            name = registered
             break
     else:
         name = repr(cell)

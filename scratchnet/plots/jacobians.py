@@ -10,7 +10,7 @@ from scratchnet.arrays import Array
 from scratchnet.cells.sequences import window
 from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import run_of, sequence, title_of
-from scratchnet.plots.style import axes, colour, host, new_figure, time_axis
+from scratchnet.plots.style import Look, axes, colour, new_figure, time_axis
 from scratchnet.tracing import RunTrace, Trace, jacobian
 
 WORK = 1.9e9  # S^3 for each Jacobian whose singular values are taken: about two seconds on one core
@@ -53,48 +53,32 @@ def jacobians(
     starts = np.arange(T - reach, T, block)
     if every == 1:
         values = jacobian.singular_values(jacobian.jacobians(run))
-        of_steps, of_products = host(values.of_steps), host(values.of_products)
+        of_steps, of_products = values.of_steps, values.of_products
     else:
-        of_steps = np.stack(
-            [
-                np.linalg.svd(host(_jacobian(run, t, t + 1)[0]), compute_uv=False)
-                for t in map(int, steps)
-            ]
-        )
-        products = [host(_jacobian(run, t, t + block)) for t in map(int, starts)]
-        of_products = host(
-            jacobian.singular_values(np.stack([_product(three) for three in products])).of_products
-        )
+        each = [_jacobian(run, int(t), int(t) + 1)[0] for t in steps]
+        of_steps = np.linalg.svd(np.stack(each), compute_uv=False)
+        products = [_product(_jacobian(run, int(t), int(t) + block)) for t in starts]
+        of_products = jacobian.singular_values(np.stack(products)).of_products
     floor = S * np.finfo(of_products.dtype).eps * of_products[:, 0]
 
     figure = new_figure(height=5.6)
     upper, lower = figure.subplots(2, 1, sharex=every == 1)
     _band(upper, steps, of_steps, colour("h"))
-    _band(
-        lower,
-        starts,
-        np.where(of_products > floor[:, None], of_products, 0),
-        colour("from_future"),
-        floor,
-    )
-    some, last = (
-        ("", "")
-        if every == 1
-        else (f", every {every}th of {T} steps", f", t in the last {reach} of {T}")
-    )
+    above = np.where(of_products > floor[:, None], of_products, 0)
+    _band(lower, starts, above, colour("from_future"), floor)
+    some = "" if every == 1 else f", every {every}th of {T} steps"
+    last = "" if every == 1 else f", t in the last {reach} of {T}"
+    whole = f"of the product of all steps from t to the last{last}"
     upper.set_title(f"of the step's Jacobian{some}", loc="left", fontsize=11)
-    lower.set_title(
-        f"of the product of all steps from t to the last{last}", loc="left", fontsize=11
-    )
+    lower.set_title(whole, loc="left", fontsize=11)
     for ax in (upper, lower):
         axes(ax).margins(x=0.01)
         ax.set_ylabel("singular values")
         if ax is lower or every > 1:
             time_axis(ax, T, (), run)
-    upper.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.97))
-    lower.legend(
-        handles=lower.lines[-1:], frameon=False, loc="lower right", bbox_to_anchor=(1, 0.97)
-    )
+    place: Look = {"loc": "lower right", "bbox_to_anchor": (1, 0.97), "frameon": False}
+    upper.legend(ncols=3, **place)
+    lower.legend(handles=lower.lines[-1:], **place)
     figure.suptitle(title_of(source, title))
     return figure
 
@@ -120,11 +104,10 @@ def _band(ax: Axes, t: Array, values: Array, tint: str, floor: Array | None = No
     """
     shown = np.where(values > 0, values, np.nan)
     largest, median, smallest = shown[:, 0], shown[:, values.shape[1] // 2], shown[:, -1]
-    least = (
-        np.nanmin(shown, axis=1, initial=np.inf)
-        if floor is None
-        else np.where(np.isnan(smallest), floor, smallest)
-    )
+    if floor is None:
+        least = np.nanmin(shown, axis=1, initial=np.inf)
+    else:
+        least = np.where(np.isnan(smallest), floor, smallest)
     ax.fill_between(t, least, largest, where=least <= largest, color=tint, alpha=0.15, lw=0)
     ax.axhline(1, color="black", lw=0.8, ls=(0, (1, 3)))
     few = len(t) <= 60
@@ -135,12 +118,6 @@ def _band(ax: Axes, t: Array, values: Array, tint: str, floor: Array | None = No
     ):
         ax.plot(t, line, style, color=tint, lw=1.8, marker=mark if few else None, ms=4, label=name)
     if floor is not None:
-        ax.plot(
-            t,
-            np.where(floor > 0, floor, np.nan),
-            "-",
-            color="#888888",
-            lw=0.8,
-            label="below: rounding errors",
-        )
+        ground = np.where(floor > 0, floor, np.nan)
+        ax.plot(t, ground, "-", color="#888888", lw=0.8, label="below: rounding errors")
     ax.set_yscale("log")

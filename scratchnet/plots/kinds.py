@@ -54,7 +54,7 @@ def _whole_batch(run: RunTrace, want: Wanted) -> RunTrace:
     return run
 
 
-# options that only some kinds have a use for
+# options that only some kinds take
 TAKES = {"k1": ("per-loss",), "k2": ("per-loss",), "unit": ("text",)}
 
 

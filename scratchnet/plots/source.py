@@ -17,8 +17,8 @@ def run_of(source: Any) -> RunTrace:
     if isinstance(source, RunTrace):
         return source.on_host()
     raise InvalidTypeError(
-        f"a {type(source).__module__}.{type(source).__name__} is no trace: expected what"
-        " scratchnet.trace(model, x) returns, or one of its runs"
+        f"a {type(source).__module__}.{type(source).__name__} is not a trace: expected the result"
+        " of scratchnet.trace(model, x), or one of its runs"
     )
 
 
@@ -32,7 +32,7 @@ def require_backward(run: RunTrace, figure: str) -> None:
 
 
 def sequence(run: RunTrace, sample: int) -> RunTrace:
-    """One sequence of the run's batch as a run of its own, cut to its length: T its length, N = 1.
+    """One sequence of the run's batch as a run, cut to its length: N = 1.
 
     Weight gradients are sums over the batch and are left out. Raises ValueError where there is no
     such sequence.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidValueError
@@ -26,6 +27,7 @@ QUANTITIES = PALETTE["quantities"] | PALETTE["weights"]
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 EDGE = "#333333"
+Look = dict[str, Any]  # keywords of a matplotlib artist
 
 
 def colour(name: str) -> str:
@@ -43,11 +45,6 @@ def model_colour(label: str) -> str:
 def name_of(letter: str) -> str:
     """What a gate or state is called: "forget gate" for "f"."""
     return str(QUANTITIES.get(letter, {"name": ""})["name"])
-
-
-def host(array: Any) -> Array:
-    """The array as NumPy, wherever it was computed."""
-    return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
 def new_figure(width: float = 9.0, height: float = 4.0) -> Figure:
@@ -71,12 +68,13 @@ def figure_of(ax: Axes) -> Figure:
     return figure
 
 
-def heatmap(ax: Axes, values: Array, low: float, high: float, kind: str, **options: Any) -> Any:
+def heatmap(
+    ax: Axes, values: Array, low: float, high: float, kind: str, **options: Any
+) -> AxesImage:
     """Draw values (rows, columns) as an image over the fixed range low..high, with a colour bar."""
     image = ax.imshow(values, aspect="auto", vmin=low, vmax=high, cmap=MAPS[kind], **options)
-    figure_of(ax).colorbar(
-        image, ax=ax, fraction=0.025, pad=0.01, ticks=[low, (low + high) / 2, high]
-    )
+    ticks = [low, (low + high) / 2, high]
+    figure_of(ax).colorbar(image, ax=ax, fraction=0.025, pad=0.01, ticks=ticks)
     return image
 
 
@@ -110,7 +108,6 @@ def time_axis(
     every = -(-T // (5 * int(width))) if upright else -(-T // level)
     # A label is text, never mathematics: one with two dollar signs in it stays as it is.
     written = [one_line(label) for label in labels[::every]]
-    axis.set_ticks(
-        np.arange(T)[::every], written, fontsize=9, parse_math=False, rotation=90 if upright else 0
-    )
+    look: Look = {"fontsize": 9, "parse_math": False, "rotation": 90 if upright else 0}
+    axis.set_ticks(np.arange(T)[::every], written, **look)
     axis.set_tick_params(length=2)

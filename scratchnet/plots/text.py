@@ -11,10 +11,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import labels_of, run_of, sequence, title_of
-from scratchnet.plots.style import MAPS, axes, figure_of, host
+from scratchnet.plots.style import MAPS, Look, axes, figure_of
 from scratchnet.tracing import RunTrace, Trace
 
 MOST = 2000  # steps in one figure: more cannot be read
@@ -57,7 +57,7 @@ def text(
     Karpathy, Johnson and Fei-Fei 2015, section 4.1.
     """
     if hasattr(source, "shape"):
-        values, name, texts = host(source), "", list(map(str, labels or ()))
+        values, name, texts = to_host(source), "", list(map(str, labels or ()))
         if values.ndim != 1:
             raise InvalidValueError(
                 f"the values are {values.shape}: expected (T,), one number for each label"
@@ -97,7 +97,7 @@ def _of_unit(run: RunTrace, state: str | None, unit: int | None) -> tuple[Array,
         raise InvalidValueError(
             f"{run.cell_name} has no state {state!r}: it has {', '.join(states)}"
         )
-    values = host(run[state])[1:, 0]
+    values = run[state][1:, 0]
     values = np.tanh(values) if state == "c" else values
     chosen = int(np.argmax(values.std(axis=0))) if unit is None else unit
     if not 0 <= chosen < run.H:
@@ -105,10 +105,8 @@ def _of_unit(run: RunTrace, state: str | None, unit: int | None) -> tuple[Array,
             f"unit is {unit} but {run.name} has {run.H} units: expected 0 to {run.H - 1}"
         )
     most = ",\nthe one that moves most" if unit is None else ""
-    return (
-        values[:, chosen],
-        f"{'tanh(c)' if state == 'c' else 'h'} of unit {chosen} of {run.name}{most}",
-    )
+    name = "tanh(c)" if state == "c" else "h"
+    return values[:, chosen], f"{name} of unit {chosen} of {run.name}{most}"
 
 
 def layout(labels: Sequence[str], columns: int) -> tuple[list[tuple[int, int, int, str]], int, int]:
@@ -151,29 +149,15 @@ def _draw(
     grounds = np.asarray(tints(norm(values)))
     boxes = [[(c, r), (c + w, r), (c + w, r + 1), (c, r + 1)] for c, r, w, _ in places]
     ax.add_collection(PolyCollection(boxes, facecolors=grounds, edgecolors="white", linewidths=0.4))
+    look: Look = {"ha": "center", "va": "center"}
+    look |= {"fontproperties": font, "parse_math": False}
     for (column, row, wide, written), ground in zip(places, grounds):
-        known = "".join(
-            letter if drawable.get_char_index(ord(letter)) else UNKNOWN for letter in written
-        )
-        ax.text(
-            column + wide / 2,
-            row + 0.54,
-            known,
-            ha="center",
-            va="center",
-            fontproperties=font,
-            parse_math=False,
-            color=letter_colour(ground),
-        )
+        letters = [s if drawable.get_char_index(ord(s)) else UNKNOWN for s in written]
+        tint = letter_colour(ground)
+        ax.text(column + wide / 2, row + 0.54, "".join(letters), color=tint, **look)
     ax.set(xlim=(0, width), ylim=(rows, 0), xticks=[], yticks=[], title=title)
-    bar = figure_of(ax).colorbar(
-        ScalarMappable(norm, tints),
-        ax=ax,
-        orientation="horizontal",
-        ticks=[-1, 0, 1],
-        fraction=0.04,
-        aspect=40,
-        pad=0.02,
-    )
+    below: Look = {"orientation": "horizontal", "fraction": 0.04, "aspect": 40}
+    colours = ScalarMappable(norm, tints)
+    bar = figure_of(ax).colorbar(colours, ax=ax, ticks=[-1, 0, 1], pad=0.02, **below)
     bar.set_label(name)
     return figure_of(ax)

@@ -12,7 +12,7 @@ from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.tracing.run import RunTrace
 
-CHUNK = 2**24  # elements of the gate array of one made-up batch: about 130 MB in float64
+CHUNK = 2**24  # elements of the gate array of one batch: about 130 MB in float64
 
 
 def jacobians(run: RunTrace, sample: int = 0) -> Array:
@@ -28,14 +28,14 @@ def jacobians(run: RunTrace, sample: int = 0) -> Array:
     width = max(1, CHUNK // (S * H * len(cell.GATES)))
     for start in range(0, steps, width):
         stop = min(start + width, steps)
-        # A batch of one-step sequences: each step of the chunk, S times, once for each unit that a
-        # gradient arrives at.
+        # A batch of one-step sequences: each step of the chunk S times, with the upstream gradient
+        # of another unit each time.
         cache = _each_step_alone(run, sample, start, stop, S)
         unit = np.tile(np.eye(S, dtype=out.dtype, like=out), (stop - start, 1))
         d_last = [unit[:, k * H : (k + 1) * H] for k in range(len(cell.STATES))]
         grads = cell.backward(np.zeros_like(cache.h[1:]), cache, *d_last)
-        arrived = np.concatenate([getattr(grads, f"d{name}0") for name in cell.STATES], axis=1)
-        out[start:stop] = arrived.reshape(stop - start, S, S)
+        rows = np.concatenate([getattr(grads, f"d{name}0") for name in cell.STATES], axis=1)
+        out[start:stop] = rows.reshape(stop - start, S, S)
     return out
 
 

@@ -18,10 +18,12 @@ from scratchnet.engines import ChosenEngine
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Layer, Recurrent, Sequential
 from scratchnet.losses import LOSSES
-from scratchnet.tracing.run import RunTrace, arriving_gradients
+from scratchnet.tracing.run import Backward, RunTrace, upstream_gradients
 from scratchnet.tracing.trace import Trace
 
 Loss = Callable[..., tuple[float, Array]]
+# each recurrent layer: the prefix of its name, the layer, its cache, the gradient of its output
+Found = list[tuple[str, Recurrent, Any, Array | None]]
 
 
 def trace(
@@ -33,7 +35,7 @@ def trace(
     dy: Any = None,
     state: Any = None,
     lengths: Any = None,
-    backward: Callable[..., Any] | None = None,
+    backward: Backward | None = None,
     labels: Sequence[str] = (),
     title: str = "",
 ) -> Trace:
@@ -51,7 +53,7 @@ def trace(
         squared error, or softmax cross-entropy where the target is whole numbers
     dy : upstream gradient of the output, in place of target and loss
     state, lengths : as in the model's forward
-    backward : replaces the cell's own, with its signature: a student's, or one with a planted bug.
+    backward : replaces the cell's own, with its signature: a student's, or one with a custom bug.
         ``to_html(compare=...)`` with the right trace shows where the numbers differ
     labels : a text for each step, for figures
     title : for figures
@@ -69,15 +71,10 @@ def trace(
     if not isinstance(model, Layer) or not model.recurrent:
         what = f"{type(model).__module__}.{type(model).__name__}"
         expected = "a recurrent layer, a Sequential with one in it, or a torch.nn.RNN, LSTM or GRU"
-        inside = [
-            f"layers[{name!r}]"
-            for name, layer in getattr(model, "layers", {}).items()
-            if layer.recurrent
-        ]
-        raise InvalidTypeError(
-            f"{what} is not recurrent: expected"
-            f" {expected}{'; it has ' if inside else ''}{', '.join(inside)}"
-        )
+        layers = getattr(model, "layers", {}).items()
+        inside = ", ".join(f"layers[{name!r}]" for name, layer in layers if layer.recurrent)
+        hint = f"; it has {inside}" if inside else ""
+        raise InvalidTypeError(f"{what} is not recurrent: expected {expected}{hint}")
     # Copies: the trace must still be that of this pass when the caller's buffers hold the next.
     x, target, dy = (_kept(name, v) for name, v in (("x", x), ("target", target), ("dy", dy)))
     state, lengths = to_numpy(state), to_numpy(lengths)
@@ -87,8 +84,7 @@ def trace(
         state = (state,)  # as torch hands a GRU its state
     if target is not None and dy is not None:
         raise InvalidValueError(
-            "both a target and dy were given: dy is the gradient that a loss and its target would"
-            " make"
+            "both a target and dy were given: dy is the gradient of a loss and its target"
         )
     if target is None and loss is not None:
         raise InvalidValueError("a loss was given but no target")
@@ -112,27 +108,20 @@ def trace(
     runs = {}
     for prefix, layer, layer_cache, layer_dy in found:
         if backward is not None:
-            planted = ChosenEngine(
-                "planted", layer.cell.forward, backward, "the trace was given it"
-            )
-            layer_cache = layer_cache._replace(engines=[planted] * layer.num_layers)
-        results = (
-            [None] * len(layer.layer_directions)
-            if layer_dy is None
-            else layer.backward_directions(layer_dy, layer_cache)
-        )
-        for (depth, direction), run_cache, result in zip(
-            layer.layer_directions, layer_cache.cell_caches, results
-        ):
+            custom = ChosenEngine("custom", layer.cell.forward, backward, "custom backward")
+            layer_cache = layer_cache._replace(engines=[custom] * layer.num_layers)
+        results: list[Any] = [None] * len(layer.layer_directions)
+        if layer_dy is not None:
+            results = layer.backward_directions(layer_dy, layer_cache)
+        places = zip(layer.layer_directions, layer_cache.cell_caches, results)
+        for (depth, direction), run_cache, result in places:
             name = f"{prefix}l{depth}{direction}"
-            runs[name] = _record(
-                name, layer, layer.direction_params(depth, direction), run_cache, result, backward
-            )
-    labels = tuple(map(str, labels))
-    if labels and len(labels) != next(iter(runs.values())).T:
+            params = layer.direction_params(depth, direction)
+            runs[name] = _record(name, layer, params, run_cache, result, backward)
+    labels, T = tuple(map(str, labels)), next(iter(runs.values())).T
+    if labels and len(labels) != T:
         raise InvalidValueError(
-            f"there are {len(labels)} labels but x has {next(iter(runs.values())).T} steps:"
-            " expected one each"
+            f"there are {len(labels)} labels but x has {T} steps: expected one each"
         )
     modules = tuple(_as_data(model))
     return Trace(runs, x, y, target, value, loss_name, labels, modules, title or _title(found))
@@ -162,21 +151,19 @@ def _kept(name: str, value: Any) -> Any:
         return None
     if not is_array(value):
         raise InvalidTypeError(
-            f"{name} is a {type(value).__module__}.{type(value).__name__}, not an array or a torch"
-            " tensor"
+            f"{name} is a {type(value).__module__}.{type(value).__name__}, not an array or a"
+            " torch tensor"
         )
     return value.copy()
 
 
-def _walk(
-    model: Layer, cache: Any, dy: Array | None, prefix: str
-) -> tuple[list[tuple[str, Recurrent, Any, Array | None]], Array | None]:
+def _walk(model: Layer, cache: Any, dy: Array | None, prefix: str) -> tuple[Found, Array | None]:
     """Every recurrent layer in order, with its cache and the upstream gradient of its output."""
     if isinstance(model, Recurrent):
         return [(prefix, model, cache, dy)], dy
     if not isinstance(model, Sequential):
         return [], dy
-    found: list[tuple[str, Recurrent, Any, Array | None]] = []
+    found: Found = []
     with _grads_untouched(model):
         for (name, layer), layer_cache in zip(
             reversed(model.layers.items()), reversed(cache.caches)
@@ -204,24 +191,33 @@ def _record(
     params: dict[str, Array],
     cache: Any,
     result: Any,
-    backward: Callable[..., Any] | None,
+    backward: Backward | None,
 ) -> RunTrace:
     cell, params = layer.cell, {key: p.copy() for key, p in params.items()}
     # Copies: the trace must not change when training goes on and the weights are stepped in place.
     cache = cache._replace(**{key: params[key] for key in params if key in cache._fields})
     if result is None:
         return RunTrace(name, layer.cell_name, params, cache)
-    dy = zero_padding(result.dy, cache.lengths)  # what stands there is not looked at
+    dy = zero_padding(result.dy, cache.lengths)  # the padding's dy is ignored
     d_last = {f"d{state}_last": d for state, d in zip(cell.STATES, result.d_last)}
     grads = result.grads._asdict()
-    d_next, norms = arriving_gradients(cell, cache, dy, d_last, grads, backward)
-    foreign = backward is not None
+    d_next, norms = upstream_gradients(cell, cache, dy, d_last, grads, backward)
     return RunTrace(
-        name, layer.cell_name, params, cache, dy, d_next, d_last, grads, norms, foreign, backward
+        name=name,
+        cell_name=layer.cell_name,
+        params=params,
+        cache=cache,
+        dy=dy,
+        d_next=d_next,
+        d_last=d_last,
+        grads=grads,
+        step_norms=norms,
+        custom_backward=backward is not None,
+        backward=backward,
     )
 
 
-def _title(found: list[tuple[str, Recurrent, Any, Array | None]]) -> str:
+def _title(found: Found) -> str:
     parts = []
     for _, layer, _, _ in found:
         deep = f" x {layer.num_layers}" if layer.num_layers > 1 else ""

@@ -21,9 +21,8 @@ Terms = dict[str, Array]
 def blocks(array: Array, letters: str, prefix: str = "") -> Terms:
     """The gate blocks of a (..., G*H) array by letter, as views."""
     H = array.shape[-1] // len(letters)
-    return {
-        f"{prefix}{letter}": array[..., k * H : (k + 1) * H] for k, letter in enumerate(letters)
-    }
+    names = [f"{prefix}{letter}" for letter in letters]
+    return {name: array[..., k * H : (k + 1) * H] for k, name in enumerate(names)}
 
 
 def rnn_forward(c: Any, p: Terms) -> Terms:
@@ -60,16 +59,9 @@ def lstm_backward(c: Any, d: Terms) -> Terms:
         "da_o": do * d_sigmoid(g["o"]),
     }
     dh_prev = np.concatenate(list(da.values()), axis=-1) @ c.W_h.T
-    gates = {"di": di, "df": df, "dg": dg, "do": do}
-    return {
-        "dh": dh,
-        "dc_from_h": dc_from_h,
-        "dc": dc,
-        **gates,
-        **da,
-        "dc_prev": dc * g["f"],
-        "dh_prev": dh_prev,
-    }
+    gates = {"di": di, "df": df, "dg": dg, "do": do, **da}
+    prev = {"dc_prev": dc * g["f"], "dh_prev": dh_prev}
+    return {"dh": dh, "dc_from_h": dc_from_h, "dc": dc, **gates, **prev}
 
 
 def gru_forward(c: Any, p: Terms) -> Terms:
@@ -93,13 +85,8 @@ def gru_backward(c: Any, d: Terms) -> Terms:
     da_r, da_z = dr * d_sigmoid(g["r"]), dz * d_sigmoid(g["z"])
     direct, through = dh * g["z"], np.concatenate([da_r, da_z, dm_n], axis=-1) @ c.W_h.T
     gates = {"dn": dn, "dz": dz, "dr": dr, "dm_n": dm_n, "da_r": da_r, "da_z": da_z, "da_n": da_n}
-    return {
-        "dh": dh,
-        **gates,
-        "dh_direct": direct,
-        "dh_through": through,
-        "dh_prev": direct + through,
-    }
+    parts = {"dh_direct": direct, "dh_through": through, "dh_prev": direct + through}
+    return {"dh": dh, **gates, **parts}
 
 
 def gru_reset_before_forward(c: Any, p: Terms) -> Terms:
@@ -126,8 +113,8 @@ def gru_reset_before_backward(c: Any, d: Terms) -> Terms:
     direct, reset = dh * g["z"], ds * g["r"]
     through = np.concatenate([da_r, da_z], axis=-1) @ W_h[:, : 2 * H].T
     gates = {"dn": dn, "dz": dz, "ds": ds, "dr": dr, "da_r": da_r, "da_z": da_z, "da_n": da_n}
-    roads = {"dh_direct": direct, "dh_reset": reset, "dh_through": through}
-    return {"dh": dh, **gates, **roads, "dh_prev": direct + reset + through}
+    parts = {"dh_direct": direct, "dh_reset": reset, "dh_through": through}
+    return {"dh": dh, **gates, **parts, "dh_prev": direct + reset + through}
 
 
 def peephole_forward(c: Any, p: Terms) -> Terms:
@@ -149,18 +136,10 @@ def peephole_backward(c: Any, d: Terms) -> Terms:
     da_i, da_f, da_g = di * d_sigmoid(g["i"]), df * d_sigmoid(g["f"]), dg * d_tanh(g["g"])
     dc_seen = da_i * c.p_i + da_f * c.p_f
     dh_prev = np.concatenate([da_i, da_f, da_g, da_o], axis=-1) @ c.W_h.T
-    gates = {
-        "di": di,
-        "df": df,
-        "dg": dg,
-        "do": do,
-        "da_i": da_i,
-        "da_f": da_f,
-        "da_g": da_g,
-        "da_o": da_o,
-    }
-    roads = {"dc_seen": dc_seen, "dc_prev": dc * g["f"] + dc_seen, "dh_prev": dh_prev}
-    return {"dh": dh, "dc_from_h": dc_from_h, "dc_from_o": dc_from_o, "dc": dc, **gates, **roads}
+    gates = {"di": di, "df": df, "dg": dg, "do": do}
+    gates |= {"da_i": da_i, "da_f": da_f, "da_g": da_g, "da_o": da_o}
+    parts = {"dc_seen": dc_seen, "dc_prev": dc * g["f"] + dc_seen, "dh_prev": dh_prev}
+    return {"dh": dh, "dc_from_h": dc_from_h, "dc_from_o": dc_from_o, "dc": dc, **gates, **parts}
 
 
 def coupled_forward(c: Any, p: Terms) -> Terms:
@@ -193,22 +172,12 @@ def _igo_backward(c: Any, d: Terms, slope_of_i: Array, kept: Array) -> Terms:
     dc_from_h = dh * g["o"] * d_tanh(tanh_c)
     dc = dc_from_h + d["dc_next"]
     di, dg, do = dc * slope_of_i, dc * g["i"], dh * tanh_c
-    da = {
-        "da_i": di * d_sigmoid(g["i"]),
-        "da_g": dg * d_tanh(g["g"]),
-        "da_o": do * d_sigmoid(g["o"]),
-    }
+    da_i, da_g, da_o = di * d_sigmoid(g["i"]), dg * d_tanh(g["g"]), do * d_sigmoid(g["o"])
+    da = {"da_i": da_i, "da_g": da_g, "da_o": da_o}
     dh_prev = np.concatenate(list(da.values()), axis=-1) @ c.W_h.T
-    gates = {"di": di, "dg": dg, "do": do}
-    return {
-        "dh": dh,
-        "dc_from_h": dc_from_h,
-        "dc": dc,
-        **gates,
-        **da,
-        "dc_prev": dc * kept,
-        "dh_prev": dh_prev,
-    }
+    gates = {"di": di, "dg": dg, "do": do, **da}
+    prev = {"dc_prev": dc * kept, "dh_prev": dh_prev}
+    return {"dh": dh, "dc_from_h": dc_from_h, "dc": dc, **gates, **prev}
 
 
 def sru_forward(c: Any, p: Terms) -> Terms:
@@ -230,8 +199,8 @@ def sru_backward(c: Any, d: Terms) -> Terms:
     da_f, da_r = df * d_sigmoid(g["f"]), dr * d_sigmoid(g["r"])
     dc_seen = da_f * c.v_f + da_r * c.v_r
     da = {"da_u": du, "da_f": da_f, "da_r": da_r, "da_s": ds}
-    roads = {"dc_seen": dc_seen, "dc_prev": dc * g["f"] + dc_seen, "dh_prev": np.zeros_like(dh)}
-    return {"dh": dh, "dr": dr, "dc_from_h": dc_from_h, "dc": dc, "df": df, **da, **roads}
+    parts = {"dc_seen": dc_seen, "dc_prev": dc * g["f"] + dc_seen, "dh_prev": np.zeros_like(dh)}
+    return {"dh": dh, "dr": dr, "dc_from_h": dc_from_h, "dc": dc, "df": df, **da, **parts}
 
 
 def mingru_forward(c: Any, p: Terms) -> Terms:
@@ -246,16 +215,13 @@ def mingru_backward(c: Any, d: Terms) -> Terms:
     g = blocks(c.gates, "zn")
     dh = d["dy"] + d["dh_next"]
     dz = dh * (g["n"] - c.h[:-1])
-    return {
-        "dh": dh,
-        "dz": dz,
-        "da_z": dz * d_sigmoid(g["z"]),
-        "da_n": dh * g["z"],
-        "dh_prev": dh * (1 - g["z"]),
-    }
+    da_z, da_n, dh_prev = dz * d_sigmoid(g["z"]), dh * g["z"], dh * (1 - g["z"])
+    return {"dh": dh, "dz": dz, "da_z": da_z, "da_n": da_n, "dh_prev": dh_prev}
 
 
-FORWARD: dict[str, Callable[[Any, Terms], Terms]] = {
+Make = Callable[[Any, Terms], Terms]  # from a cell's cache, and parameters or upstream gradients
+
+FORWARD: dict[str, Make] = {
     "rnn": rnn_forward,
     "lstm": lstm_forward,
     "gru": gru_forward,
@@ -266,7 +232,7 @@ FORWARD: dict[str, Callable[[Any, Terms], Terms]] = {
     "sru": sru_forward,
     "mingru": mingru_forward,
 }
-BACKWARD: dict[str, Callable[[Any, Terms], Terms]] = {
+BACKWARD: dict[str, Make] = {
     "rnn": rnn_backward,
     "lstm": lstm_backward,
     "gru": gru_backward,
