@@ -21,7 +21,8 @@ from here.
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple, TypeAlias
 
 from scratchnet.arrays import Array, array_backend
 from scratchnet.cells import CELLS, Cell
@@ -42,15 +43,17 @@ NO_KERNELS = (
     " pip install numba scipy threadpoolctl"
 )
 
+Pass: TypeAlias = Callable[..., Any]  # a cell's forward or backward
+
 
 class ChosenEngine(NamedTuple):
     """An engine for one cell and one array, with forward and backward of the cell's signatures."""
 
     engine: str
-    forward: Callable[..., Any]
-    backward: Callable[..., Any]
+    forward: Pass
+    backward: Pass
     why: str  # this engine
-    together: tuple[Callable[..., Any], Callable[..., Any]] | None = None  # for several calls
+    together: tuple[Pass, Pass] | None = None  # for several calls
 
     def forward_many(self, calls: Sequence[Sequence[Any]], **options: Any) -> list[Any]:
         """``forward`` of each tuple of arguments, such as a layer's two directions.
@@ -76,7 +79,7 @@ def check_engine(engine: str) -> str:
 
 
 @cache
-def kernels() -> Any:
+def kernels() -> ModuleType | None:
     """The kernels package, or None where one of its packages is missing.
 
     Cached: an import that fails takes long.
@@ -171,7 +174,7 @@ def explain(layer: Any, x: Array) -> str:
 UPDATE_ENGINES = ("auto", "array", "step")
 
 
-def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> Any:
+def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> ModuleType | None:
     """The module with the fused kernels ``adam`` and ``squares``, or None for array operations.
 
     Parameters

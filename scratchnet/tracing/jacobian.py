@@ -11,6 +11,7 @@ import numpy as np
 from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.tracing.run import RunTrace
+from scratchnet.tracing.terms import CellCache
 
 CHUNK = 2**24  # elements of the gate array of one batch: about 130 MB in float64
 
@@ -39,7 +40,7 @@ def jacobians(run: RunTrace, sample: int = 0) -> Array:
     return out
 
 
-def _each_step_alone(run: RunTrace, sample: int, start: int, stop: int, copies: int) -> Any:
+def _each_step_alone(run: RunTrace, sample: int, start: int, stop: int, copies: int) -> CellCache:
     """The cache of one-step sequences, one for each step of a chunk, ``copies`` times each.
 
     T = 1 and N = (stop - start) * copies.
@@ -125,7 +126,7 @@ def per_loss_gradients(run: RunTrace, sample: int = 0, most: int = 100) -> PerLo
     return PerLossGradients(lossy, size)
 
 
-def _repeated(run: RunTrace, sample: int, T: int, copies: int) -> Any:
+def _repeated(run: RunTrace, sample: int, T: int, copies: int) -> CellCache:
     """The cache of a batch of ``copies`` equal sequences."""
     changed: dict[str, Any] = {"lengths": None}
     for name, value in run.cache._asdict().items():

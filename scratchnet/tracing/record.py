@@ -7,7 +7,7 @@ cell computed from it.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,24 +17,27 @@ from scratchnet.convert.torch import from_torch, is_torch, to_numpy
 from scratchnet.engines import ChosenEngine
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Layer, Recurrent, Sequential
+from scratchnet.layers.recurrent import DirectionBackward
 from scratchnet.losses import LOSSES
 from scratchnet.tracing.run import Backward, RunTrace, upstream_gradients
-from scratchnet.tracing.trace import Trace
+from scratchnet.tracing.terms import CellCache
+from scratchnet.tracing.trace import Data, Trace
 
 Loss = Callable[..., tuple[float, Array]]
+Tensor: TypeAlias = Any  # a NumPy or CuPy array, or a torch tensor
 # each recurrent layer: the prefix of its name, the layer, its cache, the gradient of its output
 Found = list[tuple[str, Recurrent, Any, Array | None]]
 
 
 def trace(
     model: Any,
-    x: Any,
-    target: Any = None,
+    x: Tensor,
+    target: Tensor | None = None,
     loss: Loss | str | None = None,
     *,
-    dy: Any = None,
-    state: Any = None,
-    lengths: Any = None,
+    dy: Tensor | None = None,
+    state: Tensor | tuple[Tensor, ...] | None = None,
+    lengths: Tensor | None = None,
     backward: Backward | None = None,
     labels: Sequence[str] = (),
     title: str = "",
@@ -110,7 +113,7 @@ def trace(
         if backward is not None:
             custom = ChosenEngine("custom", layer.cell.forward, backward, "custom backward")
             layer_cache = layer_cache._replace(engines=[custom] * layer.num_layers)
-        results: list[Any] = [None] * len(layer.layer_directions)
+        results: Sequence[DirectionBackward | None] = [None] * len(layer.layer_directions)
         if layer_dy is not None:
             results = layer.backward_directions(layer_dy, layer_cache)
         places = zip(layer.layer_directions, layer_cache.cell_caches, results)
@@ -144,7 +147,7 @@ def _loss(loss: Loss | str | None, target: Array) -> tuple[Loss, str]:
     return loss, getattr(loss, "__name__", type(loss).__name__)
 
 
-def _kept(name: str, value: Any) -> Any:
+def _kept(name: str, value: Tensor | None) -> Array | None:
     """A copy of an array or tensor; None stays None.  TypeError for anything else."""
     value = to_numpy(value)
     if value is None:
@@ -189,8 +192,8 @@ def _record(
     name: str,
     layer: Recurrent,
     params: dict[str, Array],
-    cache: Any,
-    result: Any,
+    cache: CellCache,
+    result: DirectionBackward | None,
     backward: Backward | None,
 ) -> RunTrace:
     cell, params = layer.cell, {key: p.copy() for key, p in params.items()}
@@ -225,13 +228,13 @@ def _title(found: Found) -> str:
     return ", ".join(parts)
 
 
-def _as_data(model: Layer, prefix: str = "") -> Iterator[dict[str, Any]]:
+def _as_data(model: Layer, prefix: str = "") -> Iterator[Data]:
     """The model's layers as plain data, in order, for a page that computes them again."""
     if isinstance(model, Sequential):
         for name, layer in model.layers.items():
             yield from _as_data(layer, f"{prefix}{name}.")
         return
-    facts: dict[str, Any] = {"name": prefix.rstrip("."), "kind": type(model).__name__.lower()}
+    facts: Data = {"name": prefix.rstrip("."), "kind": type(model).__name__.lower()}
     if isinstance(model, Recurrent):
         facts |= {
             "kind": "recurrent",

@@ -12,6 +12,7 @@ from scratchnet.cells import CELLS, Cell
 from scratchnet.cells.sequences import window, zero_padding
 from scratchnet.errors import InvalidValueError, OutOfRangeError, UnknownNameError
 from scratchnet.tracing import terms
+from scratchnet.tracing.terms import CellCache
 
 Backward = Callable[..., Any]  # with the signature of a cell's backward
 
@@ -32,7 +33,7 @@ class RunTrace:
     name: str  # "lstm.l0", "l1_reverse"
     cell_name: str
     params: dict[str, Array]  # under the cell's own names
-    cache: Any  # the cell's Cache
+    cache: CellCache
     dy: Array | None = None  # (T, N, H) upstream gradient of the output
     # "dh_next" (T, N, H): the part of dh that comes from the future
     d_next: dict[str, Array] = field(default_factory=dict)
@@ -188,7 +189,7 @@ class RunTrace:
 
 def upstream_gradients(
     cell: Cell,
-    cache: Any,
+    cache: CellCache,
     dy: Array,
     d_last: dict[str, Array],
     grads: dict[str, Array],

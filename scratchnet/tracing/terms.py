@@ -8,7 +8,7 @@ gradients need none.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from scratchnet.arrays import Array
 from scratchnet.elementwise import d_relu, d_sigmoid, d_tanh
 
 Terms = dict[str, Array]
+CellCache: TypeAlias = Any  # the NamedTuple that a cell's forward returns: each has its fields
 
 
 def blocks(array: Array, letters: str, prefix: str = "") -> Terms:
@@ -25,19 +26,19 @@ def blocks(array: Array, letters: str, prefix: str = "") -> Terms:
     return {name: array[..., k * H : (k + 1) * H] for k, name in enumerate(names)}
 
 
-def rnn_forward(c: Any, p: Terms) -> Terms:
+def rnn_forward(c: CellCache, p: Terms) -> Terms:
     """a (T, N, H)."""
     return {"a_h": c.x @ p["W_x"] + c.h[:-1] @ p["W_h"] + p["b"]}
 
 
-def rnn_backward(c: Any, d: Terms) -> Terms:
+def rnn_backward(c: CellCache, d: Terms) -> Terms:
     """dh and where it goes, (T, N, H) each."""
     dh = d["dy"] + d["dh_next"]
     da = dh * (d_tanh(c.h[1:]) if c.nonlinearity == "tanh" else d_relu(c.h[1:]))
     return {"dh": dh, "da_h": da, "dh_prev": da @ c.W_h.T}
 
 
-def lstm_forward(c: Any, p: Terms) -> Terms:
+def lstm_forward(c: CellCache, p: Terms) -> Terms:
     """Pre-activations, gates, tanh(c), and the two parts of c: kept = f c' and written = i g."""
     gates = blocks(c.gates, "ifgo")
     a = blocks(c.x @ p["W_x"] + c.h[:-1] @ p["W_h"] + p["b"], "ifgo", "a_")
@@ -45,7 +46,7 @@ def lstm_forward(c: Any, p: Terms) -> Terms:
     return {**a, **gates, "kept": kept, "written": written, "tanh_c": np.tanh(c.c[1:])}
 
 
-def lstm_backward(c: Any, d: Terms) -> Terms:
+def lstm_backward(c: CellCache, d: Terms) -> Terms:
     """From dh and dc, through each gate, to dh_prev and dc_prev."""
     g, tanh_c = blocks(c.gates, "ifgo"), np.tanh(c.c[1:])
     dh = d["dy"] + d["dh_next"]
@@ -64,7 +65,7 @@ def lstm_backward(c: Any, d: Terms) -> Terms:
     return {"dh": dh, "dc_from_h": dc_from_h, "dc": dc, **gates, **prev}
 
 
-def gru_forward(c: Any, p: Terms) -> Terms:
+def gru_forward(c: CellCache, p: Terms) -> Terms:
     """Pre-activations (a_n includes r m_n), gates, m_n = h' W_hn + b_hn, both parts of h."""
     H = c.h.shape[-1]
     gates = blocks(c.gates, "rzn")
@@ -75,7 +76,7 @@ def gru_forward(c: Any, p: Terms) -> Terms:
     return {**blocks(a, "rzn", "a_"), **gates, **parts}
 
 
-def gru_backward(c: Any, d: Terms) -> Terms:
+def gru_backward(c: CellCache, d: Terms) -> Terms:
     """From dh, through each gate, to dh_prev: a direct part (dh z) and one through products."""
     g = blocks(c.gates, "rzn")
     dh = d["dy"] + d["dh_next"]
@@ -89,7 +90,7 @@ def gru_backward(c: Any, d: Terms) -> Terms:
     return {"dh": dh, **gates, **parts}
 
 
-def gru_reset_before_forward(c: Any, p: Terms) -> Terms:
+def gru_reset_before_forward(c: CellCache, p: Terms) -> Terms:
     """Pre-activations, gates, s = r h', and the two parts of h."""
     H = c.h.shape[-1]
     gates = blocks(c.gates, "rzn")
@@ -100,7 +101,7 @@ def gru_reset_before_forward(c: Any, p: Terms) -> Terms:
     return {**blocks(a, "rzn", "a_"), **gates, **parts}
 
 
-def gru_reset_before_backward(c: Any, d: Terms) -> Terms:
+def gru_reset_before_backward(c: CellCache, d: Terms) -> Terms:
     """From dh, through each gate, to dh_prev: directly, through s, and through r and z."""
     H = c.h.shape[-1]
     g, W_h, h_prev = blocks(c.gates, "rzn"), c.W_h, c.h[:-1]
@@ -117,14 +118,14 @@ def gru_reset_before_backward(c: Any, d: Terms) -> Terms:
     return {"dh": dh, **gates, **parts, "dh_prev": direct + reset + through}
 
 
-def peephole_forward(c: Any, p: Terms) -> Terms:
+def peephole_forward(c: CellCache, p: Terms) -> Terms:
     """As the LSTM's; a_i, a_f and a_o include their peepholes."""
     made = lstm_forward(c, p)
     seen = {"a_i": p["p_i"] * c.c[:-1], "a_f": p["p_f"] * c.c[:-1], "a_o": p["p_o"] * c.c[1:]}
     return made | {name: made[name] + peep for name, peep in seen.items()}
 
 
-def peephole_backward(c: Any, d: Terms) -> Terms:
+def peephole_backward(c: CellCache, d: Terms) -> Terms:
     """From dh and dc, through each gate, to dh_prev and dc_prev; peepholes read c and c'."""
     g, tanh_c = blocks(c.gates, "ifgo"), np.tanh(c.c[1:])
     dh = d["dy"] + d["dh_next"]
@@ -142,31 +143,31 @@ def peephole_backward(c: Any, d: Terms) -> Terms:
     return {"dh": dh, "dc_from_h": dc_from_h, "dc_from_o": dc_from_o, "dc": dc, **gates, **parts}
 
 
-def coupled_forward(c: Any, p: Terms) -> Terms:
+def coupled_forward(c: CellCache, p: Terms) -> Terms:
     """As the LSTM's, with kept = (1 - i) c' and written = i g."""
     made = no_forget_forward(c, p)
     return made | {"kept": (1 - made["i"]) * c.c[:-1]}
 
 
-def no_forget_forward(c: Any, p: Terms) -> Terms:
+def no_forget_forward(c: CellCache, p: Terms) -> Terms:
     """Pre-activations, gates, tanh(c), and the two parts of c: kept = c' and written = i g."""
     g = blocks(c.gates, "igo")
     a = blocks(c.x @ p["W_x"] + c.h[:-1] @ p["W_h"] + p["b"], "igo", "a_")
     return {**a, **g, "kept": c.c[:-1], "written": g["i"] * g["g"], "tanh_c": np.tanh(c.c[1:])}
 
 
-def coupled_backward(c: Any, d: Terms) -> Terms:
+def coupled_backward(c: CellCache, d: Terms) -> Terms:
     """From dh and dc, through each gate, to dh_prev and dc_prev; i is in both parts of c."""
     gates = blocks(c.gates, "igo")
     return _igo_backward(c, d, gates["g"] - c.c[:-1], 1 - gates["i"])
 
 
-def no_forget_backward(c: Any, d: Terms) -> Terms:
+def no_forget_backward(c: CellCache, d: Terms) -> Terms:
     """From dh and dc, through each gate, to dh_prev and dc_prev, which is dc itself."""
     return _igo_backward(c, d, blocks(c.gates, "igo")["g"], np.ones_like(c.c[1:]))
 
 
-def _igo_backward(c: Any, d: Terms, slope_of_i: Array, kept: Array) -> Terms:
+def _igo_backward(c: CellCache, d: Terms, slope_of_i: Array, kept: Array) -> Terms:
     g, tanh_c = blocks(c.gates, "igo"), np.tanh(c.c[1:])
     dh = d["dy"] + d["dh_next"]
     dc_from_h = dh * g["o"] * d_tanh(tanh_c)
@@ -180,7 +181,7 @@ def _igo_backward(c: Any, d: Terms, slope_of_i: Array, kept: Array) -> Terms:
     return {"dh": dh, "dc_from_h": dc_from_h, "dc": dc, **gates, **prev}
 
 
-def sru_forward(c: Any, p: Terms) -> Terms:
+def sru_forward(c: CellCache, p: Terms) -> Terms:
     """Pre-activations (a_f and a_r include v c'), gates, and the two parts of c and of h."""
     g = blocks(c.gates, "ufrs")
     a = blocks(c.x @ p["W_x"] + p["b"], "ufrs", "a_")
@@ -189,7 +190,7 @@ def sru_forward(c: Any, p: Terms) -> Terms:
     return {**a, **g, **of_c, "shown": g["r"] * c.c[1:], "past": (1 - g["r"]) * g["s"]}
 
 
-def sru_backward(c: Any, d: Terms) -> Terms:
+def sru_backward(c: CellCache, d: Terms) -> Terms:
     """From dh and dc, through each gate, to dc_prev; h' is not read."""
     g = blocks(c.gates, "ufrs")
     dh = d["dy"] + d["dh_next"]
@@ -203,14 +204,14 @@ def sru_backward(c: Any, d: Terms) -> Terms:
     return {"dh": dh, "dr": dr, "dc_from_h": dc_from_h, "dc": dc, "df": df, **da, **parts}
 
 
-def mingru_forward(c: Any, p: Terms) -> Terms:
+def mingru_forward(c: CellCache, p: Terms) -> Terms:
     """Pre-activations, gates, and the two parts of h."""
     g = blocks(c.gates, "zn")
     parts = {"kept": (1 - g["z"]) * c.h[:-1], "new": g["z"] * g["n"]}
     return {**blocks(c.x @ p["W_x"] + p["b"], "zn", "a_"), **g, **parts}
 
 
-def mingru_backward(c: Any, d: Terms) -> Terms:
+def mingru_backward(c: CellCache, d: Terms) -> Terms:
     """From dh, through z and n, to dh_prev."""
     g = blocks(c.gates, "zn")
     dh = d["dy"] + d["dh_next"]
@@ -219,7 +220,9 @@ def mingru_backward(c: Any, d: Terms) -> Terms:
     return {"dh": dh, "dz": dz, "da_z": da_z, "da_n": da_n, "dh_prev": dh_prev}
 
 
-Make = Callable[[Any, Terms], Terms]  # from a cell's cache, and parameters or upstream gradients
+Make = Callable[
+    [CellCache, Terms], Terms
+]  # from a cell's cache, and parameters or upstream gradients
 
 FORWARD: dict[str, Make] = {
     "rnn": rnn_forward,

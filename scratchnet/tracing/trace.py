@@ -22,6 +22,8 @@ PARTS = ("params", "cache", "d_next", "d_last", "grads", "step_norms", "outside"
 DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, EOFError, OSError)
 DAMAGED += (ValueError, TypeError, NotImplementedError)
 
+Data = dict[str, Any]  # names and values of several types, as JSON has them, or arrays
+
 
 @dataclass(frozen=True, eq=False)
 class Trace:
@@ -39,7 +41,7 @@ class Trace:
     loss_name: str | None = None
     labels: tuple[str, ...] = ()  # a name for each step of the first sequence: characters, dates
     # the model's layers as data: kind, options, parameters by name
-    modules: tuple[dict[str, Any], ...] = ()
+    modules: tuple[Data, ...] = ()
     title: str = ""
     # set by ``scratchnet.view``
     show_in_notebook: ClassVar[Callable[["Trace"], str] | None] = None
@@ -185,11 +187,11 @@ def load(path: str | Path) -> Trace:
         ) from None
 
 
-def _rebuilt(about: dict[str, Any], arrays: dict[str, Array]) -> Trace:
+def _rebuilt(about: Data, arrays: dict[str, Array]) -> Trace:
     """A trace from what ``save`` wrote."""
     runs = {}
     for number, facts in enumerate(about["runs"]):
-        parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+        parts: dict[str, Data] = {part: {} for part in PARTS}
         for name, value in arrays.items():
             owner, _, rest = name.partition("/")
             if owner == str(number):
@@ -199,7 +201,7 @@ def _rebuilt(about: dict[str, Any], arrays: dict[str, Array]) -> Trace:
         known = {**facts["options"], **parts["params"], **parts["cache"]}
         cache = make(**{name: known.get(name) for name in make._fields})
         dy, custom = parts.pop("outside").get("dy"), facts["custom_backward"]
-        kept: dict[str, Any] = parts | {"cache": cache, "dy": dy, "custom_backward": custom}
+        kept: Data = parts | {"cache": cache, "dy": dy, "custom_backward": custom}
         runs[facts["name"]] = RunTrace(facts["name"], facts["cell"], **kept)
     modules = tuple(
         {**module, "params": {name: arrays[f"module{number}/{name}"] for name in module["params"]}}

@@ -20,7 +20,7 @@ from scratchnet.arrays import Array
 from scratchnet.errors import InvalidValueError
 from scratchnet.tracing.jacobian import per_loss_gradients
 from scratchnet.tracing.run import RunTrace
-from scratchnet.tracing.trace import Trace
+from scratchnet.tracing.trace import Data, Trace
 from scratchnet.view import steps
 
 MOST_BYTES = 2_000_000  # of a page with one trace
@@ -37,7 +37,6 @@ COMPUTED = ("rnn", "lstm", "gru", "gru_reset_before")
 POINTWISE = ("tanh", "sigmoid", "relu", "softplus", "dropout")
 NO_EDITING = "no editing and no numeric gradients"
 TOO_LARGE = f"too large to compute again in the page: {NO_EDITING}"
-Data = dict[str, Any]  # what JSON can hold
 
 
 def to_html(
