@@ -74,13 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
             for row in measure(cell, size, share, options.seed):
                 results.append(row)
                 T, N, D, H = size
-                times = (
-                    f"{row['forward_ms']:10.3f}{row['training_step_ms']:10.3f}   of {row['rounds']}"
-                )
-                print(
-                    f"{cell:14s}   {T:3d} {N:3d} {D:3d} {H:3d}  {row['engine']:8s}{times}",
-                    flush=True,
-                )
+                start = f"{cell:14s}   {T:3d} {N:3d} {D:3d} {H:3d}  {row['engine']:8s}"
+                times = f"{row['forward_ms']:10.3f}{row['training_step_ms']:10.3f}"
+                print(f"{start}{times}   of {row['rounds']}", flush=True)
     day = datetime.now(UTC).date().isoformat()
     report = {"date": day, **about, "dtype": "float32", "seed": options.seed, "results": results}
     options.out.mkdir(parents=True, exist_ok=True)

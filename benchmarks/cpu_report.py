@@ -236,11 +236,9 @@ def table(report: Row, name: str) -> str:
     for row in report["epoch"]:
         if "ratio" in row:
             on = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
-            took = (
-                f"{row['ms']['sequence']['median']:.3g} ms, torch / ours"
-                f" {bracketed(row['ratio']['torch'])}"
-            )
-            lines.append(f"One epoch of the demo's LSTM with Adam, {on}: {took}.")
+            took = f"{row['ms']['sequence']['median']:.3g} ms"
+            ours = f"torch / ours {bracketed(row['ratio']['torch'])}"
+            lines.append(f"One epoch of the demo's LSTM with Adam, {on}: {took}, {ours}.")
     fits = {axis: fit["exponent"] for axis, fit in report["sweeps"].items()}
     grows = ", ".join(
         f"{axis}^{fit['sequence']:g} (torch {axis}^{fit['torch']:g})" for axis, fit in fits.items()
@@ -256,21 +254,13 @@ def table(report: Row, name: str) -> str:
 
 
 def _line(report: Row, row: Row) -> str:
-    def beside(what: str, threads: int) -> str:
-        size = size_of(row)
-        found = [
-            bracketed(r["ratio"]["torch"])
-            for r in measured(report, row["cell"], what, threads)
-            if size_of(r) == size
-        ]
-        return found[0] if found else "-"
+    def ratio_of(what: str, threads: int) -> str:
+        rows = measured(report, row["cell"], what, threads)
+        found = [r["ratio"]["torch"] for r in rows if size_of(r) == size_of(row)]
+        return bracketed(found[0]) if found else "-"
 
     memory = [m for m in report["memory"] if (m["cell"], size_of(m)) == (row["cell"], size_of(row))]
-    megabytes = (
-        " : ".join(f"{memory[0][peer] / MEGABYTE:.3g}" for peer in ("sequence", "torch"))
-        if memory
-        else "-"
-    )
+    both = [f"{memory[0][p] / MEGABYTE:.3g}" for p in ("sequence", "torch")] if memory else ["-"]
     array = f"{row['ratio']['array']['median']:.2f}" if "array" in row["ratio"] else "-"
     threads = report["machine"]["threads"]
     cells = [
@@ -278,11 +268,11 @@ def _line(report: Row, row: Row) -> str:
         size_of(row)[1:-1],
         f"{row['ms']['sequence']['median']:.3g}",
         bracketed(row["ratio"]["torch"]),
-        beside("training", 1),
-        beside("forward", threads),
+        ratio_of("training", 1),
+        ratio_of("forward", threads),
         array,
         f"{row['of_gemm_peak']:.0%}",
-        megabytes,
+        " : ".join(both),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -79,9 +79,8 @@ def predict(cell: str, size: Size, machine: Machine = H200) -> Row:
         return {"reason": reason}
     # ms for each column of the other factor
     product = 2 * T * B * GATES[cell] * H / (machine.gemm_tflops * 1e9)
-    first, tuned = (
-        T * clocks / (machine.clock_ghz * 1e6) for clocks in step_clocks(cell, B, H, machine)
-    )
+    each = step_clocks(cell, B, H, machine)
+    first, tuned = (T * clocks / (machine.clock_ghz * 1e6) for clocks in each)
     forward, training = product * I, product * (3 * I + H)
     return {
         "forward": {"first_ms": round(first + forward, 4), "tuned_ms": round(tuned + forward, 4)},
@@ -152,10 +151,8 @@ def _faster_than_torch(rows: list[Row]) -> Iterator[str]:
 def _absolute(rows: list[Row]) -> Iterator[str]:
     ours = find(rows, "sequence")
     for name, bound in (("lstm (100, 64, 64, 128)", 0.5), ("lstm (1000, 32, 8, 128)", 4.0)):
-        what, took = (
-            f"sequence, training step under {bound} ms at {name}",
-            training_ms(ours.get(name), "gpu"),
-        )
+        what = f"sequence, training step under {bound} ms at {name}"
+        took = training_ms(ours.get(name), "gpu")
         if took is None:
             yield f"{what}: not measured"
         elif took < bound:
@@ -197,9 +194,8 @@ def line(row: Row, rows: list[Row]) -> str:
     expected = f"{predicted['first_ms']:.2f}-{predicted['tuned_ms']:.2f}" if predicted else ""
     took = training_ms(row, "gpu")
     if took is None:
-        return f"{start}{row['status']}: {row['reason']}" + (
-            f" (predicted {expected})" if expected else ""
-        )
+        also = f" (predicted {expected})" if expected else ""
+        return f"{start}{row['status']}: {row['reason']}{also}"
     forward, training = row["forward"], row["training"]
     times = f"{forward['gpu_ms']:9.3f}{forward['wall_ms']:9.3f}"
     times += f"{training['gpu_ms']:10.3f}{training['wall_ms']:9.3f}"

@@ -43,6 +43,8 @@ def gates(
 ) -> Figure:
     """Draw the gates of one sequence as heat maps, units down and time across.
 
+    Colour ranges are fixed: 0 to 1, or -1 to 1 for the output of a tanh.
+
     Parameters
     ----------
     source : a trace, one of its runs, or gates (T, N, G*H) after their nonlinearity
@@ -56,8 +58,6 @@ def gates(
         is furthest from its mean, so that units that act together are neighbours
     labels : (T,), a text for each step
     title : text
-
-    Colour ranges are fixed: 0 to 1, or -1 to 1 for the output of a tanh.
     """
     panels, texts, run = _panels(source, letters, sample, states, labels)
     first = next(iter(panels.values()))
@@ -137,12 +137,8 @@ def _panels(
             raise InvalidValueError(
                 f"there are {len(labels)} labels but the gates have {T} steps: expected one each"
             )
-        run, texts, gate_values, known = (
-            None,
-            list(labels or ()),
-            to_host(source),
-            dict(states or {}),
-        )
+        run, texts = None, list(labels or ())
+        gate_values, known = to_host(source), dict(states or {})
     else:
         whole = run_of(source)
         run, texts = sequence(whole, sample), labels_of(source, whole, sample, labels)

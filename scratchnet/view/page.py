@@ -316,8 +316,7 @@ def _model(trace: Trace) -> tuple[Data | None, str | None]:
     wide = max(run.H for run in runs) > EDITABLE_UNITS
     if custom:
         why = (
-            "numbers cannot be edited: the page would compute the cell's own gradients, not those"
-            " shown"
+            "numbers cannot be edited: the page would compute the cell's gradients, not those shown"
         )
     elif wide:
         why = f"numbers can be edited up to {EDITABLE_UNITS} units"
