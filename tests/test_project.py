@@ -387,7 +387,7 @@ def test_the_benchmark_measures_every_engine(tmp_path, bench):
 
 def test_the_benchmark_times_no_wrong_engine(bench, monkeypatch):
     def choose(cell, x, H, engine):
-        right = engines.Choice("array", cell.forward, cell.backward, "")
+        right = engines.ChosenEngine("array", cell.forward, cell.backward, "")
         return (
             right
             if engine == "array"
