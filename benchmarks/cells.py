@@ -1,5 +1,4 @@
-"""How long a cell takes, for every engine that runs here: forward alone, and a whole training step,
-in float32.
+"""Time a cell with every engine that runs here: forward alone, and a training step, in float32.
 
     python benchmarks/cells.py      every cell, about 40 s; writes results/cells_<date>.json
     python benchmarks/cells.py --cells lstm --seconds 5 --out .
@@ -28,12 +27,8 @@ import compact
 SIZES = ((100, 1, 1, 32), (100, 16, 8, 64), (100, 32, 64, 128))
 ENGINES = ("array", "step")
 RESULTS = Path(__file__).parent / "results"
-THREAD_VARIABLES = (
-    "OPENBLAS_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
+POOLS = ("OPENBLAS_NUM", "OMP_NUM", "MKL_NUM", "VECLIB_MAXIMUM")
+THREAD_VARIABLES = tuple(f"{pool}_THREADS" for pool in POOLS)
 LEAST_ROUNDS = 3
 
 
@@ -52,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", type=Path, default=RESULTS, help="folder, default benchmarks/results"
     )
     options = parser.parse_args(arguments)
-    # BLAS reads them when NumPy loads it
+    # BLAS reads these when NumPy loads it
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(options.threads)))
 
     from scratchnet.cells import CELLS
@@ -79,13 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
             for row in measure(cell, size, share, options.seed):
                 results.append(row)
                 T, N, D, H = size
-                times = (
-                    f"{row['forward_ms']:10.3f}{row['training_step_ms']:10.3f}   of {row['rounds']}"
-                )
-                print(
-                    f"{cell:14s}   {T:3d} {N:3d} {D:3d} {H:3d}  {row['engine']:8s}{times}",
-                    flush=True,
-                )
+                start = f"{cell:14s}   {T:3d} {N:3d} {D:3d} {H:3d}  {row['engine']:8s}"
+                times = f"{row['forward_ms']:10.3f}{row['training_step_ms']:10.3f}"
+                print(f"{start}{times}   of {row['rounds']}", flush=True)
     day = datetime.now(UTC).date().isoformat()
     report = {"date": day, **about, "dtype": "float32", "seed": options.seed, "results": results}
     options.out.mkdir(parents=True, exist_ok=True)
@@ -98,8 +89,10 @@ def main(arguments: list[str] | None = None) -> int:
 def measure(
     cell_name: str, size: tuple[int, int, int, int], seconds: float, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one cell at one size (T, N, D, H), an engine each, timed for about so many
-    seconds together."""
+    """The rows of one cell at one size (T, N, D, H), one for each engine.
+
+    ``seconds`` is about the time of all of them together.
+    """
     runs: dict[tuple[str, str], Callable[[], Any]] = {}
     first: dict[str, list[Any]] = {}
     for engine in ENGINES:
@@ -107,15 +100,13 @@ def measure(
         if pair is None:
             continue
         runs[engine, "forward"], runs[engine, "training_step"] = pair
-        # the first call compiles, where there is something to
+        # the first call compiles
         first[engine] = [array for call in pair for array in call()]
         for ours, reference in zip(first[engine], first["array"], strict=True):
             off = float(abs(ours - reference).max() / abs(reference).max())
             if not off <= 1e-4:
-                raise SystemExit(
-                    f"{cell_name} {size}: engine {engine!r} is {off:.1e} away from array; nothing"
-                    " was timed"
-                )
+                what = f"{cell_name} {size}: engine {engine!r} is {off:.1e} away from array"
+                raise SystemExit(f"{what}; nothing was timed")
     times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     end = time.perf_counter() + seconds
     rounds = 0
@@ -136,8 +127,10 @@ def measure(
 def passes(
     cell_name: str, engine: str, size: tuple[int, int, int, int], seed: int
 ) -> tuple[Callable[[], list[Any]], Callable[[], list[Any]]] | None:
-    """Forward and training step of one cell with one engine: they return output and gradients. None
-    without the engine."""
+    """Forward and training step of one cell with one engine, or None without the engine.
+
+    They return the output and the gradients.
+    """
     import numpy as np
 
     from scratchnet import engines
@@ -151,14 +144,10 @@ def passes(
     x = rng.standard_normal((T, N, D)).astype(np.float32)
     target = rng.standard_normal((T, N, H)).astype(np.float32)
     states = [np.zeros((N, H), np.float32) for _ in cell.STATES]
-    params = {
-        name: (
-            xavier_uniform(rng, shape, np.float32)
-            if len(shape) == 2
-            else np.full(shape, name.startswith("gain"), np.float32)
-        )
-        for name, shape in cell.param_shapes(D, H).items()
-    }
+    params = {}
+    for name, shape in cell.param_shapes(D, H).items():
+        vector = np.full(shape, name.startswith("gain"), np.float32)
+        params[name] = xavier_uniform(rng, shape, np.float32) if len(shape) == 2 else vector
     try:
         chosen = engines.choose(cell, x, H, engine)
     except RuntimeError:
@@ -190,7 +179,7 @@ def machine(threads: int) -> dict[str, Any]:
     system = {"system": platform.system(), "arch": platform.machine()}
     return {
         "machine": {"processor": processor(), "cores": os.cpu_count(), **system},
-        # above 0.5 others had their share
+        # above 0.5 other programs were running
         "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         "numpy": np.__version__,

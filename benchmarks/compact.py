@@ -1,5 +1,4 @@
-"""Results as JSON with a row on each line, so that a file is short and a changed number is one line
-of a diff."""
+"""Results as JSON with a row on each line: short files, and short diffs."""
 
 import json
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""scratchnet's engines on a CPU beside PyTorch: training step, forward alone, epoch; checked,
-timed, held to targets.
+"""scratchnet's engines on a CPU against PyTorch: training step, forward alone, and epoch.
 
     python benchmarks/cpu.py               everything, about six minutes
     python benchmarks/cpu.py --quick       a subset, about a minute
@@ -10,15 +9,15 @@ A training step is forward and backward: the gradients of the input and all weig
 from the same float32 numbers. Forward alone keeps what backward would need in ours, and nothing in
 PyTorch (``inference_mode``).
 
-Each peer is a process of its own (``cpu_worker.py``): two thread pools in one fight. They work in
-turns, a few runs each, round after round, and only one at a time, so that a busy moment of the
-machine meets all of them alike. What is kept of a turn is its median; what is kept of the rounds is
-the median of their ratios, and the quartiles. Before that, output and gradients of each engine are
-compared with PyTorch's, and one that is wrong is not timed.
+Each peer is a separate process (``cpu_worker.py``): two thread pools in one process compete. They
+work in turns, a few runs each, round after round, one at a time, so that a busy moment affects all
+alike. A turn counts by its median, the rounds by the median of their ratios and the quartiles.
+Before that, output and gradients of each engine are compared with PyTorch's, and one that is wrong
+is not timed.
 
 Workers do not see what the environment says to BLAS and OpenMP: ``OPENBLAS_CORETYPE`` chooses the
-routines of another processor, often at half the speed. The results say what was taken away. The
-file is a new one every time.
+routines of another processor, often at half the speed. The results name the variables that were
+removed. Each run writes a new file.
 """
 
 import argparse
@@ -86,16 +85,16 @@ SWEEPS = {
 QUICK_SWEEPS = {"T": (0, (25, 50, 100)), "B": (1, (4, 8, 16)), "H": (3, (32, 64, 128))}
 BOUND = 1e-4  # largest difference to PyTorch over the largest number, that is still right
 EPOCH_BOUND = 1e-3  # after an epoch of Adam, which divides by small gradients
-# Seconds, about, that a peer works before another does, and untimed before that: after a rest, all
-# threads of a process wake up on one core, and it takes the system a while to give each its own.
+# Seconds, about, of a peer's turn, and untimed before it: after a rest, all threads of a process
+# wake up on one core, and it takes the system a while to spread them.
 TURN, WARM = 0.1, 0.05
-# the last for peers that no target is about
+# the last for peers without a target
 MOST_RUNS, LEAST_ROUNDS, MOST_ROUNDS, BESIDE_ROUNDS = 200, 4, 9, 3
-# seconds after a turn: OpenBLAS's threads wait for more with their eyes open, PyTorch's not as long
+# seconds after a turn: OpenBLAS's threads busy-wait for more work, PyTorch's not as long
 PAUSE = {"array": 0.04}
 SHORT_PAUSE = 0.01
 PARTS = {"rows": 0.75, "sweeps": 0.15, "epoch": 0.1}  # of the seconds left for timing
-# rows and columns of the matrices whose product stands for the machine's peak
+# rows and columns of the matrices whose product measures the machine's peak
 GEMM, QUICK_GEMM = 2048, 512
 LIBRARIES = {OURS: "numpy", "torch": "torch"}  # whose product it is
 FOLDER = Path(__file__).parent
@@ -123,8 +122,7 @@ class Peer:
         )
 
     def ask(self, do: str, **request: Any) -> Any:
-        """What it answers. Raises RuntimeError where the process has ended; what it had to say
-        stands on stderr."""
+        """The worker's answer; RuntimeError where the process has ended, with its stderr."""
         try:
             print(json.dumps({"do": do} | request), file=self.process.stdin, flush=True)
             answer = self.process.stdout.readline() if self.process.stdout else ""
@@ -158,8 +156,10 @@ def peers(names: Iterable[str], threads: int) -> Iterator[list[Peer]]:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment of a worker: this one's, without what steers BLAS and OpenMP but their number
-    of threads."""
+    """The environment of a worker: without the variables that steer BLAS and OpenMP.
+
+    Only their number of threads is set.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(TAKEN_AWAY)}
     path = os.pathsep.join(
         [
@@ -207,8 +207,10 @@ def make_epoch_data(seed: int) -> dict[str, Array]:
 
 
 def difference(ours: dict[str, Array], theirs: dict[str, Array]) -> float:
-    """The largest over all arrays: largest difference over the largest number. Infinite where ours
-    lacks one or has NaN."""
+    """The largest relative difference of all arrays.
+
+    Largest difference over the largest number; infinite where ours lacks an array or has NaN.
+    """
     worst = 0.0
     for name, right in theirs.items():
         mine = ours.get(name)
@@ -248,9 +250,8 @@ def check(workers: Sequence[Peer], what: str, folder: Path, bound: float) -> Che
         if off <= bound:
             right.append(peer)
         else:
-            print(
-                f"WRONG: {peer.name} is {off:.1e} away from torch and is not timed", file=sys.stderr
-            )
+            wrong = f"WRONG: {peer.name} is {off:.1e} away from torch and is not timed"
+            print(wrong, file=sys.stderr)
     return Checked(right, errors, seconds)
 
 
@@ -260,17 +261,14 @@ def check(workers: Sequence[Peer], what: str, folder: Path, bound: float) -> Che
 def rounds(
     workers: Sequence[Peer], what: dict[str, str], once: dict[str, float], seconds: float
 ) -> dict[str, list[float]]:
-    """Seconds of a run, by peer, a number a round: for about so many seconds, but not less than
-    LEAST_ROUNDS.
+    """Seconds of a run, by peer, a number a round, at least LEAST_ROUNDS rounds.
 
     ``what``: the job of each peer; ``once``: what a run takes, roughly. The order turns round every
     time.
     """
     turn = min(TURN, seconds / LEAST_ROUNDS)
-    runs = {
-        peer.name: max(1, min(MOST_RUNS, round(turn / max(once[peer.name], 1e-6))))
-        for peer in workers
-    }
+    fitting = {peer.name: round(turn / max(once[peer.name], 1e-6)) for peer in workers}
+    runs = {name: max(1, min(MOST_RUNS, count)) for name, count in fitting.items()}
     times: dict[str, list[float]] = {peer.name: [] for peer in workers}
     end = time.perf_counter() + seconds
     for number in range(MOST_ROUNDS):
@@ -281,9 +279,8 @@ def rounds(
         ]
         for peer in taking_part if number % 2 else taking_part[::-1]:
             count = runs[peer.name]
-            taken = peer.ask(
-                "time", what=what[peer.name], runs=count, warm=WARM if count > 1 else 0
-            )
+            warm = WARM if count > 1 else 0
+            taken = peer.ask("time", what=what[peer.name], runs=count, warm=warm)
             times[peer.name].append(statistics.median(taken))
             time.sleep(PAUSE.get(peer.name, SHORT_PAUSE))
     return times
@@ -293,30 +290,22 @@ def compared(times: dict[str, list[float]]) -> Row:
     """Milliseconds of each peer, and how often ours fits into each other's time."""
     found: Row = {"ms": {name: spread([1000 * s for s in taken]) for name, taken in times.items()}}
     if OURS in times:
-        found["ratio"] = {
-            name: ratio(taken, times[OURS]) for name, taken in times.items() if name != OURS
-        }
+        others = {name: taken for name, taken in times.items() if name != OURS}
+        found["ratio"] = {name: ratio(taken, times[OURS]) for name, taken in others.items()}
     return found
 
 
 def measure(
     workers: Sequence[Peer], cell: str, size: Size, seconds: float, seed: int, folder: Path
 ) -> Iterator[Row]:
-    """The rows of one cell at one size on one number of threads: training step, and forward
-    alone."""
+    """The rows of one cell at one size and number of threads: training step, forward alone."""
     load(workers, cell, size, seed, folder)
     for what in ("training", "forward"):
         checked = check(workers, what, folder, BOUND)
-        row: Row = {
-            "cell": cell,
-            **dict(zip("TBIH", size)),
-            "threads": workers[0].threads,
-            "what": what,
-        } | checked.fields()
-        times = rounds(
-            checked.right, dict.fromkeys(checked.seconds, what), checked.seconds, seconds / 2
-        )
-        yield row | compared(times)
+        row: Row = {"cell": cell, **dict(zip("TBIH", size))}
+        row |= {"threads": workers[0].threads, "what": what} | checked.fields()
+        jobs = dict.fromkeys(checked.seconds, what)
+        yield row | compared(rounds(checked.right, jobs, checked.seconds, seconds / 2))
 
 
 def load(workers: Sequence[Peer], cell: str, size: Size, seed: int, folder: Path) -> None:
@@ -361,8 +350,7 @@ def sweep(
     seed: int,
     folder: Path,
 ) -> Row:
-    """Training steps of the LSTM with one of (T, B, I, H) at several values, and the exponents of
-    growth."""
+    """Training steps of the LSTM at several values of one of (T, B, I, H), and growth exponents."""
     found: dict[str, list[float]] = {peer.name: [] for peer in workers}
     for value in values:
         T, B, I, H = (value if place == axis else given for place, given in enumerate(SWEEP_FROM))
@@ -387,8 +375,7 @@ def sweep(
 def gemm_peaks(
     workers: dict[int, list[Peer]], n: int, before: dict[str, Row] | None = None
 ) -> dict[str, Row]:
-    """For each number of threads: billions of floating-point operations a second in a float32
-    product of (n, n) matrices.
+    """For each number of threads, GFLOP/s of a float32 product of (n, n) matrices.
 
     By NumPy's BLAS, by PyTorch's, and the most: of both, of fewer threads, and of what was measured
     ``before``.
@@ -408,8 +395,10 @@ def gemm_peaks(
 
 
 def share_of_peak(row: Row, peaks: dict[str, Row]) -> float | None:
-    """Part of the GEMM peak, on as many threads, that our time for a row amounts to; None where
-    there is none."""
+    """Share of the GEMM peak, on as many threads, that our time for a row amounts to.
+
+    None where there is none.
+    """
     if OURS not in row["ms"]:
         return None
     flops = (training_flops if row["what"] == "training" else forward_flops)(
@@ -421,8 +410,10 @@ def share_of_peak(row: Row, peaks: dict[str, Row]) -> float | None:
 
 
 def peak_memory(cell: str, size: Size, threads: int, seed: int) -> Row:
-    """Bytes of a training step at its peak, above data, weights and libraries, ours and PyTorch's;
-    a new process each."""
+    """Peak bytes of a training step above data, weights and libraries, of both libraries.
+
+    Each in a new process.
+    """
     row: Row = {"cell": cell, **dict(zip("TBIH", size))}
     with tempfile.TemporaryDirectory() as name:
         for peer in (OURS, "torch"):
@@ -452,8 +443,7 @@ def usable_cores() -> int:
 
 
 def seconds_of_processors() -> tuple[float, float]:
-    """Seconds that all processors worked since the system started, and those for this process and
-    its ended children.
+    """Busy seconds of all processors since boot, and of this process and its children.
 
     The first is 0 where the system does not tell.
     """
@@ -591,8 +581,10 @@ def parse_size(text: str) -> Size:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, write the JSON, print the targets; or rewrite the README's table. 1 where an
-    engine's numbers are wrong."""
+    """Measure, write the JSON, print the targets; or rewrite the README's table.
+
+    Returns 1 where an engine's numbers are wrong.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,5 +1,4 @@
-"""What the CPU benchmark's numbers amount to: ratios and their spread, growth, targets, and the
-README's table."""
+"""The CPU benchmark's results: ratios and their spread, growth, targets, the README's table."""
 
 import json
 import math
@@ -38,8 +37,9 @@ COLUMNS = (
 
 
 def training_flops(cell: str, T: int, B: int, I: int, H: int) -> int:
-    """Floating-point operations of a training step's products, a multiply-add counted as two;
-    elementwise math is left out.
+    """Floating-point operations of a training step's products; a multiply-add counts two.
+
+    Elementwise math is left out.
 
     Forward, x W_x and h' W_h: 2 T B G H (I + H) for G gates. Backward has two products for each:
     one for the gradient of the weights, one for that of x or h'.
@@ -87,8 +87,7 @@ def _short(value: float) -> float:
 
 
 def targets(report: Row) -> list[Row]:
-    """Each target: what was wanted, what was measured, whether it is met (None where nothing was
-    measured), and why not.
+    """Each target: wanted, measured, met (None where nothing was measured), and why not.
 
     A cell that is wrong somewhere was not timed there, and misses its targets. ``why`` is for
     people to fill in where a target is missed.
@@ -194,8 +193,7 @@ def latest(folder: Path) -> Path | None:
 
 
 def block(path: Path | None) -> str:
-    """What stands between the README's markers for a file of results; for none, that there is
-    none."""
+    """The text between the README's markers for a file of results, or for none."""
     return (
         NOTHING_YET
         if path is None
@@ -238,11 +236,9 @@ def table(report: Row, name: str) -> str:
     for row in report["epoch"]:
         if "ratio" in row:
             on = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
-            took = (
-                f"{row['ms']['sequence']['median']:.3g} ms, torch / ours"
-                f" {bracketed(row['ratio']['torch'])}"
-            )
-            lines.append(f"One epoch of the demo's LSTM with Adam, {on}: {took}.")
+            took = f"{row['ms']['sequence']['median']:.3g} ms"
+            ours = f"torch / ours {bracketed(row['ratio']['torch'])}"
+            lines.append(f"One epoch of the demo's LSTM with Adam, {on}: {took}, {ours}.")
     fits = {axis: fit["exponent"] for axis, fit in report["sweeps"].items()}
     grows = ", ".join(
         f"{axis}^{fit['sequence']:g} (torch {axis}^{fit['torch']:g})" for axis, fit in fits.items()
@@ -258,21 +254,13 @@ def table(report: Row, name: str) -> str:
 
 
 def _line(report: Row, row: Row) -> str:
-    def beside(what: str, threads: int) -> str:
-        size = size_of(row)
-        found = [
-            bracketed(r["ratio"]["torch"])
-            for r in measured(report, row["cell"], what, threads)
-            if size_of(r) == size
-        ]
-        return found[0] if found else "-"
+    def ratio_of(what: str, threads: int) -> str:
+        rows = measured(report, row["cell"], what, threads)
+        found = [r["ratio"]["torch"] for r in rows if size_of(r) == size_of(row)]
+        return bracketed(found[0]) if found else "-"
 
     memory = [m for m in report["memory"] if (m["cell"], size_of(m)) == (row["cell"], size_of(row))]
-    megabytes = (
-        " : ".join(f"{memory[0][peer] / MEGABYTE:.3g}" for peer in ("sequence", "torch"))
-        if memory
-        else "-"
-    )
+    both = [f"{memory[0][p] / MEGABYTE:.3g}" for p in ("sequence", "torch")] if memory else ["-"]
     array = f"{row['ratio']['array']['median']:.2f}" if "array" in row["ratio"] else "-"
     threads = report["machine"]["threads"]
     cells = [
@@ -280,18 +268,17 @@ def _line(report: Row, row: Row) -> str:
         size_of(row)[1:-1],
         f"{row['ms']['sequence']['median']:.3g}",
         bracketed(row["ratio"]["torch"]),
-        beside("training", 1),
-        beside("forward", threads),
+        ratio_of("training", 1),
+        ratio_of("forward", threads),
         array,
         f"{row['of_gemm_peak']:.0%}",
-        megabytes,
+        " : ".join(both),
     ]
     return f"| {' | '.join(cells)} |"
 
 
 def write_readme(path: Path | None, readme: Path = README) -> None:
-    """Put the block of a results file into the README. Raises ValueError where the README has no
-    place for it."""
+    """Put the block of a results file into the README; ValueError where it has no markers."""
     before, begin, rest = readme.read_text(encoding="utf-8").partition(f"{BEGIN}\n")
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -302,5 +289,5 @@ def write_readme(path: Path | None, readme: Path = README) -> None:
 
 
 def readme_block(readme: Path = README) -> str:
-    """What stands there now."""
+    """The README's current block."""
     return readme.read_text(encoding="utf-8").partition(f"{BEGIN}\n")[2].partition(END)[0]

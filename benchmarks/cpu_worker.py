@@ -1,5 +1,4 @@
-"""A peer of the CPU benchmark in a process of its own: it reads a request a line, does it, and
-answers with a line of JSON.
+"""A peer of the CPU benchmark, in its own process: requests are lines of JSON, as are answers.
 
     python benchmarks/cpu_worker.py sequence 2      an engine of scratchnet, on at most two threads
     python benchmarks/cpu_worker.py torch 2
@@ -65,25 +64,17 @@ class Ours:
         def training() -> Named:
             y, cache = chosen.forward(x, *states, *params.values())
             found = chosen.backward(dy, cache)
-            return {"y": y, "dx": found.dx} | {
-                f"d{name}": getattr(found, f"d{name}") for name in params
-            }
+            grads = {f"d{name}": getattr(found, f"d{name}") for name in params}
+            return {"y": y, "dx": found.dx} | grads
 
         return {"forward": forward, "training": training}
 
     def load_epoch(self, data: Named, seed: int) -> dict[str, Callable[[], Any]]:
         """The demo's LSTM on its sunspots: one epoch of Adam, each call the next one."""
         options: Any = {"rng": np.random.default_rng(0), "dtype": np.float32}
+        engine: Any = {"engine": self.engine, "threads": self.threads, **options}
         units = data["rec.W_h_l0"].shape[0]
-        rec = LSTM(
-            1,
-            units,
-            batch_first=True,
-            return_sequences=False,
-            engine=self.engine,
-            threads=self.threads,
-            **options,
-        )
+        rec = LSTM(1, units, batch_first=True, return_sequences=False, **engine)
         model = Sequential(rec=rec, head=Linear(units, 1, **options))
         for name, value in model.params.items():
             value[...] = data[name]
@@ -127,8 +118,7 @@ class Torch:
         return {"torch": self.torch.__version__, "torch_libraries": "; ".join(libraries)}
 
     def load(self, cell_name: str, data: Named) -> dict[str, Callable[[], Any]]:
-        """As ``Ours.load``. Forward alone is ``inference_mode``, where PyTorch keeps nothing for a
-        backward pass."""
+        """As ``Ours.load``; forward alone is ``inference_mode``, without data for backward."""
         torch = self.torch
         x, dy = (torch.from_numpy(data[name]) for name in ("x", "dy"))
         x.requires_grad_()
@@ -151,16 +141,15 @@ class Torch:
         return {"forward": forward, "training": training}
 
     def put(self, module: Any, end: str, data: Named, before: str = "") -> list[Any]:
-        """Our weights into a recurrent module, the other way round than
-        ``scratchnet/convert/torch.py``: its weights."""
+        """Copy our weights into a recurrent module; return the module's weights.
+
+        The opposite of ``scratchnet/convert/torch.py``.
+        """
         torch = self.torch
-        weights = [
-            getattr(module, f"{name}{end}")
-            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        ]
-        W_x, W_h, b = (
-            data[f"{before}{name}{end if before else ''}"] for name in ("W_x", "W_h", "b")
-        )
+        names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
+        weights = [getattr(module, f"{name}{end}") for name in names]
+        after = end if before else ""
+        W_x, W_h, b = (data[f"{before}{name}{after}"] for name in ("W_x", "W_h", "b"))
         second = np.zeros_like(b)
         if "b_hn" in data:
             second[-len(data["b_hn"]) :] = data["b_hn"]
@@ -170,8 +159,7 @@ class Torch:
         return weights
 
     def load_epoch(self, data: Named, seed: int) -> dict[str, Callable[[], Any]]:
-        """As ``Ours.load_epoch``, with the faster of its two Adams: "epoch" has the default one,
-        "epoch_fused" the other."""
+        """As ``Ours.load_epoch``: "epoch" has the default Adam, "epoch_fused" the fused one."""
         return {"epoch": self.epoch(data, seed), "epoch_fused": self.epoch(data, seed, fused=True)}
 
     def epoch(self, data: Named, seed: int, **options: Any) -> Callable[[], Named]:
@@ -187,10 +175,8 @@ class Torch:
             head.weight.copy_(torch.from_numpy(data["head.W"].T.copy()))
             head.bias.copy_(torch.from_numpy(data["head.b"]))
         weights = [p for p in (*rec.parameters(), *head.parameters()) if p.requires_grad]
-        optimizer, rng = (
-            torch.optim.Adam(weights, LEARNING_RATE, **options),
-            np.random.default_rng(seed),
-        )
+        optimizer = torch.optim.Adam(weights, LEARNING_RATE, **options)
+        rng = np.random.default_rng(seed)
         x, target, loss_of = torch.from_numpy(data["x"]), torch.from_numpy(data["y"]), nn.MSELoss()
 
         def epoch() -> Named:
@@ -204,16 +190,10 @@ class Torch:
                 nn.utils.clip_grad_norm_(weights, CLIP)
                 optimizer.step()
                 losses.append(loss.item())
-            found = {
-                "rec.W_x_l0": rec.weight_ih_l0.T,
-                "rec.W_h_l0": rec.weight_hh_l0.T,
-                "rec.b_l0": rec.bias_ih_l0,
-                "head.W": head.weight.T,
-                "head.b": head.bias,
-            }
-            return {"losses": np.asarray(losses)} | {
-                name: value.detach().numpy() for name, value in found.items()
-            }
+            found = {"rec.W_x_l0": rec.weight_ih_l0.T, "rec.W_h_l0": rec.weight_hh_l0.T}
+            found |= {"rec.b_l0": rec.bias_ih_l0, "head.W": head.weight.T, "head.b": head.bias}
+            params = {name: value.detach().numpy() for name, value in found.items()}
+            return {"losses": np.asarray(losses)} | params
 
         return epoch
 
@@ -224,8 +204,7 @@ class Torch:
 
 
 class Worker:
-    """Requests by name: each takes what the line has besides "do", and returns what JSON can
-    hold."""
+    """Requests by name: each takes the fields of the line besides "do", and returns JSON data."""
 
     def __init__(self, peer: Any) -> None:
         self.peer = peer
@@ -240,21 +219,24 @@ class Worker:
         self.jobs.clear()
         with np.load(data) as file:
             arrays = {name: file[name] for name in file.files}
-        self.jobs = (
-            self.peer.load_epoch(arrays, seed) if cell is None else self.peer.load(cell, arrays)
-        )
+        peer = self.peer
+        self.jobs = peer.load_epoch(arrays, seed) if cell is None else peer.load(cell, arrays)
 
     def check(self, what: str, out: str) -> float:
-        """Write what a job returns to a file; seconds of a second run, the first one compiled what
-        there was to compile."""
+        """Write a job's result to a file; return the seconds of a second run.
+
+        The first run compiles.
+        """
         np.savez(out, **self.jobs[what]())
         if what.startswith("epoch"):  # a second one begins elsewhere
             return 0.0
         return self.time(what, 1)[0]
 
     def time(self, what: str, runs: int, warm: float = 0.0) -> list[float]:
-        """Seconds of each of so many runs, after untimed ones for ``warm`` seconds, at least one
-        unless that is 0."""
+        """Seconds of each of ``runs`` runs, after untimed ones for ``warm`` seconds.
+
+        At least one untimed run unless ``warm`` is 0.
+        """
         job = self.jobs[what]
         end = time.perf_counter() + warm
         while time.perf_counter() < end:
@@ -267,27 +249,23 @@ class Worker:
         return taken
 
     def memory(self, what: str, runs: int = 3) -> dict[str, Any]:
-        """Bytes that so many runs need at their peak, over what the process has before; and how
-        that was found out."""
+        """Peak bytes of ``runs`` runs, above those of the process before, and the method."""
         before, how = reset_peak()
         for _ in range(runs):
             self.jobs[what]()
         return {"bytes": peak() - before, "how": how}
 
     def gemm(self, n: int, runs: int = 6) -> float:
-        """The most floating-point operations a second that a product of two float32 matrices
-        reached."""
+        """The highest rate, in floating-point operations a second, of a float32 matrix product."""
         self.jobs = {"product": self.peer.product(n)}
         return 2 * n**3 / min(self.time("product", runs, warm=WARM))
 
 
 def reset_peak() -> tuple[int, str]:
     """Bytes of this process that are in memory now, from which ``peak`` counts on."""
-    try:
-        # the peak is now what there is
+    try:  # reset the peak to the current size
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        # a peak of before, which the runs may well stay below: then it says 0
+    except OSError:  # an earlier peak, which the runs may stay below: then the result is 0
         return peak(), "getrusage"
     return peak(), "VmHWM"
 
@@ -301,9 +279,8 @@ def peak() -> int:
                 return 1024 * int(line.split()[1])
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def version_of(package: str) -> str:
@@ -321,7 +298,7 @@ def version_of(package: str) -> str:
 def main(name: str, threads: str) -> None:
     """Answer requests until there are no more."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # what a library prints must not be read as an answer
     worker = Worker(Torch(int(threads)) if name == "torch" else Ours(name, int(threads)))
     for line in sys.stdin:
         request = json.loads(line)

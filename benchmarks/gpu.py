@@ -1,5 +1,6 @@
-"""The engines on an NVIDIA GPU beside PyTorch: forward alone and a training step, checked, timed,
-and held against targets.
+"""The engines on an NVIDIA GPU against PyTorch: forward alone and a training step.
+
+Checked, timed, and compared with targets.
 
     export PYTHONPATH=.:kernels
     python benchmarks/gpu.py                       everything, about 5 1/2 minutes
@@ -14,7 +15,7 @@ sides. CuPy's products are exact float32; PyTorch is run twice, with TF32 forbid
 
 Each contender is first compared with the array engine in float64, its buffers full of NaN from the
 run before; what is too far off is marked and not timed. CuPy and PyTorch share the GPU's default
-stream, so nothing of one runs beside the other; their runs alternate in groups, with the GPU idle
+stream, so their work never overlaps; their runs alternate in groups, with the GPU idle
 between. GPU time is that between two events, and a short kernel in front of them keeps the GPU
 waiting until the host is done, so that Python's time is not in it. Contenders with hundreds of
 launches fill the queue, the GPU waits for the host, and the gaps count: ``host_ahead`` says false.
@@ -118,16 +119,14 @@ def same_bits(a: Array, b: Array) -> bool:
 
 
 def poison(arrays: list[Array]) -> int:
-    """NaN into every buffer, so that an element nobody writes next time is seen; how many there
-    were."""
+    """Fill every buffer with NaN, so that a missing write is seen; return their number."""
     for array in arrays:
         array.fill(np.nan)
     return len(arrays)
 
 
 def check(device: Host, contender: Contender, right: dict[str, Array], bound: float) -> Row:
-    """The row's fields on errors and repeatability; with a ``reason`` in them where the contender
-    is wrong."""
+    """The row's fields on errors and repeatability, with a ``reason`` for a wrong contender."""
     contender.prepare()
     started = time.perf_counter()
     result = contender.training()
@@ -173,8 +172,7 @@ class Run(NamedTuple):
 
     @property
     def hold_ms(self) -> float:
-        """How long the GPU must wait so that the host is ahead of it; 0 where the queue would be
-        full before."""
+        """Milliseconds the GPU must wait so that the host is ahead; 0 for a full queue."""
         hold = 1.5 * self.host_ms + 0.02
         return hold if hold <= LONGEST_HOLD_MS else 0.0
 
@@ -195,8 +193,7 @@ def look(device: Host, prepare: Callable[[], None], call: Callable[[], Any]) -> 
 
 
 def time_alternating(device: Host, runs: list[Run], seconds: float) -> list[Row]:
-    """Medians of each run, in rounds: a busy moment of the machine meets all alike. Takes about so
-    many seconds."""
+    """Medians of each run, in rounds: a busy moment of the machine affects all alike."""
     if not runs:
         return []
     end = time.perf_counter() + seconds
@@ -255,8 +252,10 @@ def blanks(cell_name: str, size: Size, machine: Machine) -> list[Row]:
 def measure(
     device: Host, cell_name: str, size: Size, end: float, seed: int, machine: Machine
 ) -> list[Row]:
-    """The rows of one cell at one size: each contender checked, then all that are right timed until
-    ``end``."""
+    """The rows of one cell at one size: each contender checked, then all right ones timed.
+
+    Timing ends at ``end``.
+    """
     rows = blanks(cell_name, size, machine)
     data = make_data(cell_name, size, seed)
     right: dict[str, Array] = {}
@@ -289,8 +288,10 @@ def measure(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, write the JSON, print table and targets. 1 where a row is wrong or failed, 3 without
-    a GPU."""
+    """Measure, write the JSON, print table and targets.
+
+    Returns 1 where a row is wrong or failed, 3 without a GPU.
+    """
     options = parse(arguments)
     unset = [name for name in POLICY_VARIABLES if os.environ.pop(name, None) is not None]
     try:

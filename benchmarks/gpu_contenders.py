@@ -1,5 +1,4 @@
-"""Where ``gpu.py`` and ``ladder.py`` run, on a GPU or to rehearse on the CPU, and what runs there:
-engines and PyTorch."""
+"""Where ``gpu.py`` and ``ladder.py`` run, on a GPU or on the CPU, and what they run."""
 
 import faulthandler
 import gc
@@ -37,8 +36,7 @@ class DoesNotFitError(RuntimeError):
 
 
 class Host:
-    """The CPU, for a rehearsal: the same calls as ``Cuda``, with NumPy for CuPy and a clock for the
-    events."""
+    """The CPU, for a rehearsal: the calls of ``Cuda``, with NumPy for CuPy and clock for events."""
 
     name = "cpu"
 
@@ -56,11 +54,11 @@ class Host:
         return self.xp.array(host)
 
     def tensor(self, host: Array) -> Any:
-        """A tensor of PyTorch with these numbers, of its own."""
+        """A new tensor of PyTorch with these numbers."""
         return self.torch.tensor(host, device=self.name)
 
     def synchronize(self) -> None:
-        """Wait until all that was asked for is done."""
+        """Wait until all work is done."""
 
     def gpu_times(self, call: Callable[[], Any], repetitions: int, hold_ms: float) -> list[float]:
         """Milliseconds of each of so many runs."""
@@ -81,8 +79,7 @@ class Host:
 
 
 class Cuda(Host):
-    """One NVIDIA GPU, with CuPy and PyTorch on its default stream. Raises NoGpuError where one of
-    the three is missing."""
+    """One NVIDIA GPU, with CuPy and PyTorch on its default stream; NoGpuError without one."""
 
     name = "cuda"
 
@@ -93,7 +90,7 @@ class Cuda(Host):
             raise NoGpuError(f"CuPy is not there ({first_line(error)})") from None
         try:
             count = cupy.cuda.runtime.getDeviceCount()
-        except Exception as error:  # without a driver CuPy raises an error of its own
+        except Exception as error:  # without a driver CuPy raises its own error
             raise NoGpuError(f"CuPy finds no NVIDIA GPU ({first_line(error)})") from None
         if not count:
             raise NoGpuError("CuPy finds no NVIDIA GPU")
@@ -124,8 +121,7 @@ class Cuda(Host):
         self.xp.cuda.runtime.deviceSynchronize()
 
     def hold(self, ms: float) -> None:
-        """Keep the GPU, not the host, waiting for about so long, and never longer than
-        LONGEST_HOLD_MS."""
+        """Make the GPU wait for about ``ms``, at most LONGEST_HOLD_MS: the host gets ahead."""
         clocks = int(min(ms, LONGEST_HOLD_MS) * self.clock_khz)
         self.wait((1,), (1,), (np.int64(clocks),))
 
@@ -149,19 +145,15 @@ class Cuda(Host):
     def about(self) -> Row:
         runtime, torch = self.xp.cuda.runtime, self.torch
         properties = attempt(lambda: torch.cuda.get_device_properties(0))
-        smi = attempt(
-            lambda: output(
-                "nvidia-smi", "--query-gpu=driver_version,clocks.max.sm", "--format=csv,noheader"
-            )
-        )
+        query = "--query-gpu=driver_version,clocks.max.sm", "--format=csv,noheader"
+        smi = attempt(lambda: output("nvidia-smi", *query))
+        shared = attempt(lambda: self._attribute("MaxSharedMemoryPerBlockOptin") / 1024)
         return {
             "name": attempt(lambda: str(torch.cuda.get_device_name(0))),
             "compute_capability": attempt(lambda: f"{properties.major}.{properties.minor}"),
             "multiprocessors": attempt(lambda: int(properties.multi_processor_count)),
             "memory_gib": attempt(lambda: round(properties.total_memory / 2**30, 1)),
-            "shared_kb_per_block": attempt(
-                lambda: self._attribute("MaxSharedMemoryPerBlockOptin") / 1024
-            ),
+            "shared_kb_per_block": shared,
             "clock_ghz": self.clock_khz / 1e6,
             "nvidia_smi": smi.splitlines()[0] if smi else None,  # driver, highest clock
             "driver_cuda": attempt(runtime.driverGetVersion),
@@ -173,8 +165,7 @@ class Cuda(Host):
 
 @contextmanager
 def ended_after(seconds: float) -> Iterator[None]:
-    """The program ends if what is inside takes longer: a kernel that never returns would hold it
-    for ever."""
+    """End the program if the body takes longer: a kernel that never returns would hang it."""
     faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
     try:
         yield
@@ -183,8 +174,7 @@ def ended_after(seconds: float) -> Iterator[None]:
 
 
 def attempt(read: Callable[[], Any]) -> Any:
-    """What ``read`` gives, None where it fails: no missing detail of a machine may cost its
-    measurements."""
+    """The result of ``read``, or None where it fails: a missing detail must not stop a run."""
     try:
         return read()
     except Exception:
@@ -223,14 +213,12 @@ class Contender(NamedTuple):
     prepare: Callable[[], None]  # before each group of runs: the policy
     forward: Callable[[], Any]
     training: Callable[[], Any]
-    # what training returned, under the names of the cell's gradients
-    named: Callable[[Any], dict[str, Array]]
+    named: Callable[[Any], dict[str, Array]]  # training's result by the cell's gradient names
     written: Callable[[Any], list[Array]]  # all buffers that it wrote: they may be poisoned
 
 
 def make_data(cell_name: str, size: Size, seed: int) -> Data:
-    """Standard normal input, states and gradient; weights uniform in +-1/sqrt(H), as PyTorch
-    begins."""
+    """Standard normal input, states and gradient; weights uniform in +-1/sqrt(H), as PyTorch's."""
     T, B, I, H = size
     cell, rng = CELLS[cell_name], np.random.default_rng((seed, *size))
 
@@ -238,24 +226,17 @@ def make_data(cell_name: str, size: Size, seed: int) -> Data:
         return rng.standard_normal(shape).astype(np.float32)
 
     bound = H**-0.5
-    return Data(
-        normal(T, B, I),
-        normal(T, B, H),
-        {f"{name}0": normal(B, H) for name in cell.STATES},
-        {
-            name: rng.uniform(-bound, bound, shape).astype(np.float32)
-            for name, shape in cell.param_shapes(I, H).items()
-        },
-    )
+    x, dy, states = normal(T, B, I), normal(T, B, H), {f"{s}0": normal(B, H) for s in cell.STATES}
+    shapes = cell.param_shapes(I, H).items()
+    params = {n: rng.uniform(-bound, bound, shape).astype(np.float32) for n, shape in shapes}
+    return Data(x, dy, states, params)
 
 
 def reference(device: Host, cell_name: str, data: Data) -> dict[str, Array]:
     """Output and gradients of the array engine in float64."""
     cell = CELLS[cell_name]
-    x, dy, *rest = (
-        device.place(a.astype(np.float64))
-        for a in (data.x, data.dy, *data.states.values(), *data.params.values())
-    )
+    host = (data.x, data.dy, *data.states.values(), *data.params.values())
+    x, dy, *rest = (device.place(a.astype(np.float64)) for a in host)
     y, cache = cell.forward(x, *rest)
     return without_da(y, cell.backward(dy, cache))
 
@@ -266,11 +247,10 @@ def without_da(y: Array, grads: Any) -> dict[str, Array]:
 
 
 def scratchnet(device: Host, cell_name: str, data: Data, engine: str) -> Contender:
-    """An engine of this library. Raises DoesNotFitError, with the library's own sentence, where it
-    does not run.
+    """An engine of this library; DoesNotFitError, with its message, where it does not run.
 
-    The library may run another engine in the place of one that does not fit: that would be a row
-    with a wrong name.
+    The library may run another engine instead of one that does not fit: that would be a row with a
+    wrong name.
     """
     try:
         chosen = engines.choose(CELLS[cell_name], device.place(data.x), data.dy.shape[2], engine)
@@ -313,16 +293,14 @@ def address(array: Array) -> int:
 
 
 def torch_contender(device: Host, cell_name: str, data: Data, policy: str, loop: bool) -> Contender:
-    """PyTorch's layer (cuDNN on a GPU), or the loop over its cell that a beginner writes. The same
-    numbers in both."""
+    """PyTorch's layer (cuDNN on a GPU), or a beginner's loop over its cell; equal numbers."""
     torch, H = device.torch, data.dy.shape[2]
     kind = cell_name.upper()
     module = getattr(torch.nn, f"{kind}Cell" if loop else kind)(data.x.shape[2], H).to(device.name)
     weights = load(torch, module, device, data, "" if loop else "_l0")
     x, dy = device.tensor(data.x).requires_grad_(True), device.tensor(data.dy)
-    states = [
-        device.tensor(s if loop else s[None]).requires_grad_(True) for s in data.states.values()
-    ]
+    initial = [s if loop else s[None] for s in data.states.values()]
+    states = [device.tensor(s).requires_grad_(True) for s in initial]
 
     def prepare() -> None:
         torch.backends.cuda.matmul.allow_tf32 = policy == "tf32"
@@ -348,11 +326,8 @@ def torch_contender(device: Host, cell_name: str, data: Data, policy: str, loop:
     def named(result: Any) -> dict[str, Array]:
         y, dx, *rest = written(result)
         d_states, (dW_x, dW_h, db, db_h) = rest[: len(states)], rest[len(states) :]
-        found = {
-            "y": y,
-            "dx": dx,
-            **{f"d{name}": d.reshape(-1, H) for name, d in zip(data.states, d_states)},
-        }
+        found = {f"d{name}": d.reshape(-1, H) for name, d in zip(data.states, d_states)}
+        found |= {"y": y, "dx": dx}
         found |= {"dW_x": dW_x.T, "dW_h": dW_h.T, "db": db}
         return found | ({"db_hn": db_h[2 * H :]} if "b_hn" in data.params else {})
 
@@ -360,14 +335,13 @@ def torch_contender(device: Host, cell_name: str, data: Data, policy: str, loop:
 
 
 def load(torch: Any, module: Any, device: Host, data: Data, end: str) -> list[Any]:
-    """Our weights into a torch module: transposed, and one bias for two, as
-    ``scratchnet/convert/torch.py`` says."""
+    """Our weights into a torch module: transposed, and one bias for two.
+
+    As ``scratchnet/convert/torch.py`` describes.
+    """
     params, H = {name: device.tensor(a) for name, a in data.params.items()}, data.dy.shape[2]
-    weights = [
-        getattr(module, f"{kind}_{which}{end}")
-        for kind in ("weight", "bias")
-        for which in ("ih", "hh")
-    ]
+    names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
+    weights = [getattr(module, f"{name}{end}") for name in names]
     with torch.no_grad():
         for weight, value in zip(weights, (params["W_x"].T, params["W_h"].T, params["b"])):
             weight.copy_(value)
@@ -380,16 +354,12 @@ def load(torch: Any, module: Any, device: Host, data: Data, end: str) -> list[An
 def contenders(T: int) -> list[tuple[str, str]]:
     """(contender, policy) of every row for a sequence of T steps."""
     ours = [(engine, "fp32") for engine in ENGINES]
-    return ours + [
-        (name, policy)
-        for name in ("torch.nn", "torch loop")[: 1 + (T <= LONGEST_LOOP)]
-        for policy in POLICIES
-    ]
+    theirs = ("torch.nn", "torch loop") if T <= LONGEST_LOOP else ("torch.nn",)
+    return ours + [(name, policy) for name in theirs for policy in POLICIES]
 
 
 def build(device: Host, cell_name: str, data: Data, name: str, policy: str) -> Contender:
-    """The contender of that name. Raises DoesNotFitError where it does not take this cell or
-    size."""
+    """The contender of that name; DoesNotFitError where it does not take this cell or size."""
     if name in ENGINES:
         return scratchnet(device, cell_name, data, name)
     return torch_contender(device, cell_name, data, policy, loop=name == "torch loop")

@@ -1,5 +1,4 @@
-"""What was expected of the GPU engines, and how the rows of ``gpu.py`` are judged and printed.
-Plain Python, no arrays.
+"""Expected times of the GPU engines, and how the rows of ``gpu.py`` are judged and printed.
 
 The prediction for ``sequence``. A block of threads owns NB = ceil(B / multiprocessors) sequences
 for all T steps and keeps the recurrent weights on its multiprocessor: 64 of a thread's H weights in
@@ -63,8 +62,7 @@ def why_not(cell: str, H: int, machine: Machine) -> str | None:
 
 
 def step_clocks(cell: str, B: int, H: int, machine: Machine) -> tuple[float, float]:
-    """Clocks for one step of one direction, first version and tuned: the terms of the model
-    above."""
+    """Clocks of one step of one direction, first version and tuned: the model's terms."""
     gates, sequences = GATES[cell], -(-B // machine.multiprocessors)
     multiply = states = sequences * gates * H * H / 128
     weights = 4 * gates * H * max(0, H - IN_REGISTERS) / 128
@@ -75,16 +73,14 @@ def step_clocks(cell: str, B: int, H: int, machine: Machine) -> tuple[float, flo
 
 
 def predict(cell: str, size: Size, machine: Machine = H200) -> Row:
-    """Milliseconds of the sequence engine, forward and training step, or the reason why there is no
-    prediction."""
+    """Milliseconds of the sequence engine, or the reason why there is no prediction."""
     T, B, I, H = size
     if reason := why_not(cell, H, machine):
         return {"reason": reason}
     # ms for each column of the other factor
     product = 2 * T * B * GATES[cell] * H / (machine.gemm_tflops * 1e9)
-    first, tuned = (
-        T * clocks / (machine.clock_ghz * 1e6) for clocks in step_clocks(cell, B, H, machine)
-    )
+    each = step_clocks(cell, B, H, machine)
+    first, tuned = (T * clocks / (machine.clock_ghz * 1e6) for clocks in each)
     forward, training = product * I, product * (3 * I + H)
     return {
         "forward": {"first_ms": round(first + forward, 4), "tuned_ms": round(tuned + forward, 4)},
@@ -101,7 +97,7 @@ def name_of(row: Row) -> str:
 
 
 def find(rows: Iterable[Row], contender: str, policy: str = "fp32") -> dict[str, Row]:
-    """The contender's rows that were asked for with one policy, by cell and size."""
+    """The contender's rows with one policy, by cell and size."""
     return {
         name_of(row): row
         for row in rows
@@ -110,8 +106,7 @@ def find(rows: Iterable[Row], contender: str, policy: str = "fp32") -> dict[str,
 
 
 def training_ms(row: Row | None, clock: str) -> float | None:
-    """Milliseconds of a training step by one of the clocks, "gpu" or "wall"; None where it was not
-    measured."""
+    """Milliseconds of a training step by the clock "gpu" or "wall"; None if not measured."""
     return float(row["training"][f"{clock}_ms"]) if row and row["status"] == "measured" else None
 
 
@@ -130,8 +125,10 @@ def _verdict(what: str, met: int, misses: list[str], missing: list[str]) -> str:
 
 
 def _faster_than_torch(rows: list[Row]) -> Iterator[str]:
-    """A training step with H <= 128 against torch.nn, on the GPU's clock and on the wall's: both
-    must be faster."""
+    """A training step with H <= 128 against torch.nn, on the GPU's and the wall clock.
+
+    Both must be faster.
+    """
     ours = find(rows, "sequence")
     for policy in POLICIES:
         theirs = find(rows, "torch.nn", policy)
@@ -154,10 +151,8 @@ def _faster_than_torch(rows: list[Row]) -> Iterator[str]:
 def _absolute(rows: list[Row]) -> Iterator[str]:
     ours = find(rows, "sequence")
     for name, bound in (("lstm (100, 64, 64, 128)", 0.5), ("lstm (1000, 32, 8, 128)", 4.0)):
-        what, took = (
-            f"sequence, training step under {bound} ms at {name}",
-            training_ms(ours.get(name), "gpu"),
-        )
+        what = f"sequence, training step under {bound} ms at {name}"
+        took = training_ms(ours.get(name), "gpu")
         if took is None:
             yield f"{what}: not measured"
         elif took < bound:
@@ -190,8 +185,7 @@ HEADER = (
 
 
 def line(row: Row, rows: list[Row]) -> str:
-    """A row of the table: milliseconds on the GPU and on the wall, and how often torch.nn's
-    training step fits in it."""
+    """A row of the table: milliseconds on GPU and wall clock, and the ratio to torch.nn."""
     start = (
         f"{row['cell']:5s}{row['T']:5d}{row['B']:4d}{row['I']:4d}{row['H']:4d} "
         f" {row['contender']:11s}{row['policy']:7s}"
@@ -200,9 +194,8 @@ def line(row: Row, rows: list[Row]) -> str:
     expected = f"{predicted['first_ms']:.2f}-{predicted['tuned_ms']:.2f}" if predicted else ""
     took = training_ms(row, "gpu")
     if took is None:
-        return f"{start}{row['status']}: {row['reason']}" + (
-            f" (predicted {expected})" if expected else ""
-        )
+        also = f" (predicted {expected})" if expected else ""
+        return f"{start}{row['status']}: {row['reason']}{also}"
     forward, training = row["forward"], row["training"]
     times = f"{forward['gpu_ms']:9.3f}{forward['wall_ms']:9.3f}"
     times += f"{training['gpu_ms']:10.3f}{training['wall_ms']:9.3f}"

@@ -1,5 +1,4 @@
-"""The kernel ladder: one LSTM training step climbed in four rungs, with launches, bytes, a
-prediction and a measurement.
+"""The kernel ladder: one LSTM training step in four rungs, each counted, predicted, and measured.
 
     export PYTHONPATH=.:kernels
     python benchmarks/ladder.py               T, B, I, H = 100, 64, 64, 128
@@ -74,8 +73,7 @@ LEDGER: list[Cost] = []
 
 
 class Counted(np.ndarray):
-    """A NumPy array that writes into LEDGER what a GPU would have to launch for each operation on
-    it."""
+    """A NumPy array that writes into LEDGER what a GPU would launch for each operation."""
 
     __module__ = "numpy"  # the library looks here to know whose array it is
 
@@ -133,8 +131,7 @@ def count_kernels() -> None:
 
 
 def accept_strides() -> None:
-    """From here on the simulator takes a part of a row as well, as a GPU does: by copies there and
-    back."""
+    """Let the simulator accept a part of a row, as a GPU does: through copies."""
     from numba.cuda.simulator.kernel import FakeCUDAKernel
 
     run: Any = FakeCUDAKernel.__call__
@@ -170,8 +167,7 @@ def sum_of(costs: list[Cost]) -> Cost:
 
 
 def count_rung(pair: Pair, size: Size) -> Row:
-    """Cost of each pass: once, and for every step. Raises ValueError where steps do not cost the
-    same."""
+    """Cost of each pass, once and for every step; ValueError where steps' costs differ."""
     at = {T: count(pair, (T, *size[1:])) for T in (2, 3, 5)}
     found = {}
     for name in PASSES:
@@ -186,7 +182,7 @@ def count_rung(pair: Pair, size: Size) -> Row:
 
 
 def pairs() -> Iterator[tuple[str, Callable[[], Pair]]]:
-    """Each rung on arrays that the simulator takes, built when it is asked for."""
+    """Each rung on arrays that the simulator takes, built on demand."""
 
     def naive() -> Pair:
         import naive_lstm
@@ -222,8 +218,7 @@ def count_all(size: Size) -> Row:
 
 
 def simulate() -> int:
-    """Run every rung in the simulator, at a size it can bear, and compare it with the cell's file
-    in float64."""
+    """Run every rung in the simulator at a small size; compare with the cell in float64."""
     accept_strides()
     data, worst = make_data("lstm", SIMULATED_SIZE, seed=0), 0.0
 
@@ -248,8 +243,7 @@ def simulate() -> int:
 
 
 def in_simulator(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """This program in a process of its own, where Numba simulates: it decides that when it is
-    imported."""
+    """Run this program in a new process in which Numba simulates CUDA."""
     command = [sys.executable, str(Path(__file__).resolve()), *arguments]
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
     return subprocess.run(
@@ -281,8 +275,7 @@ def predicted_ms(
 
 
 def measure(size: Size, seconds: float) -> dict[str, Any]:
-    """GPU and wall milliseconds of each rung's training step, or the reason why there are none,
-    under its name.
+    """GPU and wall milliseconds of each rung's training step, or the reason why there are none.
 
     Raises NoGpuError without a GPU.
     """
@@ -308,8 +301,7 @@ def measure(size: Size, seconds: float) -> dict[str, Any]:
 
 
 def chosen(device: Cuda, data: Any, engine: str) -> Pair:
-    """The engine as a layer would get it. Raises RuntimeError where another would run in its
-    place."""
+    """The engine as a layer would get it; RuntimeError where another would run instead."""
     choice = engines.choose(lstm, device.place(data.x), data.dy.shape[2], engine)
     if choice.engine != engine:
         raise RuntimeError(choice.why)
@@ -370,8 +362,7 @@ def report(
 
 
 def units_of(pair: Pair) -> dict[str, tuple[int, int, int]]:
-    """What a step moves, in units of B H, H^2 and B I numbers of 4 bytes: three small sizes give
-    three equations."""
+    """A step's traffic in units of B H, H^2 and B I numbers, from three small sizes."""
     sizes = [(2, 1, 1, 2), (2, 2, 1, 2), (2, 1, 2, 3)]
     matrix = np.array([[B * H, H * H, B * I] for _, B, I, H in sizes], float)
     costs = [count_rung(pair, size) for size in sizes]

@@ -1,5 +1,4 @@
-"""The LSTM's pointwise step with one CUDA kernel for each operation: the second rung of
-``ladder.py``, and how not to do it.
+"""The LSTM's pointwise step with one CUDA kernel for each operation: rung two of ``ladder.py``.
 
 Nothing is wrong with the kernels. But each reads from memory what the one before has just written
 there, and a launch takes far longer than the work of one. ``scratchnet_kernels/step_cuda/lstm.py``
@@ -14,7 +13,7 @@ from numba import cuda
 from scratchnet_kernels.launch import kernel, launch
 
 from scratchnet.arrays import Array
-from scratchnet.cells.lstm import split
+from scratchnet.cells.sequences import split_gates
 from scratchnet.elementwise import d_sigmoid, d_tanh, sigmoid
 
 
@@ -69,9 +68,8 @@ def run(operation: Any, *arrays: Array, out: Array | None = None) -> Array:
 
 
 def step_forward(a: Array, c_prev: Array, gates: Array, c: Array, h: Array) -> None:
-    """One time step, nine launches: from a (N, 4H) and the old cell state, fills gates (N, 4H), c
-    and h (N, H)."""
-    (a_i, a_f, a_g, a_o), (i, f, g, o) = split(a), split(gates)
+    """One step, nine launches: from a (N, 4H) and c_prev; fills gates (N, 4H), c, h (N, H)."""
+    (a_i, a_f, a_g, a_o), (i, f, g, o) = split_gates(a, 4), split_gates(gates, 4)
     run(SIGMOID, a_i, out=i)
     run(SIGMOID, a_f, out=f)
     run(TANH, a_g, out=g)
@@ -83,9 +81,8 @@ def step_forward(a: Array, c_prev: Array, gates: Array, c: Array, h: Array) -> N
 def step_backward(
     dh: Array, dc_next: Array, gates: Array, c_prev: Array, c: Array, da: Array
 ) -> Array:
-    """One time step back, eighteen launches: fills da (N, 4H) and returns the gradient of c_prev
-    (N, H)."""
-    (i, f, g, o), (da_i, da_f, da_g, da_o) = split(gates), split(da)
+    """One step back, eighteen launches: fills da (N, 4H); returns dc_prev (N, H)."""
+    (i, f, g, o), (da_i, da_f, da_g, da_o) = split_gates(gates, 4), split_gates(da, 4)
     tanh_c = run(TANH, c)
     dc = run(ADD, run(MULTIPLY, run(MULTIPLY, dh, o), run(D_TANH, tanh_c)), dc_next)
     run(MULTIPLY, run(MULTIPLY, dh, tanh_c), run(D_SIGMOID, o), out=da_o)

@@ -1,5 +1,4 @@
-"""The numbers behind single decisions of the CPU kernels, each beside what it was decided against;
-float32, medians.
+"""Measurements of single decisions of the CPU kernels against the alternative; float32, medians.
 
     env -u OPENBLAS_CORETYPE PYTHONPATH=.:kernels python benchmarks/parts.py
 
@@ -37,8 +36,7 @@ F = np.float32
 
 
 def timed(runs: dict[Any, Callable[[], Any]], rounds: int) -> dict[Any, float]:
-    """Median seconds of each, one after another in every round, so that a busy moment meets all
-    alike."""
+    """Median seconds of each, in turns, so that a busy moment affects all alike."""
     times: dict[Any, list[float]] = {name: [] for name in runs}
     for _ in range(rounds + 1):
         for name, run in runs.items():
@@ -68,8 +66,7 @@ def blocks(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def reuse(rng: np.random.Generator) -> dict[str, Any]:
-    """Training step of an LSTM (T, N, D, H), ms, with large arrays in fresh memory and in memory
-    used before."""
+    """Training step of an LSTM (T, N, D, H), ms, with fresh memory and with reused memory."""
     forward, backward = sequence.pair(sequence_cpu.LOOPS["lstm"])
     found = {}
     for T, N, D, H in ((100, 32, 1, 64), (100, 64, 64, 128)):
@@ -115,14 +112,11 @@ def threads(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def updates(rng: np.random.Generator) -> dict[str, Any]:
-    """One step of Adam and one global norm, microseconds, for so many parameters in so many
-    tensors."""
+    """One step of Adam and one global norm, microseconds, by parameters and tensors."""
     found = {}
     for count, tensors in ((1000, 1), (100_000, 1), (100_000, 5), (1_000_000, 1), (1_000_000, 5)):
-        params, grads = (
-            {str(k): rng.standard_normal(count // tensors).astype(F) for k in range(tensors)}
-            for _ in range(2)
-        )
+        draws = rng.standard_normal((2, tensors, count // tensors)).astype(F)
+        params, grads = ({str(k): d[k].copy() for k in range(tensors)} for d in draws)
         runs: dict[str, Callable[[], Any]] = {}
         for engine in ("array", "step"):
             optimizer = Adam(1e-3, engine=engine)

@@ -203,7 +203,11 @@ def test_sunspot_numbers_are_those_the_module_prints():
     rows = {"last value": last_value(w.x), "Autoregression(9)": Autoregression(9).fit(train).predict(w.x)}
     for name, p in rows.items():
         printed = re.search(re.escape(name) + r"\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)", baselines.__doc__)
-        computed = (f"{mean_squared_error(p, w.y):.2f}", f"{mean_absolute_error(p, w.y):.3f}", f"{relative_variance(p, w.y, of=whole):.4f}")
+        computed = (
+            f"{mean_squared_error(p, w.y):.2f}",
+            f"{mean_absolute_error(p, w.y):.3f}",
+            f"{relative_variance(p, w.y, of=whole):.4f}",
+        )
         assert printed.groups() == computed
     assert f"{whole.var():.2f}" in baselines.__doc__
     assert f"{w.y.var():.2f}" in baselines.__doc__
@@ -211,4 +215,7 @@ def test_sunspot_numbers_are_those_the_module_prints():
 
 def test_sunspots_beat_the_last_value():
     train, w, _ = sunspots()
-    assert mean_squared_error(Autoregression(9).fit(train).predict(w.x), w.y) < mean_squared_error(last_value(w.x), w.y) / 3
+    assert (
+        mean_squared_error(Autoregression(9).fit(train).predict(w.x), w.y)
+        < mean_squared_error(last_value(w.x), w.y) / 3
+    )

@@ -59,7 +59,7 @@ def choosing(change):
     """engines.choose, with something done to what it answers for "step"."""
 
     def choose(cell, x, H, engine):
-        choice = engines.Choice(engine, cell.forward, cell.backward, "")
+        choice = engines.ChosenEngine(engine, cell.forward, cell.backward, "")
         return change(choice) if engine == "step" else choice
 
     return choose

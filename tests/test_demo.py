@@ -354,7 +354,12 @@ def test_what_the_first_edition_saved_is_loaded(difference, tmp_path):
     facts = json.loads(path.read_text())
     for name in ("strategy", "arguments", "names", "relative_to", "dropout", "validation"):
         del facts[name]
-    first = {"column": "temperature", "difference": difference, "offset": facts["offset"][0], "scale": facts["scale"][0]}
+    first = {
+        "column": "temperature",
+        "difference": difference,
+        "offset": facts["offset"][0],
+        "scale": facts["scale"][0],
+    }
     path.write_text(json.dumps(facts | first))
     loaded = load_forecaster(tmp_path)
     np.testing.assert_array_equal(loaded.predict(values), forecaster.predict(values))
@@ -533,13 +538,19 @@ def test_differences_help_where_a_series_drifts():
 
 def test_train_says_where_the_last_value_is_better(capsys, tmp_path):
     """After one epoch on a series that drifts; not where it is better, and not where changes were learned, however badly."""
-    cases = {("--lr", "0.005"): True, ("--relative-to", "previous", "--clip", "1"): False, ("--relative-to", "last", "--lr", "3"): False}
+    cases = {
+        ("--lr", "0.005"): True,
+        ("--relative-to", "previous", "--clip", "1"): False,
+        ("--relative-to", "last", "--lr", "3"): False,
+    }
     for options, advised in cases.items():
         assert (
             main(["train", "--data", "co2", "--model", "mlp", "--epochs", "1", "--out", str(tmp_path), *options]) == 0
         )
         text = capsys.readouterr().out
-        assert ("The MLP is worse than the last value: if the series drifts, try --relative-to previous." in text) == advised
+        assert (
+            "The MLP is worse than the last value: if the series drifts, try --relative-to previous." in text
+        ) == advised
         last, own = (float(re.search(rf"^{name} +(\S+)", text, re.M)[1]) for name in ("last value", "MLP"))
         assert (own > last) == ("--clip" not in options)
 
@@ -572,7 +583,9 @@ def test_doctor_knows_every_extra(installed, monkeypatch):
     def requires(name):
         if not installed:
             raise metadata.PackageNotFoundError
-        lines = [f'{line}{" and" if ";" in line else ";"} extra == "{extra}"' for extra in extras for line in extras[extra]]
+        lines = [
+            f'{line}{" and" if ";" in line else ";"} extra == "{extra}"' for extra in extras for line in extras[extra]
+        ]
         return ["numpy>=1.26", *lines]
 
     monkeypatch.setattr(metadata, "requires", requires)

@@ -343,11 +343,12 @@ def test_explain_says_which_engine_and_why_no_other(monkeypatch):
     x = np.zeros((4, 1, 2))
     lines = engines.explain(layer, x).splitlines()
     assert lines[0] == "sequence: runs the lstm cell here, with fused kernels of scratchnet_kernels for the lstm cell"
-    assert lines[1] == "array: could, but auto does not take it: it is slower than 'sequence'"
-    assert lines[2] == "step: could, but auto does not take it: it is slower than 'array' from 16 sequences on"
+    passed = 'available, but not selected by "auto": it is slower than'
+    assert lines[1] == f"array: {passed} 'sequence'"
+    assert lines[2] == f"step: {passed} 'array' from 16 sequences on"
     asked = LSTM(2, 3, rng=np.random.default_rng(0), engine="step")
     assert engines.explain(asked, x).startswith("step: runs the lstm cell here, with fused kernels")
-    assert "array: could, but the layer was made with engine='step'" in engines.explain(asked, x)
+    assert "array: available, but the layer has engine='step'" in engines.explain(asked, x)
     monkeypatch.setattr(engines, "kernels", lambda: None)
     lines = engines.explain(layer, x).splitlines()
     assert lines[0] == "array: runs the lstm cell here, with NumPy and BLAS"

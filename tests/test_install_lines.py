@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -59,6 +60,30 @@ def problems(line):
 def test_every_install_line_works(path):
     for line in lines(path.read_text(encoding="utf-8")):
         assert list(problems(line)) == [], line
+
+
+TEXTS = (".py", ".md", ".toml", ".js", ".html", ".cfg", "")
+
+
+def strangers(text):
+    """Words after "pip install" that name the distribution "scratchnet" of the index, which is another author's."""
+    for line in re.findall(r"pip3? install ([^`\n]+)", text):
+        yield from (word for word in line.split() if re.fullmatch(r"""['"]?scratchnet(\[.*)?['",.:;)]*""", word))
+
+
+def test_no_text_sends_anyone_to_the_strangers_package():
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    if not files:
+        pytest.skip("not a git checkout")
+    for name in files:
+        path = ROOT / name
+        if path.suffix in TEXTS and path.is_file() and path != Path(__file__):
+            assert list(strangers(path.read_text(encoding="utf-8"))) == [], name
+    assert list(strangers("pip install 'scratchnet[numba]' or: pip install scratchnet, say")) == [
+        "'scratchnet[numba]'",
+        "scratchnet,",
+    ]
 
 
 def test_there_are_install_lines():

@@ -181,7 +181,9 @@ def test_classical_forecasters():
     np.testing.assert_allclose(AutoregressionForecaster(15, 4).fit(values[:120]).predict(values, at), truth, atol=1e-6)
     trending = values + 0.5 * np.arange(240)[:, None]
     truth = trending[np.array(at)[:, None] + np.arange(15)]
-    np.testing.assert_allclose(AutoregressionForecaster(15, 2, season=12).fit(trending[:120]).predict(trending, at), truth, atol=1e-6)
+    np.testing.assert_allclose(
+        AutoregressionForecaster(15, 2, season=12).fit(trending[:120]).predict(trending, at), truth, atol=1e-6
+    )
     smooth = Smoothing(15, season=12).fit(trending[:120]).predict(trending, at)
     assert smooth.shape == (2, 15, 1)
     np.testing.assert_allclose(smooth, truth[..., :1], atol=0.05)
@@ -321,7 +323,10 @@ VALUES = waves(60)
         ),
         (lambda: Ensemble({"a": LastValue(1), "b": LastValue(2)}), "the members forecast {'a': 1, 'b': 2} steps"),
         (lambda: Ensemble({"a": LastValue(1)}, {"b": 1.0}), "weights are {'b': 1.0} for the members a"),
-        (lambda: Ensemble({"a": LastValue(5)}, validation_rows=3).fit(VALUES), "validation_rows is 3 but the horizon 5"),
+        (
+            lambda: Ensemble({"a": LastValue(5)}, validation_rows=3).fit(VALUES),
+            "validation_rows is 3 but the horizon 5",
+        ),
         (lambda: backtest({}, VALUES, 30), "no forecasters"),
         (lambda: backtest({"a": lambda: LastValue(5)}, VALUES, 56), "no origin from row 56 on has 5 rows after it"),
         (lambda: backtest({"a": lambda: LastValue(5)}, VALUES, 30, step=0), "step is 0"),

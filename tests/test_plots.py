@@ -188,7 +188,7 @@ def test_gates_answer_what_does_not_fit():
         plots.gates(gates, "ifgo", sample=7)
     with pytest.raises(ValueError, match="expected name -> array"):
         plots.gates(gates, "ifgo", states=("c",))
-    with pytest.raises(TypeError, match=r"a builtins.str is no trace: expected what scratchnet.trace"):
+    with pytest.raises(TypeError, match=r"a builtins.str is not a trace: expected the result of scratchnet.trace"):
         plots.gates("trace.npz")
 
 
@@ -319,7 +319,7 @@ def test_per_loss_draws_the_windows_and_says_the_share():
         plots.per_loss_gradients(trace, k2=4)
     with pytest.raises(ValueError, match="k2 is 2 but k1 is 5"):
         plots.per_loss_gradients(trace, k1=5, k2=2)
-    with pytest.raises(ValueError, match="no gradient arrives"):
+    with pytest.raises(ValueError, match="no gradient reaches"):
         plots.per_loss_gradients(
             scratchnet.trace(LSTM(2, 3, rng=np.random.default_rng(0)), np.ones((4, 1, 2)), dy=np.zeros((4, 1, 3)))
         )

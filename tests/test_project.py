@@ -115,6 +115,25 @@ def test_no_module_imports_itself_by_way_of_others():
     assert circles(edges | {"scratchnet.arrays": {"scratchnet.training.loop"}}), "a planted circle is found"
 
 
+OTHERS = {folder: sorted(p for p in (ROOT / folder).rglob("*.py")) for folder in ("kernels", "tutorials", "benchmarks")}
+
+
+def test_the_house_has_few_rooms_and_few_arrows_between_them():
+    """A room is a module or package of the library, or a top-level folder; an arrow is an import between two."""
+    owners = {"scratchnet_kernels": "kernels", "scratchnet_course": "course", "scratchnet_instructor": "course"}
+    files = {path: room_of(name_of(path)) if path != LIBRARY / "__init__.py" else "__init__" for path in MODULES}
+    files |= {path: folder for folder, paths in {**OTHERS, "course": COURSE}.items() for path in paths}
+    arrows = set()
+    for path, room in files.items():
+        for name in imported(ast.parse(path.read_text(encoding="utf-8")), inside_functions=True):
+            top = name.split(".")[0]
+            target = room_of(module_of(name)) if top == "scratchnet" else owners.get(top)
+            if target and target != room:
+                arrows.add((room, target))
+    assert len(set(files.values())) <= 26
+    assert 90 < len(arrows) <= 150
+
+
 @pytest.mark.parametrize("path", KERNELS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_kernels_import_the_ground_only(path):
     for name in library_imports(path):
@@ -368,7 +387,7 @@ def test_the_benchmark_measures_every_engine(tmp_path, bench):
 
 def test_the_benchmark_times_no_wrong_engine(bench, monkeypatch):
     def choose(cell, x, H, engine):
-        right = engines.Choice("array", cell.forward, cell.backward, "")
+        right = engines.ChosenEngine("array", cell.forward, cell.backward, "")
         return (
             right
             if engine == "array"

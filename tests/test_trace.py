@@ -93,8 +93,8 @@ def test_the_assertion_on_the_sum_can_fail(rng, monkeypatch):
     _, trace = random_trace("lstm", rng)
     run = trace.run
     wrong = {**run.grads, "dW_h": run.grads["dW_h"] * 1.001}
-    with pytest.raises(ArithmeticError, match="the steps' dW_h add up to"):
-        module.arriving_gradients(run.cell, run.cache, run.dy, run.d_last, wrong)
+    with pytest.raises(ArithmeticError, match="the steps' dW_h differ from the whole"):
+        module.upstream_gradients(run.cell, run.cache, run.dy, run.d_last, wrong)
 
 
 @pytest.mark.parametrize("kind", RECURRENT)
@@ -339,7 +339,7 @@ def test_files_that_are_no_traces(rng, tmp_path):
     trace.save(good)
     broken = tmp_path / "broken.npz"
     broken.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
-    with pytest.raises(ValueError, match=r"broken.npz is damaged or no .npz file"):
+    with pytest.raises(ValueError, match=r"broken.npz is damaged or not an .npz file"):
         scratchnet.load_trace(broken)
     broken.write_bytes(b"not a zip at all")
     with pytest.raises(ValueError, match=r"broken.npz is"):
@@ -348,7 +348,7 @@ def test_files_that_are_no_traces(rng, tmp_path):
     with pytest.raises(ValueError, match=r"broken.npz is damaged"):
         scratchnet.load_trace(broken)
     np.savez(broken, a=np.ones(3))
-    with pytest.raises(ValueError, match=r"is an \.npz file but no trace"):
+    with pytest.raises(ValueError, match=r"is an \.npz file, but not a trace"):
         scratchnet.load_trace(broken)
     with np.load(good) as file:
         arrays = dict(file)
@@ -364,7 +364,7 @@ def test_files_that_are_no_traces(rng, tmp_path):
     with pytest.raises(ValueError, match="is damaged: a part of the trace is missing"):
         scratchnet.load_trace(broken)
     np.save(tmp_path / "plain.npy", np.ones(3))
-    with pytest.raises(ValueError, match=r"is damaged or no \.npz file of plain arrays"):
+    with pytest.raises(ValueError, match=r"is damaged or not an \.npz file of plain arrays"):
         scratchnet.load_trace(tmp_path / "plain.npy")
     whole = good.read_bytes()
     for position in range(40, len(whole), len(whole) // 40):  # one byte changed anywhere: a sentence, or the same trace

@@ -698,7 +698,7 @@ def test_a_planted_bug_beside_the_right_cell(opened, rng):
     ]
     assert values == pytest.approx([right.run["da_f"][2, 0, 0], wrong.run["da_f"][2, 0, 0]], rel=1e-12)
     assert numeric == pytest.approx([values[0], values[0]], abs=1e-9)
-    assert "another backward than the cell's own" in driver.find_elements("css selector", ".name")[1].text
+    assert "a custom backward, not the cell's own" in driver.find_elements("css selector", ".name")[1].text
 
 
 def test_without_a_target_the_page_walks_forward(opened, rng):

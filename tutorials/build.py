@@ -71,7 +71,7 @@ def book(out: Path, only: list[str]) -> None:
     print(out / "index.html")
 
 
-def page(stem: str, titles: dict[str, str], made: Any, original: list[lessons.Cell]) -> str:
+def page(stem: str, titles: dict[str, str], made: Any, original: list[lessons.NotebookCell]) -> str:
     """One lesson's page: text, code, output.  Exercises are shown as their stubs."""
     from markdown_it import MarkdownIt
 

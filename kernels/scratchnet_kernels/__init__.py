@@ -7,9 +7,7 @@ No cell's math is written here. The functions that a cell marks ``@elementwise``
 they are: below, each is registered with Numba, and from then on compiled loops may call it.
 """
 
-from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 from numba.extending import register_jitable
@@ -18,20 +16,19 @@ from scratchnet.arrays import Array, array_backend, is_array
 from scratchnet.cells import CELLS
 from scratchnet.elementwise import ELEMENTWISE
 from scratchnet_kernels import sequence, sequence_cpu, step_cpu
+from scratchnet_kernels.sequence import Pair
 
 for function in ELEMENTWISE:  # all of them: CELLS, imported above, has loaded every cell's file
     register_jitable(function)
 
-Pair = tuple[Callable[..., Any], Callable[..., Any]]
 Table = dict[tuple[str, str], Pair]
 
-# What exists for NumPy arrays: (engine, cell) -> forward and backward with the cell's own
-# signatures. For CuPy arrays it is ``cuda_kernels()``, which imports Numba's CUDA part when it is
-# first needed.
+# Kernels for NumPy arrays: (engine, cell) -> forward and backward with the cell's own signatures.
+# For CuPy arrays: ``cuda_kernels()``, which imports Numba's CUDA part when it is first needed.
 KERNELS: Table = {("step", cell): pair for cell, pair in step_cpu.PAIRS.items()}
 KERNELS |= {("sequence", cell): sequence.pair(loops) for cell, loops in sequence_cpu.LOOPS.items()}
 
-# What has no entry has no kernel. Where the reason is more than that nobody has written one:
+# No entry means no kernel. Where there is a reason besides that nobody has written one:
 WHY_NOT = {
     ("step", "lstm_norm"): "its step takes a mean over all units, and a loop is over single units",
     ("sequence", "lstm_norm"): "its step takes a mean over all units",
@@ -47,9 +44,8 @@ def cuda_kernels() -> Table:
     from scratchnet_kernels import step_cuda
 
     steps = {("step", cell): pair for cell, pair in step_cuda.PAIRS.items()}
-    return steps | {
-        ("sequence", cell): sequence.pair(loops) for cell, loops in cuda_loops().items()
-    }
+    loops = cuda_loops().items()
+    return steps | {("sequence", cell): sequence.pair(loop) for cell, loop in loops}
 
 
 def cuda_loops() -> dict[str, sequence.Loops]:
@@ -65,10 +61,8 @@ def missing(engine: str, cell_name: str, x: Array, H: int) -> str | None:
     The reason is the end of a sentence that begins with the engine's name.
     """
     if array_backend(x) not in ("numpy", "cupy") or not is_array(x):
-        return (
-            "has kernels for NumPy and CuPy arrays, not for"
-            f" {type(x).__module__}.{type(x).__name__}"
-        )
+        kind = f"{type(x).__module__}.{type(x).__name__}"
+        return f"has kernels for NumPy and CuPy arrays, not for {kind}"
     on_gpu = array_backend(x) == "cupy"
     if on_gpu and find_spec("numba_cuda") is None:
         return (

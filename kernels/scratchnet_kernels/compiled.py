@@ -77,15 +77,12 @@ class _Kept(FunctionCache):  # type: ignore[misc]
         found = super().load_overload(sig, target_context)
         if found is None:
             name = f"{self._py_func.__module__.partition('.')[2]}.{self._py_func.__name__}"
-            print(
-                f"scratchnet: compiling {name}, and keeping it for the next time",
-                file=sys.stderr,
-                flush=True,
-            )
+            said = f"scratchnet: compiling {name}, and keeping it for the next time"
+            print(said, file=sys.stderr, flush=True)
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):  # a full disk is no reason to stop
+        with suppress(OSError):  # go on without the cache when the disk is full
             super().save_overload(sig, data)
 
 
@@ -109,16 +106,13 @@ def _made_of(loop: Any) -> Any:
     Numba's own key is not.
     """
     function = getattr(loop, "py_func", loop)
-    return (
-        function.__qualname__,
-        *(_made_of(cell.cell_contents) for cell in function.__closure__ or ()),
-    )
+    inside = [_made_of(cell.cell_contents) for cell in function.__closure__ or ()]
+    return function.__qualname__, *inside
 
 
 def _kept(loop: Any) -> Any:
     if hasattr(loop, "py_func"):  # with NUMBA_DISABLE_JIT=1 it is the Python function
-        # Numba finds no folder to write to: then each process compiles for itself
-        with suppress(RuntimeError):
+        with suppress(RuntimeError):  # no folder to write to: each process compiles for itself
             loop._cache = _Kept(loop.py_func)
     return loop
 
@@ -127,9 +121,6 @@ def _kept(loop: Any) -> Any:
 def sources() -> str:
     """Hash of the text of every file that compiled code is made of, when the first loop loads."""
     library, package = Path(elementwise.__file__).parent, Path(__file__).parent
-    files = [
-        library / "elementwise.py",
-        *sorted((library / "cells").glob("*.py")),
-        *sorted(package.rglob("*.py")),
-    ]
+    files = [library / "elementwise.py", *sorted((library / "cells").glob("*.py"))]
+    files += sorted(package.rglob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import cuda, types
@@ -17,15 +17,19 @@ from scratchnet.arrays import Array, array_backend
 from scratchnet.errors import InvalidTypeError, InvalidValueError, UnavailableError
 from scratchnet_kernels.sequence_cuda.resources import Device, Resources
 
+Compiled: TypeAlias = Any  # a CUDA function of Numba, which has no types
+Pointers: TypeAlias = Any  # addresses of one run's arrays, in a kernel
+Block = int | tuple[int, int]
+
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 # threads: x runs along the units, so that a warp reads 128 bytes in one piece; y along the
 # sequences
 BLOCK = (32, 8)
-# where shared memory begins, in bytes, so that it can be read 16 at a time
+# alignment of shared memory in bytes, so that it can be read 16 at a time
 ALIGNED = None if SIMULATED else 16
 
 
-def kernel(function: Callable[..., None]) -> Any:
+def kernel(function: Callable[..., None]) -> Compiled:
     """A CUDA kernel of ``function``, compiled at its first launch for the types of its arguments.
 
     No ``fastmath``: it turns tanh into the hardware's approximation, which is off by 5e-4.
@@ -33,7 +37,7 @@ def kernel(function: Callable[..., None]) -> Any:
     return cuda.jit(function)
 
 
-def device_function(function: Callable[..., Any]) -> Any:
+def device_function(function: Callable[..., Any]) -> Compiled:
     """A function that kernels call, compiled into each of them."""
     return cuda.jit(device=True)(function)
 
@@ -52,13 +56,12 @@ class Persistent:
     @property
     def signature(self) -> Any:
         """For the compiler."""
-        run = types.Tuple(
-            (types.CPointer(types.float32),) * self.pointers + (types.CPointer(types.intp),)
-        )
+        arrays = (types.CPointer(types.float32),) * self.pointers
+        run = types.Tuple((*arrays, types.CPointer(types.intp)))
         return types.void(run, run, types.int32, types.int32, types.int32)
 
     @cached_property
-    def compiled(self) -> Any:
+    def compiled(self) -> Compiled:
         """Compiled for the GPU at hand, and allowed the shared memory it needs."""
         if SIMULATED:
             return cuda.jit(self.function)
@@ -75,17 +78,14 @@ class Persistent:
         N: int,
     ) -> None:
         """One launch: so many blocks for each of one or two runs, on CuPy's current stream."""
-        both = [
-            (*map(_address, run), _address(run[0] if n is None else n))
-            for run, n in zip(runs, lengths)
-        ]
-        grid, ragged = (blocks, len(runs)), int(lengths[0] is not None)
-        _configured(self.compiled, grid, self.use.threads, _stream(), self.use.shared_bytes)(
-            both[0], both[-1], T, N, ragged
-        )
+        with_lengths = [(*run, run[0] if n is None else n) for run, n in zip(runs, lengths)]
+        both = [tuple(map(_address, run)) for run in with_lengths]
+        grid, ragged, use = (blocks, len(runs)), int(lengths[0] is not None), self.use
+        ready = _configured(self.compiled, grid, use.threads, _stream(), use.shared_bytes)
+        ready(both[0], both[-1], T, N, ragged)
 
 
-def allow_shared(compiled: Any, shared_bytes: int) -> None:
+def allow_shared(compiled: Compiled, shared_bytes: int) -> None:
     """Ask the driver for more than 48 KB of shared memory for a kernel: Numba does not ask."""
     from cuda.bindings import driver
 
@@ -96,10 +96,8 @@ def allow_shared(compiled: Any, shared_bytes: int) -> None:
         attribute, shared_bytes, handle, driver.CUdevice(cuda.get_current_device().id)
     )
     if status != driver.CUresult.CUDA_SUCCESS:
-        raise UnavailableError(
-            f"the driver does not allow a kernel {shared_bytes} bytes of shared memory:"
-            f" {status.name}"
-        )
+        refused = f"the driver does not allow a kernel {shared_bytes} bytes of shared memory"
+        raise UnavailableError(f"{refused}: {status.name}")
 
 
 def device() -> Device:
@@ -110,9 +108,9 @@ def device() -> Device:
     return Device(found.MULTIPROCESSOR_COUNT, found.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
 
 
-def _address(array: Any) -> Any:
+def _address(array: Array) -> Any:
     """Where an array begins; in the simulator, the array as one row of numbers."""
-    return array.reshape(-1) if SIMULATED else array.data.ptr
+    return array.reshape(-1) if SIMULATED else array.data.ptr  # type: ignore[attr-defined]
 
 
 def require_launchable(**arrays: Array) -> None:
@@ -124,26 +122,25 @@ def require_launchable(**arrays: Array) -> None:
     first = next(iter(arrays))
     for name, array in arrays.items():
         if array_backend(array) != expected:
-            raise InvalidTypeError(
-                f"{name} is an array of {array_backend(array)}, but a CUDA kernel takes those of {expected}"
-            )
+            given = f"{name} is an array of {array_backend(array)}"
+            raise InvalidTypeError(f"{given}, but a CUDA kernel takes those of {expected}")
         if array.dtype not in (np.float32, np.float64) or array.dtype != arrays[first].dtype:
             both = f"{name} is {array.dtype} but {first} is {arrays[first].dtype}"
             raise InvalidTypeError(f"{both}: expected one type, float32 or float64")
         if not array.flags.c_contiguous:
-            raise InvalidValueError(
-                f"{name} {tuple(array.shape)} is not contiguous: the kernel reads its rows one"
-                " after the other"
-            )
+            given = f"{name} {tuple(array.shape)} is not contiguous"
+            raise InvalidValueError(f"{given}: the kernel reads its rows one after the other")
 
 
-def launch(compiled: Any, N: int, H: int, *arrays: Any) -> None:
+def launch(compiled: Compiled, N: int, H: int, *arrays: Any) -> None:
     """Run a kernel, one thread for each of N sequences and H units, on CuPy's current stream."""
     grid = (-(-H // BLOCK[0]), -(-N // BLOCK[1]))
     _configured(compiled, grid, BLOCK, _stream())(*arrays)
 
 
-def _configured(compiled: Any, grid: Any, block: Any, stream: int, shared_bytes: int = 0) -> Any:
+def _configured(
+    compiled: Compiled, grid: Block, block: Block, stream: int, shared_bytes: int = 0
+) -> Compiled:
     """A kernel ready to be launched."""
     if SIMULATED:
         return compiled[grid, block, stream, shared_bytes]
@@ -151,7 +148,9 @@ def _configured(compiled: Any, grid: Any, block: Any, stream: int, shared_bytes:
 
 
 @lru_cache(maxsize=256)  # Numba takes longer to make one than to launch it
-def _launcher(compiled: Any, grid: Any, block: Any, stream: int, shared_bytes: int) -> Any:
+def _launcher(
+    compiled: Compiled, grid: Block, block: Block, stream: int, shared_bytes: int
+) -> Compiled:
     # Numba does not take CuPy's stream objects, only the handle inside.
     where = cuda.external_stream(stream) if stream else 0
     with warnings.catch_warnings():

@@ -17,6 +17,8 @@ from scratchnet.arrays import Array, read_only
 from scratchnet.cells.checks import check_backward
 from scratchnet.errors import InvalidTypeError
 
+Pair = tuple[Callable[..., Any], Callable[..., Any]]  # forward and backward
+
 
 def _unchanged(array: Any) -> Any:
     return array
@@ -41,17 +43,15 @@ class BackwardRun(NamedTuple):
 
 
 class Loops(NamedTuple):
-    """One cell's loops over time, for lists of runs of one shape, and what is special of an engine."""
+    """One cell's loops over time, for lists of runs of one shape, and an engine's special parts."""
 
     cell: Any
     forward: Callable[[Sequence[ForwardRun]], None]
     backward: Callable[[Sequence[BackwardRun]], None]
-    # arrays of gradients of pre-activations that ``parameter_gradients`` takes: da, and for the GRU dm
-    parts: int = 1
-    # an array whose products with others the engine does its own way
-    split: Callable[[Any], Any] = _unchanged
+    parts: int = 1  # gradients that ``parameter_gradients`` takes: da, and for the GRU dm
+    split: Callable[[Any], Any] = _unchanged  # to an array with the engine's products
     plain: Callable[[Any], Any] = _unchanged  # and back
-    # around all of it; takes the threads
+    # context of a whole pass; takes the number of threads
     session: Callable[[int | None], AbstractContextManager[Any]] = nullcontext
 
     def __reduce__(self) -> Any:  # a module cannot be pickled or copied, but imported again
@@ -71,12 +71,8 @@ def forward_many(
     W_x = 1 + len(loops.cell.STATES)  # its place: x and the states come before it
     with loops.session(threads):
         for call in calls:
-            x, states, params = (
-                loops.split(call[0]),
-                call[1:W_x],
-                (loops.split(call[W_x]), *call[W_x + 1 :]),
-            )
-            a, cache = loops.cell.input_projection(x, *states, *params, **options)
+            x, states, W = loops.split(call[0]), call[1:W_x], loops.split(call[W_x])
+            a, cache = loops.cell.input_projection(x, *states, W, *call[W_x + 1 :], **options)
             cache = type(cache)(*map(loops.plain, cache))
             runs.append(ForwardRun(loops.plain(a), cache, call))
         loops.forward(runs)
@@ -92,10 +88,10 @@ def backward_many(
     """
     runs = []
     for dy, cache, *d_last in calls:
-        given = dict(zip(loops.cell.STATES, [*d_last, None, None]))
-        check_backward(dy, cache.h, **{f"d{name}_last": d for name, d in given.items()})
+        upstream = dict(zip(loops.cell.STATES, [*d_last, None, None]))
+        check_backward(dy, cache.h, **{f"d{name}_last": d for name, d in upstream.items()})
         d_states = tuple(
-            np.zeros_like(cache.h[0]) if d is None else d.copy(order="C") for d in given.values()
+            np.zeros_like(cache.h[0]) if d is None else d.copy(order="C") for d in upstream.values()
         )
         like = cache.h[1:] if len(loops.cell.GATES) == 1 else cache.gates
         da = tuple(loops.plain(np.empty_like(loops.split(like))) for _ in range(loops.parts))
@@ -109,7 +105,7 @@ def backward_many(
     return [type(grads)(*map(loops.plain, grads)) for grads in found]
 
 
-def pair(loops: Loops, threads: int | None = None) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def pair(loops: Loops, threads: int | None = None) -> Pair:
     """Forward and backward of one run, with the cell's own signatures.
 
     ``threads``: maximum number of CPU threads (None: all available).
@@ -140,19 +136,16 @@ def _backward(
     return backward_many(loops, [(dy, cache, *map(last.get, states))], threads)[0]
 
 
-def together(
-    loops: Loops, threads: int | None = None
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def together(loops: Loops, threads: int | None = None) -> Pair:
     """``forward_many`` and ``backward_many`` of these loops."""
-    return partial(forward_many, loops, threads=threads), partial(
-        backward_many, loops, threads=threads
-    )
+    both = forward_many, backward_many
+    return partial(both[0], loops, threads=threads), partial(both[1], loops, threads=threads)
 
 
 def _sorted(
     cell: Any, args: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[tuple[Array, ...], dict[str, Any]]:
     """The arrays in the order of ``input_projection``, and all other arguments by name."""
-    given = signature(cell.input_projection).bind(*args, **options).arguments
+    bound = signature(cell.input_projection).bind(*args, **options).arguments
     names = ["x", *(f"{name}0" for name in cell.STATES), *cell.param_shapes(1, 1)]
-    return tuple(given.pop(name) for name in names), given
+    return tuple(bound.pop(name) for name in names), bound

@@ -7,10 +7,11 @@ the array rule's, in its order, so on a CPU the numbers are the same to the last
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numba.extending import register_jitable
+from numpy.typing import DTypeLike
 
 from scratchnet.arrays import FLOATING, Array, array_backend, require_shape
 from scratchnet.elementwise import ZERO
@@ -19,6 +20,7 @@ from scratchnet_kernels.compiled import compiled
 
 Name = TypeVar("Name", bound=Hashable)
 Arrays = Mapping[str, Array]
+Scalar: TypeAlias = Any  # one float32 or float64 in a compiled function
 
 LANES = 256  # partial sums of squares, added up in pairs; a power of two
 
@@ -29,20 +31,20 @@ class Rates(NamedTuple):
     A Python float would turn float32 into float64.
     """
 
-    shrink: Any  # 1 - lr weight_decay where that is decoupled, else 1
-    decay: Any  # weight_decay where it is coupled, else 0
-    beta1: Any
-    rest1: Any  # 1 - beta1
-    beta2: Any
-    rest2: Any  # 1 - beta2
-    start1: Any  # 1 - beta1^t: what of m the t gradients so far have filled
-    start2: Any  # 1 - beta2^t
-    lr: Any
-    eps: Any
+    shrink: Scalar  # 1 - lr weight_decay where that is decoupled, else 1
+    decay: Scalar  # weight_decay where it is coupled, else 0
+    beta1: Scalar
+    rest1: Scalar  # 1 - beta1
+    beta2: Scalar
+    rest2: Scalar  # 1 - beta2
+    start1: Scalar  # 1 - beta1^t: what of m the t gradients so far have filled
+    start2: Scalar  # 1 - beta2^t
+    lr: Scalar
+    eps: Scalar
 
 
 def rates(
-    dtype: Any,
+    dtype: DTypeLike,
     t: int,
     lr: float,
     beta1: float,
@@ -56,22 +58,11 @@ def rates(
     In float32 1 - 0.999 has only four digits.
     """
     shrink, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    numbers = (
-        shrink,
-        decay,
-        beta1,
-        1 - beta1,
-        beta2,
-        1 - beta2,
-        1 - beta1**t,
-        1 - beta2**t,
-        lr,
-        eps,
-    )
-    return Rates(*map(np.dtype(dtype).type, numbers))
+    betas = beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta1**t, 1 - beta2**t
+    return Rates(*map(np.dtype(dtype).type, (shrink, decay, *betas, lr, eps)))
 
 
-def adam_rule(p: Any, g: Any, m: Any, v: Any, k: Rates) -> Any:
+def adam_rule(p: Scalar, g: Scalar, m: Scalar, v: Scalar, k: Rates) -> tuple[Scalar, ...]:
     """One element's new parameter and means; loops on the CPU and kernels on the GPU call it."""
     p = p * k.shrink  # p <- (1 - lr wd) p, decoupled
     if k.decay != ZERO:
@@ -80,8 +71,7 @@ def adam_rule(p: Any, g: Any, m: Any, v: Any, k: Rates) -> Any:
     v = k.beta2 * v + k.rest2 * g * g  # v <- beta2 v + (1 - beta2) g^2
     m_hat = m / k.start1  # m started at 0 and is too small by just this factor
     v_hat = v / k.start2
-    # math.sqrt: numba-cuda compiles no np.sqrt
-    # p <- p - lr m_hat / (sqrt(v_hat) + eps)
+    # p <- p - lr m_hat / (sqrt(v_hat) + eps); math.sqrt, since numba-cuda does not compile np.sqrt
     return p - k.lr * m_hat / (math.sqrt(v_hat) + k.eps), m, v
 
 
@@ -96,7 +86,7 @@ def adam_loop(p: Array, g: Array, m: Array, v: Array, k: Rates) -> None:
 
 
 @compiled
-def squares_loop(g: Array) -> Any:
+def squares_loop(g: Array) -> Scalar:
     """Sum of the squares of g (n,), in float64, in 256 lanes that are then added in pairs.
 
     Lane k has the elements k, k + 256, ... With one sum each addition would wait for the one
@@ -155,11 +145,8 @@ def check(
 ) -> None:
     """Every parameter with its gradient and its means must pass ``require`` and have one shape."""
     for name, p in params.items():
-        mates = {
-            f"the gradient of {name}": grads[name],
-            f"m of {name}": m[name],
-            f"v of {name}": v[name],
-        }
+        mates = {f"m of {name}": m[name], f"v of {name}": v[name]}
+        mates = {f"the gradient of {name}": grads[name], **mates}
         require(**{name: p, **mates})
         for what, mate in mates.items():
             require_shape(what, mate, p.shape, f"{name} is {tuple(p.shape)}")
@@ -170,14 +157,11 @@ def require_loopable(**arrays: Array) -> None:
     first = next(iter(arrays))
     for name, array in arrays.items():
         if array_backend(array) != "numpy":
-            raise InvalidTypeError(
-                f"{name} is an array of {array_backend(array)}, but a loop on the CPU takes those of numpy"
-            )
+            given = f"{name} is an array of {array_backend(array)}"
+            raise InvalidTypeError(f"{given}, but a loop on the CPU takes those of numpy")
         if array.dtype not in FLOATING or array.dtype != arrays[first].dtype:
             both = f"{name} is {array.dtype} but {first} is {arrays[first].dtype}"
             raise InvalidTypeError(f"{both}: expected one type, float32 or float64")
         if not array.flags.c_contiguous:
-            raise InvalidValueError(
-                f"{name} {tuple(array.shape)} is not contiguous: the loop reads its rows one after"
-                " the other"
-            )
+            given = f"{name} {tuple(array.shape)} is not contiguous"
+            raise InvalidValueError(f"{given}: the loop reads its rows one after the other")

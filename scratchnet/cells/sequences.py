@@ -61,9 +61,9 @@ def sequence_mask(T: int, lengths: Array | None) -> Array | None:
 
 def zero_padding(x: Array, lengths: Array | None) -> Array:
     """x (T, N, ...) with zeros in the padding: a NaN there must not reach dW_x = x^T da."""
-    inside = sequence_mask(len(x), lengths)
-    if inside is None:
+    if lengths is None:
         return x
+    inside: Any = sequence_mask(len(x), lengths)
     return np.where(inside.reshape(inside.shape + (1,) * (x.ndim - 2)), x, x.dtype.type(0))
 
 

@@ -70,9 +70,10 @@ def register_layer(name: str, layer: type[Layer]) -> None:
     ...         return 2 * x, x
     ...     def backward(self, dy, cache):
     ...         return 2 * dy
-    >>> register_layer("twice", Twice)
+    >>> register_layer("twice", Twice)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    scratchnet.errors.InvalidTypeError: layer 'twice' lacks examples: expected all three of forward, backward, examples
+    ...
+    scratchnet.errors.InvalidTypeError: layer 'twice' lacks examples: ...
     """
     if not (isinstance(layer, type) and issubclass(layer, Layer)):
         raise InvalidTypeError(f"layer {name!r} is {layer!r}: expected a subclass of Layer")

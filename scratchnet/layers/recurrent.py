@@ -22,7 +22,7 @@ from scratchnet.arrays import (
 )
 from scratchnet.cells import CELLS, Cell, variants
 from scratchnet.cells.sequences import reverse, zero_padding
-from scratchnet.engines import Choice, check_engine, choose
+from scratchnet.engines import ChosenEngine, check_engine, choose
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers.dropout import check_probability, keep_mask
 from scratchnet.layers.layer import Example, Layer
@@ -35,7 +35,7 @@ class RecurrentCache(NamedTuple):
     """One forward pass of a recurrent layer."""
 
     cell_caches: list[Any]  # the cell's Cache of each layer direction, in the order of them
-    engines: list[Choice]  # what ran each layer, and will run it backwards
+    engines: list[ChosenEngine]  # what ran each layer, and will run it backwards
     masks: list[Array | None]  # dropout after each layer
     lengths: Array | None  # (N,)
     state_last: State  # final states; for the reverse direction, the state at t = 0
@@ -291,7 +291,7 @@ class Recurrent(Layer):
         return y, RecurrentCache(caches, engines, masks, lengths, state_last)
 
     def _run_layer(
-        self, engine: Choice, calls: list[Any], lengths: Checked, training: bool
+        self, engine: ChosenEngine, calls: list[Any], lengths: Checked, training: bool
     ) -> list[Any]:
         """(y, cache) of each direction of one layer; layers with noise in the loop override it."""
         return engine.forward_many(calls, **self.options, lengths=lengths)

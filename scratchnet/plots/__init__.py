@@ -1,18 +1,18 @@
-"""Figures for a lecture, in matplotlib. Every function takes ``ax`` or makes a figure, returns the
-figure, and shows nothing.
+"""Figures for a lecture, in matplotlib; each function returns the figure and shows nothing.
 
-    gates(trace)  saturation(trace)  text(trace)             what the gates and cells did
-    gradient_norms({"LSTM": trace, "RNN": another})          how far gradients reach
-    per_loss_gradients(trace, k1=20)  jacobians(trace)                 which loss made which gradient; why it vanishes
-    weight_gradients(trace)                                  what each step adds to dW
-    training_curves(history)  clip_factor(history, limit=1)  training as it went
-    clipping(watch)  histograms(watch)                       of a tracing.TraceWatch, a callback of fit
-    errors_ahead(errors)  fan(past, forecast, low, high)     forecasts of many steps
-    learning_curves(losses)  forecast(times, truth, predictions)  loss_cliff()
+gates(trace)  saturation(trace)  text(trace)             gates and cells
+gradient_norms({"LSTM": trace, "RNN": another})          how far gradients reach
+per_loss_gradients(trace, k1=20)                         which loss made which gradient
+jacobians(trace)                                         why gradients vanish
+weight_gradients(trace)                                  what each step adds to dW
+training_curves(history)  clip_factor(history, limit=1)  the course of training
+clipping(watch)  histograms(watch)                       of a tracing.TraceWatch
+errors_ahead(errors)  fan(past, forecast, low, high)     forecasts of many steps
+learning_curves(losses)  forecast(times, truth, predictions)  loss_cliff()
 
-Ranges are fixed where a quantity has one (a gate lies in 0 to 1, a tanh in -1 to 1), so that two
-figures can be held side by side. A figure is saved with its own ``savefig`` and displayed by a
-notebook as any other value.
+Most take ``ax``, or make a figure. Ranges are fixed where a quantity has one (a gate is in 0 to
+1, a tanh in -1 to 1), so that two figures can be compared. Save a figure with its ``savefig``; a
+notebook displays it as any other value.
 """
 
 from scratchnet.plots.ahead import errors_ahead, fan

@@ -1,12 +1,12 @@
-"""The loss cliff: why one unlucky gradient undoes a training run, and what clipping does about it.
+"""The loss cliff: why one large gradient undoes a training run, and how clipping helps.
 
 The smallest recurrent network there is, one unit without input, run for 50 steps from s =
 sigmoid(x_0), x_0 = 0.5:
 
     x = w s' + b,   s = sigmoid(x)          loss  (s - 0.7)^2  at the last step
 
-Its loss over (w, b) is flat on both sides of a wall. A step that meets the wall has a gradient
-thousands of times its neighbours', and gradient descent is thrown out of the picture.
+Its loss over (w, b) is flat on both sides of a wall. A step at the wall has a gradient thousands
+of times its neighbours', and gradient descent leaves the picture.
 
 Source: Pascanu, Mikolov and Bengio 2013, section 2.3 and figure 6.
 """
@@ -21,7 +21,7 @@ from scratchnet.arrays import Array
 from scratchnet.cells import rnn
 from scratchnet.elementwise import sigmoid
 from scratchnet.errors import InvalidValueError
-from scratchnet.plots.style import MAPS, axes, colour, figure_of
+from scratchnet.plots.style import MAPS, Look, axes, colour, figure_of
 from scratchnet.training.clip import clip_global_norm
 
 STEPS, TARGET = 50, 0.7
@@ -29,11 +29,10 @@ FIRST = float(2 * sigmoid(np.float64(0.5)) - 1)  # h_0, of x_0 = 0.5
 
 
 def losses(w: Array, b: Array) -> Array:
-    """The loss (len(b), len(w)) at each pair of w (n,) and b (m,), in one forward pass of the
-    library's tanh cell.
+    """The loss (m, n) at each pair of w (n,) and b (m,), in one forward pass of the tanh cell.
 
     With h = 2 s - 1 the sigmoid unit *is* a tanh unit: sigmoid(x) = (1 + tanh(x / 2)) / 2, hence h
-    = tanh((w / 4) h' + w / 4 + b / 2). Each w is a unit of its own, W_h is diagonal; each b is a
+    = tanh((w / 4) h' + w / 4 + b / 2). Each w is one unit, W_h is diagonal; each b is a
     sequence, whose input it is at every step.
     """
     x = np.broadcast_to(b[:, None] / 2, (STEPS, len(b), 1))
@@ -45,19 +44,13 @@ def losses(w: Array, b: Array) -> Array:
 def gradient(w: float, b: float) -> tuple[float, Array]:
     """The loss at one point, and its gradient (2,) by w and by b, by the library's backward."""
     h0 = np.full((1, 1), FIRST)
-    y, cache = rnn.forward(
-        np.zeros((STEPS, 1, 1)),
-        h0,
-        np.zeros((1, 1)),
-        np.full((1, 1), w / 4),
-        np.array([w / 4 + b / 2]),
-    )
+    x, W_x, W_h = np.zeros((STEPS, 1, 1)), np.zeros((1, 1)), np.full((1, 1), w / 4)
+    y, cache = rnn.forward(x, h0, W_x, W_h, np.array([w / 4 + b / 2]))
     off = (1 + y[-1]) / 2 - TARGET
     # d (s - target)^2 / dh = 2 (s - target) ds/dh, and ds/dh = 1/2
     grads = rnn.backward(np.zeros_like(y), cache, off)
-    return float(off[0, 0]) ** 2, np.array(
-        [grads.dW_h[0, 0] / 4 + grads.db[0] / 4, grads.db[0] / 2]
-    )
+    dw, db = grads.dW_h[0, 0] / 4 + grads.db[0] / 4, grads.db[0] / 2
+    return float(off[0, 0]) ** 2, np.array([dw, db])
 
 
 class Path(NamedTuple):
@@ -68,8 +61,7 @@ class Path(NamedTuple):
 
 
 def descend(start: tuple[float, float], lr: float, steps: int, limit: float | None = None) -> Path:
-    """Plain gradient descent from (w, b), with the gradient's norm clipped to ``limit`` if there is
-    one."""
+    """Plain gradient descent from (w, b); the gradient's norm is clipped to ``limit`` if given."""
     points, norms = [np.array(start, float)], []
     for _ in range(steps):
         _, d = gradient(*points[-1])
@@ -92,11 +84,21 @@ def loss_cliff(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """The loss surface over w and b, and two descents from ``start``: plain, and with the gradient
-    clipped to norm ``limit``.
+    """Draw the loss over w and b, and two descents from ``start``: plain and clipped.
 
-    ``w``, ``b``: the ranges shown, with ``points`` points each. Where a path ends outside of them,
-    the legend says where. Raises ValueError where a range is empty or a number not positive.
+    Parameters
+    ----------
+    start : (w, b)
+    lr, steps : of both descents
+    limit : norm to which the gradient of one of them is clipped
+    w, b : the ranges shown, with ``points`` points each. Where a path ends outside of them, the
+        legend says where
+    title, ax : as in ``errors_ahead``
+
+    Raises
+    ------
+    ValueError
+        Where a range is empty or a number not positive.
     """
     for name, value in {"lr": lr, "limit": limit, "steps": steps, "points": points - 1}.items():
         if not value > 0:
@@ -106,21 +108,12 @@ def loss_cliff(
     ax = axes(ax, 8.4, 5.2)
     across, up = np.linspace(*w, points), np.linspace(*b, points)
     surface = losses(across, up)
-    image = ax.pcolormesh(
-        across, up, surface, cmap=MAPS["loss"], vmin=0, vmax=0.5, shading="nearest", rasterized=True
-    )
-    figure_of(ax).colorbar(image, ax=ax, fraction=0.04, pad=0.02).set_label(
-        f"loss after {STEPS} steps"
-    )
-    ax.contour(
-        across,
-        up,
-        surface,
-        levels=np.linspace(0.0, 0.5, 21)[1:],
-        colors="white",
-        linewidths=0.4,
-        alpha=0.6,
-    )
+    look: Look = {"vmin": 0, "vmax": 0.5, "shading": "nearest", "rasterized": True}
+    image = ax.pcolormesh(across, up, surface, cmap=MAPS["loss"], **look)
+    bar = figure_of(ax).colorbar(image, ax=ax, fraction=0.04, pad=0.02)
+    bar.set_label(f"loss after {STEPS} steps")
+    levels = np.linspace(0.0, 0.5, 21)[1:]
+    ax.contour(across, up, surface, levels=levels, colors="white", linewidths=0.4, alpha=0.6)
     for name, clip, style, marker, tint in (
         (f"clipped to {limit:g}", limit, "--", "s", "white"),
         ("gradient descent", None, "-", "o", colour("from_loss")),
@@ -130,17 +123,8 @@ def loss_cliff(
         label = f"{name}: largest gradient {_short(path.norms[largest])} at step {largest}"
         if not (w[0] <= end[0] <= w[1] and b[0] <= end[1] <= b[1]):
             label += f",\nends at w = {_short(end[0])}, b = {_short(end[1])}"
-        ax.plot(
-            *path.points.T,
-            style,
-            marker=marker,
-            color=tint,
-            ms=5,
-            lw=1.6,
-            label=label,
-            markeredgecolor="black",
-            markeredgewidth=0.6,
-        )
+        (line,) = ax.plot(*path.points.T, style, marker=marker, color=tint, ms=5, lw=1.6)
+        line.set(label=label, markeredgecolor="black", markeredgewidth=0.6)
     ax.plot(*start, "*", color="white", ms=15, markeredgecolor="black", label="start", zorder=4)
     ax.set(xlim=w, ylim=b, xlabel="recurrent weight w", ylabel="bias b", title=title)
     ax.legend(loc="lower left", fontsize=9, facecolor="#bbbbbb", framealpha=0.95)

@@ -1,4 +1,4 @@
-"""A forecast beside what came true."""
+"""A forecast and the truth in one figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
-from scratchnet.plots.style import STYLES, axes, colour, figure_of, host, model_colour
+from scratchnet.plots.style import STYLES, axes, colour, figure_of, model_colour
 
 
 def forecast(
@@ -22,26 +22,19 @@ def forecast(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Truth (n,) against predictions, label -> (n,), over times (n,), numbers or text; models in
-    their own colours."""
+    """Draw truth (n,) and predictions, label -> (n,), over times (n,), numbers or texts."""
     ax = axes(ax)
     t = np.arange(len(truth)) if isinstance(times[0], str) else np.asarray(times)
     if len(t) != len(truth):
         raise InvalidValueError(f"times has {len(t)} entries but truth has {len(truth)}")
-    ax.plot(t, host(truth), "o-", color=colour("truth"), lw=1.6, ms=3.5, label="truth", zorder=3)
+    ax.plot(t, to_host(truth), "o-", color=colour("truth"), lw=1.6, ms=3.5, label="truth", zorder=3)
     for number, (label, values) in enumerate(predictions.items()):
         if len(values) != len(truth):
             raise InvalidValueError(
                 f"the prediction {label!r} has {len(values)} values but truth has {len(truth)}"
             )
-        ax.plot(
-            t,
-            host(values),
-            STYLES[(number + 1) % 4],
-            color=model_colour(label),
-            lw=1.8,
-            label=label,
-        )
+        style, tint = STYLES[(number + 1) % 4], model_colour(label)
+        ax.plot(t, to_host(values), style, color=tint, lw=1.8, label=label)
     if isinstance(times[0], str):
         every = max(1, len(t) // 8)
         ax.set_xticks(t[::every], list(times)[::every])

@@ -1,23 +1,22 @@
-"""How far gradients reach: their norms over time, and what each step adds to the gradient of the
-weights."""
+"""How far gradients reach: norms over time, and each step's part of the weight gradients."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import require_backward, run_of, sequence, title_of
 from scratchnet.plots.style import (
     MARKERS,
     STYLES,
+    Look,
     axes,
     colour,
     figure_of,
-    host,
     model_colour,
     time_axis,
 )
@@ -33,15 +32,22 @@ def gradient_norms(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Gradient norm by time step on a log axis; later steps to the right, so the gradient travels
-    left.
+    """Draw gradient norms by time step on a log axis.
 
-    ``norms``: a trace, or label -> trace or run, whose dh (and dc) are drawn, all sources summed;
-    or label -> norms (T,). Of a trace the norm is over units and sequences together, or of the one
-    sequence called ``sample``.
+    Later steps are to the right, so the gradient travels left. Where a norm is exactly zero the
+    curve ends, and its label says so.
 
-    Where a norm is exactly zero the curve ends, and its label says so. Raises ValueError for a
-    trace without gradients.
+    Parameters
+    ----------
+    norms : a trace or run, or label -> trace or run, whose dh (and dc) are drawn; or label ->
+        norms (T,)
+    sample : one sequence; None: the norm over units and sequences together
+    xlabel, ylabel, title, ax : as in ``errors_ahead``
+
+    Raises
+    ------
+    ValueError
+        For a trace without gradients, or runs of both directions in one figure.
     """
     if isinstance(norms, Trace | RunTrace):
         run = run_of(norms)
@@ -58,14 +64,16 @@ def gradient_norms(
         xlabel = "step of the reversed run: 0 is the sequence's last"
     for number, (label, source) in enumerate(norms.items()):
         if not isinstance(source, Trace | RunTrace):
-            _norm_curve(ax, label, host(source), STYLES[number % 4], model_colour(label))
+            _norm_curve(
+                ax, label, np.asarray(to_host(source)), STYLES[number % 4], model_colour(label)
+            )
             continue
         run = run_of(source)
         require_backward(run, "a figure of gradient norms")
         if sample is not None:
             run = sequence(run, sample)
         for k, state in enumerate(run.cell.STATES):
-            d = host(run[f"d{state}"] if f"d{state}" in run else run[f"d{state}_next"])
+            d = run[f"d{state}"] if f"d{state}" in run else run[f"d{state}_next"]
             mark = MARKERS[number % len(MARKERS)]
             tint = _tint(label, number) if len(norms) > 1 else colour(state)
             line = _norm_curve(
@@ -85,42 +93,35 @@ def _tint(label: str, number: int) -> str:
     return colour(("lstm", "rnn", "gru", "mlp")[number % 4]) if own == colour("baseline") else own
 
 
-def _norm_curve(ax: Axes, label: str, v: Array, style: str, tint: str) -> Any:
+def _norm_curve(ax: Axes, label: str, v: Array, style: str, tint: str) -> Line2D:
     gone = int(np.sum(v == 0))
     text = f"{label} (zero at {gone} step{'s' * (gone > 1)})" if gone else label
-    return ax.plot(
-        np.arange(len(v)), np.where(v > 0, v, np.nan), style, color=tint, lw=2, label=text
-    )[0]
+    shown = np.where(v > 0, v, np.nan)
+    return ax.plot(np.arange(len(v)), shown, style, color=tint, lw=2, label=text)[0]
 
 
 def weight_gradients(
     source: Trace | RunTrace, *, title: str = "", ax: Axes | None = None
 ) -> Figure:
-    """Norm of what each step adds to the gradient of each weight, on a log axis; the legend has the
-    norm of their sum, |dW|.
+    """Draw the norm of each step's part of the gradient of each weight, on a log axis.
 
-    Steps point in different directions: the sum is shorter than the norms together, and the legend
-    says by how much. Over all sequences of the batch together, as the weight's gradient is. Raises
+    Steps point in different directions: their sum is shorter than the norms together, and the
+    legend has both. Norms are over all sequences of the batch, as the weight's gradient is. Raises
     ValueError for a trace without gradients.
     """
     run = run_of(source)
     require_backward(run, "a figure of weight gradients")
     if not run.step_norms:
         raise InvalidValueError(
-            f"{run.name} is one sequence cut out of a run: weight gradients are those of the whole"
-            " batch"
+            f"{run.name} is one sequence of a run: weight gradients are those of the whole batch"
         )
-    below = (
-        {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13)}
-        if ax is None
-        else {"loc": "best", "fontsize": 9}
-    )
+    below: Look = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13)}
+    below = below if ax is None else {"loc": "best", "fontsize": 9}
     ax = axes(ax, height=4.8)
     for number, (name, norms) in enumerate(run.step_norms.items()):
-        v, whole = host(norms), float(np.linalg.norm(host(run.grads[name])))
-        together = float(v.sum())
+        whole, together = float(np.linalg.norm(run.grads[name])), float(norms.sum())
         label = f"{name}:  norm of the sum {whole:.3g}, sum of norms {together:.3g}"
-        line = _norm_curve(ax, label, v, STYLES[number % 4], colour(name[1:]))
+        line = _norm_curve(ax, label, norms, STYLES[number % 4], colour(name[1:]))
         line.set(
             marker=MARKERS[number % len(MARKERS)],
             markevery=(2 * number % run.T, 1 + run.T // 9),

@@ -16,7 +16,7 @@ from scratchnet.tracing import RunTrace, Trace
 
 
 class Wanted(NamedTuple):
-    """What was asked for besides the kind; None is the figure's own default."""
+    """Options of a figure besides its kind; None is the figure's own default."""
 
     sample: int | None = None
     k1: int | None = None
@@ -54,7 +54,7 @@ def _whole_batch(run: RunTrace, want: Wanted) -> RunTrace:
     return run
 
 
-# options that only some kinds have a use for
+# options that only some kinds take
 TAKES = {"k1": ("per-loss",), "k2": ("per-loss",), "unit": ("text",)}
 
 
@@ -74,12 +74,19 @@ def write(
     k2: int | None = None,
     unit: int | None = None,
 ) -> Iterator[str]:
-    """Draw one kind into the file ``out``, or "all" into the folder ``out``; yields a line for each
-    figure.
+    """Draw one kind into the file ``out``, or "all" into the folder ``out``; yield a line each.
 
-    ``run``: a run's name; by default the last one, and for text the last that reads it forwards. Of
-    "all", kinds that the trace does not allow are left out, and their line says why. Raises
-    ValueError where one kind was asked for and cannot be drawn, and for what does not exist.
+    Parameters
+    ----------
+    trace, kind, out : the trace, a name of ``KINDS`` or "all", the file or folder
+    run : a run's name; by default the last one, and for text the last forward direction
+    sample, k1, k2, unit : as in the figures. Of "all", kinds that the trace does not allow are left
+        out, and their line says why
+
+    Raises
+    ------
+    ValueError
+        Where the one kind cannot be drawn, or for a name or number that does not exist.
     """
     if kind not in ("all", *KINDS):
         raise InvalidValueError(

@@ -1,5 +1,4 @@
-"""PerLossGradients BPTT: which loss made which gradient, and which of them truncated BPTT throws
-away."""
+"""Per-loss gradients: which loss made which gradient, and which of them truncated BPTT drops."""
 
 from collections.abc import Sequence
 
@@ -12,15 +11,13 @@ from matplotlib.figure import Figure
 from scratchnet.cells.sequences import window
 from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import labels_of, require_backward, run_of, sequence, title_of
-from scratchnet.plots.style import EDGE, MAPS, axes, figure_of, host, time_axis
+from scratchnet.plots.style import EDGE, MAPS, Look, axes, figure_of, time_axis
 from scratchnet.tracing import RunTrace, Trace, jacobian
 from scratchnet.training.bptt import truncated, windows
 from scratchnet.training.clip import global_norm
 
 DECADES = 8  # shown below the largest entry: fixed, so that two figures can be held side by side
-# multiplications of one product of the backward passes behind a figure: about two seconds on one
-# core
-WORK = 7e9
+WORK = 7e9  # multiplications in one product of a figure's backward passes: two seconds on one core
 
 
 def per_loss_gradients(
@@ -34,18 +31,28 @@ def per_loss_gradients(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Which loss made which gradient: |da| at step t (up) that came from the loss at step tau
-    (across), of one sequence.
+    """Draw |da| at step t (up) from the loss at step tau (across), of one sequence.
 
-    Colour is logarithmic, relative to the largest entry, over eight decades. A column is one loss
-    on its way back; nothing lies above the diagonal. Of more than ``most`` losses (100, fewer where
-    the network is large) some are shown, spread evenly, and the axis says how many.
+    Colour is logarithmic, relative to the largest entry, over eight decades. A column is the
+    gradient of one loss; above the diagonal there is none.
 
-    ``k1``, ``k2`` (k2 defaults to k1): draws what truncated BPTT(k1, k2) keeps, the part between
-    line and diagonal, and says what share of the weight gradient it throws away (``thrown_away``).
+    Parameters
+    ----------
+    source : a trace or one of its runs
+    sample : which sequence of the batch
+    k1, k2 : draw what truncated BPTT(k1, k2) keeps (k2 defaults to k1), and say what share of the
+        weight gradient it drops (``thrown_away``)
+    most : number of losses shown, spread evenly; by default 100, fewer for a large network
+    labels, title, ax : as in ``gates``
 
-    Raises ValueError for a trace without gradients or with none that is not zero, and where k2 <
-    k1. Source: Cashman, Patterson, Mosca and Chang 2018, RNNbow.
+    Raises
+    ------
+    ValueError
+        For a trace without gradients or with zero gradients only, and where k2 < k1.
+
+    References
+    ----------
+    Cashman, Patterson, Mosca and Chang 2018, RNNbow.
     """
     run = run_of(source)
     require_backward(run, "per-loss gradients")
@@ -58,15 +65,15 @@ def per_loss_gradients(
     if most is None:
         most = int(np.clip(WORK / (T * run.H * run.H * len(run.cell.GATES)), 10, 100))
     result = jacobian.per_loss_gradients(run, 0, most)
-    taus, size = host(result.losses), host(result.size)
+    taus, size = result.losses, result.size
     if not size.size or size.max() == 0:
         raise InvalidValueError(
-            f"no gradient arrives at {run.name} in sequence {sample}: there is nothing to itemise"
+            f"no gradient reaches {run.name} in sequence {sample}: there is nothing to draw"
         )
     lossy = _loss_steps(run)
 
-    # Columns of the picture are steps; where losses were left out, a column stands for its
-    # neighbours as well.
+    # Columns of the picture are steps; where losses were left out, a column fills in for its
+    # neighbours.
     across = np.arange(taus[0], taus[-1] + 1)
     nearest = np.argmin(np.abs(across[:, None] - taus), axis=1)
     reach = 0 if len(taus) == lossy else int(np.max(np.diff(taus)))
@@ -88,11 +95,8 @@ def per_loss_gradients(
     bar.set_label(f"|da| at t from the loss at τ,\nrelative to the largest, {size.max():.2g}")
     time_axis(ax, T, texts, run, "y")
     part = "" if len(taus) == lossy else f", {len(taus)} of {lossy} shown"
-    ax.set(
-        xlabel=f"step τ of the loss{part}",
-        xlim=(taus[0] - 0.5, taus[-1] + 0.5),
-        ylim=(-0.5, T - 0.5),
-    )
+    ax.set(xlabel=f"step τ of the loss{part}")
+    ax.set(xlim=(taus[0] - 0.5, taus[-1] + 0.5), ylim=(-0.5, T - 0.5))
     if len(taus) <= 12:
         ax.set_xticks(taus)
     lines = [title_of(source, title)]
@@ -107,11 +111,10 @@ def per_loss_gradients(
 
 
 def thrown_away(source: Trace | RunTrace, k1: int, k2: int, sample: int = 0) -> float:
-    """|dW - dW truncated| / |dW| of one sequence, over all weights of the run together, for
-    BPTT(k1, k2): 0 is nothing lost.
+    """|dW - dW truncated| / |dW| of one sequence for BPTT(k1, k2), over all weights.
 
-    A gradient that arrives at the final state belongs to the last window, as the last step's own
-    loss does. Raises ValueError for a trace without gradients, where k2 < k1, and where the whole
+    0: nothing is lost. An upstream gradient of the final state belongs to the last window, as the
+    last step's own loss does. Raises ValueError for a trace without gradients or where the whole
     gradient is zero.
     """
     run = run_of(source)
@@ -121,34 +124,26 @@ def thrown_away(source: Trace | RunTrace, k1: int, k2: int, sample: int = 0) -> 
     whole = cell.backward(dy, cache, *d_last)
     kept = truncated(cell, dy, cache, k1, k2)
     last = windows(run.T, k1, k2)[-1]
-    # BPTT is linear in what arrives: what the final state brings is a backward pass of its own,
-    # through the last window.
-    ending = cell.backward(
-        np.zeros_like(run["dy"][last.start :]), window(cell, cache, last.start, run.T), *d_last
-    )
+    # BPTT is linear in the upstream gradients: that of the final state takes a separate backward
+    # pass, through the last window.
+    nothing, end = np.zeros_like(dy[last.start :]), window(cell, cache, last.start, run.T)
+    ending = cell.backward(nothing, end, *d_last)
     names = [f"d{name}" for name in run.params]
     size = global_norm({name: getattr(whole, name) for name in names})
     if size == 0:
         raise InvalidValueError(
-            f"the gradient of {run.name} is zero in sequence {sample}: no share of it can be thrown"
-            " away"
+            f"the gradient of {run.name} is zero in sequence {sample}: no share of it can be lost"
         )
-    return (
-        global_norm(
-            {
-                name: getattr(whole, name) - getattr(kept, name) - getattr(ending, name)
-                for name in names
-            }
-        )
-        / size
-    )
+    lost = {
+        name: getattr(whole, name) - getattr(kept, name) - getattr(ending, name) for name in names
+    }
+    return global_norm(lost) / size
 
 
 def _loss_steps(run: RunTrace) -> int:
-    """At how many steps of a run of one sequence a loss, or what arrived at the final state, brings
-    a gradient."""
-    own = np.abs(host(run.dy)).sum(axis=(1, 2)) > 0
-    own[-1] |= any(bool(np.any(host(d))) for d in run.d_last.values())
+    """Number of steps of a one-sequence run with a loss, or the final state's upstream gradient."""
+    own = np.abs(run["dy"]).sum(axis=(1, 2)) > 0
+    own[-1] |= any(bool(np.any(d)) for d in run.d_last.values())
     return int(own.sum())
 
 
@@ -158,23 +153,8 @@ def _draw_truncation(ax: Axes, T: int, k1: int, k2: int) -> None:
     edges = np.array([0, *(cut.stop for cut in cuts)]) - 0.5
     floor = np.array([cut.start for cut in cuts]) - 0.5
     tint = "#ffffff"
-    ax.stairs(
-        floor,
-        edges,
-        baseline=None,
-        color=tint,
-        lw=2,
-        label="the window's first step",
-        path_effects=[patheffects.withStroke(linewidth=4, foreground=EDGE)],
-    )
-    ax.stairs(
-        floor,
-        edges,
-        baseline=-0.5,
-        fill=True,
-        facecolor="none",
-        edgecolor=tint,
-        hatch="//",
-        lw=0,
-        alpha=0.45,
-    )
+    edge = [patheffects.withStroke(linewidth=4, foreground=EDGE)]
+    label = "the window's first step"
+    ax.stairs(floor, edges, baseline=None, color=tint, lw=2, label=label, path_effects=edge)
+    hatched: Look = {"facecolor": "none", "edgecolor": tint, "hatch": "//", "alpha": 0.45}
+    ax.stairs(floor, edges, baseline=-0.5, fill=True, lw=0, **hatched)

@@ -1,5 +1,4 @@
-"""What a figure is drawn from: one run of a trace, and of a batch one sequence, without its
-padding."""
+"""The data of a figure: one run of a trace, or one sequence of it without padding."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,8 +17,8 @@ def run_of(source: Any) -> RunTrace:
     if isinstance(source, RunTrace):
         return source.on_host()
     raise InvalidTypeError(
-        f"a {type(source).__module__}.{type(source).__name__} is no trace: expected what"
-        " scratchnet.trace(model, x) returns, or one of its runs"
+        f"a {type(source).__module__}.{type(source).__name__} is not a trace: expected the result"
+        " of scratchnet.trace(model, x), or one of its runs"
     )
 
 
@@ -33,7 +32,7 @@ def require_backward(run: RunTrace, figure: str) -> None:
 
 
 def sequence(run: RunTrace, sample: int) -> RunTrace:
-    """One sequence of the run's batch as a run of its own, cut to its length: T its length, N = 1.
+    """One sequence of the run's batch as a run, cut to its length: N = 1.
 
     Weight gradients are sums over the batch and are left out. Raises ValueError where there is no
     such sequence.
@@ -59,7 +58,7 @@ def sequence(run: RunTrace, sample: int) -> RunTrace:
 
 
 def labels_of(source: Any, run: RunTrace, sample: int, labels: Sequence[str] | None) -> list[str]:
-    """A text for each of the sequence's steps in the run's own order of time, or none.
+    """A text for each step of the sequence in the run's own order of time, or none.
 
     ``labels`` as given, else the trace's own, which speak of its first sequence. ValueError where
     their number is wrong.

@@ -1,5 +1,4 @@
-"""What all figures share: the palette, new axes, the time axis, and heat maps with a bar that says
-its range.
+"""What all figures share: the palette, new axes, the time axis, heat maps with a colour bar.
 
 Colours come from ``palette.json``: one for each quantity, the same here and in the pages. No curve
 relies on its colour alone: line styles and markers differ as well. Nothing here touches pyplot, so
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidValueError
@@ -27,18 +27,17 @@ QUANTITIES = PALETTE["quantities"] | PALETTE["weights"]
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 EDGE = "#333333"
+Look = dict[str, Any]  # keywords of a matplotlib artist
 
 
 def colour(name: str) -> str:
-    """The colour of a quantity ("f", "h", "from_loss", "W_h") or of a model ("lstm", "truth"); grey
-    for what has none."""
+    """The colour of a quantity ("f", "h", "W_h") or model ("lstm", "truth"); grey for others."""
     known = QUANTITIES | PALETTE["models"]
     return str(known.get(name, PALETTE["models"]["baseline"])["light"])
 
 
 def model_colour(label: str) -> str:
-    """The colour of a curve labelled like "LSTM, 0.12" or "last value": by the model its first word
-    names."""
+    """The colour of a curve labelled like "LSTM, 0.12": of the model its first word names."""
     words = label.lower().replace(",", " ").replace("(", " ").split()
     return colour(words[0] if words and words[0] in PALETTE["models"] else "baseline")
 
@@ -48,14 +47,8 @@ def name_of(letter: str) -> str:
     return str(QUANTITIES.get(letter, {"name": ""})["name"])
 
 
-def host(array: Any) -> Array:
-    """The array as NumPy, wherever it was computed."""
-    return np.asarray(array.get() if hasattr(array, "get") else array)
-
-
 def new_figure(width: float = 9.0, height: float = 4.0) -> Figure:
-    """A figure (inches) whose letters, 10 points, can be read when projected; it belongs to no
-    window."""
+    """A figure (inches) without a window; its letters, 10 points, can be read when projected."""
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
@@ -75,26 +68,25 @@ def figure_of(ax: Axes) -> Figure:
     return figure
 
 
-def heatmap(ax: Axes, values: Array, low: float, high: float, kind: str, **options: Any) -> Any:
-    """Values (rows, columns) as an image over the fixed range low..high, in the map for ``kind``; a
-    colour bar says it."""
+def heatmap(
+    ax: Axes, values: Array, low: float, high: float, kind: str, **options: Any
+) -> AxesImage:
+    """Draw values (rows, columns) as an image over the fixed range low..high, with a colour bar."""
     image = ax.imshow(values, aspect="auto", vmin=low, vmax=high, cmap=MAPS[kind], **options)
-    figure_of(ax).colorbar(
-        image, ax=ax, fraction=0.025, pad=0.01, ticks=[low, (low + high) / 2, high]
-    )
+    ticks = [low, (low + high) / 2, high]
+    figure_of(ax).colorbar(image, ax=ax, fraction=0.025, pad=0.01, ticks=ticks)
     return image
 
 
 def one_line(label: str) -> str:
-    """A label as it can stand on one line: a line break as its sign."""
+    """A label on one line: a line break as its sign."""
     return label.replace("\n", "↵").replace("\t", "→")
 
 
 def time_axis(
     ax: Axes, T: int, labels: Sequence[str] = (), run: RunTrace | None = None, which: str = "x"
 ) -> None:
-    """Name the time axis ("x" or "y"); write the ``labels`` (T,) on it as far as there is room for
-    them.
+    """Name the time axis ("x" or "y"), and write the ``labels`` (T,) on it where they fit.
 
     Characters are all written or none: every third letter of a text says nothing. Dates and words
     may be thinned out.
@@ -116,7 +108,6 @@ def time_axis(
     every = -(-T // (5 * int(width))) if upright else -(-T // level)
     # A label is text, never mathematics: one with two dollar signs in it stays as it is.
     written = [one_line(label) for label in labels[::every]]
-    axis.set_ticks(
-        np.arange(T)[::every], written, fontsize=9, parse_math=False, rotation=90 if upright else 0
-    )
+    look: Look = {"fontsize": 9, "parse_math": False, "rotation": 90 if upright else 0}
+    axis.set_ticks(np.arange(T)[::every], written, **look)
     axis.set_tick_params(length=2)

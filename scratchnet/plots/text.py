@@ -1,4 +1,4 @@
-"""Text coloured by one cell of the network: what it listens to, read off the text itself."""
+"""Text coloured by one cell of the network: what the cell responds to."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import labels_of, run_of, sequence, title_of
-from scratchnet.plots.style import MAPS, axes, figure_of, host
+from scratchnet.plots.style import MAPS, Look, axes, figure_of
 from scratchnet.tracing import RunTrace, Trace
 
 MOST = 2000  # steps in one figure: more cannot be read
@@ -32,20 +32,32 @@ def text(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Text on a ground coloured by the value of one cell at each character or word, -1 to 1.
+    """Draw text on a background with the value of one unit at each character or word, -1 to 1.
 
-    ``source``: a trace or run, of which ``state`` of ``unit`` is shown: tanh(c) where the cell has
-    a c, else h, after the step has read the label; by default the unit that moves most. Or values
-    (T,) from -1 to 1. ``labels`` (T,): what the steps read; a trace made with labels has its own.
-    Labels longer than one character are words and get a space between them. A line break is shown
-    as ↵ and ends the line; lines end at ``columns`` characters.
+    Parameters
+    ----------
+    source : a trace or run, or values (T,) from -1 to 1
+    labels : (T,), what the steps read; by default the trace's own. Labels longer than one character
+        are words, separated by a space. A line break is shown as ↵ and ends the line
+    unit : by default the one that varies most
+    state : "c" (drawn as tanh(c), the default where the cell has a c) or "h", after the step has
+        read the label
+    sample : which sequence of the batch
+    columns : characters of a line
+    title, ax : as in ``errors_ahead``
 
-    Raises ValueError where labels are missing or their number is wrong, there is no such unit or
-    state, values lie outside -1 to 1, or there are more than 2000 steps. Source: Karpathy, Johnson
-    and Fei-Fei 2015, section 4.1.
+    Raises
+    ------
+    ValueError
+        Where labels are missing or their number is wrong, there is no such unit or state, values
+        are outside -1 to 1, or there are more than 2000 steps.
+
+    References
+    ----------
+    Karpathy, Johnson and Fei-Fei 2015, section 4.1.
     """
     if hasattr(source, "shape"):
-        values, name, texts = host(source), "", list(map(str, labels or ()))
+        values, name, texts = to_host(source), "", list(map(str, labels or ()))
         if values.ndim != 1:
             raise InvalidValueError(
                 f"the values are {values.shape}: expected (T,), one number for each label"
@@ -85,7 +97,7 @@ def _of_unit(run: RunTrace, state: str | None, unit: int | None) -> tuple[Array,
         raise InvalidValueError(
             f"{run.cell_name} has no state {state!r}: it has {', '.join(states)}"
         )
-    values = host(run[state])[1:, 0]
+    values = run[state][1:, 0]
     values = np.tanh(values) if state == "c" else values
     chosen = int(np.argmax(values.std(axis=0))) if unit is None else unit
     if not 0 <= chosen < run.H:
@@ -93,15 +105,12 @@ def _of_unit(run: RunTrace, state: str | None, unit: int | None) -> tuple[Array,
             f"unit is {unit} but {run.name} has {run.H} units: expected 0 to {run.H - 1}"
         )
     most = ",\nthe one that moves most" if unit is None else ""
-    return (
-        values[:, chosen],
-        f"{'tanh(c)' if state == 'c' else 'h'} of unit {chosen} of {run.name}{most}",
-    )
+    name = "tanh(c)" if state == "c" else "h"
+    return values[:, chosen], f"{name} of unit {chosen} of {run.name}{most}"
 
 
 def layout(labels: Sequence[str], columns: int) -> tuple[list[tuple[int, int, int, str]], int, int]:
-    """(column, row, width, what to write) of each label, and the width and the number of rows of
-    the whole."""
+    """(column, row, width, text) of each label, and the width and number of rows of the whole."""
     space = 1 if any(len(label) > 1 for label in labels) else 0
     places, column, row, widest = [], 0, 0, 1
     for label in labels:
@@ -118,8 +127,10 @@ def layout(labels: Sequence[str], columns: int) -> tuple[list[tuple[int, int, in
 
 
 def letter_colour(ground: Array) -> str:
-    """Black or white, whichever has the greater contrast with the ground (r, g, b) by the WCAG's
-    relative luminance."""
+    """Black or white, by the greater contrast with the ground (r, g, b).
+
+    By the WCAG's relative luminance.
+    """
     r, g, b = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in ground[:3])
     luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b
     return "black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white"
@@ -138,29 +149,15 @@ def _draw(
     grounds = np.asarray(tints(norm(values)))
     boxes = [[(c, r), (c + w, r), (c + w, r + 1), (c, r + 1)] for c, r, w, _ in places]
     ax.add_collection(PolyCollection(boxes, facecolors=grounds, edgecolors="white", linewidths=0.4))
+    look: Look = {"ha": "center", "va": "center"}
+    look |= {"fontproperties": font, "parse_math": False}
     for (column, row, wide, written), ground in zip(places, grounds):
-        known = "".join(
-            letter if drawable.get_char_index(ord(letter)) else UNKNOWN for letter in written
-        )
-        ax.text(
-            column + wide / 2,
-            row + 0.54,
-            known,
-            ha="center",
-            va="center",
-            fontproperties=font,
-            parse_math=False,
-            color=letter_colour(ground),
-        )
+        letters = [s if drawable.get_char_index(ord(s)) else UNKNOWN for s in written]
+        tint = letter_colour(ground)
+        ax.text(column + wide / 2, row + 0.54, "".join(letters), color=tint, **look)
     ax.set(xlim=(0, width), ylim=(rows, 0), xticks=[], yticks=[], title=title)
-    bar = figure_of(ax).colorbar(
-        ScalarMappable(norm, tints),
-        ax=ax,
-        orientation="horizontal",
-        ticks=[-1, 0, 1],
-        fraction=0.04,
-        aspect=40,
-        pad=0.02,
-    )
+    below: Look = {"orientation": "horizontal", "fraction": 0.04, "aspect": 40}
+    colours = ScalarMappable(norm, tints)
+    bar = figure_of(ax).colorbar(colours, ax=ax, ticks=[-1, 0, 1], pad=0.02, **below)
     bar.set_label(name)
     return figure_of(ax)

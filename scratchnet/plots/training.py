@@ -1,4 +1,4 @@
-"""Training as it went: losses, clipping, and how parameters and gates spread over time."""
+"""The course of training: losses, clipping, histograms of parameters and gates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,16 +10,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.plots.gates import GATE_RANGE
 from scratchnet.plots.style import (
     EDGE,
     MAPS,
     STYLES,
+    Look,
     axes,
     colour,
     figure_of,
-    host,
     model_colour,
     name_of,
     new_figure,
@@ -40,37 +41,23 @@ def learning_curves(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Loss over training, label -> values, on a log axis, as a running mean over ``smooth`` steps.
+    """Draw losses over training, label -> values, on a log axis.
 
-    ``lines``: label -> a level to draw across, the loss of having learned nothing, say.
+    A running mean over ``smooth`` steps. ``lines``: label -> a horizontal line, such as the loss of
+    always answering the mean.
     """
     ax = axes(ax)
     for number, (label, values) in enumerate(losses.items()):
-        mean = (
-            np.convolve(host(values), np.full(smooth, 1 / smooth), mode="valid")
-            if len(values) >= smooth
-            else host(values)
-        )
-        ax.plot(
-            np.arange(len(mean)) + smooth,
-            mean,
-            STYLES[number % 4],
-            color=model_colour(label),
-            lw=1.8,
-            label=label,
-        )
+        mean = to_host(values)
+        if len(values) >= smooth:
+            mean = np.convolve(mean, np.full(smooth, 1 / smooth), mode="valid")
+        steps, tint = np.arange(len(mean)) + smooth, model_colour(label)
+        ax.plot(steps, mean, STYLES[number % 4], color=tint, lw=1.8, label=label)
     for label, level in (lines or {}).items():
         ax.axhline(level, color="black", lw=0.9, ls=":")
-        ax.annotate(
-            label,
-            (0.995, level),
-            (0, -2),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=9,
-        )
+        look: Look = {"textcoords": "offset points", "ha": "right", "va": "top"}
+        at, look = ("axes fraction", "data"), look | {"fontsize": 9}
+        ax.annotate(label, (0.995, level), (0, -2), xycoords=at, **look)
     ax.set_yscale("log")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.legend(frameon=False)
@@ -80,8 +67,7 @@ def learning_curves(
 def training_curves(
     history: History, *, ylabel: str = "loss", title: str = "", ax: Axes | None = None
 ) -> Figure:
-    """Training and, where it was measured, validation loss of each epoch, on a log axis; the best
-    epoch is marked.
+    """Draw training and validation loss of each epoch on a log axis; the best is marked.
 
     Raises ValueError where the history has no epochs.
     """
@@ -92,29 +78,17 @@ def training_curves(
         )
     ax = axes(ax)
     epochs = np.arange(1, len(history.epochs) + 1)
-    ax.plot(
-        epochs,
-        history.column("train_loss"),
-        "-",
-        color=colour("from_future"),
-        lw=1.8,
-        label="training",
-    )
+    training = history.column("train_loss")
+    ax.plot(epochs, training, "-", color=colour("from_future"), lw=1.8, label="training")
     if "val_loss" in history.epochs[0]:
         validation = history.column("val_loss")
         ax.plot(epochs, validation, "--", color=colour("from_loss"), lw=1.8, label="validation")
         if history.best_epoch is not None:
             best = history.best_epoch
             ax.axvline(best + 1, color="black", lw=0.9, ls=":")
-            ax.plot(
-                [best + 1],
-                [validation[best]],
-                "*",
-                color=colour("from_loss"),
-                ms=13,
-                markeredgecolor="white",
-                label=f"best: {validation[best]:.3g} after epoch {best + 1}",
-            )
+            (star,) = ax.plot([best + 1], [validation[best]], "*", color=colour("from_loss"), ms=13)
+            text = f"best: {validation[best]:.3g} after epoch {best + 1}"
+            star.set(markeredgecolor="white", label=text)
     ax.set_yscale("log")
     ax.set(xlabel="epoch", ylabel=ylabel, title=title)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -125,8 +99,7 @@ def training_curves(
 def clipping(
     watch: TraceWatch, *, step: int | None = None, title: str = "", ax: Axes | None = None
 ) -> Figure:
-    """Gradient norm of each parameter, gate by gate, before and after clipping, as bars on a log
-    axis.
+    """Draw the gradient norm of each parameter and gate before and after clipping, as bars.
 
     The mean over the recorded steps, or ``step`` alone. Raises ValueError where nothing, or not
     that step, was recorded.
@@ -135,12 +108,11 @@ def clipping(
     if step is not None and step not in watch.steps:
         has = f"{watch.steps[0]} to {watch.steps[-1]}, every {watch.every}"
         raise InvalidValueError(f"step {step} was not recorded: the watch has {has}")
-    rows = (
-        slice(None) if step is None else slice(watch.steps.index(step), watch.steps.index(step) + 1)
-    )
+    first = 0 if step is None else watch.steps.index(step)
+    rows = slice(first, None if step is None else first + 1)
     positions, names = _bar_positions(list(watch.before))
     ax = axes(ax, max(9.0, 0.33 * positions[-1] + 1.5), 4.2)
-    bars: tuple[tuple[str, float, Any, dict[str, Any]], ...] = (
+    bars: tuple[tuple[str, float, Any, Look], ...] = (
         ("before clipping", -0.21, watch.before, {"hatch": "////", "alpha": 0.45}),
         ("after", 0.21, watch.after, {}),
     )
@@ -150,33 +122,24 @@ def clipping(
         ax.bar(positions + offset, heights, 0.4, color=tints, edgecolor="white", lw=0.5, **look)
     ax.set_xticks(positions, [letter or " " for _, letter in watch.before])
     for name, middle in names.items():
-        ax.annotate(
-            name.replace(".", ".\n", 1),
-            (middle, 0),
-            (0, -18),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=9,
-            annotation_clip=False,
-        )
+        name = name.replace(".", ".\n", 1)
+        look = {"ha": "center", "va": "top", "fontsize": 9, "annotation_clip": False}
+        look |= {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        ax.annotate(name, (middle, 0), (0, -18), **look)
     ax.set_yscale("log")
     ax.tick_params(axis="x", length=0)
     when = f"mean of {len(watch.steps)} steps" if step is None else f"step {step}"
     ax.set(ylabel=f"gradient norm, {when}", title=title)
     ax.set_xlim(positions[0] - 0.8, positions[-1] + 0.8)
     ax.set_ylim(top=2.5 * ax.dataLim.ymax)  # room for the legend
-    legend = [
-        Patch(facecolor="#777777", edgecolor="white", label=label, **look)
-        for label, _, _, look in bars
-    ]
+    grey: Look = {"facecolor": "#777777", "edgecolor": "white"}
+    legend = [Patch(label=label, **grey, **look) for label, _, _, look in bars]
     ax.legend(handles=legend, frameon=False, ncols=2)
     return figure_of(ax)
 
 
-def _bar_positions(keys: list[tuple[str, str]]) -> tuple[Any, dict[str, float]]:
-    """Where each bar stands, parameters a little apart, and the middle of each parameter's bars."""
+def _bar_positions(keys: list[tuple[str, str]]) -> tuple[Array, dict[str, float]]:
+    """Positions of the bars, with gaps between parameters, and the middle of each parameter's."""
     positions: list[float] = []
     groups: dict[str, list[float]] = {}
     at, before = -1.0, ""
@@ -189,10 +152,9 @@ def _bar_positions(keys: list[tuple[str, str]]) -> tuple[Any, dict[str, float]]:
 
 
 def clip_factor(history: History, *, limit: float | None = None, title: str = "") -> Figure:
-    """Over the training steps: the gradient norm before and after clipping, with the ``limit``, and
-    the factor below it.
+    """Draw gradient norm before and after clipping, the ``limit``, and the clip factor.
 
-    A factor of 1 is a step that was not clipped.  Raises ValueError where the history has no steps.
+    A factor of 1 is a step that was not clipped. Raises ValueError where the history has no steps.
     """
     _require(history, History, "the History that fit returns")
     if not history.steps:
@@ -213,10 +175,8 @@ def clip_factor(history: History, *, limit: float | None = None, title: str = ""
     clipped = factor[factor < 1]
     said = "never clipped"
     if len(clipped):
-        said = (
-            f"clipped at {len(clipped) / len(factor):.0%} of the steps; median factor there"
-            f" {np.median(clipped):.2g}"
-        )
+        share, median = len(clipped) / len(factor), np.median(clipped)
+        said = f"clipped at {share:.0%} of the steps; median factor there {median:.2g}"
     lower.set_title(said, fontsize=10)
     lower.margins(x=0.01)
     figure.suptitle(title)
@@ -224,12 +184,11 @@ def clip_factor(history: History, *, limit: float | None = None, title: str = ""
 
 
 def histograms(watch: TraceWatch, what: str = "parameters", *, title: str = "") -> Figure:
-    """How the values of each parameter, or of each gate on the probe ("activations"), were spread,
-    over the training steps.
+    """Draw how the values of parameters, or gates ("activations"), spread over training.
 
     A panel each; a column is one recorded step, its colour the share of the values in a bin,
-    logarithmic from 0.1% to all. Parameters are as the step met them, so the first column is how
-    the network began. Blank is a bin without a value. Raises ValueError where nothing was recorded,
+    logarithmic from 0.1% to all; blank is a bin without a value. Parameters are those before the
+    step, so the first column is the initialisation. Raises ValueError where nothing was recorded,
     and for activations without a probe.
     """
     _require_records(watch)
@@ -238,7 +197,7 @@ def histograms(watch: TraceWatch, what: str = "parameters", *, title: str = "") 
     found: dict[Any, Any] = watch.parameters if what == "parameters" else watch.activations
     if not found:
         raise InvalidValueError(
-            "the watch saw no gates: give it an input to look at them on, TraceWatch(probe=x)"
+            "the watch saw no gates: give it an input to compute them on, TraceWatch(probe=x)"
         )
     across = 2 if len(found) > 1 else 1
     down = -(-len(found) // across)
@@ -248,25 +207,22 @@ def histograms(watch: TraceWatch, what: str = "parameters", *, title: str = "") 
         shares = histogram.shares.T
         ends = np.append(watch.steps, watch.steps[-1] + watch.every) - 0.5 * watch.every
         shown = np.where(shares > 0, np.maximum(shares, SHARES[0]), np.nan)
-        image = ax.pcolormesh(
-            ends, histogram.edges, shown, cmap=MAPS["share"], norm=LogNorm(*SHARES)
-        )
+        tints: Look = {"cmap": MAPS["share"], "norm": LogNorm(*SHARES)}
+        image = ax.pcolormesh(ends, histogram.edges, shown, **tints)
         used = np.flatnonzero(shares.any(axis=1))
         low, high = histogram.edges[used[0]], histogram.edges[used[-1] + 1]
         if what == "activations" and low >= -1 and high <= 1:  # the n of mingru has no bounds
             low, high = GATE_RANGE.get(key[1], (0.0, 1.0))
         ax.set_ylim(low, high)
-        axes(ax).set_title(
-            key if isinstance(key, str) else f"{key[0]}  {key[1]}  {name_of(key[1])}", fontsize=10
-        )
+        name = key if isinstance(key, str) else f"{key[0]}  {key[1]}  {name_of(key[1])}"
+        axes(ax).set_title(name, fontsize=10)
     for ax in grid[len(found) :]:
         ax.set_visible(False)
     for ax in grid[max(0, len(found) - across) : len(found)]:
         ax.set_xlabel("training step")
         ax.tick_params(labelbottom=True)
-    bar = figure.colorbar(
-        image, ax=list(grid), fraction=0.02, pad=0.01, extend="min", aspect=15 * down
-    )
+    size: Look = {"fraction": 0.02, "pad": 0.01, "aspect": 15 * down}
+    bar = figure.colorbar(image, ax=list(grid), extend="min", **size)
     bar.set_label("share of the values in a bin")
     figure.suptitle(title)
     return figure
@@ -283,5 +239,5 @@ def _require_records(watch: Any) -> None:
     _require(watch, TraceWatch, "a scratchnet.tracing.TraceWatch that was a callback of fit")
     if not watch.steps:
         raise InvalidValueError(
-            "the watch recorded nothing: give it to fit as callbacks=[watch], before training"
+            "the watch recorded nothing: give it to fit in callbacks=[...], before training"
         )

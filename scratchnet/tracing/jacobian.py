@@ -1,6 +1,7 @@
-"""Two questions about a run that a single backward pass does not answer: how one step moves the
-next, and which loss made which gradient. Both are backward passes over a batch made for the
-purpose, since BPTT is linear in what arrives.
+"""Jacobians of single steps, and the gradients of single losses.
+
+A single backward pass gives neither. Both are backward passes over a batch built for the purpose,
+since BPTT is linear in the upstream gradients.
 """
 
 from typing import Any, NamedTuple
@@ -10,15 +11,16 @@ import numpy as np
 from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.tracing.run import RunTrace
+from scratchnet.tracing.terms import CellCache
 
-CHUNK = 2**24  # elements of the gate array of one made-up batch: about 130 MB in float64
+CHUNK = 2**24  # elements of the gate array of one batch: about 130 MB in float64
 
 
 def jacobians(run: RunTrace, sample: int = 0) -> Array:
-    """The Jacobian of each step, (T, S, S): how state t moves with state t-1, for one sequence.
+    """The Jacobian of each step of one sequence, (T, S, S): d state_t / d state_{t-1}.
 
     S is H times the number of states: the LSTM's blocks are [[dh/dh', dh/dc'], [dc/dh', dc/dc']].
-    Entry [t, j, k] is the derivative of unit j of state t by unit k of state t-1.
+    Entry [t, j, k] is the derivative of unit j of state t with respect to unit k of state t-1.
     """
     run.require_sample(sample)
     cell, H, steps = run.cell, run.H, int(run.lengths[sample])
@@ -27,20 +29,22 @@ def jacobians(run: RunTrace, sample: int = 0) -> Array:
     width = max(1, CHUNK // (S * H * len(cell.GATES)))
     for start in range(0, steps, width):
         stop = min(start + width, steps)
-        # A batch of one-step sequences: each step of the chunk, S times, once for each unit that a
-        # gradient arrives at.
+        # A batch of one-step sequences: each step of the chunk S times, with the upstream gradient
+        # of another unit each time.
         cache = _each_step_alone(run, sample, start, stop, S)
         unit = np.tile(np.eye(S, dtype=out.dtype, like=out), (stop - start, 1))
         d_last = [unit[:, k * H : (k + 1) * H] for k in range(len(cell.STATES))]
         grads = cell.backward(np.zeros_like(cache.h[1:]), cache, *d_last)
-        arrived = np.concatenate([getattr(grads, f"d{name}0") for name in cell.STATES], axis=1)
-        out[start:stop] = arrived.reshape(stop - start, S, S)
+        rows = np.concatenate([getattr(grads, f"d{name}0") for name in cell.STATES], axis=1)
+        out[start:stop] = rows.reshape(stop - start, S, S)
     return out
 
 
-def _each_step_alone(run: RunTrace, sample: int, start: int, stop: int, copies: int) -> Any:
-    """The cache of one-step sequences (T=1, N=(stop-start)*copies), one for each step of a chunk,
-    each ``copies`` times."""
+def _each_step_alone(run: RunTrace, sample: int, start: int, stop: int, copies: int) -> CellCache:
+    """The cache of one-step sequences, one for each step of a chunk, ``copies`` times each.
+
+    T = 1 and N = (stop - start) * copies.
+    """
     changed: dict[str, Any] = {"lengths": None}
     for name, value in run.cache._asdict().items():
         if name in run.params or isinstance(value, str) or value is None or name == "lengths":
@@ -54,18 +58,17 @@ def _each_step_alone(run: RunTrace, sample: int, start: int, stop: int, copies: 
 
 
 class SingularValues(NamedTuple):
-    """Singular values, largest first, of each step's Jacobian and of the product of all steps from
-    t to the last."""
+    """Singular values, largest first, of each step's Jacobian and of products of them."""
 
     of_steps: Array  # (T, S)
     of_products: Array  # (T, S): how a change of the state before step t moves the final state
 
 
 def singular_values(jacobian: Array) -> SingularValues:
-    """Of the Jacobians (T, S, S) that ``jacobians`` returns.
+    """Singular values of the Jacobians (T, S, S) that ``jacobians`` returns.
 
-    Products underflow after some hundred steps; each is scaled while it is built, and the scale put
-    back at the end, so that a value of 1e-300 is still a number.
+    Products underflow after some hundred steps; each is scaled while it is built and scaled back at
+    the end, so that a value of 1e-300 is still a number.
     """
     T, S, _ = jacobian.shape
     products = np.empty_like(jacobian, shape=(T, S))
@@ -80,20 +83,21 @@ def singular_values(jacobian: Array) -> SingularValues:
 
 
 class PerLossGradients(NamedTuple):
-    """Which loss made which gradient: ``size[t, k]`` is |da| at step t that came from the loss at
-    step ``losses[k]``."""
+    """Which loss made which gradient.
+
+    ``size[t, k]`` is |da| at step t from the loss at step ``losses[k]``.
+    """
 
     losses: Array  # (K,) steps tau
     size: Array  # (T, K); zero above the diagonal: a loss moves no later step
 
 
 def per_loss_gradients(run: RunTrace, sample: int = 0, most: int = 100) -> PerLossGradients:
-    """One batched backward pass of one sequence in which entry k of the batch is given the loss at
-    step tau_k alone.
+    """The gradient of each loss of one sequence, in one batched backward pass.
 
-    BPTT is linear in dy, so these gradients add up to the whole. Steps without a loss of their own
-    are left out; of more than ``most`` the K shown are spread evenly. A gradient that arrived at
-    the final state counts as the last step's.
+    Entry k of the batch has the loss at step tau_k alone. BPTT is linear in dy, so these gradients
+    add up to the whole. Steps without a loss are left out; of more than ``most`` losses, K are
+    taken, spread evenly. An upstream gradient of the final state counts as the last step's loss.
     """
     run.require_sample(sample)
     if run.dy is None:
@@ -122,8 +126,8 @@ def per_loss_gradients(run: RunTrace, sample: int = 0, most: int = 100) -> PerLo
     return PerLossGradients(lossy, size)
 
 
-def _repeated(run: RunTrace, sample: int, T: int, copies: int) -> Any:
-    """The cache of one sequence, ``copies`` times side by side as a batch."""
+def _repeated(run: RunTrace, sample: int, T: int, copies: int) -> CellCache:
+    """The cache of a batch of ``copies`` equal sequences."""
     changed: dict[str, Any] = {"lengths": None}
     for name, value in run.cache._asdict().items():
         if name in run.params or isinstance(value, str) or value is None or name == "lengths":

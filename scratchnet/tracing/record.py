@@ -1,71 +1,83 @@
 """``trace``: one forward and, with a target, one backward pass, recorded.
 
-Nothing is hooked and nothing is run a second way: the layers' caches hold the forward pass, and
-``Recurrent.backward_directions`` returns what arrived at each run and what its cell made of it.
+Nothing is hooked and nothing is computed in a second way: the layers' caches hold the forward pass,
+and ``Recurrent.backward_directions`` returns each layer direction's upstream gradient and what its
+cell computed from it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from scratchnet.arrays import Array, is_array
 from scratchnet.cells.sequences import zero_padding
 from scratchnet.convert.torch import from_torch, is_torch, to_numpy
-from scratchnet.engines import Choice
+from scratchnet.engines import ChosenEngine
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Layer, Recurrent, Sequential
+from scratchnet.layers.recurrent import DirectionBackward
 from scratchnet.losses import LOSSES
-from scratchnet.tracing.run import RunTrace, arriving_gradients
-from scratchnet.tracing.trace import Trace
+from scratchnet.tracing.run import Backward, RunTrace, upstream_gradients
+from scratchnet.tracing.terms import CellCache
+from scratchnet.tracing.trace import Data, Trace
 
 Loss = Callable[..., tuple[float, Array]]
+Tensor: TypeAlias = Any  # a NumPy or CuPy array, or a torch tensor
+# each recurrent layer: the prefix of its name, the layer, its cache, the gradient of its output
+Found = list[tuple[str, Recurrent, Any, Array | None]]
 
 
 def trace(
     model: Any,
-    x: Any,
-    target: Any = None,
+    x: Tensor,
+    target: Tensor | None = None,
     loss: Loss | str | None = None,
     *,
-    dy: Any = None,
-    state: Any = None,
-    lengths: Any = None,
-    backward: Callable[..., Any] | None = None,
+    dy: Tensor | None = None,
+    state: Tensor | tuple[Tensor, ...] | None = None,
+    lengths: Tensor | None = None,
+    backward: Backward | None = None,
     labels: Sequence[str] = (),
     title: str = "",
 ) -> Trace:
-    """Record one pass of ``model`` at x: gates, states and, with a target, every gradient term, by
-    name and step.
+    """Record one pass of ``model`` at x: gates, states and, with a target, every gradient term.
 
-    ``model``: a recurrent layer, a Sequential with one in it, or a ``torch.nn.RNN / LSTM / GRU``; x
-    as the model takes it. ``target`` and ``loss(y, target) -> (number, dy)``, a function or a name
-    of ``losses.LOSSES``; if only a target is given, the mean squared error, or softmax
-    cross-entropy where the target is whole numbers. Or ``dy``, the gradient of the output itself,
-    in place of a loss. Without either the trace has the forward side only, and says so.
-    ``backward``: one with the cell's signature that takes the place of its own, a student's, or one
-    with a planted bug; held beside the right trace (``to_html(compare=...)``) it shows where the
-    numbers part. ``state``, ``lengths`` as in the model's forward. ``labels``: a text for each
-    step, for figures. Dropout is off.
+    The model's own gradients are left as they were. Dropout is off.
 
-    The model's own gradients are left as they were. Raises TypeError where there is no recurrent
-    layer, ValueError where shapes do not fit, ArithmeticError if the steps' weight gradients did
-    not add up to the whole.
+    Parameters
+    ----------
+    model : a recurrent layer, a Sequential with one in it, or a ``torch.nn.RNN``, LSTM or GRU
+    x : input, as the model's forward takes it
+    target : what the loss compares the output with. Without target and dy the trace has the forward
+        side only
+    loss : ``loss(y, target) -> (number, dy)``, or a name of ``losses.LOSSES``; by default the mean
+        squared error, or softmax cross-entropy where the target is whole numbers
+    dy : upstream gradient of the output, in place of target and loss
+    state, lengths : as in the model's forward
+    backward : replaces the cell's own, with its signature: a student's, or one with a custom bug.
+        ``to_html(compare=...)`` with the right trace shows where the numbers differ
+    labels : a text for each step, for figures
+    title : for figures
+
+    Raises
+    ------
+    TypeError
+        Where there is no recurrent layer.
+    ValueError
+        Where shapes do not fit.
+    ArithmeticError
+        Where the steps' weight gradients do not add up to the whole.
     """
     model = from_torch(model) if is_torch(model) else model
     if not isinstance(model, Layer) or not model.recurrent:
         what = f"{type(model).__module__}.{type(model).__name__}"
         expected = "a recurrent layer, a Sequential with one in it, or a torch.nn.RNN, LSTM or GRU"
-        inside = [
-            f"layers[{name!r}]"
-            for name, layer in getattr(model, "layers", {}).items()
-            if layer.recurrent
-        ]
-        raise InvalidTypeError(
-            f"{what} is not recurrent: expected"
-            f" {expected}{'; it has ' if inside else ''}{', '.join(inside)}"
-        )
+        layers = getattr(model, "layers", {}).items()
+        inside = ", ".join(f"layers[{name!r}]" for name, layer in layers if layer.recurrent)
+        hint = f"; it has {inside}" if inside else ""
+        raise InvalidTypeError(f"{what} is not recurrent: expected {expected}{hint}")
     # Copies: the trace must still be that of this pass when the caller's buffers hold the next.
     x, target, dy = (_kept(name, v) for name, v in (("x", x), ("target", target), ("dy", dy)))
     state, lengths = to_numpy(state), to_numpy(lengths)
@@ -75,8 +87,7 @@ def trace(
         state = (state,)  # as torch hands a GRU its state
     if target is not None and dy is not None:
         raise InvalidValueError(
-            "both a target and dy were given: dy is the gradient that a loss and its target would"
-            " make"
+            "both a target and dy were given: dy is the gradient of a loss and its target"
         )
     if target is None and loss is not None:
         raise InvalidValueError("a loss was given but no target")
@@ -100,25 +111,20 @@ def trace(
     runs = {}
     for prefix, layer, layer_cache, layer_dy in found:
         if backward is not None:
-            planted = Choice("planted", layer.cell.forward, backward, "the trace was given it")
-            layer_cache = layer_cache._replace(engines=[planted] * layer.num_layers)
-        results = (
-            [None] * len(layer.layer_directions)
-            if layer_dy is None
-            else layer.backward_directions(layer_dy, layer_cache)
-        )
-        for (depth, direction), run_cache, result in zip(
-            layer.layer_directions, layer_cache.cell_caches, results
-        ):
+            custom = ChosenEngine("custom", layer.cell.forward, backward, "custom backward")
+            layer_cache = layer_cache._replace(engines=[custom] * layer.num_layers)
+        results: Sequence[DirectionBackward | None] = [None] * len(layer.layer_directions)
+        if layer_dy is not None:
+            results = layer.backward_directions(layer_dy, layer_cache)
+        places = zip(layer.layer_directions, layer_cache.cell_caches, results)
+        for (depth, direction), run_cache, result in places:
             name = f"{prefix}l{depth}{direction}"
-            runs[name] = _record(
-                name, layer, layer.direction_params(depth, direction), run_cache, result, backward
-            )
-    labels = tuple(map(str, labels))
-    if labels and len(labels) != next(iter(runs.values())).T:
+            params = layer.direction_params(depth, direction)
+            runs[name] = _record(name, layer, params, run_cache, result, backward)
+    labels, T = tuple(map(str, labels)), next(iter(runs.values())).T
+    if labels and len(labels) != T:
         raise InvalidValueError(
-            f"there are {len(labels)} labels but x has {next(iter(runs.values())).T} steps:"
-            " expected one each"
+            f"there are {len(labels)} labels but x has {T} steps: expected one each"
         )
     modules = tuple(_as_data(model))
     return Trace(runs, x, y, target, value, loss_name, labels, modules, title or _title(found))
@@ -141,29 +147,26 @@ def _loss(loss: Loss | str | None, target: Array) -> tuple[Loss, str]:
     return loss, getattr(loss, "__name__", type(loss).__name__)
 
 
-def _kept(name: str, value: Any) -> Any:
+def _kept(name: str, value: Tensor | None) -> Array | None:
     """A copy of an array or tensor; None stays None.  TypeError for anything else."""
     value = to_numpy(value)
     if value is None:
         return None
     if not is_array(value):
         raise InvalidTypeError(
-            f"{name} is a {type(value).__module__}.{type(value).__name__}, not an array or a torch"
-            " tensor"
+            f"{name} is a {type(value).__module__}.{type(value).__name__}, not an array or a"
+            " torch tensor"
         )
     return value.copy()
 
 
-def _walk(
-    model: Layer, cache: Any, dy: Array | None, prefix: str
-) -> tuple[list[tuple[str, Recurrent, Any, Array | None]], Array | None]:
-    """Every recurrent layer of a model, first to last, with its cache and the gradient that arrives
-    at its output."""
+def _walk(model: Layer, cache: Any, dy: Array | None, prefix: str) -> tuple[Found, Array | None]:
+    """Every recurrent layer in order, with its cache and the upstream gradient of its output."""
     if isinstance(model, Recurrent):
         return [(prefix, model, cache, dy)], dy
     if not isinstance(model, Sequential):
         return [], dy
-    found: list[tuple[str, Recurrent, Any, Array | None]] = []
+    found: Found = []
     with _grads_untouched(model):
         for (name, layer), layer_cache in zip(
             reversed(model.layers.items()), reversed(cache.caches)
@@ -176,8 +179,7 @@ def _walk(
 
 @contextmanager
 def _grads_untouched(model: Layer) -> Iterator[None]:
-    """While inside, backward passes may add to the model's gradients; afterwards they are what they
-    were."""
+    """On exit, restore the model's gradients, to which backward passes add."""
     before = {name: grad.copy() for name, grad in model.grads.items()}
     try:
         yield
@@ -190,26 +192,35 @@ def _record(
     name: str,
     layer: Recurrent,
     params: dict[str, Array],
-    cache: Any,
-    result: Any,
-    backward: Callable[..., Any] | None,
+    cache: CellCache,
+    result: DirectionBackward | None,
+    backward: Backward | None,
 ) -> RunTrace:
     cell, params = layer.cell, {key: p.copy() for key, p in params.items()}
     # Copies: the trace must not change when training goes on and the weights are stepped in place.
     cache = cache._replace(**{key: params[key] for key in params if key in cache._fields})
     if result is None:
         return RunTrace(name, layer.cell_name, params, cache)
-    dy = zero_padding(result.dy, cache.lengths)  # what stands there is not looked at
+    dy = zero_padding(result.dy, cache.lengths)  # the padding's dy is ignored
     d_last = {f"d{state}_last": d for state, d in zip(cell.STATES, result.d_last)}
     grads = result.grads._asdict()
-    d_next, norms = arriving_gradients(cell, cache, dy, d_last, grads, backward)
-    foreign = backward is not None
+    d_next, norms = upstream_gradients(cell, cache, dy, d_last, grads, backward)
     return RunTrace(
-        name, layer.cell_name, params, cache, dy, d_next, d_last, grads, norms, foreign, backward
+        name=name,
+        cell_name=layer.cell_name,
+        params=params,
+        cache=cache,
+        dy=dy,
+        d_next=d_next,
+        d_last=d_last,
+        grads=grads,
+        step_norms=norms,
+        custom_backward=backward is not None,
+        backward=backward,
     )
 
 
-def _title(found: list[tuple[str, Recurrent, Any, Array | None]]) -> str:
+def _title(found: Found) -> str:
     parts = []
     for _, layer, _, _ in found:
         deep = f" x {layer.num_layers}" if layer.num_layers > 1 else ""
@@ -217,13 +228,13 @@ def _title(found: list[tuple[str, Recurrent, Any, Array | None]]) -> str:
     return ", ".join(parts)
 
 
-def _as_data(model: Layer, prefix: str = "") -> Iterator[dict[str, Any]]:
+def _as_data(model: Layer, prefix: str = "") -> Iterator[Data]:
     """The model's layers as plain data, in order, for a page that computes them again."""
     if isinstance(model, Sequential):
         for name, layer in model.layers.items():
             yield from _as_data(layer, f"{prefix}{name}.")
         return
-    facts: dict[str, Any] = {"name": prefix.rstrip("."), "kind": type(model).__name__.lower()}
+    facts: Data = {"name": prefix.rstrip("."), "kind": type(model).__name__.lower()}
     if isinstance(model, Recurrent):
         facts |= {
             "kind": "recurrent",

@@ -1,7 +1,6 @@
-"""One cell over one sequence batch, with every number of its forward and backward pass under a
-name."""
+"""One layer direction of a trace: every number of its forward and backward pass by name."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,36 +12,40 @@ from scratchnet.cells import CELLS, Cell
 from scratchnet.cells.sequences import window, zero_padding
 from scratchnet.errors import InvalidValueError, OutOfRangeError, UnknownNameError
 from scratchnet.tracing import terms
+from scratchnet.tracing.terms import CellCache
+
+Backward = Callable[..., Any]  # with the signature of a cell's backward
 
 
 @dataclass(frozen=True, eq=False)
 class RunTrace:
-    """A run is one cell applied once: one layer, one direction. ``run["f"]`` is an array,
-    ``run.names`` are the names.
+    """A run is one cell applied once: one layer direction. ``run["f"]`` is an array.
 
-    Shapes: per step (T, N, H); states h and c (T+1, N, H) with the initial state at 0; x and dx (T,
-    N, D). A reversed run has its own time: step 0 is the sequence's last. Beyond a sequence's
-    length states are held and gradient terms are zero.
+    ``run.names`` are the names of all arrays. Shapes: per step (T, N, H); states h and c (T+1, N,
+    H) with the initial state at 0; x and dx (T, N, D). A reverse direction has its own time: step 0
+    is the sequence's last. Beyond a sequence's length states are carried and gradient terms are
+    zero.
 
-    Kept are the cell's cache and what arrived from outside; everything else is computed from them
-    when it is asked for.
+    The run keeps the cell's cache and the upstream gradients; the rest is computed from them on
+    access.
     """
 
     name: str  # "lstm.l0", "l1_reverse"
     cell_name: str
     params: dict[str, Array]  # under the cell's own names
-    cache: Any  # the cell's Cache
-    dy: Array | None = None  # (T, N, H) this step's loss's own gradient of h
-    # "dh_next" (T, N, H): what came from the future
+    cache: CellCache
+    dy: Array | None = None  # (T, N, H) upstream gradient of the output
+    # "dh_next" (T, N, H): the part of dh that comes from the future
     d_next: dict[str, Array] = field(default_factory=dict)
-    # "dh_last" (N, H): what arrived at the final state
+    # "dh_last" (N, H): upstream gradient of the final state
     d_last: dict[str, Array] = field(default_factory=dict)
     # "dx", "dh0", "dW_x", ..., "da": the cell's Grads
     grads: dict[str, Array] = field(default_factory=dict)
-    # "dW_h" -> (T,) size of what each step adds to it
+    # "dW_h" -> (T,): norm of each step's part of it
     step_norms: dict[str, Array] = field(default_factory=dict)
-    foreign: bool = False  # True where another backward than the cell's own made the gradients
-    backward: Any = None  # that backward, while it is at hand: it is not saved
+    # the backward that replaced the cell's and computed the gradients; a file keeps only the fact
+    custom_backward: bool = False
+    backward: Backward | None = None
 
     @property
     def cell(self) -> Cell:
@@ -51,7 +54,7 @@ class RunTrace:
 
     @property
     def reversed(self) -> bool:
-        """True for a run backwards in time."""
+        """True for the reverse direction."""
         return self.name.endswith("_reverse")
 
     @property
@@ -71,10 +74,9 @@ class RunTrace:
 
     @property
     def lengths(self) -> Array:
-        """(N,) how many steps of each sequence are real; on the host, for loops and slices."""
-        return (
-            np.full(self.N, self.T) if self.cache.lengths is None else to_host(self.cache.lengths)
-        )
+        """(N,), sequence lengths; on the host, for loops and slices."""
+        lengths = self.cache.lengths
+        return np.full(self.N, self.T) if lengths is None else to_host(lengths)
 
     @property
     def has_backward(self) -> bool:
@@ -92,16 +94,19 @@ class RunTrace:
 
     @cached_property
     def backward_terms(self) -> dict[str, Array]:
-        """dh, dc and every term they are sums of, da by gate, (T, N, H); zero where a sequence has
-        ended."""
+        """dh, dc, every term of their sums, and da by gate, (T, N, H).
+
+        Zero where a sequence has ended.
+        """
         if self.dy is None:
             return {}
         make = terms.BACKWARD.get(self.cell_name)
-        arrived = {"dy": self.dy, **self.d_next}
-        made = (
-            {"dh": self.dy + self.d_next["dh_next"]} if make is None else make(self.cache, arrived)
-        )
-        if self.foreign or make is None:
+        upstream = {"dy": self.dy, **self.d_next}
+        if make is not None:
+            made = make(self.cache, upstream)
+        else:
+            made = {"dh": self.dy + self.d_next["dh_next"]}
+        if self.custom_backward or make is None:
             made |= terms.blocks(self.grads["da"], self.cell.GATES, "da_")
         if self.cache.lengths is None:
             return made
@@ -113,14 +118,8 @@ class RunTrace:
         forward = {"x": self.cache.x, **states, **self.forward_terms}
         if self.dy is None:
             return forward
-        return {
-            **forward,
-            "dy": self.dy,
-            **self.d_next,
-            **self.backward_terms,
-            **self.d_last,
-            **self.grads,
-        }
+        backward = self.backward_terms | self.d_last | self.grads
+        return {**forward, "dy": self.dy, **self.d_next, **backward}
 
     @property
     def names(self) -> list[str]:
@@ -134,7 +133,7 @@ class RunTrace:
         return name in self._arrays
 
     def __getitem__(self, name: str) -> Array:
-        """An array by name.  KeyError says what is missing, and why."""
+        """An array by name; KeyError says what is missing, and why."""
         if name in self._arrays:
             return self._arrays[name]
         if self.dy is None and name.startswith("d"):
@@ -145,21 +144,22 @@ class RunTrace:
         raise UnknownNameError(f"{self.name} has no {name!r}: it has {', '.join(self._arrays)}")
 
     def weight_gradients(self, t: int) -> dict[str, Array]:
-        """What step t alone adds to the gradient of each weight, by "dW_x", ...: PyTorch gives only
-        their sum over t."""
+        """The part of step t in the gradient of each weight, by "dW_x", ...
+
+        PyTorch gives only the sum over t.
+        """
         self._require_backward("weight gradients")
         if not 0 <= t < self.T:
             raise OutOfRangeError(
                 f"t is {t} but the run has {self.T} steps: expected 0 to {self.T - 1}"
             )
-        if self.foreign and self.backward is None:
+        if self.custom_backward and self.backward is None:
             raise InvalidValueError(
-                f"{self.name} was made with a backward of its own, which is not saved with a trace"
+                f"{self.name} was made with a custom backward, which is not saved with a trace"
             )
-        arriving = [self.d_next[f"d{name}_next"][t] for name in self.cell.STATES]
-        grads = (self.backward or self.cell.backward)(
-            self["dy"][t : t + 1], window(self.cell, self.cache, t, t + 1), *arriving
-        )
+        upstream = [self.d_next[f"d{name}_next"][t] for name in self.cell.STATES]
+        one_step = window(self.cell, self.cache, t, t + 1)
+        grads = (self.backward or self.cell.backward)(self["dy"][t : t + 1], one_step, *upstream)
         return {f"d{name}": getattr(grads, f"d{name}") for name in self.params}
 
     def on_host(self) -> "RunTrace":
@@ -187,50 +187,55 @@ class RunTrace:
             )
 
 
-def arriving_gradients(
+def upstream_gradients(
     cell: Cell,
-    cache: Any,
+    cache: CellCache,
     dy: Array,
     d_last: dict[str, Array],
     grads: dict[str, Array],
-    backward: Any = None,
+    backward: Backward | None = None,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """What comes from the future at each step, "dh_next" -> (T, N, H), and the size of each step's
-    weight gradients, (T,).
+    """The gradient from the future at each step, and the size of weight gradients.
 
-    The cell's own backward, one step at a time: what it returns for a step's initial state is what
-    the step before receives. ``backward`` replaces the cell's. Raises ArithmeticError unless the
-    steps' weight gradients add up to the whole ones in ``grads``; of a foreign backward this is not
-    asked.
+    Returns
+    -------
+    ``{"dh_next": (T, N, H), ...}`` and ``{"dW_h": (T,), ...}``, the norm of each step's weight
+    gradients. The cell's backward runs one step at a time: the gradient that it returns for a
+    step's initial state is upstream of the step before. ``backward`` replaces the cell's.
+
+    Raises
+    ------
+    ArithmeticError
+        Unless the steps' weight gradients add up to those in ``grads``; not checked for a
+        ``backward`` that is given.
     """
     T = len(dy)
     names = [f"d{name}" for name in cell.param_shapes(1, 1)]
     d_next = {f"d{name}_next": np.empty_like(dy) for name in cell.STATES}
     norms = {name: np.empty_like(dy, shape=T) for name in names}
     total = {name: np.zeros_like(grads[name]) for name in names}
-    arriving = list(d_last.values())
+    upstream = list(d_last.values())
     for t in reversed(range(T)):
-        for kept, d in zip(d_next.values(), arriving):
+        for kept, d in zip(d_next.values(), upstream):
             kept[t] = d
-        step = (backward or cell.backward)(dy[t : t + 1], window(cell, cache, t, t + 1), *arriving)
+        step = (backward or cell.backward)(dy[t : t + 1], window(cell, cache, t, t + 1), *upstream)
         for name in names:
             d = getattr(step, name)
             total[name] += d
             norms[name][t] = np.linalg.norm(d)
-        arriving = [getattr(step, f"d{name}0") for name in cell.STATES]
+        upstream = [getattr(step, f"d{name}0") for name in cell.STATES]
     if backward is not None:
         return d_next, norms
     tolerance = 1e-12 if dy.dtype == np.float64 else 1e-4
     for name in names:
         if not bool(np.isfinite(grads[name]).all()):
-            # a pass that has diverged is looked at like any other; there is no sum to compare
-            continue
+            continue  # a pass that has diverged can be traced; there is no sum to compare
         # Against the size of what was added: where steps cancel, the sum has fewer digits than its
         # terms.
         size = float(np.sum(norms[name])) or 1.0
         off = float(np.linalg.norm(total[name] - grads[name]))
         if not off <= tolerance * size:
             raise ArithmeticError(
-                f"the steps' {name} add up to {off:.1e} beside the whole, of size {size:.1e}"
+                f"the steps' {name} differ from the whole by {off:.1e}, of size {size:.1e}"
             )
     return d_next, norms

@@ -1,4 +1,4 @@
-"""The trace of a whole pass: its runs, its loss, and the file it is saved in."""
+"""The trace of a whole pass: its runs, its loss, and its file."""
 
 import json
 import zipfile
@@ -16,8 +16,13 @@ from scratchnet.errors import InvalidValueError, UnknownNameError
 from scratchnet.tracing.run import RunTrace
 
 FORMAT = 1  # of the .npz; goes up when an older library could not read it
-# of a run, in the .npz
+# parts of a run in the .npz
 PARTS = ("params", "cache", "d_next", "d_last", "grads", "step_norms", "outside")
+# what NumPy raises for a file that is damaged or not an .npz file
+DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, EOFError, OSError)
+DAMAGED += (ValueError, TypeError, NotImplementedError)
+
+Data = dict[str, Any]  # names and values of several types, as JSON has them, or arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,21 +34,21 @@ class Trace:
     """
 
     runs: dict[str, RunTrace]
-    x: Array  # what the model was given
-    y: Array  # what it answered
+    x: Array  # input of the model
+    y: Array  # its output
     target: Array | None = None
     loss: float | None = None
     loss_name: str | None = None
     labels: tuple[str, ...] = ()  # a name for each step of the first sequence: characters, dates
     # the model's layers as data: kind, options, parameters by name
-    modules: tuple[dict[str, Any], ...] = ()
+    modules: tuple[Data, ...] = ()
     title: str = ""
-    # ``scratchnet.view`` puts its page here
+    # set by ``scratchnet.view``
     show_in_notebook: ClassVar[Callable[["Trace"], str] | None] = None
 
     @property
     def run(self) -> RunTrace:
-        """The last run: the top layer, and of a bidirectional one the reversed run."""
+        """The last run: the top layer, and of a bidirectional one the reverse direction."""
         return next(reversed(self.runs.values()))
 
     @property
@@ -59,36 +64,25 @@ class Trace:
 
     def __str__(self) -> str:
         first = self.run
-        lines = [
-            f"trace of {self.title or 'a model'}: {first.T} steps, {first.N}"
-            f" sequence{'s' * (first.N > 1)}"
-        ]
+        sequences = f"{first.N} sequence{'s' * (first.N > 1)}"
+        lines = [f"trace of {self.title or 'a model'}: {first.T} steps, {sequences}"]
         if self.loss is not None:
             lines[0] += f", {self.loss_name} {self.loss:.6g}"
         if not self.has_backward:
             lines.append("no target was given: the forward side is here, all gradients are missing")
         for run in self.on_host().runs.values():
-            lines.append(
-                f"  {run.name}: {run.cell_name}, {run.cache.x.shape[2]} inputs, {run.H} units"
-            )
+            D = run.cache.x.shape[2]
+            lines.append(f"  {run.name}: {run.cell_name}, {D} inputs, {run.H} units")
             for letter in run.cell.GATES if "gates" in run.cache._fields else ():
                 values = run[letter][np.arange(run.T)[:, None] < run.lengths]  # without padding
-                shut, opened = (
-                    float(np.mean(np.abs(values) < 0.1)),
-                    float(np.mean(np.abs(values) > 0.9)),
-                )
-                lines.append(
-                    f"    {letter}   mean {np.mean(values):6.3f}   below 0.1: {shut:4.0%}   above"
-                    f" 0.9: {opened:4.0%}"
-                )
-            if run.has_backward:
-                for name in run.cell.STATES:
-                    d = np.linalg.norm(
-                        run[f"d{name}"] if f"d{name}" in run else run[f"d{name}_next"], axis=(1, 2)
-                    )
-                    lines.append(
-                        f"    |d{name}|  {d[0]:.2e} at step 0, {d[-1]:.2e} at step {run.T - 1}"
-                    )
+                shut = f"below 0.1: {float(np.mean(np.abs(values) < 0.1)):4.0%}"
+                opened = f"above 0.9: {float(np.mean(np.abs(values) > 0.9)):4.0%}"
+                lines.append(f"    {letter}   mean {np.mean(values):6.3f}   {shut}   {opened}")
+            for name in run.cell.STATES if run.has_backward else ():
+                d = run[f"d{name}"] if f"d{name}" in run else run[f"d{name}_next"]
+                norms = np.linalg.norm(d, axis=(1, 2))
+                ends = f"{norms[0]:.2e} at step 0, {norms[-1]:.2e} at step {run.T - 1}"
+                lines.append(f"    |d{name}|  {ends}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -115,15 +109,9 @@ class Trace:
             arrays["target"] = here.target
         runs = []
         for number, run in enumerate(here.runs.values()):
-            parts: dict[str, Mapping[str, Any]] = {
-                "params": run.params,
-                "cache": run.cache._asdict(),
-                "d_next": run.d_next,
-                "d_last": run.d_last,
-                "grads": run.grads,
-                "step_norms": run.step_norms,
-                "outside": {} if run.dy is None else {"dy": run.dy},
-            }
+            outside = {} if run.dy is None else {"dy": run.dy}
+            parts: dict[str, Mapping[str, Any]] = {"cache": run.cache._asdict(), "outside": outside}
+            parts |= {part: getattr(run, part) for part in PARTS if part not in parts}
             options = {}
             for part, values in parts.items():
                 for name, value in values.items():
@@ -133,14 +121,8 @@ class Trace:
                         options[name] = value
                     else:
                         arrays[f"{number}/{part}/{name}"] = value
-            runs.append(
-                {
-                    "name": run.name,
-                    "cell": run.cell_name,
-                    "options": options,
-                    "foreign": run.foreign,
-                }
-            )
+            facts = {"name": run.name, "cell": run.cell_name, "options": options}
+            runs.append({**facts, "custom_backward": run.custom_backward})
         modules = []
         for number, module in enumerate(here.modules):
             for name, value in module["params"].items():
@@ -159,7 +141,7 @@ class Trace:
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # an array may have any name
 
     def _repr_html_(self) -> str | None:
-        """In a notebook a trace is shown as its page, where ``scratchnet.view`` is loaded."""
+        """The trace's page, where ``scratchnet.view`` is loaded."""
         show = type(self).show_in_notebook
         return None if show is None else show(self)
 
@@ -167,34 +149,30 @@ class Trace:
 def load(path: str | Path) -> Trace:
     """Read a trace from ``path``.
 
-    Raises FileNotFoundError; ValueError where the file is damaged, is no trace, or was written by a
-    newer version.
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the file is damaged, is not a trace, or was written by a newer version.
     """
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        ValueError,
-        TypeError,
-        NotImplementedError,
-    ) as error:
+    except DAMAGED as error:
         raise InvalidValueError(
-            f"{path} is damaged or no .npz file of plain arrays: {error}"
+            f"{path} is damaged or not an .npz file of plain arrays: {error}"
         ) from None
     if "about" not in arrays:
-        raise InvalidValueError(f"{path} is an .npz file but no trace: it has no 'about'")
+        raise InvalidValueError(f"{path} is an .npz file, but not a trace: it has no 'about'")
     try:
         about = json.loads(str(arrays.pop("about")))
         newest = int(about["format"])
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
         raise InvalidValueError(
-            f"{path} is an .npz file but no trace: its 'about' is not one of a trace"
+            f"{path} is an .npz file, but not a trace: its 'about' is not one of a trace"
         ) from None
     if newest > FORMAT:
         raise InvalidValueError(
@@ -209,11 +187,11 @@ def load(path: str | Path) -> Trace:
         ) from None
 
 
-def _rebuilt(about: dict[str, Any], arrays: dict[str, Array]) -> Trace:
+def _rebuilt(about: Data, arrays: dict[str, Array]) -> Trace:
     """A trace from what ``save`` wrote."""
     runs = {}
     for number, facts in enumerate(about["runs"]):
-        parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+        parts: dict[str, Data] = {part: {} for part in PARTS}
         for name, value in arrays.items():
             owner, _, rest = name.partition("/")
             if owner == str(number):
@@ -222,30 +200,13 @@ def _rebuilt(about: dict[str, Any], arrays: dict[str, Array]) -> Trace:
         make: Any = CELLS[facts["cell"]].Cache
         known = {**facts["options"], **parts["params"], **parts["cache"]}
         cache = make(**{name: known.get(name) for name in make._fields})
-        runs[facts["name"]] = RunTrace(
-            facts["name"],
-            facts["cell"],
-            parts["params"],
-            cache,
-            parts["outside"].get("dy"),
-            parts["d_next"],
-            parts["d_last"],
-            parts["grads"],
-            parts["step_norms"],
-            facts["foreign"],
-        )
+        dy, custom = parts.pop("outside").get("dy"), facts["custom_backward"]
+        kept: Data = parts | {"cache": cache, "dy": dy, "custom_backward": custom}
+        runs[facts["name"]] = RunTrace(facts["name"], facts["cell"], **kept)
     modules = tuple(
         {**module, "params": {name: arrays[f"module{number}/{name}"] for name in module["params"]}}
         for number, module in enumerate(about["modules"])
     )
-    return Trace(
-        runs,
-        arrays["x"],
-        arrays["y"],
-        arrays.get("target"),
-        about["loss"],
-        about["loss_name"],
-        tuple(about["labels"]),
-        modules,
-        about["title"],
-    )
+    kept = {name: about[name] for name in ("loss", "loss_name", "title")}
+    kept |= {"labels": tuple(about["labels"]), "modules": modules}
+    return Trace(runs, arrays["x"], arrays["y"], arrays.get("target"), **kept)

@@ -1,5 +1,4 @@
-"""Looking at training: what single steps of ``fit`` did to gradients, parameters and gates, in a
-size that can be kept.
+"""A callback that records gradients, parameters and gates of single training steps.
 
     watch = TraceWatch(every=10, probe=x[:8])
     fit(model, (x, y), Adam(0.01), epochs=20, rng=rng, callbacks=[Clip(1.0), watch])
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers import Layer, Recurrent, Sequential
 from scratchnet.tracing.record import trace
@@ -21,13 +20,12 @@ from scratchnet.tracing.terms import blocks
 from scratchnet.training import Callback, Trainer
 from scratchnet.training.clip import norm_of
 
-# a parameter and its gate, ("lstm.W_h_l0", "f") or ("head.W", ""), or a run and its gate
+# a parameter and its gate, ("lstm.W_h_l0", "f") or ("head.W", ""); or a run and its gate
 Block = tuple[str, str]
 
 
 class Histogram:
-    """How values were spread at one time after another: counts in equal bins from -limit to limit,
-    the same bins for all.
+    """Histograms of values at successive times: counts in the same equal bins, -limit to limit.
 
     The limit is a power of two. When a value lies outside, it doubles and the bins of all earlier
     rows are merged in pairs, which loses nothing: no value is ever outside, and no range needs to
@@ -57,12 +55,10 @@ class Histogram:
         return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
     def add(self, values: Array) -> None:
-        """Count one more row. Values that are NaN or infinite have no bin: the training loop
-        reports them."""
-        values = np.asarray(values.get() if hasattr(values, "get") else values, np.float64).ravel()
+        """Count one more row, without NaN and infinity: the training loop reports those."""
+        values = np.asarray(to_host(values), np.float64).ravel()
         values = values[np.isfinite(values)]
-        # at the limit itself the last bin ends
-        while values.size and np.max(np.abs(values)) >= self.limit:
+        while values.size and np.max(np.abs(values)) >= self.limit:  # the end of the last bin
             self._widen()
         self.rows.append(np.histogram(values, self.bins, (-self.limit, self.limit))[0])
 
@@ -91,9 +87,9 @@ class TraceWatch(Callback):
         self.every, self.probe, self.bins = every, probe, bins
         self.seen = 0  # steps so far, recorded or not
         self.steps: list[int] = []  # those that were recorded
-        # gradient norm before clipping, one for each recorded step
+        # gradient norms before and after clipping, one for each recorded step
         self.before: dict[Block, list[float]] = {}
-        self.after: dict[Block, list[float]] = {}  # and after
+        self.after: dict[Block, list[float]] = {}
         self.parameters: dict[str, Histogram] = {}
         self.activations: dict[Block, Histogram] = {}  # ("lstm.l0", "f") -> the gate on the probe
         self._before: dict[Block, float] = {}
@@ -111,9 +107,7 @@ class TraceWatch(Callback):
 
     def _record(self, model: Layer, after: dict[Block, float]) -> None:
         if self.before and self.before.keys() != after.keys():
-            raise InvalidValueError(
-                "the TraceWatch has seen another model: make a new one for each"
-            )
+            raise InvalidValueError("the TraceWatch recorded another model: make one for each")
         self.steps.append(self.seen)
         for block in after:
             self.before.setdefault(block, []).append(self._before[block])
@@ -124,8 +118,7 @@ class TraceWatch(Callback):
             for name, run in trace(model, self.probe).runs.items():
                 for letter in run.cell.GATES:
                     values = run[letter] if "gates" in run.cache._fields else run.cache.h[1:]
-                    # A saturated gate is exactly 1 in float32: it counts as the last number before,
-                    # inside of 0 to 1.
+                    # A saturated gate is exactly 1 in float32: count it in the last bin up to 1.
                     values = np.where(values == 1, np.nextafter(1.0, 0.0), values)
                     self.activations.setdefault((name, letter), Histogram(self.bins)).add(values)
 
@@ -135,17 +128,17 @@ def _block_norms(model: Layer) -> dict[Block, float]:
 
 
 def gradient_blocks(model: Layer, prefix: str = "") -> Iterator[tuple[str, str, Array]]:
-    """Each gradient of a model, cut into its gates: ("lstm.W_h_l0", "f", (H, H) view); "" where a
-    parameter has no gates."""
+    """Each gradient of a model, cut into its gates: ("lstm.W_h_l0", "f", (H, H) view).
+
+    The gate is "" for a parameter without gates.
+    """
     if isinstance(model, Sequential):
         for name, layer in model.layers.items():
             yield from gradient_blocks(layer, f"{prefix}{name}.")
         return
     for name, grad in model.grads.items():
-        if (
-            isinstance(model, Recurrent)
-            and grad.shape[-1] == len(model.cell.GATES) * model.hidden_size
-        ):
+        G = len(model.cell.GATES) * model.hidden_size if isinstance(model, Recurrent) else 0
+        if isinstance(model, Recurrent) and grad.shape[-1] == G:
             for letter, block in blocks(grad, model.cell.GATES).items():
                 yield f"{prefix}{name}", letter, block
         else:

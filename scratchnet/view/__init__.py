@@ -1,8 +1,6 @@
 """The stepper: one self-contained page that walks a trace forwards and backwards through time.
 
-    from scratchnet.view import to_html
-    to_html(trace, "wave.html")            open it in a browser; nothing is fetched, no server is needed
-
+``to_html(trace, "wave.html")`` writes a page that opens in a browser, without server or network.
 In a notebook a trace is shown as this page once ``scratchnet.view`` is imported, which
 ``scratchnet.trace`` does.
 """

@@ -1,5 +1,4 @@
-"""From a trace to one HTML file: arrays as base64, the script and style inline, nothing fetched
-from anywhere.
+"""From a trace to one HTML file: arrays as base64, script and style inline, nothing fetched.
 
 A content-security-policy names the script and the style by their hashes and forbids everything
 else, so that no text in the data can become code and the page cannot reach the network.
@@ -21,32 +20,23 @@ from scratchnet.arrays import Array
 from scratchnet.errors import InvalidValueError
 from scratchnet.tracing.jacobian import per_loss_gradients
 from scratchnet.tracing.run import RunTrace
-from scratchnet.tracing.trace import Trace
+from scratchnet.tracing.trace import Data, Trace
 from scratchnet.view import steps
 
 MOST_BYTES = 2_000_000  # of a page with one trace
 SCRIPTS = (
-    "cells",
-    "model",
-    "tools",
-    "run",
-    "diagrams",
-    "cellview",
-    "microview",
-    "maps",
-    "timeline",
-    "edit",
-    "stepper",
+    *("cells", "model", "tools", "run", "diagrams", "cellview", "microview", "maps"),
+    *("timeline", "edit", "stepper"),
 )
 EDITABLE_UNITS = 16  # up to here a weight or input can be changed by hand
-# multiply-adds of one forward pass, up to which the page computes numeric gradients
-RECOMPUTED = 4_000_000
-# that the page knows
+RECOMPUTED = 4_000_000  # multiply-adds of a forward pass up to which numeric gradients are computed
+# What the page can compute: losses, cells (cells.js; of others it gets all numbers), and layers
+# besides recurrent and linear.
 LOSSES = ("mse", "mae", "huber", "binary_cross_entropy", "softmax_cross_entropy")
-# cells that cells.js computes again; of others all numbers come from here
 COMPUTED = ("rnn", "lstm", "gru", "gru_reset_before")
-# layers that the page knows, besides recurrent and linear
 POINTWISE = ("tanh", "sigmoid", "relu", "softplus", "dropout")
+NO_EDITING = "no editing and no numeric gradients"
+TOO_LARGE = f"too large to compute again in the page: {NO_EDITING}"
 
 
 def to_html(
@@ -60,15 +50,13 @@ def to_html(
 ) -> Path:
     """Write the page to ``path`` and return it; arguments as in ``page``."""
     path = Path(path)
-    path.write_text(
-        page(trace, compare=compare, names=names, sequence=sequence, runs=runs), encoding="utf-8"
-    )
+    text = page(trace, compare=compare, names=names, sequence=sequence, runs=runs)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
 def notebook_html(trace: Trace, **options: Any) -> str:
-    """The same page inside a notebook's cell: an iframe that may run its own script and nothing
-    else."""
+    """The page in a notebook's cell: an iframe that may only run its own script."""
     text = html.escape(page(trace, **options), quote=True)
     return (
         f'<iframe srcdoc="{text}" sandbox="allow-scripts"'
@@ -86,11 +74,20 @@ def page(
 ) -> str:
     """The stepper page of a trace, as text.
 
-    ``compare``: a second trace, shown beside the first; ``names``: what the two are called
-    ("before", "after"). ``sequence``: which of the batch is shown. ``runs``: the names of those to
-    show, all of them if None. Up to two million bytes a trace the page holds every number in full;
-    above, it says so and samples units. Raises ValueError where sequence or a run is not in the
-    trace.
+    Up to two million bytes a trace, the page has every number in full; above, it shows a sample of
+    the units and says so.
+
+    Parameters
+    ----------
+    trace, compare : the trace, and a second one, shown side by side
+    names : what the two are called, such as ("before", "after")
+    sequence : which sequence of the batch
+    runs : names of the runs to show; None: all
+
+    Raises
+    ------
+    ValueError
+        Where the sequence or a run is not in the trace.
     """
     traces = [t.on_host() for t in (trace, compare) if t is not None]
     if names and len(names) != len(traces):
@@ -99,23 +96,16 @@ def page(
         )
     labels = list(names) or [t.title or "trace" for t in traces]
     palette = json.loads(_read("palette.json", "scratchnet"))
-    data = {
-        "traces": [
-            {"label": label, **_fitted(t, sequence, runs)} for label, t in zip(labels, traces)
-        ],
-        "palette": palette["quantities"],
-    }
-    style, script = (
-        _read("stepper.css"),
-        "\n".join(['"use strict";', *(_read(f"{name}.js") for name in SCRIPTS)]),
-    )
+    shown = [{"label": label, **_fitted(t, sequence, runs)} for label, t in zip(labels, traces)]
+    data = {"traces": shown, "palette": palette["quantities"]}
+    style = _read("stepper.css")
+    script = "\n".join(['"use strict";', *(_read(f"{name}.js") for name in SCRIPTS)])
     allowed = f"script-src {_hash(script)}; style-src {_hash(style)}"
     parts = {
         "TITLE": html.escape(" | ".join(labels)),
         "POLICY": f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'",
         "STYLE": style,
-        # In a script element, </script> ends it wherever it stands: no < of the data is left as it
-        # is.
+        # </script> ends a script element wherever it occurs: every < of the data is escaped.
         "DATA": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         "SCRIPT": script,
     }
@@ -131,39 +121,32 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-# ---- data ----------------------------------------------------------------------------------------------------------------
+# ---- data ----------------------------------------------------------------------------------------
 
 
-def _fitted(trace: Trace, sequence: int, runs: Sequence[str] | None) -> dict[str, Any]:
-    """The trace as data, cut down until it fits: first the model's weights, then precision, then
-    units, then early steps."""
+def _fitted(trace: Trace, sequence: int, runs: Sequence[str] | None) -> Data:
+    """The trace as data, cut to fit: first the weights, then precision, units, early steps."""
     shown = [trace[name] for name in runs] if runs is not None else list(trace.runs.values())
     if not 0 <= sequence < shown[0].N:
+        N = shown[0].N
         raise InvalidValueError(
-            f"sequence is {sequence} but the trace has {shown[0].N} sequences: expected 0 to"
-            f" {shown[0].N - 1}"
+            f"sequence is {sequence} but the trace has {N} sequences: expected 0 to {N - 1}"
         )
     room = MOST_BYTES - sum(len(_read(f"{name}.js")) for name in SCRIPTS) - 40_000
     model, why = _model(trace)
     H = max(run.H for run in shown)
     units = [H] + [u for u in (128, 64, 32, 16, 8) if u < H]
-    attempts: list[dict[str, Any]] = [
-        {"model": model, "double": True},
-        {"model": None, "double": True},
-    ]
-    attempts += [{"model": None, "double": False, "units": u} for u in units]
-    attempts += [
-        {"model": None, "double": False, "units": 8, "steps": s}
-        for s in (4000, 2000, 1000, 500, 200)
-    ]
+    attempts: list[Data] = [{"model": m, "double": True} for m in (model, None)]
+    single = {"model": None, "double": False}
+    attempts += [{**single, "units": u} for u in units]
+    attempts += [{**single, "units": 8, "steps": s} for s in (4000, 2000, 1000, 500, 200)]
     fitting = next((a for a in attempts if _size(shown, **a) <= room), attempts[-1])
     notes = [why] if why else []
     if fitting["model"] is None and not why:
-        notes = ["too large to compute again in the page: no editing and no numeric gradients"]
+        notes = [TOO_LARGE]
     if _size(shown, **fitting) > room:
         notes.append(
-            "the page is larger than two megabytes: give it fewer runs, or a model with fewer"
-            " inputs"
+            "the page is larger than two megabytes: show fewer runs, or a model with fewer inputs"
         )
     return _as_data(trace, shown, sequence, notes, **fitting)
 
@@ -185,44 +168,35 @@ def _size(
         if U == run.H:
             numbers += sum(p.size for p in run.params.values())
     # The matrix of per-loss gradients, in single precision; it is left out where early steps are.
-    losses = sum(
-        run.T * min(run.T, _most_losses(run))
-        for run in shown
-        if run.has_backward and (steps or run.T) >= run.T
-    )
+    whole = [run for run in shown if run.has_backward and (steps or run.T) >= run.T]
+    losses = sum(run.T * min(run.T, _most_losses(run)) for run in whole)
     bytes_each = (8 if double else 4) * 4 / 3  # as base64
-    return int(bytes_each * numbers + 4 * 4 / 3 * losses) + (
-        0 if model is None else len(json.dumps(model))
-    )
+    of_model = 0 if model is None else len(json.dumps(model))
+    return int(bytes_each * numbers + 4 * 4 / 3 * losses) + of_model
 
 
 def _losses(run: RunTrace, n: int) -> int:
-    """At how many steps sequence n has a loss of its own; what arrived at the final state counts as
-    the last step's."""
+    """Number of steps of sequence n with a loss; the final state's counts as the last step's."""
     own = np.abs(run["dy"][: int(run.lengths[n]), n]).sum(axis=1)
     own[-1] += sum(float(np.abs(d[n]).sum()) for d in run.d_last.values())
     return int(np.sum(own > 0))
 
 
 def _most_losses(run: RunTrace) -> int:
-    """How many losses are shown: each is a backward pass of its own."""
+    """Number of losses shown: each is a backward pass."""
     return max(20, min(100, 2_000_000 // (run.T * run.H)))
 
 
 def _kept(run: RunTrace, sampled: bool) -> list[str]:
-    """The arrays that go along: all of them where units are missing, else those the page cannot
-    compute from the others."""
+    """The arrays to send: all where units are missing, else those the page cannot compute."""
     sampled = sampled or run.cell_name not in COMPUTED
     own = {*run.cell.GATES, "m_n", "s", *(f"a_{g}" for g in run.cell.GATES)}
     kept = [name for name in run.forward_terms if sampled or name in own]
     if run.has_backward:
-        # the page would compute the cell's own terms, not those of another backward
-        every = sampled or run.foreign
-        kept += [
-            "dy",
-            *run.d_next,
-            *(run.backward_terms if every else [f"da_{g}" for g in run.cell.GATES]),
-        ]
+        # the page would compute the cell's own terms, not those of a custom backward
+        every = sampled or run.custom_backward
+        terms = run.backward_terms if every else [f"da_{g}" for g in run.cell.GATES]
+        kept += ["dy", *run.d_next, *terms]
     return kept
 
 
@@ -236,7 +210,7 @@ def _as_data(
     double: bool,
     units: int | None = None,
     steps: int | None = None,
-) -> dict[str, Any]:
+) -> Data:
     if not trace.has_backward:
         notes = [*notes, "made without a target: the forward side only, no gradients"]
     loss = trace.loss
@@ -255,33 +229,24 @@ def _as_data(
     }
     first, length = data["runs"][0]["first"], int(shown[0].lengths[n])
     outputs = {name: v[first:length] for name, v in _outputs(trace, n, shown[0].T).items()}
-    return {
-        **data,
-        "notes": notes,
-        "outputs": {name: _pack(v, double) for name, v in outputs.items()},
-    }
+    packed = {name: _pack(v, double) for name, v in outputs.items()}
+    return {**data, "notes": notes, "outputs": packed}
 
 
 def _run_as_data(
     run: RunTrace, n: int, double: bool, units: int | None, steps: int | None, notes: list[str]
-) -> dict[str, Any]:
+) -> Data:
     T, H, options = int(run.lengths[n]), run.H, {o: getattr(run.cache, o) for o in run.cell.OPTIONS}
-    chosen = (
-        np.arange(H)
-        if units is None or units >= H
-        else np.unique(np.linspace(0, H - 1, units).round().astype(int))
-    )
+    count = H if units is None else min(units, H)
+    chosen = np.unique(np.linspace(0, H - 1, count).round().astype(int))
     start = 0 if steps is None else max(0, T - steps)
     if len(chosen) < H:
-        _say(
-            notes,
-            f"{run.name}: {len(chosen)} of {H} units are shown, evenly spread, to keep the page"
-            " small",
-        )
+        some = f"{run.name}: {len(chosen)} of {H} units are shown, evenly spread"
+        _say(notes, f"{some}, to keep the page small")
     if start:
         _say(notes, f"{run.name}: the last {T - start} of {T} steps are shown")
-    if run.foreign:
-        _say(notes, f"{run.name}: the gradients are those of another backward than the cell's own")
+    if run.custom_backward:
+        _say(notes, f"{run.name}: the gradients are those of a custom backward, not the cell's own")
     sampled = len(chosen) < H or bool(start)
     arrays = {"x": run["x"][start:T, n]}
     for name in run.cell.STATES:
@@ -290,7 +255,7 @@ def _run_as_data(
         arrays[name] = run[name][start:T, n][:, chosen]
     if run.has_backward:
         arrays["dx"] = run["dx"][start:T, n]
-    data: dict[str, Any] = {
+    data: Data = {
         "name": run.name,
         "cell": run.cell_name,
         "options": options,
@@ -304,7 +269,7 @@ def _run_as_data(
         "reversed": run.reversed,
         "letters": run.cell.GATES,
         "arrays": {name: _pack(a, double) for name, a in arrays.items()},
-        "steps": steps_of(run, options),
+        "steps": _steps_of(run, options),
     }
     if not sampled:
         data["params"] = {name: _pack(p, double) for name, p in run.params.items()}
@@ -312,16 +277,12 @@ def _run_as_data(
     if run.has_backward and not start:
         matrix = per_loss_gradients(run, n, most=_most_losses(run))
         if len(matrix.losses) > 1:
-            losses = [int(t) for t in matrix.losses]
-            data["perLoss"] = {
-                "losses": losses,
-                "of": _losses(run, n),
-                "size": _pack(matrix.size, False),
-            }
+            losses, size = [int(t) for t in matrix.losses], _pack(matrix.size, False)
+            data["perLoss"] = {"losses": losses, "of": _losses(run, n), "size": size}
     return data
 
 
-def steps_of(run: RunTrace, options: dict[str, Any]) -> dict[str, Any]:
+def _steps_of(run: RunTrace, options: Data) -> Data:
     """The micro-steps; without a backward side, those of the forward pass only."""
     data = steps.as_data(run.cell_name, options)
     return data if run.has_backward else {**data, "backward": []}
@@ -333,8 +294,7 @@ def _say(notes: list[str], sentence: str) -> None:
 
 
 def _outputs(trace: Trace, n: int, T: int) -> dict[str, Array]:
-    """Output and target of the shown sequence by step, (T, K), where the model's output is a
-    sequence."""
+    """Output and target of the shown sequence, (T, K), where the output is a sequence."""
     batch_first = any(m.get("batch_first") for m in trace.modules)
     found = {}
     for name, value in (("output", trace.y), ("target", trace.target)):
@@ -346,47 +306,17 @@ def _outputs(trace: Trace, n: int, T: int) -> dict[str, Array]:
     return found
 
 
-def _model(trace: Trace) -> tuple[dict[str, Any] | None, str | None]:
+def _model(trace: Trace) -> tuple[Data | None, str | None]:
     """The whole model as data for the page to compute, or None and the reason."""
-    unknown = [
-        m["kind"] for m in trace.modules if m["kind"] not in ("recurrent", "linear", *POINTWISE)
-    ]
-    if unknown:
-        return (
-            None,
-            (
-                f"the page cannot compute layers of the kind {unknown[0]}: no editing and no"
-                " numeric gradients"
-            ),
-        )
-    if trace.target is None:
-        return None, "made without a target and a loss: no editing and no numeric gradients"
-    if trace.loss_name not in LOSSES:
-        return (
-            None,
-            (
-                f"the page does not know the loss {trace.loss_name}: no editing and no numeric"
-                " gradients"
-            ),
-        )
     runs = list(trace.runs.values())
-    first = runs[0]
-    foreigner = next((run.cell_name for run in runs if run.cell_name not in COMPUTED), None)
-    if foreigner is not None:
-        return (
-            None,
-            f"the page cannot compute the {foreigner} cell: no editing and no numeric gradients",
-        )
-    # of the one sequence in question
-    work = sum(run.params["W_x"].size + run.params["W_h"].size for run in runs) * first.T
-    if work > RECOMPUTED:
-        return None, "too large to compute again in the page: no editing and no numeric gradients"
-    foreign, wide = any(run.foreign for run in runs), max(run.H for run in runs) > EDITABLE_UNITS
-    why = None
-    if foreign:
+    first, why = runs[0], _cannot_compute(trace, runs)
+    if why is not None or trace.target is None:
+        return None, why
+    custom = any(run.custom_backward for run in runs)
+    wide = max(run.H for run in runs) > EDITABLE_UNITS
+    if custom:
         why = (
-            "numbers cannot be edited: the page would compute the cell's own gradients, not those"
-            " shown"
+            "numbers cannot be edited: the page would compute the cell's gradients, not those shown"
         )
     elif wide:
         why = f"numbers can be edited up to {EDITABLE_UNITS} units"
@@ -403,18 +333,7 @@ def _model(trace: Trace) -> tuple[dict[str, Any] | None, str | None]:
                 "H": own[0].H,
                 "return_sequences": m["return_sequences"],
                 "directions": 2 if any(run.reversed for run in own) else 1,
-                "runs": [
-                    {
-                        "name": run.name,
-                        "reversed": run.reversed,
-                        "params": {k: _pack(p, True) for k, p in run.params.items()},
-                        "init": [
-                            {s: _pack(run[s][0, n], True) for s in run.cell.STATES}
-                            for n in range(run.N)
-                        ],
-                    }
-                    for run in own
-                ],
+                "runs": [_run_of_model(run) for run in own],
             }
         else:
             kept["params"] = {k: _pack(p, True) for k, p in m["params"].items()}
@@ -432,15 +351,40 @@ def _model(trace: Trace) -> tuple[dict[str, Any] | None, str | None]:
         "targets": [np.ravel(t).tolist() if whole else _pack(t, True) for t in targets],
         "loss": trace.loss_name,
         "count": int(trace.target.size),
-        "editable": not (foreign or wide),
+        "editable": not (custom or wide),
     }, why
+
+
+def _cannot_compute(trace: Trace, runs: list[RunTrace]) -> str | None:
+    """Why the page cannot compute the model, or None."""
+    known = ("recurrent", "linear", *POINTWISE)
+    for m in trace.modules:
+        if m["kind"] not in known:
+            return f"the page cannot compute layers of the kind {m['kind']}: {NO_EDITING}"
+    if trace.target is None:
+        return f"made without a target and a loss: {NO_EDITING}"
+    if trace.loss_name not in LOSSES:
+        return f"the page does not know the loss {trace.loss_name}: {NO_EDITING}"
+    for run in runs:
+        if run.cell_name not in COMPUTED:
+            return f"the page cannot compute the {run.cell_name} cell: {NO_EDITING}"
+    weights = sum(run.params["W_x"].size + run.params["W_h"].size for run in runs)
+    return TOO_LARGE if weights * runs[0].T > RECOMPUTED else None  # for one sequence
+
+
+def _run_of_model(run: RunTrace) -> Data:
+    """Parameters and initial states of one layer direction."""
+    states = run.cell.STATES
+    initial = [{s: _pack(run[s][0, n], True) for s in states} for n in range(run.N)]
+    params = {k: _pack(p, True) for k, p in run.params.items()}
+    return {"name": run.name, "reversed": run.reversed, "params": params, "init": initial}
 
 
 def _is_sequence(trace: Trace) -> bool:
     return not any(m["kind"] == "recurrent" and not m["return_sequences"] for m in trace.modules)
 
 
-def _pack(array: Array, double: bool) -> dict[str, Any]:
+def _pack(array: Array, double: bool) -> Data:
     values = np.ascontiguousarray(array, dtype="<f8" if double else "<f4")
     return {
         "shape": list(values.shape),

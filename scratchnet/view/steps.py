@@ -1,10 +1,9 @@
-"""The micro-steps of each cell: what a reader of the stepper sees happen, one line at a time,
-forwards and backwards.
+"""The micro-steps of each cell, as the stepper shows them, one line at a time, in both passes.
 
 Each step names its equation, the library's own lines (found in the cell's file when the page is
 made, so that they cannot go stale), and its terms: a result, the arrays it is made of, and the
 formula with {names} to be filled in with numbers. A name with _prev is the state before the step;
-"x", "W_x" and the like stand for themselves.
+"x", "W_x" and the like are themselves.
 """
 
 from inspect import getsource, ismodule
@@ -15,8 +14,10 @@ from scratchnet.errors import InvalidValueError
 
 
 class Term(NamedTuple):
-    """One result of a step, for one unit: "{f} * {c_prev}" with the numbers filled in is its
-    value."""
+    """One result of a step, for one unit.
+
+    "{f} * {c_prev}" with the numbers filled in is its value.
+    """
 
     result: str
     formula: str
@@ -27,7 +28,7 @@ class Step(NamedTuple):
 
     title: str
     equation: str
-    code: tuple[str, ...]  # the lines of the cell's file that are it
+    code: tuple[str, ...]  # its lines in the cell's file
     terms: tuple[Term, ...]
 
 
@@ -89,7 +90,7 @@ FORWARD: dict[str, tuple[Step, ...]] = {
     ),
     "gru": (
         Step(
-            "the memory's part",
+            "recurrent projection",
             "m = h' W_h,    m_n = h' W_hn + b_hn",
             ("m = h[t] @ W_h", "m[:, 2 * H :] += b_hn"),
             (Term("m_n", "sum over h', the weights of this column, and b_hn"),),
@@ -121,7 +122,7 @@ FORWARD: dict[str, tuple[Step, ...]] = {
             (_sigmoid("r"), _sigmoid("z")),
         ),
         Step(
-            "the past, reset",
+            "previous state, reset",
             "s = r h'",
             ("return r, z, r * h_prev",),
             (Term("s", "{r} * {h_prev}"),),
@@ -173,7 +174,7 @@ FORWARD |= {
             (Term("c", "{f} * {c_prev} + {i} * {g}"),),
         ),
         Step(
-            "output gate, which looks at the new c",
+            "output gate, which reads the new c",
             "o = sigmoid(a_o + p_o c)",
             ("o = sigmoid(a_o + p_o * c)",),
             (Term("a_o", f"{SUM}, and p_o c"), _sigmoid("o")),
@@ -238,14 +239,14 @@ FORWARD |= {
     ),
 }
 
-ARRIVE = Step(
+UPSTREAM = Step(
     "two sources meet in h",
     "dh = dy + dh_next",
     ("dh = dy[t] + dh_next",),
     (Term("dh", "{dy} + {dh_next}"),),
 )
 
-TO_CANDIDATE = (  # both forms of the GRU go back through the same h and the same tanh
+TO_CANDIDATE = (  # both forms of the GRU have the same h and the same tanh
     Step(
         "through h = (1 - z) n + z h'",
         "dn = dh (1 - z)    dz = dh (h' - n)    directly: dh z",
@@ -270,7 +271,7 @@ TO_CANDIDATE = (  # both forms of the GRU go back through the same h and the sam
 
 BACKWARD: dict[str, tuple[Step, ...]] = {
     "rnn": (
-        ARRIVE,
+        UPSTREAM,
         Step(
             "through tanh",
             "da = dh (1 - h^2)",
@@ -286,7 +287,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "lstm": (
-        ARRIVE,
+        UPSTREAM,
         Step(
             "through h = o tanh(c), to the output gate",
             "do = dh tanh(c)",
@@ -337,7 +338,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "gru": (
-        ARRIVE,
+        UPSTREAM,
         *TO_CANDIDATE,
         Step(
             "through r m_n",
@@ -371,7 +372,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "gru_reset_before": (
-        ARRIVE,
+        UPSTREAM,
         *TO_CANDIDATE,
         Step(
             "through s W_hn and s = r h'",
@@ -442,7 +443,7 @@ SIGMOID, TANH = "@ * (1 - @)", "(1 - @^2)"
 
 BACKWARD |= {
     "lstm_peephole": (
-        ARRIVE,
+        UPSTREAM,
         TO_OUTPUT._replace(
             equation="do = dh tanh(c)    da_o = do o (1 - o)",
             terms=(*TO_OUTPUT.terms, Term("da_o", "{do} * {o} * (1 - {o})")),
@@ -489,7 +490,7 @@ BACKWARD |= {
     ),
     **{
         name: (
-            ARRIVE,
+            UPSTREAM,
             TO_OUTPUT,
             TO_C,
             Step(
@@ -536,7 +537,7 @@ BACKWARD |= {
         )
     },
     "sru": (
-        ARRIVE,
+        UPSTREAM,
         Step(
             "through h = r c + (1 - r) s",
             "dr = dh (c - s)    da_s = dh (1 - r)",
@@ -572,7 +573,7 @@ BACKWARD |= {
         ),
     ),
     "mingru": (
-        ARRIVE,
+        UPSTREAM,
         Step(
             "through h = (1 - z) h' + z n",
             "dz = dh (n - h')    da_n = dh z",
@@ -595,7 +596,7 @@ PACKAGE = "scratchnet.cells."
 
 
 def as_data(cell_name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The steps of a cell with the place of each code line; no steps where none are written down.
+    """The steps of a cell with the place of each code line; none for a cell without an entry.
 
     Raises ValueError where a code line is in no file of the cell.
     """

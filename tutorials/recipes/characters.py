@@ -115,7 +115,8 @@ def run(seed: int, toy: bool) -> Outcome:
         f"temperature {heat}, the 10 most likely:\nThe {text}" for heat, text in written.items()
     )
     read = past[-BEFORE:] + held
-    c = np.tanh(cache.caches[1].cell_caches[0].c[BEFORE + 1 :, 0])  # (steps, units) after each character
+    # (steps, units), after each character
+    c = np.tanh(cache.caches[1].cell_caches[0].c[BEFORE + 1 :, 0])
     what, unit, r = follows(c, read)
     title = f"tanh(c) of unit {unit}: {what} (correlation {r:.2f}, the closest of all units)"
     lines = [t for t in range(max(1, len(c) - SHOWN)) if t == 0 or read[BEFORE + t - 1] == "\n"]

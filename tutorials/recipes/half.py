@@ -93,9 +93,10 @@ def run(seed: int, toy: bool) -> Outcome:
     errors["the mean"] = float(ADDING_BASELINE_MSE)
     batch = x[:32]
     full, twin = (runs[name] for name in ("float32", "mixed"))
+    passes = {"GRU, float32": full.model, "GRU, mixed": twin.twin}
     memory = {
-        "GRU, float32": kept(full.model.forward(batch, training=True)[1].caches[0].cell_caches) / 1e3,
-        "GRU, mixed": kept(twin.twin.forward(batch, training=True)[1].caches[0].cell_caches) / 1e3,
+        name: kept(model.forward(batch, training=True)[1].caches[0].cell_caches) / 1e3
+        for name, model in passes.items()
     }
     skipped = {
         name: float(getattr(runs[key], "skipped", 0))

@@ -1,8 +1,8 @@
 """What every recipe shares: seeds, the table it prints, the picture and the results file it leaves.
 
-def run(seed, toy):                      one run; toy is a size for tests, and its numbers mean nothing
+def run(seed, toy):     # one run; toy is a size for tests, whose numbers mean nothing
     ...
-    return Outcome({"RMSE": {"LSTM": 1.2, "last value": 3.4}}, baselines=("last value",), figure=figure)
+    return Outcome({"RMSE": {"LSTM": 1.2, "last value": 3.4}}, ("last value",), figure)
 
 if __name__ == "__main__":
     recipe(__doc__, run)

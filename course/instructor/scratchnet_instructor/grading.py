@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from scratchnet_course.checking import Result, check_code, source_of
+from scratchnet_course.checking import Verdict, check_code, source_of
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import EXERCISES
 
@@ -32,7 +32,7 @@ class Grade(NamedTuple):
     """One exercise of one student."""
 
     student: str
-    result: Result
+    result: Verdict
 
 
 def submissions(folder: Path) -> dict[str, dict[str, Path]]:
@@ -115,9 +115,9 @@ def grade(
 def _one(student: str, exercise: Exercise, path: Path | None, seed: int) -> Grade:
     if path is not None and path.name == TWICE:
         said = (f"{exercise.id} was handed in twice: only one file may be there",)
-        return Grade(student, Result(exercise.id, "twice", 0.0, exercise.points, seed, said))
+        return Grade(student, Verdict(exercise.id, "twice", 0.0, exercise.points, seed, said))
     if path is None:
-        nothing = Result(
+        nothing = Verdict(
             exercise.id, "absent", 0.0, exercise.points, seed, ("nothing was handed in",)
         )
         return Grade(student, nothing)
@@ -128,7 +128,7 @@ def _one(student: str, exercise: Exercise, path: Path | None, seed: int) -> Grad
             f"{path.name} could not be graded, look at it by hand: {type(error).__name__}: {error}",
         )
         return Grade(
-            student, Result(exercise.id, "error", 0.0, exercise.points, seed, said, (), str(path))
+            student, Verdict(exercise.id, "error", 0.0, exercise.points, seed, said, (), str(path))
         )
 
 
@@ -171,7 +171,7 @@ def write(grades: Sequence[Grade], out: Path) -> list[Path]:
     return made
 
 
-def _gradescope(results: Iterable[Result]) -> dict[str, object]:
+def _gradescope(results: Iterable[Verdict]) -> dict[str, object]:
     """The results.json of Gradescope's autograder:
     https://gradescope-autograders.readthedocs.io/en/latest/specs/."""
     tests = [

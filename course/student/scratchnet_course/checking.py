@@ -17,7 +17,7 @@ from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import find
 
 
-class Result(NamedTuple):
+class Verdict(NamedTuple):
     """What came of a check.  ``print(result)`` is what the student reads."""
 
     exercise: str
@@ -47,7 +47,7 @@ class Result(NamedTuple):
 
 def check(
     name: str, answer: str | Path | Callable[..., Any] | None = None, seed: int | None = None
-) -> Result:
+) -> Verdict:
     """Check an answer to an exercise.
 
     Parameters
@@ -118,7 +118,7 @@ def _with_names(function: Callable[..., Any]) -> str:
     return "\n\n".join(["import numpy as np", *reversed(lines)]) + "\n"
 
 
-def check_code(exercise: Exercise, code: str, seed: int | None = None, file: str = "") -> Result:
+def check_code(exercise: Exercise, code: str, seed: int | None = None, file: str = "") -> Verdict:
     """Check the text of a file; see `check`."""
     seed = secrets.randbelow(10**6) if seed is None else seed
     cases = list(exercise.cases(np.random.default_rng(seed)))
@@ -132,7 +132,7 @@ def check_code(exercise: Exercise, code: str, seed: int | None = None, file: str
         ]
     points = float(exercise.points) if status == "right" else 0.0
     digest = hashlib.sha256(code.encode()).hexdigest()
-    return Result(
+    return Verdict(
         exercise.id, status, points, exercise.points, seed, tuple(lines), names, file, digest
     )
 

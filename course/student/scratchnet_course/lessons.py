@@ -23,7 +23,7 @@ SOLUTION = re.compile(
 PLAIN = re.compile(r"#|return \{|for t in|\"\w+\": \w+,$")
 
 
-class Cell(NamedTuple):
+class NotebookCell(NamedTuple):
     """One cell."""
 
     markdown: bool
@@ -36,7 +36,7 @@ class Cell(NamedTuple):
         return found.group(1) if found else None
 
 
-def cells(script: str) -> list[Cell]:
+def cells(script: str) -> list[NotebookCell]:
     """Return a percent script's cells.
 
     Raises
@@ -47,7 +47,7 @@ def cells(script: str) -> list[Cell]:
     starts = list(MARK.finditer(script))
     ends = [*(mark.start() for mark in starts[1:]), len(script)]
     found = [
-        Cell(bool(mark.group(1)), script[mark.end() : end].strip("\n") + "\n")
+        NotebookCell(bool(mark.group(1)), script[mark.end() : end].strip("\n") + "\n")
         for mark, end in zip(starts, ends)
     ]
     for cell in found:
@@ -59,12 +59,12 @@ def cells(script: str) -> list[Cell]:
     return found
 
 
-def script(parts: list[Cell]) -> str:
+def script(parts: list[NotebookCell]) -> str:
     """Cells as a percent script."""
     return "\n".join(f"# %%{' [markdown]' if cell.markdown else ''}\n{cell.text}" for cell in parts)
 
 
-def notebook(parts: list[Cell]) -> str:
+def notebook(parts: list[NotebookCell]) -> str:
     """Return cells as the JSON text of a notebook without output (nbformat 4.5).
 
     A markdown cell loses the ``# `` before its lines, and a commented magic line its comment mark,
@@ -101,7 +101,7 @@ def solved(text: str) -> str:
     return SOLUTION.sub(lambda m: m["body"], text)
 
 
-def student(parts: list[Cell]) -> list[Cell]:
+def student(parts: list[NotebookCell]) -> list[NotebookCell]:
     """A lesson as a student gets it."""
     return [
         cell if cell.exercise is None else cell._replace(text=stub(cell.text, cell.exercise))
@@ -109,27 +109,27 @@ def student(parts: list[Cell]) -> list[Cell]:
     ]
 
 
-def teacher(parts: list[Cell]) -> list[Cell]:
+def teacher(parts: list[NotebookCell]) -> list[NotebookCell]:
     """A lesson with its solutions, without the marks."""
     return [
         cell if cell.exercise is None else cell._replace(text=solved(cell.text)) for cell in parts
     ]
 
 
-def solution_lines(parts: list[Cell]) -> set[str]:
+def solution_lines(parts: list[NotebookCell]) -> set[str]:
     """Every line of a solution that says something: what students must not get."""
     bodies = [match["body"] for cell in parts for match in SOLUTION.finditer(cell.text)]
     lines = {line.strip() for body in bodies for line in body.splitlines()}
     return {line for line in lines if len(line) > 12 and not PLAIN.match(line)}
 
 
-def headings(parts: list[Cell]) -> list[str]:
+def headings(parts: list[NotebookCell]) -> list[str]:
     """The headings of a lesson, without their marks: what an exercise points to."""
     lines = (line for cell in parts if cell.markdown for line in cell.text.splitlines())
     return [line.lstrip("# ").strip() for line in lines if line.startswith("# #")]
 
 
-def title(parts: list[Cell]) -> str:
+def title(parts: list[NotebookCell]) -> str:
     """The lesson's first heading."""
     return headings(parts)[0]
 

@@ -1,14 +1,12 @@
 """The recurrent product, cut so that BLAS needs no copy of the weights.
 
-For a large product BLAS first copies its right factor into an order of its own. Here that factor is
+For a large product BLAS first copies its right factor into its own order. Here that factor is
 W_h, the same at every step, and the left one has few rows: the copy would cost as much as the
 product. OpenBLAS leaves it out where the product has at most 10^6 multiply-adds. So W_h is laid out
 once, before time begins, as blocks of at most 64 columns, and a slice has few enough rows. Measured
 (``benchmarks/parts.py``; AVX-512, one thread, float32): 16 rows, H = 256: 222 GFLOP/s with blocks,
 90 without.
 """
-
-from typing import Any
 
 import numpy as np
 
@@ -46,9 +44,8 @@ def width(columns: int, K: int, rows: int) -> int:
 def in_blocks(W: Array, w: int) -> Array:
     """W (K, columns) as (columns / w, K, w), each block contiguous."""
     K, columns = W.shape
-    # never W itself: it may be read only
-    blocks: Array = W.reshape(K, columns // w, w).transpose(1, 0, 2).copy()
-    return blocks
+    # a copy even of one block: W may be read-only
+    return np.array(W.reshape(K, columns // w, w).transpose(1, 0, 2), order="C")
 
 
 @time_loop
@@ -69,13 +66,13 @@ def add_blocks(parts: Array, t: int, lengths: Array, dh: Array) -> None:
                     dh[n, p * w + k] += parts[p, n, k]
 
 
-def forward_blocks(W_h: Array, rows: int) -> Any:
+def forward_blocks(W_h: Array, rows: int) -> Array:
     """The blocks of W_h (H, G) for h W_h: no block crosses the border of a gate."""
     H = W_h.shape[0]
     return in_blocks(W_h, width(H, H, rows))
 
 
-def backward_blocks(W_h: Array, rows: int) -> Any:
+def backward_blocks(W_h: Array, rows: int) -> Array:
     """The blocks of W_h^T (G, H) for da W_h^T."""
     H, G = W_h.shape
     return in_blocks(W_h.T, width(H, G, rows))

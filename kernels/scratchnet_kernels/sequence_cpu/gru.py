@@ -18,7 +18,11 @@ from scratchnet_kernels.sequence_cpu.blocks import (
     forward_blocks,
     multiply,
 )
-from scratchnet_kernels.sequence_cpu.slices import given, one_blas_thread, run_slices
+from scratchnet_kernels.sequence_cpu.slices import (
+    as_contiguous_readonly,
+    one_blas_thread,
+    run_slices,
+)
 from scratchnet_kernels.sequence_cpu.split import plain, split
 from scratchnet_kernels.sequence_cpu.vector import vector
 
@@ -85,7 +89,7 @@ def backward_step(
                 )
                 da[row, r], da[row, z], da[row, n], dh[row, r] = da_r, da_z, da_n, dh_direct
                 dm[row, r], dm[row, z], dm[row, n] = da_r, da_z, dm_n
-        else:  # a sequence that is over passes on what arrives
+        else:  # an ended sequence passes its gradient on
             da[row] = 0
             dm[row] = 0
 
@@ -109,7 +113,7 @@ def forward_slice(
         multiply(h[t, ours], W, m)
         forward_step(a[t, ours], m, b_hn, h[t, ours], gates[t, ours], m_n[t, ours], h[t + 1, ours])
         for n in range(first, last):
-            if t >= lengths[n]:  # a sequence that is over is held
+            if t >= lengths[n]:  # an ended sequence carries its state
                 h[t + 1, n] = h[t, n]
 
 
@@ -141,7 +145,11 @@ def loop_forward(runs: Sequence[ForwardRun]) -> None:
     """The loop of ``gru.forward``."""
 
     def loop(run: ForwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
-        W, b_hn, cache = forward_blocks(run.cache.W_h, rows), given(run.args[-1]), run.cache
+        W, b_hn, cache = (
+            forward_blocks(run.cache.W_h, rows),
+            as_contiguous_readonly(run.args[-1]),
+            run.cache,
+        )
         return partial(forward_slice, run.a, W, b_hn, cache.h, cache.gates, cache.m_n, lengths)
 
     run_slices(runs, loop)
@@ -154,7 +162,16 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
         W, cache = backward_blocks(run.cache.W_h, rows), run.cache
         (dh,), (da, dm) = run.d_states, run.da
         return partial(
-            backward_slice, given(run.dy), W, cache.h, cache.gates, cache.m_n, lengths, dh, da, dm
+            backward_slice,
+            as_contiguous_readonly(run.dy),
+            W,
+            cache.h,
+            cache.gates,
+            cache.m_n,
+            lengths,
+            dh,
+            da,
+            dm,
         )
 
     run_slices(runs, loop)

@@ -19,18 +19,18 @@ from scratchnet_kernels.sequence_cpu.blocks import (
     forward_blocks,
     multiply,
 )
-from scratchnet_kernels.sequence_cpu.slices import given, one_blas_thread, run_slices
+from scratchnet_kernels.sequence_cpu.slices import (
+    as_contiguous_readonly,
+    one_blas_thread,
+    run_slices,
+)
 from scratchnet_kernels.sequence_cpu.split import plain, split
 from scratchnet_kernels.sequence_cpu.vector import vector
 
-reset_forward, reset_backward = (
-    vector(gru_reset_before.reset_forward),
-    vector(gru_reset_before.reset_backward),
-)
-update_forward, update_backward = (
-    vector(gru_reset_before.update_forward),
-    vector(gru_reset_before.update_backward),
-)
+reset_forward = vector(gru_reset_before.reset_forward)
+reset_backward = vector(gru_reset_before.reset_backward)
+update_forward = vector(gru_reset_before.update_forward)
+update_backward = vector(gru_reset_before.update_backward)
 
 
 @vector_loop
@@ -90,7 +90,7 @@ def back_update_step(
                 da_n[row, j], da_z[row, j], dh[row, j] = update_backward(
                     dy[row, j] + dh[row, j], gates[row, z], gates[row, n], h_prev[row, j]
                 )
-        else:  # a sequence that is over passes on what arrives
+        else:  # an ended sequence passes its gradient on
             da_n[row] = 0
             da_z[row] = 0
 
@@ -144,16 +144,10 @@ def forward_slice(
         multiply(h[t, ours], W_rz, m_rz)
         reset_step(a[t, ours], m_rz, h[t, ours], gates[t, ours], s[t, ours])
         multiply(s[t, ours], W_n, m_n)
-        update_step(
-            a[t, ours],
-            m_n,
-            h[t, ours],
-            gates[t, ours, H : 2 * H],
-            gates[t, ours, 2 * H :],
-            h[t + 1, ours],
-        )
+        z_n = gates[t, ours, H : 2 * H], gates[t, ours, 2 * H :]
+        update_step(a[t, ours], m_n, h[t, ours], *z_n, h[t + 1, ours])
         for n in range(first, last):
-            if t >= lengths[n]:  # a sequence that is over is held
+            if t >= lengths[n]:  # an ended sequence carries its state
                 h[t + 1, n] = h[t, n]
 
 
@@ -175,11 +169,8 @@ def backward_slice(
     W_rz (H / w, 2H, w), W_n (H / w, H, w).
     """
     rows, H = last - first, h.shape[2]
-    da_n, da_z, da_rz = (
-        np.empty((rows, H), dy.dtype),
-        np.empty((rows, H), dy.dtype),
-        np.empty((rows, 2 * H), dy.dtype),
-    )
+    da_n, da_z = np.empty((rows, H), dy.dtype), np.empty((rows, H), dy.dtype)
+    da_rz = np.empty((rows, 2 * H), dy.dtype)
     ds = np.empty((W_n.shape[0], rows, W_n.shape[2]), dy.dtype)
     parts = np.empty((W_rz.shape[0], rows, W_rz.shape[2]), dy.dtype)
     ours = slice(first, last)
@@ -198,10 +189,8 @@ def loop_forward(runs: Sequence[ForwardRun]) -> None:
 
     def loop(run: ForwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
         cache, H = run.cache, len(run.cache.W_h)
-        W_rz, W_n = (
-            forward_blocks(cache.W_h[:, : 2 * H], rows),
-            forward_blocks(cache.W_h[:, 2 * H :], rows),
-        )
+        W_rz = forward_blocks(cache.W_h[:, : 2 * H], rows)
+        W_n = forward_blocks(cache.W_h[:, 2 * H :], rows)
         return partial(forward_slice, run.a, W_rz, W_n, cache.h, cache.gates, cache.s, lengths)
 
     run_slices(runs, loop)
@@ -213,12 +202,18 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
     def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
         cache, H = run.cache, len(run.cache.W_h)
         (dh,), (da,) = run.d_states, run.da
-        W_rz, W_n = (
-            backward_blocks(cache.W_h[:, : 2 * H], rows),
-            backward_blocks(cache.W_h[:, 2 * H :], rows),
-        )
+        W_rz = backward_blocks(cache.W_h[:, : 2 * H], rows)
+        W_n = backward_blocks(cache.W_h[:, 2 * H :], rows)
         return partial(
-            backward_slice, given(run.dy), W_rz, W_n, cache.h, cache.gates, lengths, dh, da
+            backward_slice,
+            as_contiguous_readonly(run.dy),
+            W_rz,
+            W_n,
+            cache.h,
+            cache.gates,
+            lengths,
+            dh,
+            da,
         )
 
     run_slices(runs, loop)

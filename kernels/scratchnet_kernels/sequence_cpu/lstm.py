@@ -18,7 +18,11 @@ from scratchnet_kernels.sequence_cpu.blocks import (
     forward_blocks,
     multiply,
 )
-from scratchnet_kernels.sequence_cpu.slices import given, one_blas_thread, run_slices
+from scratchnet_kernels.sequence_cpu.slices import (
+    as_contiguous_readonly,
+    one_blas_thread,
+    run_slices,
+)
 from scratchnet_kernels.sequence_cpu.split import plain, split
 from scratchnet_kernels.sequence_cpu.vector import vector
 
@@ -86,7 +90,7 @@ def backward_step(
                     c[n, i],
                 )
                 dh[n, i] = 0
-        else:  # a sequence that is over passes on what arrives
+        else:  # an ended sequence passes its gradient on
             da[n] = 0
 
 
@@ -98,16 +102,10 @@ def forward_slice(
     m = np.empty((W.shape[0], last - first, W.shape[2]), a_x.dtype)
     for t in range(len(a_x)):
         multiply(h[t, first:last], W, m)
-        forward_step(
-            a_x[t, first:last],
-            m,
-            c[t, first:last],
-            gates[t, first:last],
-            c[t + 1, first:last],
-            h[t + 1, first:last],
-        )
+        made = gates[t, first:last], c[t + 1, first:last], h[t + 1, first:last]
+        forward_step(a_x[t, first:last], m, c[t, first:last], *made)
         for n in range(first, last):
-            if t >= lengths[n]:  # a sequence that is over is held
+            if t >= lengths[n]:  # an ended sequence carries its state
                 h[t + 1, n], c[t + 1, n] = h[t, n], c[t, n]
 
 
@@ -155,7 +153,8 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
     def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
         W, cache = backward_blocks(run.cache.W_h, rows), run.cache
         (dh, dc), (da,) = run.d_states, run.da
-        return partial(backward_slice, given(run.dy), W, cache.c, cache.gates, lengths, dh, dc, da)
+        dy = as_contiguous_readonly(run.dy)
+        return partial(backward_slice, dy, W, cache.c, cache.gates, lengths, dh, dc, da)
 
     run_slices(runs, loop)
 

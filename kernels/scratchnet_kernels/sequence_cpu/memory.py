@@ -9,20 +9,20 @@ memory; with 32 sequences of 64 units it is the same.
 
 import math
 from collections import defaultdict
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from scratchnet.arrays import Array
 
 SMALL = 1 << 16  # bytes; below that malloc does as well
 KEPT = 1 << 29  # bytes that are kept at most, unused
 
-_free: defaultdict[int, list[Any]] = defaultdict(list)
+_free: defaultdict[int, list[Array]] = defaultdict(list)
 _kept = 0
 
 
-def empty(shape: tuple[int, ...], dtype: Any) -> Array:
+def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """An uninitialised C-contiguous array, whose memory is reused when no view of it is left."""
     global _kept
     size = math.prod(shape) * np.dtype(dtype).itemsize
@@ -33,15 +33,13 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
         _kept -= size
     except IndexError:
         memory = np.empty(size, np.uint8)
-    found: Any = np.asarray(_Lease(memory))
-    array: Array = found.view(dtype).reshape(shape)
-    return array
+    return np.asarray(_Lease(memory)).view(dtype).reshape(shape)
 
 
 class _Lease:
     """Owner of an array's memory, which it gives back when the last view lets go of it."""
 
-    def __init__(self, memory: Any) -> None:
+    def __init__(self, memory: Array) -> None:
         self.memory = memory
         self.__array_interface__ = memory.__array_interface__
 
@@ -50,7 +48,7 @@ class _Lease:
         size = self.memory.nbytes
         if size > KEPT:
             return
-        if _kept + size > KEPT:  # of sizes that nobody asks for any more, perhaps: begin anew
+        if _kept + size > KEPT:  # perhaps of sizes no longer in use: start again
             _free.clear()
             _kept = 0
         _kept += size

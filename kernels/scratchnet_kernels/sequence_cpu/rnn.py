@@ -19,7 +19,11 @@ from scratchnet_kernels.sequence_cpu.blocks import (
     forward_blocks,
     multiply,
 )
-from scratchnet_kernels.sequence_cpu.slices import given, one_blas_thread, run_slices
+from scratchnet_kernels.sequence_cpu.slices import (
+    as_contiguous_readonly,
+    one_blas_thread,
+    run_slices,
+)
 from scratchnet_kernels.sequence_cpu.split import plain, split
 from scratchnet_kernels.sequence_cpu.vector import vector
 
@@ -54,7 +58,7 @@ def slices(unit: Any, d_unit: Any) -> Slices:
                 for j in range(H):
                     da[n, j] = d_unit(dy[n, j] + dh[n, j], h[n, j])
                     dh[n, j] = 0
-            else:  # a sequence that is over passes on what arrives
+            else:  # an ended sequence passes its gradient on
                 da[n] = 0
 
     @time_loop
@@ -67,7 +71,7 @@ def slices(unit: Any, d_unit: Any) -> Slices:
             multiply(h[t, first:last], W, m)
             forward_step(a_x[t, first:last], m, h[t + 1, first:last])
             for n in range(first, last):
-                if t >= lengths[n]:  # a sequence that is over is held
+                if t >= lengths[n]:  # an ended sequence carries its state
                     h[t + 1, n] = h[t, n]
 
     @time_loop
@@ -106,15 +110,8 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
 
     def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
         W, cache = backward_blocks(run.cache.W_h, rows), run.cache
-        return partial(
-            SLICES[cache.nonlinearity].backward,
-            given(run.dy),
-            W,
-            cache.h,
-            lengths,
-            *run.d_states,
-            *run.da,
-        )
+        dy, made = as_contiguous_readonly(run.dy), (*run.d_states, *run.da)
+        return partial(SLICES[cache.nonlinearity].backward, dy, W, cache.h, lengths, *made)
 
     run_slices(runs, loop)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from scratchnet.errors import InvalidValueError
 from scratchnet_kernels.sequence_cpu.blocks import rows_of_slice
 
 Task = Callable[[], Any]
+Blas: TypeAlias = Any  # a library of threadpoolctl, which has no types
 
-# So many multiply-adds for each thread, or fewer threads: waking one costs more than it saves.
+# Multiply-adds of a thread, at least: with less work, waking it costs more than it saves.
 # Measured on two cores (benchmarks/parts.py), an LSTM's training step with (T, N, D, H) = (20, 32,
 # 8, 32): 0.63 ms with 0.4 million here, 0.44 with 2, 0.42 with 4; from (100, 32, 1, 64) on much the
 # same.
@@ -82,11 +83,10 @@ def _run(tasks: Sequence[Task]) -> None:
 
 
 @cache
-# of this process: a fork has none of its parent's threads
 def _pool(process: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(
-        max_workers=max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="scratchnet"
-    )
+    """The threads of this process: a fork has none of its parent's."""
+    workers = max(1, (os.cpu_count() or 1) - 1)
+    return ThreadPoolExecutor(max_workers=workers, thread_name_prefix="scratchnet")
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def one_blas_thread(threads: int | None = None) -> Iterator[None]:
 
 _lock = Lock()
 _inside = 0
-_before: list[tuple[Any, int]] = []
+_before: list[tuple[Blas, int]] = []
 
 
 def _enter() -> None:
@@ -132,7 +132,7 @@ def _leave() -> None:
                 _set(library, count)
 
 
-def _set(library: Any, count: int) -> None:
+def _set(library: Blas, count: int) -> None:
     """Set a library's number of threads from any thread.
 
     threadpoolctl lets only the first thread that sets OpenBLAS do so again, and silently ignores
@@ -159,7 +159,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @cache
-def _blas() -> list[Any]:
+def _blas() -> list[Blas]:
     """Every BLAS in the process: NumPy has one, and SciPy another, which Numba uses."""
     import scipy.linalg  # noqa: F401  loads it, so that it is found
     from threadpoolctl import ThreadpoolController
@@ -169,7 +169,7 @@ def _blas() -> list[Any]:
     ]
 
 
-def given(array: Array) -> Array:
+def as_contiguous_readonly(array: Array) -> Array:
     """The caller's array as loops take it: contiguous, and marked read-only.
 
     Numba compiles a loop again for every other memory order, and for read-only arrays too.

@@ -44,26 +44,23 @@ class Split(np.ndarray):
         if np.ndim(b) != 1 or not self.flags.c_contiguous:  # reshape would make a copy of it
             return np.add(self, b, out=self)
         rows = plain(self).reshape(-1, self.shape[-1])
-        cuts = _cuts(len(rows), _parts(ELEMENT * rows.size))
-        run_all(
-            [partial(np.add, rows[i:j], b, out=rows[i:j]) for i, j in cuts], ELEMENT * rows.size
-        )
+        work = ELEMENT * rows.size
+        cuts = _cuts(len(rows), _parts(work))
+        run_all([partial(np.add, rows[i:j], b, out=rows[i:j]) for i, j in cuts], work)
         return self
 
     def sum(self, axis: Any = None, **options: Any) -> Any:  # type: ignore[override]
         if axis != 0 or options or self.ndim != 2:
             return plain(self).sum(axis=axis, **options)
         ours = plain(self)
-        # a sum over rows is a product with ones, and BLAS is quick at it
-        ones = np.ones(len(ours), self.dtype)
-        cuts = _cuts(len(ours), min(_parts(ELEMENT * ours.size), max(1, len(ours) // LONG)))
+        ones = np.ones(len(ours), self.dtype)  # a sum over rows is a product with ones: fast BLAS
+        work = ELEMENT * ours.size
+        cuts = _cuts(len(ours), min(_parts(work), max(1, len(ours) // LONG)))
         sums = np.empty((len(cuts), ours.shape[1]), self.dtype)
-        run_all(
-            [partial(np.dot, ones[i:j], ours[i:j], out=s) for (i, j), s in zip(cuts, sums)],
-            ELEMENT * ours.size,
-        )
+        tasks = [partial(np.dot, ones[i:j], ours[i:j], out=s) for (i, j), s in zip(cuts, sums)]
+        run_all(tasks, work)
         out = sums[0].copy()
-        for s in sums[1:]:  # in this order, whoever made them
+        for s in sums[1:]:  # in this order, for any threads
             out += s
         return out
 
@@ -78,13 +75,13 @@ def plain(array: Any) -> Any:
     return array.view(np.ndarray) if isinstance(array, Split) else array
 
 
-def product(left: Array, right: Array) -> Any:
+def product(left: Array, right: Array) -> Split:
     """left (M, K) times right (K, C), in parts of the rows, of the columns or of the sum."""
     (M, K), C = left.shape, right.shape[1]
     parts = _parts(M * K * C)
     tasks: list[Task]
     if parts > 1 and M >= C and M >= K:
-        out: Any = empty((M, C), left.dtype)
+        out = empty((M, C), left.dtype)
         tasks = [partial(np.dot, left[i:j], right, out=out[i:j]) for i, j in _cuts(M, parts)]
     elif parts > 1 and C >= 4 * WIDE:
         out = empty((M, C), left.dtype)
@@ -102,7 +99,7 @@ def product(left: Array, right: Array) -> Any:
             for (i, j), s in zip(cuts, [out, *others])
         ]
         run_all(tasks, M * K * C)
-        for s in others:  # in this order, whoever made them
+        for s in others:  # in this order, for any threads
             out += s
         return out.view(Split)
     run_all(tasks, M * K * C)

@@ -11,7 +11,7 @@ Error against the exact tanh: 1.5e-7 in float32 and 4e-16 in float64, absolute; 
 
 from collections.abc import Callable
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import types
@@ -19,6 +19,7 @@ from numba.extending import overload, register_jitable
 
 from scratchnet.elementwise import ELEMENTWISE, HALF, ONE
 
+Scalar: TypeAlias = Any  # one float32 or float64 in a compiled function
 TWO = np.float32(2)
 LARGE_32, LARGE_64 = np.float32(10), np.float64(20)  # from here on tanh is 1
 PER_LOG2_32, PER_LOG2_64 = np.float32(1 / np.log(2)), np.float64(1 / np.log(2))
@@ -30,12 +31,12 @@ C_32 = tuple(np.float32(1 / f) for f in FACTORIALS[:7])
 C_64 = tuple(np.float64(1 / f) for f in FACTORIALS[:13])
 
 
-def tanh(x: Any) -> Any:
+def tanh(x: Scalar) -> Scalar:
     """tanh of one float.  Compiled code has one for each type; this is what a debugger sees."""
     return np.tanh(x)
 
 
-def _tanh_32(x: Any) -> Any:
+def _tanh_32(x: Scalar) -> Scalar:
     y = TWO * min(max(x, -LARGE_32), LARGE_32)
     n = np.floor(y * PER_LOG2_32 + HALF)
     r = y - n * LOG2_32[0] - n * LOG2_32[1]
@@ -46,7 +47,7 @@ def _tanh_32(x: Any) -> Any:
     return e / (e + TWO)
 
 
-def _tanh_64(x: Any) -> Any:
+def _tanh_64(x: Scalar) -> Scalar:
     y = TWO * min(max(x, -LARGE_64), LARGE_64)
     n = np.floor(y * PER_LOG2_64 + HALF)
     r = y - n * LOG2_64[0] - n * LOG2_64[1]
@@ -56,7 +57,7 @@ def _tanh_64(x: Any) -> Any:
         c[0]
         + r * (c[1] + r * (c[2] + r * (c[3] + r * (c[4] + r * (c[5] + r * (c[6] + r * high))))))
     )
-    n_bits = np.int64(np.int32(n))  # by way of int32: AVX2 has no instruction from float64 to int64
+    n_bits = np.int64(np.int32(n))  # through int32: AVX2 has no instruction from float64 to int64
     power = np.int64((n_bits + np.int64(1023)) << np.int64(52)).view(np.float64)
     e = power * q + (power - ONE)
     return e / (e + TWO)
@@ -70,10 +71,11 @@ def _choose(x: Any) -> Any:
 MATH = ModuleType("math_of_a_vector_loop")
 MATH.tanh, MATH.maximum, MATH.greater = tanh, np.maximum, np.greater  # type: ignore[attr-defined]
 
-_REBOUND: dict[Callable[..., Any], Callable[..., Any]] = {}
+Loop = Callable[..., Any]
+_REBOUND: dict[Loop, Loop] = {}
 
 
-def vector(function: Callable[..., Any]) -> Any:
+def vector(function: Loop) -> Loop:
     """An ``@elementwise`` function of a cell, with the tanh above in all that it calls."""
     if function not in _REBOUND:
         names = dict(function.__globals__) | {"np": MATH}

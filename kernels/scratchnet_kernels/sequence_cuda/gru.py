@@ -8,13 +8,12 @@ part.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 from numba import cuda, float32
 
 from scratchnet.cells import gru
 from scratchnet.cells.gru import gates_backward, gates_forward
-from scratchnet_kernels.launch import ALIGNED, Persistent
+from scratchnet_kernels.launch import ALIGNED, Persistent, Pointers
 from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
 from scratchnet_kernels.sequence_cuda.product import ZERO, product
 from scratchnet_kernels.sequence_cuda.resources import Resources
@@ -33,7 +32,7 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
     multiply = product(H, in_registers, rows, H, G, M + rows * G)
     load, add = multiply.load, multiply.add
 
-    def forward(one: Any, other: Any, T: int, N: int, ragged: int) -> None:
+    def forward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
         a, W_h, b_hn, h, gates, m_n, lengths = other if cuda.blockIdx.y else one
         r = cuda.threadIdx.x & 1023  # tells the compiler that it is not negative
         shared = cuda.shared.array(0, float32, ALIGNED)
@@ -59,7 +58,7 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
         for t in range(T):
             if mine:
                 at = (t * N + row) * G + j
-                # asked for before the product, needed after it
+                # prefetched before the product, needed after it
                 a_r, a_z, a_n = a[at], a[at + H], a[at + 2 * H]
             for n in range(rows):
                 m[n] = b_m
@@ -76,7 +75,7 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
                 at = (t * N + row) * G + j
                 gates[at], gates[at + H], gates[at + 2 * H] = r_gate, z, n_gate
                 m_n[(t * N + row) * H + j] = m_new
-                if t < length:  # a sequence that is over is held
+                if t < length:  # an ended sequence carries its state
                     h_prev = h_new
                 h[((t + 1) * N + row) * H + j] = h_prev
                 shared[u * H + j] = h_prev
@@ -98,7 +97,7 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
     multiply = product(H, in_registers, rows, G, G, 2 * rows * G)
     load, add = multiply.load, multiply.add
 
-    def backward(one: Any, other: Any, T: int, N: int, ragged: int) -> None:
+    def backward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
         dy, W_h, h, gates, m_n, da, dm, dh_state, lengths = other if cuda.blockIdx.y else one
         r = cuda.threadIdx.x & 1023
         shared = cuda.shared.array(0, float32, ALIGNED)
@@ -129,14 +128,14 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
                 da_r, da_z, da_n, dm_n, dh_direct = gates_backward(
                     dy_t + dh_next, r_t, z_t, n_t, m_t, h_prev
                 )
-                if t >= length:  # a sequence that is over passes on what arrives
+                if t >= length:  # an ended sequence passes its gradient on
                     da_r = da_z = da_n = dm_n = ZERO
                 at = q * G + j
                 shared[at], shared[at + H], shared[at + 2 * H] = da_r, da_z, dm_n
                 at = (t * N + row) * G + j
                 da[at], da[at + H], da[at + 2 * H] = da_r, da_z, da_n
                 dm[at], dm[at + H], dm[at + 2 * H] = da_r, da_z, dm_n
-                if t > 0:  # asked for a step ahead: memory is far
+                if t > 0:  # prefetch one step ahead to hide memory latency
                     at = ((t - 1) * N + row) * G + j
                     r_t, z_t, n_t = gates[at], gates[at + H], gates[at + 2 * H]
                     at = ((t - 1) * N + row) * H + j

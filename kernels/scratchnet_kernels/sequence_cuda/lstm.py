@@ -8,13 +8,12 @@ block waits for all its threads; blocks are independent.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 from numba import cuda, float32
 
 from scratchnet.cells import lstm
 from scratchnet.cells.lstm import gates_backward, gates_forward
-from scratchnet_kernels.launch import ALIGNED, Persistent
+from scratchnet_kernels.launch import ALIGNED, Persistent, Pointers
 from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
 from scratchnet_kernels.sequence_cuda.product import ZERO, product
 from scratchnet_kernels.sequence_cuda.resources import Resources
@@ -33,7 +32,7 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
     multiply = product(H, in_registers, rows, H, G, A + rows * G)
     load, add = multiply.load, multiply.add
 
-    def forward(one: Any, other: Any, T: int, N: int, ragged: int) -> None:
+    def forward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
         a_x, W_h, h, c, gates, lengths = other if cuda.blockIdx.y else one
         r = cuda.threadIdx.x & 1023  # tells the compiler that it is not negative
         first = cuda.blockIdx.x * rows
@@ -63,7 +62,7 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
             for n in range(rows):
                 a[n] = a_next[n]
                 if t + 1 < T and first + n < N:
-                    # asked for a step ahead: memory is far
+                    # prefetch one step ahead to hide memory latency
                     a_next[n] = a_x[((t + 1) * N + first + n) * G + r]
             add(w, shared, 0, r, a)  # a = a_x + h' W_h
             for n in range(rows):
@@ -76,7 +75,7 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
                 )
                 at = (t * N + row) * G + j
                 gates[at], gates[at + H], gates[at + 2 * H], gates[at + 3 * H] = i, f, g, o
-                if t < length:  # a sequence that is over is held
+                if t < length:  # an ended sequence carries its state
                     h_prev, c_prev = h_new, c_new
                 at = ((t + 1) * N + row) * H + j
                 h[at], c[at] = h_prev, c_prev
@@ -99,7 +98,7 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
     multiply = product(H, in_registers, rows, G, G, 2 * rows * G)
     load, add = multiply.load, multiply.add
 
-    def backward(one: Any, other: Any, T: int, N: int, ragged: int) -> None:
+    def backward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
         dy, W_h, c, gates, da, dh_state, dc_state, lengths = other if cuda.blockIdx.y else one
         r = cuda.threadIdx.x & 1023
         shared = cuda.shared.array(0, float32, ALIGNED)
@@ -132,7 +131,7 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
                 )
                 if t < length:
                     dc_next = dc_prev
-                else:  # a sequence that is over passes on what arrives
+                else:  # an ended sequence passes its gradient on
                     da_i = da_f = da_g = da_o = ZERO
                 at = q * G + j
                 shared[at], shared[at + H], shared[at + 2 * H], shared[at + 3 * H] = (
@@ -143,7 +142,7 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
                 )
                 at = (t * N + row) * G + j
                 da[at], da[at + H], da[at + 2 * H], da[at + 3 * H] = da_i, da_f, da_g, da_o
-                if t > 0:  # asked for a step ahead
+                if t > 0:  # prefetch one step ahead
                     at = ((t - 1) * N + row) * G + j
                     i, f, g, o = gates[at], gates[at + H], gates[at + 2 * H], gates[at + 3 * H]
                     at = ((t - 1) * N + row) * H + j

@@ -7,13 +7,13 @@ memory are read 16 bytes at a time, where the compiler can see that their addres
 """
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import cuda, float32
 
 from scratchnet.arrays import Array
-from scratchnet_kernels.launch import device_function
+from scratchnet_kernels.launch import Compiled, device_function
 
 ZERO = np.float32(0)
 
@@ -21,10 +21,10 @@ ZERO = np.float32(0)
 class Product(NamedTuple):
     """Two device functions for one shape."""
 
-    load: Any  # load(W_h, start, step, r, w, shared): weight k of thread r is W_h[start + k step]
-    # add(w, shared, base, r, sums): sums[n] += sum over k of weight k times shared[n stride + base
-    # + k]
-    add: Any
+    # load(W_h, start, step, r, w, shared): weight k of thread r is W_h[start + k step]
+    load: Compiled
+    # add(w, shared, base, r, sums): sums[n] += sum over k of weight k * shared[n stride + base + k]
+    add: Compiled
 
 
 @cache

@@ -14,7 +14,7 @@ from numba import cuda, float32
 from scratchnet.arrays import Array
 from scratchnet.cells import rnn
 from scratchnet.cells.rnn import UNIT
-from scratchnet_kernels.launch import ALIGNED, Persistent
+from scratchnet_kernels.launch import ALIGNED, Persistent, Pointers
 from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
 from scratchnet_kernels.sequence_cuda.product import ZERO, product
 from scratchnet_kernels.sequence_cuda.resources import Resources
@@ -31,7 +31,7 @@ def forward_kernel(nonlinearity: str) -> Kernel:
         multiply = product(H, in_registers, 1, H, H, 2 * H)
         load, add = multiply.load, multiply.add
 
-        def forward(one: Any, other: Any, T: int, N: int, ragged: int) -> None:
+        def forward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
             a_x, W_h, h, lengths = other if cuda.blockIdx.y else one
             j = cuda.threadIdx.x & 1023  # tells the compiler that it is not negative
             row = cuda.blockIdx.x
@@ -50,10 +50,10 @@ def forward_kernel(nonlinearity: str) -> Kernel:
             for t in range(T):
                 a[0] = a_next
                 if t + 1 < T:
-                    # asked for a step ahead: memory is far
+                    # prefetch one step ahead to hide memory latency
                     a_next = a_x[((t + 1) * N + row) * H + j]
                 add(w, shared, 0, j, a)  # a = a_x + h' W_h
-                if t < length:  # a sequence that is over is held
+                if t < length:  # an ended sequence carries its state
                     h_prev = unit(a[0])
                 h[((t + 1) * N + row) * H + j] = h_prev
                 cuda.syncthreads()  # all have read h'
@@ -75,7 +75,7 @@ def backward_kernel(nonlinearity: str) -> Kernel:
         multiply = product(H, in_registers, 1, H, H, 2 * H)
         load, add = multiply.load, multiply.add
 
-        def backward(one: Any, other: Any, T: int, N: int, ragged: int) -> None:
+        def backward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
             dy, W_h, h, da, dh_state, lengths = other if cuda.blockIdx.y else one
             j = cuda.threadIdx.x & 1023
             row = cuda.blockIdx.x
@@ -92,10 +92,10 @@ def backward_kernel(nonlinearity: str) -> Kernel:
             for back in range(T):
                 t = T - 1 - back
                 da_t = d_unit(dy_t + dh_next, h_t)
-                if t >= length:  # a sequence that is over passes on what arrives
+                if t >= length:  # an ended sequence passes its gradient on
                     da_t = ZERO
                 da[(t * N + row) * H + j] = da_t
-                if t > 0:  # asked for a step ahead
+                if t > 0:  # prefetch one step ahead
                     dy_t, h_t = dy[((t - 1) * N + row) * H + j], h[(t * N + row) * H + j]
                 cuda.syncthreads()  # all have read the da of the step after
                 shared[j] = da_t

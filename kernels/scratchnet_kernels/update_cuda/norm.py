@@ -45,7 +45,7 @@ def squares_kernel(chunks: Array, like: Any, sums: Array) -> None:
     lanes[thread] = total
     width = THREADS // 2
     while width:
-        cuda.syncthreads()  # the sums that are about to be read stand
+        cuda.syncthreads()  # all sums are written before they are read
         if thread < width:
             lanes[thread] += lanes[thread + width]
         width //= 2

@@ -54,9 +54,8 @@ def table(*columns: Sequence[Array]) -> Array:
     nothing is sent.
     """
     addresses = tuple(tuple(_address(a) for a in mates) for mates in zip(*columns))
-    return _sent(
-        addresses, tuple(int(a.size) for a in columns[0]), columns[0][0].dtype.itemsize, _here()
-    )
+    sizes = tuple(int(a.size) for a in columns[0])
+    return _sent(addresses, sizes, columns[0][0].dtype.itemsize, _here())
 
 
 @lru_cache(maxsize=16)
@@ -69,11 +68,8 @@ def _sent(
     parts = []
     for mates, size in zip(addresses, sizes):
         first = np.arange(0, size, CHUNK)
-        parts.append(
-            np.column_stack(
-                [*(a + itemsize * first for a in mates), np.minimum(CHUNK, size - first)]
-            )
-        )
+        starts = [a + itemsize * first for a in mates]
+        parts.append(np.column_stack([*starts, np.minimum(CHUNK, size - first)]))
     host = np.concatenate(parts).astype(np.int64)
     if SIMULATED:
         return host
@@ -82,8 +78,8 @@ def _sent(
     return cupy.asarray(host)
 
 
-def _address(array: Any) -> int:
-    return int(array.ctypes.data if SIMULATED else array.data.ptr)
+def _address(array: Array) -> int:
+    return int(array.ctypes.data if SIMULATED else array.data.ptr)  # type: ignore[attr-defined]
 
 
 def _here() -> tuple[int, int]:

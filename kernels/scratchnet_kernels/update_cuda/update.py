@@ -1,4 +1,4 @@
-"""Adam's update on the GPU: a block for each chunk of each parameter, the rule of ``update_cpu``."""
+"""Adam's update on the GPU: a block for each chunk of a parameter, the rule of ``update_cpu``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,12 +16,8 @@ def adam_kernel(chunks: Array, k: Rates) -> None:
     """chunks (blocks, 5): where p, g, m and v of a chunk begin, and its length."""
     row = chunks[cuda.blockIdx.x]
     n = row[4]
-    p, g, m, v = (
-        array_at(row[0], n, k.lr),
-        array_at(row[1], n, k.lr),
-        array_at(row[2], n, k.lr),
-        array_at(row[3], n, k.lr),
-    )
+    p, g = array_at(row[0], n, k.lr), array_at(row[1], n, k.lr)
+    m, v = array_at(row[2], n, k.lr), array_at(row[3], n, k.lr)
     # Neighbouring threads take neighbouring elements, so that a warp reads 128 bytes in one piece.
     for j in range(cuda.threadIdx.y * BLOCK[0] + cuda.threadIdx.x, n, THREADS):
         p[j], m[j], v[j] = adam_rule(p[j], g[j], m[j], v[j], k)
