@@ -249,6 +249,8 @@ def test_gradcheck_command_of_a_layer(capsys):
     assert len(re.findall(r"^dW ", text, re.M)) == len(re.findall(r"^right: ", text, re.M)) == 2
     assert main(["gradcheck", "conv", "--lengths", "4", "2", "1"]) == 1
     assert "lengths are for cells, and conv is a layer" in capsys.readouterr().err
+    assert main(["gradcheck", "conv", "--seed", "-1"]) == 1
+    assert "seed is -1: expected at least 0" in capsys.readouterr().err
 
 
 def test_a_wrong_layer_fails_the_command(capsys, monkeypatch):
@@ -449,6 +451,7 @@ def test_train_answers_before_it_trains(tmp_path, capsys, monkeypatch):
         ("--patience", "-1"): "scratchnet: patience is -1: expected at least 1",
         ("--seed", "-1"): "scratchnet: seed is -1: expected at least 0",
         ("--clip", "0"): "scratchnet: clip is 0.0: expected a positive number",
+        ("--validation", "0.9"): "scratchnet: validation is 0.9: expected less than 0.85",
         ("--lr", "nan"): "scratchnet: lr is nan: expected 0 or a positive number",
         (
             "--column",

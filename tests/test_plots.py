@@ -748,6 +748,7 @@ def test_plot_command_answers_what_does_not_fit(saved, tmp_path, capsys):
         (["--kind", "violin"], "there is no kind 'violin': expected all or one of gates, saturation"),
         (["--run", "l7"], "the trace has no run 'l7': it has rec.l0"),
         (["--sample", "3"], "sample is 3 but the trace has 3 sequences"),
+        (["--kind", "gates", "--out", "a.xyz"], "a.xyz ends in '.xyz': expected .eps,"),
         (["--kind", "gates", "--k1", "3"], "k1 is 3, but only per-loss has a use for it, not gates"),
         (["--kind", "per-loss", "--k1", "5", "--k2", "2"], "k2 is 2 but k1 is 5"),
     ):

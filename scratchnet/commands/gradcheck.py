@@ -73,6 +73,8 @@ def checks(
         raise InvalidValueError(
             f"there is no cell or layer {name!r}: expected all or one of {known}"
         )
+    if seed < 0:
+        raise InvalidValueError(f"seed is {seed}: expected at least 0")
     if lengths is not None and name != "all" and name not in CELLS:
         raise InvalidValueError(
             f"lengths are for cells, and {name} is a layer: the lengths are those of its examples"

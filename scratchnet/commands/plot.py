@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from scratchnet.commands.options import Commands
+from scratchnet.errors import InvalidValueError
 
 
 def add(commands: Commands) -> None:
@@ -49,14 +50,20 @@ def add(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Draw the trace, and print the files."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
     from scratchnet.plots import kinds
     from scratchnet.tracing import load
 
-    suffix = "" if chosen.kind == "all" else f"-{chosen.kind}.png"
+    every = chosen.kind == "all"
+    out = chosen.out or Path(chosen.trace.stem + ("" if every else f"-{chosen.kind}.png"))
+    known = FigureCanvasBase.get_supported_filetypes()
+    if not every and out.suffix and out.suffix[1:].lower() not in known:
+        raise InvalidValueError(f"{out} ends in {out.suffix!r}: expected .{', .'.join(known)}")
     for line in kinds.write(
         load(chosen.trace),
         chosen.kind,
-        chosen.out or Path(chosen.trace.stem + suffix),
+        out,
         run=chosen.of_run,
         sample=chosen.sample,
         k1=chosen.k1,

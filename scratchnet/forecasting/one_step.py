@@ -18,6 +18,8 @@ from scratchnet.forecasting.baselines import (
 from scratchnet.forecasting.classical import AutoregressionForecaster, LastValue
 from scratchnet.forecasting.network import Direct, ForecastConfig
 
+TEST = 0.15  # share of the rows, the last ones, that the errors are of
+
 
 @dataclass(frozen=True, kw_only=True)
 class OneStepConfig(ForecastConfig):
@@ -71,7 +73,9 @@ def train(series: Series, config: OneStepConfig, progress: bool = True) -> OneSt
     config.check()
     values, width = series.values, config.window
     share = config.validation
-    _, validation, test = chronological_split(len(values), (0.85 - share, share, 0.15))
+    if share >= 1 - TEST:
+        raise InvalidValueError(f"validation is {share}: expected less than {1 - TEST}")
+    _, validation, test = chronological_split(len(values), (1 - TEST - share, share, TEST))
     # before the training, which takes longer
     if validation.stop < 2 * width + 1:
         raise InvalidValueError(
