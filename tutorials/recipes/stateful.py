@@ -66,30 +66,15 @@ def run(seed: int, toy: bool) -> Outcome:
     for k1, k2 in ((5, 5), (10, 10), (10, 20), (10, 40), (40, 40)):
         model = fresh()
         epochs = max(1, updates * k1 // len(x))
-        fit_stream(
-            model,
-            (x, y),
-            Adam(0.003),
-            epochs=epochs,
-            k1=k1,
-            k2=k2,
-            callbacks=[Clip(1.0)],
-            progress=False,
-        )
+        options = {"epochs": epochs, "callbacks": [Clip(1.0)], "progress": False}
+        fit_stream(model, (x, y), Adam(0.003), k1=k1, k2=k2, **options)
         paths[f"GRU, stream, k1 = {k1}, k2 = {k2}"] = model.forward(xt)[0]
     for width in (10, 40):
         model = fresh(batch_first=True)
         a, b = windowed(x, y, width, 5)
         epochs = max(1, updates * STREAMS // len(a))
-        fit(
-            model,
-            Batches(a, b, batch_size=STREAMS),
-            Adam(0.003),
-            epochs=epochs,
-            rng=rng,
-            callbacks=[Clip(1.0)],
-            progress=False,
-        )
+        options = {"epochs": epochs, "callbacks": [Clip(1.0)], "progress": False}
+        fit(model, Batches(a, b, batch_size=STREAMS), Adam(0.003), rng=rng, **options)
         # each from a window that starts from nothing
         answers = predict(model, windowed(xt, yt, width, 1)[0])[:, -1]
         paths[f"GRU, windows of {width}"] = answers.reshape(4, -1, 1).swapaxes(0, 1)
