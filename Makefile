@@ -30,6 +30,7 @@ test-all: $(VENV)/installed-test lint
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
 $(VENV)/bin/python:

@@ -82,7 +82,9 @@ np.testing.assert_array_equal(x[0], values[test.start - 12 : test.start])
 #     encoder-decoder   one network reads the past, another writes the future
 
 # %%
-config = ForecastConfig(model="gru", window=24, units=16, epochs=30, patience=6, dropout=0.1, seed=0)
+config = ForecastConfig(
+    model="gru", window=24, units=16, epochs=30, patience=6, dropout=0.1, seed=0
+)
 makers = {
     "last value": lambda: LastValue(12),
     "last season": lambda: SeasonalLastValue(12, 12),

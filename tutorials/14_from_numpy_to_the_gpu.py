@@ -127,7 +127,10 @@ gates, c, h = np.empty((N, 4 * H)), np.empty((N, H)), np.empty((N, H))
 fused_step(a, c_prev, gates, c, h)
 expected = lstm.gates_forward(*blocks, c_prev)
 np.testing.assert_allclose(
-    np.concatenate([*np.split(gates, 4, axis=-1), c, h]), np.concatenate(expected), rtol=1e-12, atol=1e-14
+    np.concatenate([*np.split(gates, 4, axis=-1), c, h]),
+    np.concatenate(expected),
+    rtol=1e-12,
+    atol=1e-14,
 )
 print("the fused loop gives the numbers of the cell's file")
 
