@@ -9,7 +9,7 @@ EXTRAS ?= test
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-blas lint bench recipes course gpu clean
+.PHONY: demo test test-all test-slow test-blas lint bench recipes course gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -24,9 +24,11 @@ NUMERICAL := $(patsubst %,tests/test_%.py,bptt cells clip device engines fused_u
 test-blas: $(VENV)/installed-test
 	for core in Haswell Nehalem; do OPENBLAS_CORETYPE=$$core $(BIN)/python -m pytest -n auto --dist loadfile $(NUMERICAL) || exit 1; done
 
-# The same with the tests that are marked slow: before an issue is resolved.
-test-all: $(VENV)/installed-test lint
-	$(BIN)/python -m pytest -n auto --dist loadfile -m ""
+# All of it, with the tests that are marked slow: before an issue is resolved.
+test-all: test test-slow test-blas
+
+test-slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n auto -m slow
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -120,9 +120,8 @@ def choose(
             break
     else:
         name = repr(cell)
-    backend = array_backend(x)
     if engine == "auto":
-        package = kernels() if backend == "numpy" else None
+        package = kernels() if array_backend(x) == "numpy" else None
         fast = package is not None and package.missing("sequence", name, x, H) is None
         engine = "sequence" if fast else "array"
     if engine == "array":
@@ -131,7 +130,7 @@ def choose(
     if package is None:
         raise UnavailableError(f"engine {engine!r} {NO_KERNELS}")
     reason, instead = package.missing(engine, name, x, H), ""
-    on_gpu = engine == "sequence" and backend == "cupy"
+    on_gpu = engine == "sequence" and array_backend(x) == "cupy"
     if reason and on_gpu and not package.missing("step", name, x, H):
         engine, instead = "step", f", in place of 'sequence', which {reason}"
     elif reason:

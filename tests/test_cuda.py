@@ -79,6 +79,7 @@ def test_persistent_kernels_in_the_simulator_equal_the_array_engine():
         assert row[5] == "2", "a launch forward and a launch backward, for both runs together"
 
 
+@pytest.mark.slow
 @needs_numba_cuda
 def test_persistent_kernels_compile():
     """No double precision; where ptxas is at hand no stack, no spills, and no more registers than a block of them has."""
