@@ -8,7 +8,7 @@
 Spaces are Optuna's distributions and a search returns Optuna's study. Added are an objective that
 trains a model and is pruned by its validation loss, storage in a file that a search goes on from,
 several processes on one study, random numbers that depend on the seed and the trial alone, and
-``compare``, TPE and random search on architectures. Optuna is imported when a search starts.
+``compare_samplers``: TPE beside random search. Optuna is imported when a search starts.
 """
 
 import csv
@@ -484,7 +484,7 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare(
+def compare_samplers(
     objective: Objective,
     space: Space,
     *,

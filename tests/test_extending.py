@@ -106,8 +106,13 @@ checkpoint.save(model, "m.npz"); checkpoint.load(model, "m.npz")
 MLPRegressor(solver="mine", max_iter=400, random_state=0, n_iter_no_change=2).fit(x[:, 0], y[:, 0, 0])
 """
     run(["-W", "error", "-c", program], tmp_path, ROOT, ROOT / "kernels", tmp_path)
-    shown = run(["-c", "import mine_cell\nfrom scratchnet.commands.cli import main\nmain(['gradcheck', 'mine'])"],
-                tmp_path, ROOT, ROOT / "kernels", tmp_path)  # fmt: skip
+    shown = run(
+        ["-c", "import mine_cell\nfrom scratchnet.commands.cli import main\nmain(['gradcheck', 'mine'])"],
+        tmp_path,
+        ROOT,
+        ROOT / "kernels",
+        tmp_path,
+    )
     assert "right: the largest is" in shown
 
 
@@ -132,16 +137,26 @@ def test_from_inside_one_file_and_one_line_each(tmp_path):
     )
     (library / "layers" / "mine.py").write_text(LAYER, encoding="utf-8")
     one_line(
-        "layers/__init__.py", '    "linear": Linear,\n',
+        "layers/__init__.py",
+        '    "linear": Linear,\n',
         '    "mine": __import__("scratchnet.layers.mine", fromlist=["Scale"]).Scale,\n',
-    )  # fmt: skip
+    )
     one_line("training/optim.py", "OPTIMIZERS: dict", OPTIMIZER.strip("\n") + "\n\n\n")
     one_line("training/optim.py", '    "sgd": SGD,\n', '    "mine": SignSGD,\n')
     files = ["cells", "layer_table", "optim", "engines", "gradcheck", "layers", "parity", "trace", "estimators"]
     said = run(
-        ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "mine or table or every or clean or named or no_entry",
-         *(f"tests/test_{name}.py" for name in files)],
+        [
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            "mine or table or every or clean or named or no_entry",
+            *(f"tests/test_{name}.py" for name in files),
+        ],
         tmp_path,
-    )  # fmt: skip
+    )
     passed = int(re.search(r"(\d+) passed", said + " 0 passed")[1]) if "passed" in said else said.count(".")
     assert passed >= 30, said

@@ -50,7 +50,7 @@ def problems(line):
                 or (what.endswith("-*.whl") and what.removesuffix("-*.whl").replace("_", "-") in OURS)
                 or (what in OURS and "--no-index" in line)
                 or what in OTHERS
-            )  # fmt: skip
+            )
             extras = found["extras"].split(",") if found and found["extras"] else []
             if not right or set(extras) - known.get("optional-dependencies", {}).keys():
                 yield word

@@ -21,7 +21,7 @@ from scratchnet.search import (
     Architecture,
     Training,
     best_so_far,
-    compare,
+    compare_samplers,
     counts,
     one_thread_each,
     sampler_seed,
@@ -298,7 +298,7 @@ def test_architecture_search_beside_random_search_with_the_same_budget(monkeypat
         "run",
         lambda self, params, *args: epochs.append(self.epochs) or reported.append(params) or run(self, params, *args),
     )
-    found = compare(objective, Architecture.space(), trials=8, seeds=(0, 1), startup=2)
+    found = compare_samplers(objective, Architecture.space(), trials=8, seeds=(0, 1), startup=2)
     assert epochs == [4] * 32  # two samplers, two seeds, eight trials of four epochs
     for sampler in ("random", "tpe"):
         curves = found.curves(sampler)

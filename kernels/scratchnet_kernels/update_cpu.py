@@ -114,7 +114,7 @@ def adam(
     ``rates`` from lr on. Raises TypeError or ValueError, before anything is changed, for arrays
     that the loop cannot take.
     """
-    check(params, grads, m, v, require_loopable)
+    require_matching(params, grads, m, v, require_loopable)
     for name, p in params.items():
         if not p.flags.writeable:
             raise InvalidValueError(f"{name} is read-only, but it is what an optimiser changes")
@@ -140,7 +140,7 @@ def flat(array: Array) -> Array:
     return np.asarray(array).reshape(-1)
 
 
-def check(
+def require_matching(
     params: Arrays, grads: Arrays, m: Arrays, v: Arrays, require: Callable[..., None]
 ) -> None:
     """Every parameter with its gradient and its means must pass ``require`` and have one shape."""

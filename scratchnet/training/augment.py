@@ -33,7 +33,7 @@ def gaussian_noise(sigma: float) -> Augmentation:
     require_positive("sigma", sigma)
 
     def noisy(x: Array, rng: np.random.Generator, lengths: Any = None) -> Array:
-        require_sequences(x)
+        _require_batch(x)
         return x + np.asarray(sigma * rng.standard_normal(x.shape), dtype=x.dtype, like=x)
 
     return noisy
@@ -59,7 +59,7 @@ def time_warp(strength: float, knots: int = 4) -> Augmentation:
     require_count("knots", knots, 2)
 
     def warped(x: Array, rng: np.random.Generator, lengths: Any = None) -> Array:
-        require_sequences(x)
+        _require_batch(x)
         N, T, _ = x.shape
         ends = np.full(N, T) if lengths is None else np.asarray(to_host(lengths))
         # (N, T) where each step is read, in steps
@@ -95,7 +95,7 @@ def both(*augmentations: Augmentation) -> Augmentation:
     return all_of_them
 
 
-def require_sequences(x: Array) -> None:
+def _require_batch(x: Array) -> None:
     """ValueError unless x is a batch of sequences, samples first."""
     if getattr(x, "ndim", 0) != 3:
         raise InvalidValueError(

@@ -23,7 +23,7 @@ class Term(NamedTuple):
     formula: str
 
 
-class Step(NamedTuple):
+class MicroStep(NamedTuple):
     """One micro-step."""
 
     title: str
@@ -36,8 +36,8 @@ def _sigmoid(letter: str) -> Term:
     return Term(letter, f"1 / (1 + exp(-{{a_{letter}}}))")
 
 
-def _weights(products: str, code: tuple[str, ...]) -> Step:
-    return Step("weights", products, code, ())
+def _weights(products: str, code: tuple[str, ...]) -> MicroStep:
+    return MicroStep("weights", products, code, ())
 
 
 SUM = "sum over x and h', the weights of this column, and b"
@@ -47,15 +47,15 @@ WEIGHT_LINES = (
     "db=flat.sum(axis=0)",
 )
 
-FORWARD: dict[str, tuple[Step, ...]] = {
+FORWARD: dict[str, tuple[MicroStep, ...]] = {
     "rnn": (
-        Step(
+        MicroStep(
             "pre-activation",
             "a = x W_x + h' W_h + b",
             ("a = a_x[t] + h[t] @ W_h",),
             (Term("a_h", SUM),),
         ),
-        Step(
+        MicroStep(
             "hidden state",
             "h = tanh(a)",
             ("step(a, h[t + 1], nonlinearity)",),
@@ -63,25 +63,25 @@ FORWARD: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "lstm": (
-        Step(
+        MicroStep(
             "pre-activations",
             "a = x W_x + h' W_h + b",
             ("a = a_x[t] + h[t] @ W_h",),
             tuple(Term(f"a_{g}", SUM) for g in "ifgo"),
         ),
-        Step(
+        MicroStep(
             "gates",
             "i, f, o = sigmoid(a)    g = tanh(a)",
             ("i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)",),
             (_sigmoid("i"), _sigmoid("f"), Term("g", "tanh({a_g})"), _sigmoid("o")),
         ),
-        Step(
+        MicroStep(
             "cell state",
             "c = f c' + i g",
             ("c = f * c_prev + i * g",),
             (Term("c", "{f} * {c_prev} + {i} * {g}"),),
         ),
-        Step(
+        MicroStep(
             "hidden state",
             "h = o tanh(c)",
             ("h = o * np.tanh(c)",),
@@ -89,25 +89,25 @@ FORWARD: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "gru": (
-        Step(
+        MicroStep(
             "recurrent projection",
             "m = h' W_h,    m_n = h' W_hn + b_hn",
             ("m = h[t] @ W_h", "m[:, 2 * H :] += b_hn"),
             (Term("m_n", "sum over h', the weights of this column, and b_hn"),),
         ),
-        Step(
+        MicroStep(
             "gates",
             "r, z = sigmoid(a + m)",
             ("r, z = sigmoid(a_r + m_r), sigmoid(a_z + m_z)",),
             (_sigmoid("r"), _sigmoid("z")),
         ),
-        Step(
+        MicroStep(
             "candidate",
             "n = tanh(a_n + r m_n)",
             ("n = np.tanh(a_n + r * m_n)",),
             (Term("n", "tanh({a_n})"),),
         ),
-        Step(
+        MicroStep(
             "hidden state",
             "h = (1 - z) n + z h'",
             ("h = (ONE - z) * n + z * h_prev",),
@@ -115,25 +115,25 @@ FORWARD: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "gru_reset_before": (
-        Step(
+        MicroStep(
             "gates",
             "r, z = sigmoid(a)",
             ("r, z = sigmoid(a_r), sigmoid(a_z)",),
             (_sigmoid("r"), _sigmoid("z")),
         ),
-        Step(
+        MicroStep(
             "previous state, reset",
             "s = r h'",
             ("return r, z, r * h_prev",),
             (Term("s", "{r} * {h_prev}"),),
         ),
-        Step(
+        MicroStep(
             "candidate",
             "n = tanh(x W_xn + s W_hn + b_n)",
             ("a_n += s @ W_hn", "n = np.tanh(a_n)"),
             (Term("n", "tanh({a_n})"),),
         ),
-        Step(
+        MicroStep(
             "hidden state",
             "h = (1 - z) n + z h'",
             ("return n, (ONE - z) * n + z * h_prev",),
@@ -143,12 +143,12 @@ FORWARD: dict[str, tuple[Step, ...]] = {
 }
 
 LSTM_PRE = ("a = a_x[t] + h[t] @ W_h",)
-LSTM_H = Step(
+LSTM_H = MicroStep(
     "hidden state", "h = o tanh(c)", ("h = o * np.tanh(c)",), (Term("h", "{o} * tanh({c})"),)
 )
 FORWARD |= {
     "lstm_peephole": (
-        Step(
+        MicroStep(
             "pre-activations, with the peepholes on c'",
             "a = x W_x + h' W_h + b,    + p_i c',    + p_f c'",
             (
@@ -161,19 +161,19 @@ FORWARD |= {
                 Term("a_g", SUM),
             ),
         ),
-        Step(
+        MicroStep(
             "gates",
             "i, f = sigmoid(a)    g = tanh(a)",
             ("i, f, g = sigmoid(a_i + p_i * c_prev), sigmoid(a_f + p_f * c_prev), np.tanh(a_g)",),
             (_sigmoid("i"), _sigmoid("f"), Term("g", "tanh({a_g})")),
         ),
-        Step(
+        MicroStep(
             "cell state",
             "c = f c' + i g",
             ("c = f * c_prev + i * g",),
             (Term("c", "{f} * {c_prev} + {i} * {g}"),),
         ),
-        Step(
+        MicroStep(
             "output gate, which reads the new c",
             "o = sigmoid(a_o + p_o c)",
             ("o = sigmoid(a_o + p_o * c)",),
@@ -183,19 +183,19 @@ FORWARD |= {
     ),
     **{
         name: (
-            Step(
+            MicroStep(
                 "pre-activations",
                 "a = x W_x + h' W_h + b",
                 LSTM_PRE,
                 tuple(Term(f"a_{g}", SUM) for g in "igo"),
             ),
-            Step(
+            MicroStep(
                 "gates",
                 "i, o = sigmoid(a)    g = tanh(a)",
                 ("i, g, o = sigmoid(a_i), np.tanh(a_g), sigmoid(a_o)",),
                 (_sigmoid("i"), Term("g", "tanh({a_g})"), _sigmoid("o")),
             ),
-            Step("cell state", equation, (code,), (Term("c", formula),)),
+            MicroStep("cell state", equation, (code,), (Term("c", formula),)),
             LSTM_H,
         )
         for name, equation, code, formula in (
@@ -209,19 +209,19 @@ FORWARD |= {
         )
     },
     "sru": (
-        Step(
+        MicroStep(
             "gates",
             "f = sigmoid(a_f + v_f c')    r = sigmoid(a_r + v_r c')",
             ("f, r = sigmoid(a_f + v_f * c_prev), sigmoid(a_r + v_r * c_prev)",),
             (_sigmoid("f"), _sigmoid("r")),
         ),
-        Step(
+        MicroStep(
             "cell state",
             "c = f c' + (1 - f) u",
             ("c = f * c_prev + (ONE - f) * a_u",),
             (Term("c", "{f} * {c_prev} + (1 - {f}) * {u}"),),
         ),
-        Step(
+        MicroStep(
             "hidden state",
             "h = r c + (1 - r) s",
             ("h = r * c + (ONE - r) * a_s",),
@@ -229,8 +229,8 @@ FORWARD |= {
         ),
     ),
     "mingru": (
-        Step("update gate", "z = sigmoid(a_z)", ("z = sigmoid(a_z)",), (_sigmoid("z"),)),
-        Step(
+        MicroStep("update gate", "z = sigmoid(a_z)", ("z = sigmoid(a_z)",), (_sigmoid("z"),)),
+        MicroStep(
             "hidden state",
             "h = (1 - z) h' + z n",
             ("h = (ONE - z) * h_prev + z * a_n",),
@@ -239,7 +239,7 @@ FORWARD |= {
     ),
 }
 
-UPSTREAM = Step(
+UPSTREAM = MicroStep(
     "two sources meet in h",
     "dh = dy + dh_next",
     ("dh = dy[t] + dh_next",),
@@ -247,7 +247,7 @@ UPSTREAM = Step(
 )
 
 TO_CANDIDATE = (  # both forms of the GRU have the same h and the same tanh
-    Step(
+    MicroStep(
         "through h = (1 - z) n + z h'",
         "dn = dh (1 - z)    dz = dh (h' - n)    directly: dh z",
         (
@@ -261,7 +261,7 @@ TO_CANDIDATE = (  # both forms of the GRU have the same h and the same tanh
             Term("dh_direct", "{dh} * {z}"),
         ),
     ),
-    Step(
+    MicroStep(
         "through tanh, to a_n",
         "da_n = dn (1 - n^2)",
         ("da_n = dh * (ONE - z) * d_tanh(n)",),
@@ -269,17 +269,17 @@ TO_CANDIDATE = (  # both forms of the GRU have the same h and the same tanh
     ),
 )
 
-BACKWARD: dict[str, tuple[Step, ...]] = {
+BACKWARD: dict[str, tuple[MicroStep, ...]] = {
     "rnn": (
         UPSTREAM,
-        Step(
+        MicroStep(
             "through tanh",
             "da = dh (1 - h^2)",
             ("step(dh, h[t + 1], da[t], cache.nonlinearity)",),
             (Term("da_h", "{dh} * (1 - {h}^2)"),),
         ),
         _weights("dW_x += x^T da    dW_h += h'^T da    db += da", WEIGHT_LINES),
-        Step(
+        MicroStep(
             "to the step before",
             "dh_prev = da W_h^T",
             ("dh_prev = da[t] @ W_h.T",),
@@ -288,13 +288,13 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
     ),
     "lstm": (
         UPSTREAM,
-        Step(
+        MicroStep(
             "through h = o tanh(c), to the output gate",
             "do = dh tanh(c)",
             ("da_o = dh * tanh_c * d_sigmoid(o)",),
             (Term("do", "{dh} * {tanh_c}"),),
         ),
-        Step(
+        MicroStep(
             "two sources meet in c",
             "dc = dh o (1 - tanh(c)^2) + dc_next",
             ("dc = dh * o * d_tanh(tanh_c) + dc_next",),
@@ -303,7 +303,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
                 Term("dc", "{dc_from_h} + {dc_next}"),
             ),
         ),
-        Step(
+        MicroStep(
             "through c = f c' + i g, to the gates",
             "di = dc g    df = dc c'    dg = dc i",
             (
@@ -313,7 +313,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
             ),
             (Term("di", "{dc} * {g}"), Term("df", "{dc} * {c_prev}"), Term("dg", "{dc} * {i}")),
         ),
-        Step(
+        MicroStep(
             "through sigmoid and tanh, to the pre-activations",
             "da = d(gate) times the slope, in terms of the gate",
             (
@@ -330,7 +330,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
             ),
         ),
         _weights("dW_x += x^T da    dW_h += h'^T da    db += da", WEIGHT_LINES),
-        Step(
+        MicroStep(
             "to the step before",
             "dh_prev = da W_h^T    dc_prev = dc f",
             ("dh_prev = da[t] @ W_h.T", "dc_prev = dc * f"),
@@ -340,13 +340,13 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
     "gru": (
         UPSTREAM,
         *TO_CANDIDATE,
-        Step(
+        MicroStep(
             "through r m_n",
             "dr = da_n m_n    dm_n = da_n r",
             ("da_r = da_n * m_n * d_sigmoid(r)", "dm_n = da_n * r"),
             (Term("dr", "{da_n} * {m_n}"), Term("dm_n", "{da_n} * {r}")),
         ),
-        Step(
+        MicroStep(
             "through the sigmoids",
             "da_r = dr r (1 - r)    da_z = dz z (1 - z)",
             ("da_r = da_n * m_n * d_sigmoid(r)", "da_z = dh * (h_prev - n) * d_sigmoid(z)"),
@@ -361,7 +361,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
                 "db_hn=dm_flat[:, 2 * H :].sum(axis=0)",
             ),
         ),
-        Step(
+        MicroStep(
             "to the step before",
             "dh_prev = dm W_h^T + dh z",
             ("dh_prev = dm[t] @ W_h.T + dh_direct",),
@@ -374,7 +374,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
     "gru_reset_before": (
         UPSTREAM,
         *TO_CANDIDATE,
-        Step(
+        MicroStep(
             "through s W_hn and s = r h'",
             "ds = da_n W_hn^T    dr = ds h'    to h': ds r",
             ("ds = da_n @ W_hn.T", "da_r = ds * h_prev * d_sigmoid(r)", "dh_reset = ds * r"),
@@ -384,7 +384,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
                 Term("dh_reset", "{ds} * {r}"),
             ),
         ),
-        Step(
+        MicroStep(
             "through the sigmoids",
             "da_r = dr r (1 - r)    da_z = dz z (1 - z)",
             ("da_r = ds * h_prev * d_sigmoid(r)", "da_z = dh * (h_prev - n) * d_sigmoid(z)"),
@@ -397,7 +397,7 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
                 "dW_h[:, 2 * H :] = cache.s.reshape(T * N, H).T @ flat[:, 2 * H :]",
             ),
         ),
-        Step(
+        MicroStep(
             "to the step before",
             "dh_prev = (da_r, da_z) W_h^T + ds r + dh z",
             ("dh_prev = da[t, :, : 2 * H] @ W_hrz.T + dh_past_gates",),
@@ -410,13 +410,13 @@ BACKWARD: dict[str, tuple[Step, ...]] = {
 }
 
 
-TO_OUTPUT = Step(
+TO_OUTPUT = MicroStep(
     "through h = o tanh(c), to the output gate",
     "do = dh tanh(c)",
     ("da_o = dh * tanh_c * d_sigmoid(o)",),
     (Term("do", "{dh} * {tanh_c}"),),
 )
-TO_C = Step(
+TO_C = MicroStep(
     "two sources meet in c",
     "dc = dh o (1 - tanh(c)^2) + dc_next",
     ("dc = dh * o * d_tanh(tanh_c) + dc_next",),
@@ -427,11 +427,11 @@ NO_W_H = _weights(
 )
 
 
-def _slopes(code: tuple[str, ...], **slope: str) -> Step:
+def _slopes(code: tuple[str, ...], **slope: str) -> MicroStep:
     terms = tuple(
         Term(f"da_{g}", f"{{d{g}}} * {s.replace('@', f'{{{g}}}')}") for g, s in slope.items()
     )
-    return Step(
+    return MicroStep(
         "through sigmoid and tanh",
         "da = d(gate) times the slope, in terms of the gate",
         code,
@@ -448,13 +448,13 @@ BACKWARD |= {
             equation="do = dh tanh(c)    da_o = do o (1 - o)",
             terms=(*TO_OUTPUT.terms, Term("da_o", "{do} * {o} * (1 - {o})")),
         ),
-        Step(
+        MicroStep(
             "three sources meet in c",
             "dc = dh o (1 - tanh(c)^2) + da_o p_o + dc_next",
             ("dc = dh * o * d_tanh(tanh_c) + da_o * p_o + dc_next",),
             (*TO_C.terms[:1], Term("dc", "{dc_from_h} + {dc_from_o} + {dc_next}")),
         ),
-        Step(
+        MicroStep(
             "through c = f c' + i g, to the gates",
             "di = dc g    df = dc c'    dg = dc i",
             (
@@ -478,7 +478,7 @@ BACKWARD |= {
             "dW_x += x^T da    dW_h += h'^T da    db += da    dp += da c",
             (*WEIGHT_LINES, "dp_i=(da_i * c[:-1])", "dp_f=(da_f * c[:-1])", "dp_o=(da_o * c[1:])"),
         ),
-        Step(
+        MicroStep(
             "to the step before",
             "dh_prev = da W_h^T    dc_prev = dc f + da_i p_i + da_f p_f",
             ("dh_prev = da[t] @ W_h.T", "dc_prev = dc * f + da_i * p_i + da_f * p_f"),
@@ -493,7 +493,7 @@ BACKWARD |= {
             UPSTREAM,
             TO_OUTPUT,
             TO_C,
-            Step(
+            MicroStep(
                 f"through {forward}, to the gates",
                 equation,
                 (code, "da_g = dc * i * d_tanh(g)"),
@@ -506,7 +506,7 @@ BACKWARD |= {
                 o=SIGMOID,
             ),
             _weights("dW_x += x^T da    dW_h += h'^T da    db += da", WEIGHT_LINES),
-            Step(
+            MicroStep(
                 "to the step before",
                 f"dh_prev = da W_h^T    dc_prev = {prev}",
                 ("dh_prev = da[t] @ W_h.T", prev_code),
@@ -538,19 +538,19 @@ BACKWARD |= {
     },
     "sru": (
         UPSTREAM,
-        Step(
+        MicroStep(
             "through h = r c + (1 - r) s",
             "dr = dh (c - s)    da_s = dh (1 - r)",
             ("da_r = dh * (c - s) * d_sigmoid(r)", "da_s = dh * (ONE - r)"),
             (Term("dr", "{dh} * ({c} - {s})"), Term("da_s", "{dh} * (1 - {r})")),
         ),
-        Step(
+        MicroStep(
             "two sources meet in c",
             "dc = dh r + dc_next",
             ("dc = dh * r + dc_next",),
             (Term("dc_from_h", "{dh} * {r}"), Term("dc", "{dc_from_h} + {dc_next}")),
         ),
-        Step(
+        MicroStep(
             "through c = f c' + (1 - f) u",
             "df = dc (c' - u)    da_u = dc (1 - f)",
             ("da_f = dc * (c_prev - u) * d_sigmoid(f)", "da_u = dc * (ONE - f)"),
@@ -565,7 +565,7 @@ BACKWARD |= {
             "dW_x += x^T da    dv_f += da_f c'    dv_r += da_r c'    db += da",
             (*NO_W_H.code, "dv_f=(da_f * c[:-1])", "dv_r=(da_r * c[:-1])"),
         ),
-        Step(
+        MicroStep(
             "to the step before; h' was not read",
             "dc_prev = dc f + da_f v_f + da_r v_r",
             ("dc_prev = dc * f + da_f * v_f + da_r * v_r", "dh_prev = np.zeros_like(dh)"),
@@ -574,7 +574,7 @@ BACKWARD |= {
     ),
     "mingru": (
         UPSTREAM,
-        Step(
+        MicroStep(
             "through h = (1 - z) h' + z n",
             "dz = dh (n - h')    da_n = dh z",
             ("da_z = dh * (n - h_prev) * d_sigmoid(z)", "da_n = dh * z"),
@@ -582,7 +582,7 @@ BACKWARD |= {
         ),
         _slopes(("da_z = dh * (n - h_prev) * d_sigmoid(z)",), z=SIGMOID),
         NO_W_H,
-        Step(
+        MicroStep(
             "to the step before",
             "dh_prev = dh (1 - z)",
             ("dh_prev = dh * (ONE - z)",),
@@ -617,7 +617,7 @@ def as_data(cell_name: str, options: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _with_option(step: Step, options: dict[str, Any]) -> Step:
+def _with_option(step: MicroStep, options: dict[str, Any]) -> MicroStep:
     """The relu form of the RNN has another equation for the same lines."""
     if options.get("nonlinearity") != "relu":
         return step

@@ -14,7 +14,7 @@ from recipe import Outcome, recipe
 from scratchnet.data import Standardizer, datasets, sliding_windows, split_at
 from scratchnet.forecasting import baselines
 from scratchnet.plots.style import axes, model_colour, new_figure
-from scratchnet.search import Architecture, Training, best_so_far, compare
+from scratchnet.search import Architecture, Training, best_so_far, compare_samplers
 from scratchnet.training.loop import predict
 
 WIDTH = 12
@@ -52,7 +52,7 @@ def run(seed: int, toy: bool) -> Outcome:
         Architecture(1, 1), train[:2], validation[:2], epochs=2 if toy else 12, batch_size=64
     )
     trials = 3 if toy else 32
-    found = compare(objective, Architecture.space(), trials=trials, seeds=[seed])
+    found = compare_samplers(objective, Architecture.space(), trials=trials, seeds=[seed])
     reached = {}
     for sampler, name in NAMES.items():
         (study,) = found.studies[sampler]

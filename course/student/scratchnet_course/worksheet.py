@@ -39,7 +39,7 @@ td { height: 2rem; min-width: 4.5rem; }
 """
 
 
-class Row(NamedTuple):
+class SheetRow(NamedTuple):
     """A line of a table: a name, its equation, and a number for each step."""
 
     name: str
@@ -53,11 +53,11 @@ class Sheet(NamedTuple):
     kind: str
     student: str
     equations: tuple[str, ...]
-    given: tuple[Row, ...]
+    given: tuple[SheetRow, ...]
     weights: tuple[tuple[str, float], ...]
-    forward: tuple[Row, ...]
-    backward: tuple[Row, ...]
-    gradients: tuple[Row, ...]  # of the weights, one number each
+    forward: tuple[SheetRow, ...]
+    backward: tuple[SheetRow, ...]
+    gradients: tuple[SheetRow, ...]  # of the weights, one number each
 
 
 def sheet(kind: str, student: str) -> Sheet:
@@ -107,7 +107,7 @@ def _rnn(student: str, rng: np.random.Generator) -> Sheet:
             "h = tanh(a)",
             "L = 1/2 (h_0 - y_0)^2 + 1/2 (h_1 - y_1)^2 + 1/2 (h_2 - y_2)^2",
         ),
-        given=(Row("x", "", _steps(x)), Row("y", "target", _steps(y))),
+        given=(SheetRow("x", "", _steps(x)), SheetRow("y", "target", _steps(y))),
         weights=(
             ("w", float(w[0, 0])),
             ("u", float(u[0, 0])),
@@ -115,20 +115,22 @@ def _rnn(student: str, rng: np.random.Generator) -> Sheet:
             ("h before t=0", float(h0[0, 0])),
         ),
         forward=(
-            Row("h'", "the state before", _steps(before)),
-            Row("a", "w x + u h' + b", _steps(np.arctanh(h))),
-            Row("h", "tanh(a)", _steps(h)),
+            SheetRow("h'", "the state before", _steps(before)),
+            SheetRow("a", "w x + u h' + b", _steps(np.arctanh(h))),
+            SheetRow("h", "tanh(a)", _steps(h)),
         ),
         backward=(
-            Row("dy", "h - y", _steps(dy)),
-            Row("dh_next", "u da of step t+1", _steps(dh_next)),
-            Row("dh", "dy + dh_next", _steps(dy[:, 0, 0] + dh_next)),
-            Row("da", "dh (1 - h^2)", _steps(grads.da)),
-            Row("to dw", "da x", _steps(each["dw"])),
-            Row("to du", "da h'", _steps(each["du"])),
-            Row("to db", "da", _steps(each["db"])),
+            SheetRow("dy", "h - y", _steps(dy)),
+            SheetRow("dh_next", "u da of step t+1", _steps(dh_next)),
+            SheetRow("dh", "dy + dh_next", _steps(dy[:, 0, 0] + dh_next)),
+            SheetRow("da", "dh (1 - h^2)", _steps(grads.da)),
+            SheetRow("to dw", "da x", _steps(each["dw"])),
+            SheetRow("to du", "da h'", _steps(each["du"])),
+            SheetRow("to db", "da", _steps(each["db"])),
         ),
-        gradients=tuple(Row(name, "sum over t", (float(v.sum()),)) for name, v in each.items()),
+        gradients=tuple(
+            SheetRow(name, "sum over t", (float(v.sum()),)) for name, v in each.items()
+        ),
     )
 
 
@@ -166,28 +168,28 @@ def _lstm(student: str, rng: np.random.Generator) -> Sheet:
             "c = f c' + i g    h = o tanh(c)",
             f"L = 1/2 (h_2 - y)^2 with y = {y:.2f}; h and c before t=0 are 0",
         ),
-        given=(Row("x", "", _steps(x)),),
+        given=(SheetRow("x", "", _steps(x)),),
         weights=tuple((name, float(v)) for (name, _), v in zip(named, numbers)),
         forward=(
-            Row("i", "sigmoid(a_i)", _steps(i)),
-            Row("f", "sigmoid(a_f)", _steps(f)),
-            Row("g", "tanh(a_g)", _steps(g)),
-            Row("o", "sigmoid(a_o)", _steps(o)),
-            Row("c", "f c' + i g", _steps(c)),
-            Row("h", "o tanh(c)", _steps(h)),
+            SheetRow("i", "sigmoid(a_i)", _steps(i)),
+            SheetRow("f", "sigmoid(a_f)", _steps(f)),
+            SheetRow("g", "tanh(a_g)", _steps(g)),
+            SheetRow("o", "sigmoid(a_o)", _steps(o)),
+            SheetRow("c", "f c' + i g", _steps(c)),
+            SheetRow("h", "o tanh(c)", _steps(h)),
         ),
         backward=(
-            Row("dh", "dy + dh_next", _steps(dh)),
-            Row("dc_next", "dc f, of step t+1", _steps(dc_next)),
-            Row("dc", "dh o (1 - tanh(c)^2) + dc_next", _steps(dc)),
+            SheetRow("dh", "dy + dh_next", _steps(dh)),
+            SheetRow("dc_next", "dc f, of step t+1", _steps(dc_next)),
+            SheetRow("dc", "dh o (1 - tanh(c)^2) + dc_next", _steps(dc)),
             *(
-                Row(f"da_{x}", rule, _steps(da[:, k]))
+                SheetRow(f"da_{x}", rule, _steps(da[:, k]))
                 for k, (x, rule) in enumerate(zip(letters, slopes))
             ),
-            Row("dh_next", "sum of u da, of step t+1", _steps(dh_next)),
+            SheetRow("dh_next", "sum of u da, of step t+1", _steps(dh_next)),
         ),
         gradients=tuple(
-            Row(f"d{name}", "sum over t", (float(v),)) for (name, _), v in zip(named, sums)
+            SheetRow(f"d{name}", "sum over t", (float(v),)) for (name, _), v in zip(named, sums)
         ),
     )
 
@@ -223,7 +225,7 @@ def page(made: Sheet, solution: bool = False) -> str:
     )
 
 
-def _rows(rows: tuple[Row, ...], filled: bool, digits: int = 4) -> str:
+def _rows(rows: tuple[SheetRow, ...], filled: bool, digits: int = 4) -> str:
     made = []
     for row in rows:
         cells = "".join(

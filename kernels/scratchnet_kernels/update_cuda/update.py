@@ -7,7 +7,7 @@ from numba import cuda
 
 from scratchnet.arrays import Array
 from scratchnet_kernels.launch import BLOCK, kernel, launch, require_launchable
-from scratchnet_kernels.update_cpu import Arrays, Rates, adam_rule, check, rates
+from scratchnet_kernels.update_cpu import Arrays, Rates, adam_rule, rates, require_matching
 from scratchnet_kernels.update_cuda.table import THREADS, array_at, table
 
 
@@ -33,7 +33,7 @@ def adam(
     ``rates`` from lr on. Raises TypeError or ValueError, before the launch, for arrays that the
     kernel cannot take.
     """
-    check(params, grads, m, v, require_launchable)
+    require_matching(params, grads, m, v, require_launchable)
     groups: dict[tuple[Any, int], list[str]] = {}
     for name, p in params.items():
         if p.size:
