@@ -43,9 +43,9 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
-$(VENV)/installed-test: pyproject.toml course/student/pyproject.toml course/instructor/pyproject.toml | $(VENV)/bin/python
+$(VENV)/installed-test: pyproject.toml course/students/pyproject.toml course/instructors/pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) )\
-		--editable '.[$(EXTRAS)]' --editable ./course/student --editable ./course/instructor
+		--editable '.[$(EXTRAS)]' --editable ./course/students --editable ./course/instructors
 	touch $@ $(VENV)/installed
 
 # Forty seconds for every cell and engine, then six minutes beside PyTorch, and the table in README.md.
@@ -62,7 +62,7 @@ recipes: $(VENV)/installed-test
 # From the lessons in tutorials/: wheels in out/wheels; then every lesson is run, and notebooks and the book are in out/course.
 course: $(VENV)/installed-test
 	rm -rf build course/*/build out/wheels
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir out/wheels . ./course/student ./course/instructor
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir out/wheels . ./course/students ./course/instructors
 	PYTHONPATH=.:kernels $(BIN)/python tutorials/build.py --book
 
 # On a machine with a GPU and its packages: nothing is installed, nothing is fetched.  The benchmark checks all that it times,
@@ -73,5 +73,5 @@ gpu:
 
 clean:
 	rm -rf $(VENV) out build course/*/build *.egg-info course/*/*.egg-info
-	rm -rf course/student/scratchnet_course/material course/instructor/scratchnet_instructor/solutions
+	rm -rf course/students/scratchnet_course/material course/instructors/scratchnet_instructor/solutions
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -58,7 +58,8 @@ def wheel_of(folder, out):
 def wheels(checkout, tmp_path_factory):
     """distribution -> its wheel's files."""
     return {
-        name: wheel_of(checkout / "course" / name, tmp_path_factory.mktemp(name)) for name in ("student", "instructor")
+        name: wheel_of(checkout / "course" / name, tmp_path_factory.mktemp(name))
+        for name in ("students", "instructors")
     }
 
 
@@ -68,27 +69,27 @@ def built(files, folder):
 
 
 def test_the_students_wheel_has_every_lesson_and_no_line_of_a_solution(wheels):
-    made = built(wheels["student"], "material")
+    made = built(wheels["students"], "material")
     expected = {f"{s.stem[:2]}/{s.stem}{kind}" for s in SOURCES for kind in (".py", ".ipynb")}
     assert made.keys() == expected | {f"{name}.py" for name in EXERCISES}
     assert len(SOLVED) > 3 * len(EXERCISES)
     everything = "\n".join(made.values())
     assert [line for line in SOLVED if line in everything or json.dumps(line)[1:-1] in everything] == []
     assert "SOLUTION" not in everything
-    assert not [name for name in wheels["student"] if "instructor" in name or "solutions" in name]
-    lists = {name for name in wheels["student"] if name.endswith(".toml")}
+    assert not [name for name in wheels["students"] if "instructor" in name or "solutions" in name]
+    lists = {name for name in wheels["students"] if name.endswith(".toml")}
     assert len(lists) == len(SOURCES) + 1  # one for each lesson, and mistakes.toml
 
 
 def test_the_instructors_wheel_has_every_solution(wheels):
-    made = built(wheels["instructor"], "solutions")
+    made = built(wheels["instructors"], "solutions")
     assert made.keys() == {f"{s.stem[:2]}/{s.name}" for s in SOURCES} | {f"{name}.py" for name in EXERCISES}
     everything = "\n".join(made.values())
     assert [line for line in SOLVED if line not in everything] == []
     assert "SOLUTION" not in everything
 
 
-@pytest.mark.parametrize("name", ["student", "instructor"])
+@pytest.mark.parametrize("name", ["students", "instructors"])
 def test_a_wheel_of_the_source_archive_is_the_same(name, checkout, wheels, tmp_path):
     """The archive carries what it needs: there are no lessons two folders above it."""
     program = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
@@ -101,7 +102,7 @@ def test_a_wheel_of_the_source_archive_is_the_same(name, checkout, wheels, tmp_p
     assert {k: v for k, v in found.items() if "RECORD" not in k} == {
         k: v for k, v in wheels[name].items() if "RECORD" not in k
     }
-    if name == "student":
+    if name == "students":
         text = "".join(p.read_text(encoding="utf-8") for p in folder.rglob("*") if p.is_file())
         assert "END SOLUTION" not in text.replace((folder / "scratchnet_course/lessons.py").read_text("utf-8"), "")
 
@@ -118,17 +119,17 @@ def test_commands_come_with_the_distributions(wheels, tmp_path):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*paths, ROOT, ROOT / "kernels"]))}
         return run(sys.executable, "-m", "scratchnet", "course", *words, cwd=tmp_path, env=environment)
 
-    assert "06/ex2  All steps back" in course("list", distributions=["student"])
-    said = course("start", "06", distributions=["student"])
+    assert "06/ex2  All steps back" in course("list", distributions=["students"])
+    said = course("start", "06", distributions=["students"])
     assert "06_lstm_backward.ipynb" in said
-    said = course("solution", "06/ex1", distributions=["instructor", "student"])
+    said = course("solution", "06/ex1", distributions=["instructors", "students"])
     assert "def step_backward" in said
     assert "NotImplementedError" not in said
 
 
 def test_a_checkout_rebuilds_what_a_changed_lesson_makes(checkout, tmp_path):
     """As an editable installation does, on first use."""
-    folder = tmp_path / "course" / "student" / "scratchnet_course"
+    folder = tmp_path / "course" / "students" / "scratchnet_course"
     folder.mkdir(parents=True)
     (tmp_path / "tutorials").mkdir()
     with pytest.raises(FileNotFoundError, match="does not exist, and no lessons to build it from"):

@@ -38,14 +38,14 @@ def entries(distribution):
 @pytest.fixture(autouse=True)
 def student(monkeypatch):
     """A machine with the student's distribution."""
-    monkeypatch.setattr(cli, "entry_points", entries("student"))
+    monkeypatch.setattr(cli, "entry_points", entries("students"))
     monkeypatch.setattr(command, "entry_points", lambda group: [])
 
 
 @pytest.fixture
 def instructor(student, monkeypatch):
     """A machine with the instructor's distribution, too."""
-    monkeypatch.setattr(command, "entry_points", entries("instructor"))
+    monkeypatch.setattr(command, "entry_points", entries("instructors"))
 
 
 # ---- a student's first hour --------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_the_course_says_what_to_install_where_it_is_missing(capsys, monkeypatch
     monkeypatch.setattr(cli, "entry_points", lambda group: [])
     for words in ([], ["list"], ["check", "06/ex1.py", "--seed", "3"]):
         assert main(["course", *words]) == 1
-        assert "the course is a separate distribution: pip install './course/student'" in capsys.readouterr().err
+        assert "the course is a separate distribution: pip install './course/students'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "course" in capsys.readouterr().out

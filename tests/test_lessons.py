@@ -17,7 +17,7 @@ from scratchnet_course.exercises import EXERCISES
 
 ROOT = Path(__file__).parent.parent
 SOURCES = lessons.sources(ROOT / "tutorials")
-PATHS = [ROOT, ROOT / "kernels", ROOT / "course" / "student"]
+PATHS = [ROOT, ROOT / "kernels", ROOT / "course" / "students"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "MPLBACKEND": "Agg"}
 QUICK = {"00", "01", "02", "03", "04", "06", "12"}  # seconds each
 SECONDS = 60  # of a lesson, on two idle cores; other tests run at the same time

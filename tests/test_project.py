@@ -21,7 +21,7 @@ from scratchnet.layers import LSTM, Linear, Sequential
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-PATHS = [ROOT, ROOT / "kernels", ROOT / "course" / "student"]
+PATHS = [ROOT, ROOT / "kernels", ROOT / "course" / "students"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, PATHS))}
 
 LIBRARY = ROOT / "scratchnet"
@@ -238,7 +238,7 @@ def test_readme_commands_run(tmp_path, rng):
         elif words[0] != "pip":  # tests/test_install_lines.py reads those that install
             assert " ".join(words) in (
                 "py -3 -m venv .venv",
-                ".venv/Scripts/pip install -e .[test] -e ./course/student -e ./course/instructor",
+                ".venv/Scripts/pip install -e .[test] -e ./course/students -e ./course/instructors",
                 ".venv/Scripts/scratchnet demo",
                 ".venv/Scripts/python -m pytest -n auto --dist loadfile",
             ), line

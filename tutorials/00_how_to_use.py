@@ -4,7 +4,7 @@
 # **Goal.** You have everything installed, you know what a lesson is, how an exercise is checked, and what to do when the
 # checker says that something is wrong.
 #
-# You need: Python 3.11 or newer, and in the project's folder `pip install . ./course/student`. No GPU, no account, no network.
+# You need: Python 3.11 or newer, and in the project's folder `pip install . ./course/students`. No GPU, no account, no network.
 # `scratchnet doctor` says what is installed, what works on your machine, and what to install for the rest.
 
 # %%

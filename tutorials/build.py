@@ -33,7 +33,7 @@ def executed(source: Path, folder: Path) -> Any:
 
     parts = lessons.teacher(lessons.cells(source.read_text(encoding="utf-8")))
     made = nbformat.reads(lessons.notebook(parts), as_version=4)
-    paths = [ROOT, ROOT / "kernels", ROOT / "course" / "student"]
+    paths = [ROOT, ROOT / "kernels", ROOT / "course" / "students"]
     os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")])
     started = time.perf_counter()
     NotebookClient(

@@ -7,7 +7,7 @@ from pathlib import Path
 from setuptools import setup
 
 HERE = Path(__file__).resolve().parent
-LESSONS = HERE.parent / "student" / "scratchnet_course"
+LESSONS = HERE.parent / "students" / "scratchnet_course"
 
 if LESSONS.is_dir():  # a checkout; a source archive carries the solutions
     sys.path.append(str(LESSONS))  # the module alone: the package needs NumPy

@@ -16,7 +16,7 @@ from scratchnet_course.exercises import EXERCISES, find
 Commands = argparse._SubParsersAction  # what add_subparsers returns; argparse has no public name
 INSTRUCTOR = (
     "solutions and grading come with the instructor's distribution: pip install"
-    " './course/instructor', in the project's folder"
+    " './course/instructors', in the project's folder"
 )
 ELSEWHERE = ("solution", "grade")  # commands that answer with this sentence where it is missing
 
