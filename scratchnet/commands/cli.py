@@ -13,7 +13,10 @@ from scratchnet.commands.options import Commands
 from scratchnet.errors import MissingPackageError, ScratchnetError
 
 COMMANDS = (demo, gradcheck, train, forecast, plot, view, doctor)
-COURSE = "the course is a separate distribution: pip install './course/students', in the project's folder"
+COURSE = (
+    "the course is a separate distribution: pip install './course/students', in the project's"
+    " folder"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
