@@ -16,13 +16,13 @@ demo: $(VENV)/installed
 	$(BIN)/scratchnet demo
 
 test: $(VENV)/installed-test lint
-	$(BIN)/python -m pytest -n auto --dist loadfile  # a file stays in one process, which then runs its demo once
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder  # a file stays in one process, which then runs its demo once
 
 # What computes and compares numbers, with OpenBLAS's kernels for older processors: they round differently.
 NUMERICAL := $(patsubst %,tests/test_%.py,bptt cells clip device engines fused_update gradcheck init layer_table layers losses \
 	models new_cells new_layers optim parity schedule sequence_cpu trace)
 test-blas: $(VENV)/installed-test
-	for core in Haswell Nehalem; do OPENBLAS_CORETYPE=$$core $(BIN)/python -m pytest -n auto --dist loadfile $(NUMERICAL) || exit 1; done
+	for core in Haswell Nehalem; do OPENBLAS_CORETYPE=$$core $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(NUMERICAL) || exit 1; done
 
 # All of it, with the tests that are marked slow: before an issue is resolved.
 test-all: test test-slow test-blas

@@ -17,6 +17,15 @@ settings.load_profile("scratchnet")
 VARIANTS = [pytest.param(cell, options, id=label) for label, cell, options in variants()]
 
 
+# Files of few and long tests begin first, so that no process is left with one of them at the end.
+LONG = ("test_lesson_notebooks", "test_cuda", "test_course_tools", "test_demo", "test_lessons", "test_benchmarks_cpu")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort by file: the long ones, then the others as they are."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """A generator with a fixed seed."""

@@ -240,7 +240,7 @@ def test_readme_commands_run(tmp_path, rng):
                 "py -3 -m venv .venv",
                 ".venv/Scripts/pip install -e .[test] -e ./course/students -e ./course/instructors",
                 ".venv/Scripts/scratchnet demo",
-                ".venv/Scripts/python -m pytest -n auto --dist loadfile",
+                ".venv/Scripts/python -m pytest -n auto --dist loadfile --no-loadscope-reorder",
             ), line
             assert words[1:4] != ["-m", "pytest", "-n"] or " ".join(words[1:]) in MAKEFILE, (
                 "make test and README test alike"
