@@ -60,7 +60,7 @@ from gpu_report import H200, HEADER, Machine, Row, Size, line, predict, table, t
 from scratchnet import __version__
 from scratchnet.arrays import Array
 
-# (T, B, I, H). The two sizes that have a target of their own come first: a run that is cut short
+# (T, B, I, H). The two sizes that have a target come first: a run that is cut short
 # has them.
 SIZES: tuple[Size, ...] = (
     (100, 64, 64, 128),
