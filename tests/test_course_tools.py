@@ -461,7 +461,7 @@ def test_an_answer_is_not_to_be_had_by_import():
     code = "from scratchnet_course.exercises import find\n\ndef step_backward(**a):\n    return find('06/ex1').right(**a)\n"
     result = check_code(find("06/ex1"), code, 1)
     assert result.status == "raised"
-    assert "'scratchnet_course' is not a package" in str(result)
+    assert "No module named 'scratchnet_course'" in str(result)
 
 
 def test_many_submissions_are_graded(tmp_path, monkeypatch):

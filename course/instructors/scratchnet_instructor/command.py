@@ -3,11 +3,16 @@
 import argparse
 from pathlib import Path
 
-from scratchnet_course import worksheet
+from scratchnet_course import wall, worksheet
 from scratchnet_course.command import Commands, add_command, save_page
 from scratchnet_course.exercises import find
 
 from scratchnet_instructor import grading, solution
+
+NO_WALL = (
+    "Without a wall a submission can read and change all that you can. Grade only people whom you"
+    " trust, or install bubblewrap; course/README.md says more."
+)
 
 
 def add(commands: Commands) -> None:
@@ -23,9 +28,21 @@ def add(commands: Commands) -> None:
     )
     graded.add_argument("--only", nargs="+", default=[], help="these lessons or exercises alone")
     graded.add_argument(
-        "--seed", type=int, default=0, help="of the arguments, the same for all (default: 0)"
+        "--seed", type=int, help="of the arguments, the same for all (default: a new, secret one)"
     )
     graded.add_argument("--workers", type=int, default=2, help="submissions at a time (default: 2)")
+    graded.add_argument(
+        "--wall",
+        choices=wall.WALLS,
+        default="auto",
+        help="what each submission runs behind (default: bubblewrap where it works, else none)",
+    )
+    graded.add_argument(
+        "--image", default="", help="of docker and podman: an image with Python and NumPy"
+    )
+    graded.add_argument(
+        "--resume", action="store_true", help="go on where a grader with the same --out was stopped"
+    )
     sheet = commands.choices["worksheet"]
     sheet.add_argument("--solution", action="store_true", help="with every number filled in")
     sheet.set_defaults(run=run_worksheet)
@@ -46,10 +63,24 @@ def run_worksheet(chosen: argparse.Namespace) -> int:
 
 def run_grade(chosen: argparse.Namespace) -> int:
     """``course grade``."""
-    grades = grading.grade(
-        chosen.submissions, seed=chosen.seed, only=chosen.only, workers=chosen.workers
-    )
+    behind, journal = wall.find(chosen.wall, chosen.image), chosen.out / "results.jsonl"
+    print(said := f"wall: {behind.name}" + ("" if behind else f" ({behind.why})"))
+    if not behind:
+        print(NO_WALL)
+    try:
+        grades = grading.grade(
+            chosen.submissions,
+            seed=chosen.seed,
+            only=chosen.only,
+            workers=chosen.workers,
+            behind=behind,
+            journal=journal,
+            resume=chosen.resume,
+        )
+    except KeyboardInterrupt:
+        print(f"stopped; the results so far are in {journal}: go on with --resume")
+        return 130
     made = grading.write(grades, chosen.out)
     print(grading.table(grades))
-    print(f"\n{len(made)} files in {chosen.out}")
+    print(f"\n{len(made)} files in {chosen.out}; seed {grades[0].result.seed}, {said}")
     return 0

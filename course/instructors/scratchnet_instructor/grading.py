@@ -3,29 +3,47 @@
     SUBMISSIONS/alice/06/ex1.py    a folder for each student, with the files at any depth
     SUBMISSIONS/alice_06_ex1.py    or flat: student, lesson and exercise in the name
 
-``report.csv`` has a row for each student and exercise, ``report.json`` all that was said,
-``junit.xml`` what continuous integration shows, ``gradescope/STUDENT.json`` what Gradescope reads
-as results.json, and ``feedback/STUDENT.txt`` what the student reads.
+``results.jsonl`` gets a line when a submission starts and a line with its result, so that a grader
+that is stopped goes on where it was. ``report.csv`` has a row for each student and exercise,
+``report.json`` all that was said, ``junit.xml`` what continuous integration shows,
+``gradescope/STUDENT.json`` what Gradescope reads as results.json, and ``feedback/STUDENT.txt`` what
+the student reads.
 """
 
 import csv
+import hashlib
 import json
+import os
 import re
+import secrets
+import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from scratchnet_course import wall
 from scratchnet_course.checking import Verdict, check_code, source_of
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import EXERCISES
+from scratchnet_course.plain import plain
+from scratchnet_course.wall import Wall
 
 from scratchnet.errors import InvalidValueError, MissingFileError
 
-FLAT = re.compile(r"(?P<student>.+?)[_-](?P<lesson>\d\d)[_-]?ex(?P<number>\d+)\.py")
+FLAT = re.compile(r"(?P<student>.+?)[_-](?P<lesson>\d\d)[_-]?ex(?P<number>\d+)\.py", re.DOTALL)
 TWICE = "twice"  # the name in place of an exercise that is there more than once
 FILE = re.compile(r"ex\d+\.py")
+DEEPEST = 12  # folders inside each other; a submission can bring thousands
+STARTS = 2  # how often a file may be started without a result before it is left out
+MOST_NAME = 100  # characters of a student's name, or of a file's
+COLUMNS = (
+    *("student", "exercise", "points", "most", "status", "mistakes", "file", "sha256"),
+    *("seed", "wall"),
+)
+FORMULA = ("=", "+", "-", "@")  # how a cell begins that a spreadsheet computes
 
 
 class Grade(NamedTuple):
@@ -49,7 +67,7 @@ def submissions(folder: Path) -> dict[str, dict[str, Path]]:
         raise MissingFileError(f"{folder} is not a folder of submissions")
     found: dict[str, dict[str, Path]] = {}
     twice: list[tuple[str, str, Path]] = []
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(_files(folder, DEEPEST)):
         flat = FLAT.fullmatch(path.name)
         parts = path.relative_to(folder).parts
         if flat:
@@ -64,7 +82,7 @@ def submissions(folder: Path) -> dict[str, dict[str, Path]]:
             twice.append((student, key, path))
         found[student].setdefault(key, path)
     for path in folder.iterdir():  # who handed in nothing is there, too, with no points
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             found.setdefault(path.name, {})
     if not found:
         raise InvalidValueError(
@@ -75,8 +93,81 @@ def submissions(folder: Path) -> dict[str, dict[str, Path]]:
     return found
 
 
+def _files(folder: Path, deep: int) -> Iterator[Path]:
+    """The entries named ``*.py``, whatever they are, so that what is no file gets a verdict; links
+    to folders are not followed."""
+    try:
+        entries = list(os.scandir(folder))
+    except PermissionError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(Path(entry.path), deep - 1) if deep else ()
+        elif entry.name.endswith(".py"):
+            yield Path(entry.path)
+
+
+class Journal:
+    """``results.jsonl``: a line for each start and each result, written when it happens.
+
+    Parameters
+    ----------
+    path
+        The file; None keeps no journal.
+    resume
+        Whether to read what is there; else it begins empty.
+    """
+
+    def __init__(self, path: Path | None, resume: bool = False) -> None:
+        self.seed: int | None = None
+        self.done: dict[tuple[str, str, str], Verdict] = {}  # by student, exercise and file
+        self.started: Counter[tuple[str, str, str]] = Counter()
+        self.lock = threading.Lock()
+        if path is not None and resume:
+            if not path.is_file():
+                raise MissingFileError(f"{path} does not exist: there is nothing to resume")
+            for line in path.read_bytes().split(b"\n"):
+                self._take(line)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = None if path is None else path.open("ab" if resume else "wb", buffering=0)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            row = json.loads(line)
+        except ValueError:  # the line at which the grader was stopped
+            return
+        if "seed" in row:
+            self.seed = row["seed"]
+        elif "result" in row:
+            result: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in row["result"].items()
+            }
+            self.done[tuple(row["key"])] = Verdict(**result)
+        else:
+            self.started[tuple(row["key"])] += 1
+
+    def write(self, **row: Any) -> None:
+        """Add a line, as a whole."""
+        if self.file is not None:
+            with self.lock:  # begins with a line break: the line before may be half of one
+                self.file.write(b"\n" + json.dumps(row).encode())
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.file is not None:
+            self.file.close()
+
+
 def grade(
-    folder: Path, *, seed: int = 0, only: Sequence[str] = (), workers: int = 2
+    folder: Path,
+    *,
+    seed: int | None = None,
+    only: Sequence[str] = (),
+    workers: int = 2,
+    behind: Wall | None = None,
+    journal: Path | None = None,
+    resume: bool = False,
 ) -> list[Grade]:
     """Grade every student's exercises; what is missing has 0 points.
 
@@ -85,16 +176,28 @@ def grade(
     folder
         The submissions; the module's docstring has the names of the files.
     seed
-        Of the arguments, the same for all students: graded again, the points are the same.
+        Of the arguments, the same for all students: graded again with it, the points are the same.
+        A new one, which nobody can have known, if None.
     only
         Lessons ("06") or exercises ("06/ex1"); all if empty.
     workers
         How many submissions at a time.
+    behind
+        The wall around each submission; the one that there is on this machine if None.
+    journal
+        The file in which results are kept as they come.
+    resume
+        Whether to go on with the journal of a grader that was stopped, with its seed. A file with
+        a result is not run again. A file that was running when the grader ended is run once more,
+        after all others and alone; if the grader ends then, too, the file gets 0 points.
 
     Raises
     ------
     ValueError
-        If nothing is named in ``only`` that exists, or there are no submissions.
+        If nothing is named in ``only`` that exists, there are no submissions, or ``seed`` is not
+        the journal's.
+    FileNotFoundError
+        If there is no journal to resume.
     """
     wanted = [e for e in EXERCISES.values() if not only or e.id in only or e.lesson in only]
     if not wanted:
@@ -102,34 +205,95 @@ def grade(
             f"there is nothing to grade in {' '.join(only)}: there are {', '.join(EXERCISES)}"
         )
     found = submissions(folder)
+    kept = Journal(journal, resume)
+    if kept.seed is not None and seed not in (None, kept.seed):
+        raise InvalidValueError(f"seed is {seed}, but {journal} was begun with {kept.seed}")
+    chosen = kept.seed if seed is None else seed
+    chosen = secrets.randbelow(2**53) if chosen is None else chosen
+    if kept.seed is None:
+        kept.write(seed=chosen)
+    grader = _Grader(chosen, wall.find() if behind is None else behind, kept)
     jobs = [
-        (student, exercise, files.get(exercise.id))
+        _Job(student, exercise, files.get(exercise.id))
         for student, files in sorted(found.items())
         for exercise in wanted
     ]
     # threads wait for processes: a loop for ever costs its own time only
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda job: _one(job[0], job[1], job[2], seed), jobs))
-
-
-def _one(student: str, exercise: Exercise, path: Path | None, seed: int) -> Grade:
-    if path is not None and path.name == TWICE:
-        said = (f"{exercise.id} was handed in twice: only one file may be there",)
-        return Grade(student, Verdict(exercise.id, "twice", 0.0, exercise.points, seed, said))
-    if path is None:
-        nothing = Verdict(
-            exercise.id, "absent", 0.0, exercise.points, seed, ("nothing was handed in",)
-        )
-        return Grade(student, nothing)
+    pool = ThreadPoolExecutor(workers)
     try:
-        return Grade(student, check_code(exercise, source_of(path), seed, str(path)))
-    except Exception as error:  # one submission must never cost the others their grades
-        said = (
-            f"{path.name} could not be graded, look at it by hand: {type(error).__name__}: {error}",
+        results = list(pool.map(grader.first, jobs))
+        for k, job in enumerate(jobs):  # the grader has ended once while these were running
+            results[k] = results[k] or grader.last(job)
+    finally:  # also when somebody presses Ctrl-C: what has not started does not start
+        pool.shutdown(cancel_futures=True)
+        kept.close()
+    return [Grade(job.student, result) for job, result in zip(jobs, results) if result is not None]
+
+
+class _Job(NamedTuple):
+    """One file to grade, or none."""
+
+    student: str
+    exercise: Exercise
+    path: Path | None
+
+
+class _Grader(NamedTuple):
+    """What is the same for all files of one run."""
+
+    seed: int
+    behind: Wall
+    journal: Journal
+
+    def first(self, job: _Job) -> Verdict | None:
+        """The verdict; None for a file that was running when the grader ended."""
+        return self._verdict(job, again=False)
+
+    def last(self, job: _Job) -> Verdict | None:
+        """The verdict of a file that was running when the grader ended."""
+        return self._verdict(job, again=True)
+
+    def _verdict(self, job: _Job, again: bool) -> Verdict | None:
+        exercise, path = job.exercise, job.path
+        if path is None:
+            return self._nothing(job, "absent", "nothing was handed in")
+        if path.name == TWICE:
+            said = f"{exercise.id} was handed in twice: only one file may be there"
+            return self._nothing(job, "twice", said)
+        name = plain(path.name, MOST_NAME, lines=False)
+        try:
+            code = source_of(path)
+        except Exception as error:  # a folder's name can be anything, and so can its rights
+            return self._nothing(job, "error", f"{name} was not graded: {_sentence(error)}")
+        digest = hashlib.sha256(code.encode(errors="surrogatepass")).hexdigest()
+        key = (job.student, exercise.id, digest)
+        if key in self.journal.done:
+            return self.journal.done[key]
+        if self.journal.started[key] >= STARTS:
+            said = f"{name} was not graded: the grader ended {STARTS} times while it was running"
+            return self._nothing(job, "error", said)
+        if self.journal.started[key] and not again:
+            return None
+        self.journal.write(key=key)
+        try:
+            result = check_code(exercise, code, self.seed, str(path), self.behind)
+        except Exception as error:  # one submission must never cost the others their grades
+            said = f"{name} could not be graded, look at it by hand: {_sentence(error)}"
+            result = self._nothing(job, "error", said)
+        self.journal.write(key=key, result=result._asdict())
+        return result
+
+    def _nothing(self, job: _Job, status: str, said: str) -> Verdict:
+        """A verdict without points, on a file that was not run."""
+        most, file = job.exercise.points, "" if job.path is None else str(job.path)
+        shown = (plain(said, 1000),)
+        return Verdict(
+            job.exercise.id, status, 0.0, most, self.seed, shown, (), file, "", self.behind.name
         )
-        return Grade(
-            student, Verdict(exercise.id, "error", 0.0, exercise.points, seed, said, (), str(path))
-        )
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def write(grades: Sequence[Grade], out: Path) -> list[Path]:
@@ -139,22 +303,11 @@ def write(grades: Sequence[Grade], out: Path) -> list[Path]:
     made = [out / "report.csv", out / "report.json", out / "junit.xml"]
     with made[0].open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            ["student", "exercise", "points", "most", "status", "mistakes", "file", "sha256"]
-        )
+        writer.writerow(COLUMNS)
         for student, r in grades:
-            writer.writerow(
-                [
-                    student,
-                    r.exercise,
-                    f"{r.points:g}",
-                    r.most,
-                    r.status,
-                    "; ".join(r.names),
-                    r.file,
-                    r.sha256,
-                ]
-            )
+            names = "; ".join(r.names)
+            row = [student, r.exercise, f"{r.points:g}", r.most, r.status, names]
+            writer.writerow([_cell(v) for v in (*row, r.file, r.sha256, r.seed, r.wall)])
     whole = [{"student": student, **r._asdict()} for student, r in grades]
     made[1].write_text(
         json.dumps(whole, indent=1) + "\n", encoding="utf-8", errors="backslashreplace"
@@ -162,13 +315,36 @@ def write(grades: Sequence[Grade], out: Path) -> list[Path]:
     made[2].write_text(_junit(grades), encoding="utf-8", errors="backslashreplace")
     for student in dict.fromkeys(g.student for g in grades):
         own = [g.result for g in grades if g.student == student]
-        scope, said = out / "gradescope" / f"{student}.json", out / "feedback" / f"{student}.txt"
+        name = _file_name(student)
+        scope, said = out / "gradescope" / f"{name}.json", out / "feedback" / f"{name}.txt"
         scope.write_text(json.dumps(_gradescope(own), indent=1) + "\n", encoding="utf-8")
         total = f"{sum(r.points for r in own):g} of {sum(r.most for r in own)} points"
-        text = "\n\n".join([f"{student}: {total}", *map(str, own)]) + "\n"
+        text = "\n\n".join([f"{_name(student)}: {total}", *map(str, own)]) + "\n"
         said.write_text(text, encoding="utf-8", errors="backslashreplace")
         made += [scope, said]
     return made
+
+
+def _name(text: str) -> str:
+    """A student's name on one line, with nothing that a terminal or XML cannot hold."""
+    return plain(text, MOST_NAME, lines=False)
+
+
+def _cell(value: object) -> object:
+    """A cell of a table: text is never a formula."""
+    if not isinstance(value, str):
+        return value
+    text = plain(value, 4096, lines=False)
+    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
+
+
+def _file_name(student: str) -> str:
+    """A name for a student's reports: the student's own, or where that is no plain name, one that
+    begins like it."""
+    if re.fullmatch(r"[^\W_]([\w .@+-]*\w)?", student) and len(student.encode()) <= MOST_NAME:
+        return student
+    digest = hashlib.sha256(student.encode(errors="surrogateescape")).hexdigest()
+    return re.sub(r"\W", "_", student)[:20] + "-" + digest[:12]
 
 
 def _gradescope(results: Iterable[Verdict]) -> dict[str, object]:
@@ -198,22 +374,20 @@ def _junit(grades: Sequence[Grade]) -> str:
         own = [g.result for g in grades if g.student == student]
         failed = sum(not r.right for r in own)
         suite = ET.SubElement(
-            root, "testsuite", name=student, tests=str(len(own)), failures=str(failed)
+            root, "testsuite", name=_name(student), tests=str(len(own)), failures=str(failed)
         )
+        properties = ET.SubElement(suite, "properties")
+        for key, value in (("seed", str(own[0].seed)), ("wall", own[0].wall)):
+            ET.SubElement(properties, "property", name=key, value=value)
         for r in own:
-            case = ET.SubElement(suite, "testcase", classname=student, name=r.exercise)
+            case = ET.SubElement(suite, "testcase", classname=_name(student), name=r.exercise)
             if not r.right:
                 failure = ET.SubElement(
-                    case, "failure", message=_printable(r.lines[0] if r.lines else r.status)
+                    case, "failure", message=r.lines[0] if r.lines else r.status
                 )
-                failure.text = _printable(str(r))
+                failure.text = str(r)
     ET.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
-
-
-def _printable(text: str) -> str:
-    """Without the control characters that XML cannot hold, whatever a student's code printed."""
-    return "".join(c if c in "\n\t" or c >= " " else "?" for c in text)
 
 
 def table(grades: Sequence[Grade]) -> str:
@@ -223,8 +397,8 @@ def table(grades: Sequence[Grade]) -> str:
         own = [g.result for g in grades if g.student == student]
         marks = " ".join(f"{r.exercise} {r.points:g}" for r in own)
         lines.append(
-            f"{student:<20} {sum(r.points for r in own):>6g} of {sum(r.most for r in own):<5}"
-            f" {marks}"
+            f"{_name(student):<20} {sum(r.points for r in own):>6g} of"
+            f" {sum(r.most for r in own):<5} {marks}"
         )
     counts: dict[str, int] = {}
     for g in grades:

@@ -1,8 +1,13 @@
 """Check one answer: run it in a separate process on new arguments, compare, say what is wrong."""
 
+import codecs
 import hashlib
 import inspect
+import io
+import os
+import re
 import secrets
+import stat
 import tokenize
 from collections.abc import Callable
 from pathlib import Path
@@ -11,17 +16,35 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.errors import InvalidTypeError, InvalidValueError
-from scratchnet_course import sandbox
+from scratchnet_course import child, sandbox
 from scratchnet_course.diagnose import Diagnosis, diagnose
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import find
+from scratchnet_course.plain import plain
+from scratchnet_course.wall import Wall
+
+MOST_SOURCE = 1_000_000  # bytes of a file that somebody has written by hand
+MOST_LINES, MOST_LINE = 300, 1000  # of what is said of an answer, and characters of each
+# Codecs of editors. Python knows others, and decodes a megabyte of punycode in half a minute.
+CODECS = re.compile(
+    r"utf-8(-sig)?|ascii|iso8859-\d+|cp\d+|koi8-\w|gb\w+|big5\w*|shift_jis\w*|euc_\w+"
+)
+KINDS = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class Verdict(NamedTuple):
     """What came of a check.  ``print(result)`` is what the student reads."""
 
     exercise: str
-    status: str  # right, wrong, empty, missing, raised, timeout, memory, type, changed, died
+    # right, wrong, empty, missing, raised, timeout, memory, type, large, changed, died
+    status: str
     points: float
     most: int
     seed: int
@@ -29,6 +52,7 @@ class Verdict(NamedTuple):
     names: tuple[str, ...] = ()  # the mistakes, recognised with certainty
     file: str = ""
     sha256: str = ""  # of the file that was checked
+    wall: str = ""  # what the file ran behind: "bubblewrap", ..., or "none"
 
     @property
     def right(self) -> bool:
@@ -37,7 +61,7 @@ class Verdict(NamedTuple):
 
     def __str__(self) -> str:
         mark = "RIGHT" if self.right else "NOT YET"
-        which = f"{self.file} " if self.file else ""
+        which = f"{plain(self.file, MOST_LINE, lines=False)} " if self.file else ""
         head = (
             f"{self.exercise}  {mark}  {self.points:g} of {self.most} points  ({which}seed"
             f" {self.seed})"
@@ -88,15 +112,39 @@ def source_of(path: Path) -> str:
     Raises
     ------
     ValueError
-        If it is not such text; the message names the file.
+        If it is a link, a FIFO or anything else than a file, or too large, neither of which is
+        opened; or not such text. The message names the file.
     """
+    data = _bytes_of(path)
     try:
-        with tokenize.open(path) as file:
-            return file.read()
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        if not CODECS.fullmatch(codecs.lookup(encoding).name):
+            raise SyntaxError(f"the encoding {encoding} is not one of an editor's")
+        return io.TextIOWrapper(io.BytesIO(data), encoding).read()
     except (SyntaxError, UnicodeDecodeError) as error:
         raise InvalidValueError(
             f"{path} cannot be read as Python, which is UTF-8 unless it says otherwise: {error}"
         ) from None
+
+
+def _bytes_of(path: Path) -> bytes:
+    """The content of a regular file of at most MOST_SOURCE bytes."""
+    _regular(path, path.lstat())
+    # It can have been replaced since: neither follow a link nor wait for a FIFO's other end.
+    flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+    with open(os.open(path, os.O_RDONLY | sum(flags)), "rb") as file:
+        _regular(path, os.fstat(file.fileno()))
+        return file.read(MOST_SOURCE)
+
+
+def _regular(path: Path, found: os.stat_result) -> None:
+    """Raise unless it is a file that can be read without a surprise."""
+    expected = f"expected a regular file of at most {MOST_SOURCE} bytes"
+    if not stat.S_ISREG(found.st_mode):
+        kind = KINDS.get(stat.S_IFMT(found.st_mode), "no file")
+        raise InvalidValueError(f"{path} is {kind}: {expected}")
+    if found.st_size > MOST_SOURCE:
+        raise InvalidValueError(f"{path} has {found.st_size} bytes: {expected}")
 
 
 def _with_names(function: Callable[..., Any]) -> str:
@@ -118,11 +166,17 @@ def _with_names(function: Callable[..., Any]) -> str:
     return "\n\n".join(["import numpy as np", *reversed(lines)]) + "\n"
 
 
-def check_code(exercise: Exercise, code: str, seed: int | None = None, file: str = "") -> Verdict:
-    """Check the text of a file; see `check`."""
+def check_code(
+    exercise: Exercise,
+    code: str,
+    seed: int | None = None,
+    file: str = "",
+    behind: Wall | None = None,
+) -> Verdict:
+    """Check the text of a file, behind a wall, or the machine's own if None; see `check`."""
     seed = secrets.randbelow(10**6) if seed is None else seed
     cases = list(exercise.cases(np.random.default_rng(seed)))
-    ran = sandbox.run(code, exercise.function, cases, exercise.seconds)
+    ran = sandbox.run(code, exercise.function, cases, exercise.seconds, behind=behind)
     status, lines, names = _judged(exercise, cases, ran)
     if ran.printed:
         lines += [
@@ -131,9 +185,10 @@ def check_code(exercise: Exercise, code: str, seed: int | None = None, file: str
             *(f"  {line}" for line in ran.printed.rstrip().splitlines()),
         ]
     points = float(exercise.points) if status == "right" else 0.0
-    digest = hashlib.sha256(code.encode()).hexdigest()
+    digest = hashlib.sha256(code.encode(errors="surrogatepass")).hexdigest()
+    said = tuple(plain(line, MOST_LINE) for line in lines[:MOST_LINES])
     return Verdict(
-        exercise.id, status, points, exercise.points, seed, tuple(lines), names, file, digest
+        exercise.id, status, points, exercise.points, seed, said, names, file, digest, ran.wall
     )
 
 
@@ -172,6 +227,8 @@ def _excuse(exercise: Exercise, ran: sandbox.Ran) -> list[str]:
             f"{name} was stopped after {ran.text}: a loop that never ends, or work that grows too"
             " fast"
         ]
+    if ran.status == "large":
+        return [f"{name} returned more than {child.MOST_BYTES >> 20} MB of numbers"]
     if ran.status == "memory":
         return [f"{name} took more memory than {ran.text}"]
     if ran.status == "type":

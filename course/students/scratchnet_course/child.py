@@ -1,24 +1,66 @@
 """The program that runs a student's file in a separate process: it computes and decides nothing.
 
-    python -I child.py TASK_FOLDER
+    python -I -S child.py FOLDER ...
 
-In the folder: ``code.py``, the file; ``task.json`` with the function's name and limits;
-``case0.npz``, ... with arguments. Out come ``case0.out.npz``, ... and ``report.json``. Imports
-nothing of the library: what a student's code can reach from here must not be able to change what it
-is compared with.
+The folders are those of the packages. The task comes by standard input: a line of JSON, then the
+numbers of the arguments. The result goes to standard output: the task's token, a line of JSON, then
+the numbers of the answers. Imports nothing of the library: what a student's code can reach from
+here must not be able to change what it is compared with.
 """
 
 import contextlib
+import importlib.machinery
 import io
 import json
+import linecache
+import math
+import os
+import re
+import signal
 import sys
+import time
 import traceback
+import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    sys.path += sys.argv[1:]
+
 import numpy as np
 
-MOST_TEXT = 4000  # characters of what the code printed
+MOST_TEXT = 4000  # characters of what the code printed, and of a traceback
+MOST_BYTES = 4 << 20  # of all answers together; the largest right one has a thousandth of that
+FILE = "code.py"  # the student's file, in a traceback
+NUMBERS = re.compile(r"[<>|=][fiub]\d{1,2}")
+NOBODY = 65534
+KILLED = 128 + 9  # how a shell reports a process that SIGKILL has ended
+
+Kinds = list[tuple[str, list[int]]]  # dtype and shape of each array
+
+
+def pack(arrays: Sequence[Any]) -> tuple[Kinds, bytes]:
+    """Arrays as they travel: what they are, and their numbers in one piece."""
+    kinds = [(array.dtype.str, list(array.shape)) for array in arrays]
+    return kinds, b"".join(array.tobytes() for array in arrays)
+
+
+def unpack(kinds: Kinds, numbers: bytes) -> tuple[list[Any], bytes]:
+    """The arrays, and the bytes after them; ValueError for what is not plain numbers, or too few.
+
+    Sizes are compared with the bytes there are before anything is made of them.
+    """
+    arrays = []
+    for dtype, shape in kinds:
+        if not NUMBERS.fullmatch(dtype) or not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError(f"an array of {dtype!r} {shape!r}")
+        size = np.dtype(dtype).itemsize * math.prod(shape)
+        if len(numbers) < size:
+            raise ValueError(f"{len(numbers)} bytes for an array of {size}")
+        arrays.append(np.frombuffer(numbers[:size], dtype).reshape(shape).copy())
+        numbers = numbers[size:]
+    return arrays, numbers
 
 
 class Printed(io.TextIOBase):
@@ -30,105 +72,190 @@ class Printed(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Keep what there is still room for."""
-        self.kept += (
-            text[: MOST_TEXT - len(self.kept)].encode("utf-8", "backslashreplace").decode("utf-8")
-        )
+        self.kept += text[: MOST_TEXT - len(self.kept)]
         self.count += len(text)
         return len(text)
 
 
-def limit(seconds: float, megabytes: int) -> None:
-    """Processor time, memory and size of files, where the system can limit them (not on
-    Windows)."""
+class Installed:
+    """Finds the packages that the course allows, and no other: the same behind a wall and without
+    one."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = {*names, *sys.stdlib_module_names}
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """As PathFinder's."""
+        if path is None and name not in self.names and not name.startswith("_sysconfigdata"):
+            return None
+        return importlib.machinery.PathFinder.find_spec(name, path, target)
+
+
+def limit(seconds: float, megabytes: int, processes: bool) -> None:
+    """Processor time, memory, files and, behind a wall, processes, where the system can limit them
+    (not on Windows)."""
     try:
         import resource
     except ImportError:
         return
+    if processes and os.geteuid() == 0:  # root, who has no limit of processes
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
     for what, most in (
         (resource.RLIMIT_CPU, int(seconds) + 1),
         (resource.RLIMIT_FSIZE, 20_000_000),
         (resource.RLIMIT_AS, megabytes << 20),
+        (resource.RLIMIT_CORE, 0),
+        *([(resource.RLIMIT_NPROC, 0)] if processes else []),
     ):
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(what, (most, most))
 
 
-def of_student(error: BaseException, code: Path) -> str:
+def apart(seconds: float) -> None:
+    """Go on in a process of its own, whose parent waits, ends it in time, and ends what it has
+    started.
+
+    So ``os.getppid()`` is not the grader. On Linux the waiting process also inherits the processes
+    that have left the group. This is what can be done without a wall, and it is not one.
+    """
+    if not hasattr(os, "fork"):
+        return
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+    own = os.fork()
+    if own == 0:
+        return
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(own, signal.SIGKILL))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    code = os.waitstatus_to_exitcode(os.waitpid(own, 0)[1])
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    end = time.monotonic() + 2  # against one that starts processes faster than they are ended
+    try:
+        while time.monotonic() < end:
+            left = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
+            for process in map(int, left.split()):
+                os.kill(process, signal.SIGKILL)
+            os.waitpid(-1, 0)
+    except OSError:  # none is left; or a system without /proc
+        pass
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def of_student(error: BaseException) -> str:
     """The traceback from the student's first own line on."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = next((k for k, frame in enumerate(frames) if frame.filename == str(code)), len(frames))
+    own = next((k for k, frame in enumerate(frames) if frame.filename == FILE), len(frames))
     shown = traceback.format_list(frames[own:]) + traceback.format_exception_only(error)
-    return "".join(shown).replace(str(code), code.name)
+    return "".join(shown)
 
 
-def flat(value: Any) -> tuple[str, list[Any]]:
+def flat(value: Any) -> tuple[Any, list[Any]]:
     """How a returned value is put together ("one", "list" or names), and its parts."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, dict):
-        return json.dumps([str(name) for name in value]), list(value.values())
+        return [str(name) for name in value], list(value.values())
     if isinstance(value, (tuple, list)):
         return "list", list(value)
     return "one", [value]
 
 
-def main(folder: Path) -> None:
-    """Run the function on every case."""
-    code, task = folder / "code.py", json.loads((folder / "task.json").read_text(encoding="utf-8"))
-    limit(task["seconds"], task["megabytes"])
-    sys.path[:0] = [path for path in task["paths"] if path not in sys.path]
-    sys.modules["scratchnet_course"] = None  # type: ignore[assignment]  # the answers lie there: an import of it fails
-    printed = Printed()
-    report: dict[str, Any] = {"status": "ran", "text": "", "changed": []}
+def answers(function: Any, cases: list[dict[str, Any]], report: dict[str, Any]) -> bytes:
+    """Run the function on every case; returns the numbers of its answers."""
+    numbers = b""
+    for before in cases:
+        given = {name: v.item() if v.ndim == 0 else v.copy() for name, v in before.items()}
+        how, parts = flat(function(**given))
+        report["changed"] += [
+            name
+            for name, v in given.items()
+            if isinstance(v, np.ndarray)
+            and not np.array_equal(v, before[name], equal_nan=True)
+            and name not in report["changed"]
+        ]
+        arrays = []
+        for k, part in enumerate(parts):
+            array = np.asarray(part)
+            if array.dtype.kind not in "fiub":
+                of = f" of {array.dtype}" if isinstance(part, np.ndarray) else ""
+                text = f"{k if len(parts) > 1 else -1}|{type(part).__name__}{of}"
+                if report["status"] == "ran":
+                    report |= {"status": "type", "text": text}
+                array = np.zeros(0)
+            arrays.append(array)
+        if len(numbers) + sum(array.nbytes for array in arrays) > MOST_BYTES:
+            report |= {"status": "large", "text": ""}
+            return b""
+        kinds, made = pack(arrays)
+        report["answers"].append((how, kinds))
+        numbers += made
+    return numbers
+
+
+def tested(function: Any, cell: str, report: dict[str, Any]) -> None:
+    """Run a student's gradient test on a cell, which is there as text only in the task."""
+    module = types.ModuleType("cell")
+    exec(compile(cell, "cell.py", "exec"), module.__dict__)
+    try:
+        function(module.forward, module.backward)
+        report["status"] = "passed"
+    except AssertionError:
+        report["status"] = "caught"
+
+
+def main() -> None:
+    """Read the task, run the file, write the result."""
+    task = json.loads(sys.stdin.buffer.readline())
+    numbers, cases = sys.stdin.buffer.read(), []
+    for names, kinds in task["cases"]:
+        arrays, numbers = unpack(kinds, numbers)
+        cases.append(dict(zip(names, arrays)))
+    if not task["walled"]:
+        apart(task["seconds"])
+    # the result's file belongs to this program alone; what the code writes below Python is lost
+    channel, nothing = os.dup(1), os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    limit(task["seconds"], task["megabytes"], processes=task["walled"])
+    finders: list[Any] = sys.meta_path
+    finders[:] = [f for f in finders if f is not importlib.machinery.PathFinder]
+    finders.append(Installed(task["packages"]))
+    printed, numbers = Printed(), b""
+    report: dict[str, Any] = {"status": "ran", "text": "", "changed": [], "answers": []}
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            space: dict[str, Any] = {"__name__": "student", "__file__": str(code)}
-            exec(compile(code.read_text(encoding="utf-8"), str(code), "exec"), space)
+            space: dict[str, Any] = {"__name__": "student", "__file__": FILE}
+            lines = task["code"].splitlines(keepends=True)
+            linecache.cache[FILE] = (len(task["code"]), None, lines, FILE)  # for tracebacks
+            exec(compile(task["code"], FILE, "exec"), space)
             function: Any = space.get(task["function"])
             if not callable(function):
                 defined = [
                     name for name, v in space.items() if callable(v) and not name.startswith("_")
                 ]
                 report |= {"status": "missing", "text": ", ".join(defined)}
-            for number in range(task["cases"] if report["status"] == "ran" else 0):
-                with np.load(folder / f"case{number}.npz", allow_pickle=False) as file:
-                    before = {name: file[name] for name in file.files}
-                given = {name: v.item() if v.ndim == 0 else v.copy() for name, v in before.items()}
-                how, parts = flat(function(**given))
-                own = [name for name, v in given.items() if isinstance(v, np.ndarray)]
-                changed = [
-                    name
-                    for name in own
-                    if not np.array_equal(given[name], before[name], equal_nan=True)
-                ]
-                report["changed"] += [name for name in changed if name not in report["changed"]]
-                arrays: dict[str, Any] = {}
-                for k, part in enumerate(parts):
-                    array = np.asarray(part)
-                    if array.dtype.kind not in "fiub" and report["status"] == "ran":
-                        of = f" of {array.dtype}" if isinstance(part, np.ndarray) else ""
-                        kind = f"{type(part).__name__}{of}"
-                        report |= {
-                            "status": "type",
-                            "text": f"{k if len(parts) > 1 else -1}|{kind}",
-                        }
-                    if array.dtype.kind not in "fiub":
-                        array = np.zeros(0)
-                    arrays[f"part{k:03d}"] = array
-                np.savez(folder / f"case{number}.out.npz", how=np.array(how), **arrays)
+            elif task["cell"]:
+                tested(function, task["cell"], report)
+            else:
+                numbers = answers(function, cases, report)
     except NotImplementedError as error:
         report |= {"status": "empty", "text": str(error)}
     except MemoryError:
         report |= {"status": "memory", "text": f"{task['megabytes']} MB"}
     # SystemExit and KeyboardInterrupt, too: nothing of a student's may end the checker
     except BaseException as error:
-        report |= {"status": "raised", "text": of_student(error, code)}
+        report |= {"status": "raised", "text": of_student(error)}
     more = printed.count - len(printed.kept)
+    report["text"] = report["text"][-MOST_TEXT:]  # of a traceback the last lines say most
     report["printed"] = printed.kept + (f"... and {more} characters more" if more > 0 else "")
-    (folder / "report.json").write_text(
-        json.dumps(report), encoding="utf-8", errors="backslashreplace"
-    )
+    with open(channel, "wb") as file:
+        file.write(f"{task['token']}\n{json.dumps(report)}\n".encode() + numbers)
+    os._exit(0)  # without what the code has left for the end
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

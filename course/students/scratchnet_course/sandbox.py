@@ -1,42 +1,58 @@
-"""Run somebody else's code in a separate process, in an empty folder, with limits of time and
-memory.
+"""Run somebody else's code in a separate process, with limits of time and memory, behind a wall
+where there is one.
 
-This contains accidents: endless loops, floods of text, written files, exhausted memory, a process
-that exits. It is not a security boundary against malicious code: run a grader of strangers in a
-container or a virtual machine, too.
+Nothing that the process says is trusted: not that an answer is right, not the sizes of its arrays.
+What it says is read after it has ended, from a file without a name that this process alone has
+given it, up to a limit.  `wall` says what the code can reach.  Without a wall this contains
+accidents, and is not a security boundary against malicious code.
 """
 
 import contextlib
 import json
 import os
+import re
+import secrets
+import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-import scratchnet
-from scratchnet_course import child
+from scratchnet_course import child, wall
+from scratchnet_course.wall import MEGABYTES, Wall
 
-LIBRARY = [str(Path(scratchnet.__file__).parents[1])]  # for answers and tests that import it
-MEGABYTES = 4096  # of address space: NumPy's BLAS reserves a good part of it without using it
+MOST_REPORT = 1 << 18  # bytes of the line before the numbers
+# What a child may say. "right" is not in it: that follows from comparing.
+SAID = ("ran", "empty", "raised", "missing", "type", "memory", "large", "passed", "caught")
+EXPIRED = (signal.SIGKILL, signal.SIGXCPU) if os.name == "posix" else ()
 
 
 class Ran(NamedTuple):
     """What came of running a function on some cases."""
 
-    status: str  # ran, empty, raised, missing, type, timeout, memory, died
+    status: str  # one of SAID, timeout, died
     text: str  # the traceback, or what there is to say
-    printed: str  # what the code printed
-    changed: tuple[str, ...]  # arguments it wrote into
-    answers: list[Any]  # of each case: an array, a list of arrays, or a dict of them
+    printed: str = ""  # what the code printed
+    changed: tuple[str, ...] = ()  # arguments it wrote into
+    answers: tuple[Any, ...] = ()  # of each case: an array, a list of arrays, or a dict of them
+    wall: str = "none"
 
 
-def run(code: str, function: str, cases: Sequence[dict[str, Any]], seconds: float) -> Ran:
+DIED = Ran("died", "the process terminated without output")
+
+
+def run(
+    code: str,
+    function: str,
+    cases: Sequence[dict[str, Any]],
+    seconds: float,
+    *,
+    cell: str = "",
+    behind: Wall | None = None,
+) -> Ran:
     """Run a function of the code on each case's arguments, in a separate process.
 
     Parameters
@@ -47,68 +63,55 @@ def run(code: str, function: str, cases: Sequence[dict[str, Any]], seconds: floa
         Arguments, arrays and plain numbers, of each call.
     seconds
         The time limit of all calls together.
+    cell
+        The text of a cell's file, in place of cases: then ``function(forward, backward)`` is a
+        gradient test, and the status is "passed", or "caught" where it raised AssertionError.
+    behind
+        The wall; the one that there is on this machine if None.
     """
-    with tempfile.TemporaryDirectory(prefix="course-") as name:
-        folder = Path(name)
-        (folder / "code.py").write_text(code, encoding="utf-8")
-        task = {
-            "function": function,
-            "cases": len(cases),
-            "seconds": seconds,
-            "megabytes": MEGABYTES,
-            "paths": LIBRARY,
-        }
-        (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
-        for number, arguments in enumerate(cases):
-            arrays: dict[str, Any] = {key: np.asarray(v) for key, v in arguments.items()}
-            np.savez(folder / f"case{number}.npz", **arrays)
-        status = _wait(folder, seconds)
-        if status is not None:
-            return Ran(status, f"{seconds:g} seconds", "", (), [])
-        try:  # whatever the code has written here in place of the child's own words
-            report = json.loads(
-                (folder / "report.json").read_text(encoding="utf-8", errors="replace")
-            )
-            answers = []
-            if report["status"] == "ran":
-                answers = [_read(folder / f"case{number}.out.npz") for number in range(len(cases))]
-            text, printed = str(report["text"]), str(report["printed"])
-            return Ran(
-                str(report["status"]), text, printed, tuple(map(str, report["changed"])), answers
-            )
-        except Exception:
-            return Ran("died", "the process terminated without output", "", (), [])
+    behind = wall.find() if behind is None else behind
+    packed = [(list(case), *child.pack([np.asarray(v) for v in case.values()])) for case in cases]
+    token = secrets.token_hex(16)
+    task = {
+        "token": token,
+        "code": code,
+        "function": function,
+        "cell": cell,
+        "cases": [(names, kinds) for names, kinds, _ in packed],
+        "seconds": seconds,
+        "megabytes": MEGABYTES,
+        "walled": bool(behind),
+        "packages": [name.removesuffix(".py") for name in wall.packages()],
+    }
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as made:
+        given.write(json.dumps(task).encode() + b"\n" + b"".join(n for _, _, n in packed))
+        given.seek(0)
+        ran = _wait(behind, given, made, seconds, f"scratchnet-{token}")
+        if ran is None:
+            try:
+                ran = _read(made, token, cases)
+            except Exception:  # whatever the code has written in place of the child's own words
+                ran = DIED
+    return ran._replace(wall=behind.name)
 
 
-def _wait(folder: Path, seconds: float) -> str | None:
-    """Start the child and wait: "timeout" where it was stopped, None where it ended by itself."""
-    # -I: neither the student's folder nor the environment decides what is imported. One thread:
-    # many run side by side.
-    environment = {
-        name: v
-        for name, v in os.environ.items()
-        if name in ("PATH", "SYSTEMROOT", "LANG", "LC_ALL", "TMPDIR")
-    }
-    environment |= {
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONIOENCODING": "utf-8",
-    }
-    command = [sys.executable, "-I", str(Path(child.__file__)), str(folder)]
+def _wait(behind: Wall, given: IO[bytes], made: IO[bytes], seconds: float, name: str) -> Ran | None:
+    """Start the child and wait; None where it ended by itself, and has perhaps said something."""
     new_group: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {}
+    folder = tempfile.mkdtemp(prefix="course-")
     process = subprocess.Popen(
-        command,
+        behind.command(name),
         cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        env=behind.environment,
+        stdin=given,
+        stdout=made,
         stderr=subprocess.DEVNULL,
         **new_group,
     )
-    try:
-        process.wait(timeout=seconds)
+    try:  # without a wall the child's own parent ends it, and needs a moment for that
+        code = process.wait(timeout=seconds if behind else seconds + 1)
     except subprocess.TimeoutExpired:
-        return "timeout"
+        code = -EXPIRED[0] if EXPIRED else 0
     finally:
         if os.name == "posix":  # with all that it has started
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -116,16 +119,43 @@ def _wait(folder: Path, seconds: float) -> str | None:
         else:
             process.kill()
         process.wait()
-    if os.name == "posix" and process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-        return "timeout"
+        behind.end(name)
+        _remove(folder)
+    if code in (*(-signal_ for signal_ in EXPIRED), *(128 + signal_ for signal_ in EXPIRED)):
+        return Ran("timeout", f"{seconds:g} seconds")
     return None
 
 
-def _read(path: Path) -> Any:
-    """One answer, as the function returned it."""
-    with np.load(path, allow_pickle=False) as file:
-        how = str(file["how"])
-        parts = [file[name] for name in sorted(file.files) if name != "how"]
-    if how == "one":
-        return parts[0]
-    return parts if how == "list" else dict(zip(json.loads(how), parts))
+def _remove(folder: str) -> None:
+    """Remove what the code has left in its folder, however deep."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:
+        subprocess.run(["rm", "-rf", folder], check=False, stderr=subprocess.DEVNULL)
+
+
+def _read(made: IO[bytes], token: str, cases: Sequence[dict[str, Any]]) -> Ran:
+    """What the child said; any error for what it cannot have said."""
+    size = os.fstat(made.fileno()).st_size
+    if size > len(token) + MOST_REPORT + child.MOST_BYTES:
+        return DIED
+    made.seek(0)
+    if made.readline(len(token) + 1) != f"{token}\n".encode():
+        return DIED
+    report = json.loads(made.readline(MOST_REPORT))
+    status, text, printed = report["status"], str(report["text"]), str(report["printed"])
+    if status not in SAID or (status == "type" and not re.match(r"-1\||\d{1,4}\|", text)):
+        return DIED
+    numbers, answers = made.read(), []
+    for how, kinds in report["answers"] if status == "ran" else ():
+        parts, numbers = child.unpack(kinds, numbers)
+        if how == "one":
+            answers += parts
+        else:
+            answers.append(parts if how == "list" else dict(zip(map(str, how), parts)))
+    if status == "ran" and len(answers) != len(cases):
+        return DIED
+    changed = tuple(name for name in (cases[0] if cases else ()) if name in report["changed"])
+    return Ran(
+        status, text[: child.MOST_TEXT], printed[: child.MOST_TEXT + 100], changed, tuple(answers)
+    )

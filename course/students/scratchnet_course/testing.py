@@ -2,47 +2,21 @@
 
 The file defines ``gradient_test(forward, backward)``: it returns quietly where the backward pass is
 right and raises AssertionError where it is not. It is run on the right cell and on one with each
-catalogued bug, each in a separate process. A test that also fails the right cell catches nothing.
+catalogued bug, each in a separate process, as `sandbox` runs an answer. A test that also fails the
+right cell catches nothing; the right cell comes twice, the second time among the others, so that a
+test cannot pass it by counting.
 """
 
-import json
-import subprocess
-import sys
-import tempfile
+import secrets
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 from scratchnet.errors import InvalidValueError
-from scratchnet_course import mistakes
-from scratchnet_course.sandbox import LIBRARY
+from scratchnet_course import mistakes, sandbox
+from scratchnet_course.plain import plain
 
 SECONDS = 30.0
 FUNCTION = "gradient_test"
-
-# What runs in the other process: the cell as text, the student's file, and one word as the answer.
-PROGRAM = """
-import json, sys, types
-from pathlib import Path
-folder = Path(sys.argv[1])
-task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-sys.path[:0] = [path for path in task["paths"] if path not in sys.path]
-cell = types.ModuleType("cell")
-exec(compile((folder / "cell.py").read_text(encoding="utf-8"), "cell.py", "exec"), cell.__dict__)
-space = {"__name__": "student"}
-word = "passed"
-try:
-    exec(compile((folder / "test.py").read_text(encoding="utf-8"), "test.py", "exec"), space)
-    if not callable(space.get(task["function"])):
-        word = "missing"
-    else:
-        space[task["function"]](cell.forward, cell.backward)
-except AssertionError as error:
-    word = "caught"
-except BaseException as error:
-    word = f"raised {type(error).__name__}: {error}"
-(folder / "word.txt").write_text(word, encoding="utf-8")
-"""
 
 
 class Caught(NamedTuple):
@@ -98,40 +72,26 @@ def grade_test(code: str, cell: str = "lstm", seconds: float = SECONDS, workers:
     rows = mistakes.of_cell(cell)
     if not rows:
         raise InvalidValueError(f"no mistakes are catalogued for the cell {cell!r}")
-    right = _run(code, mistakes.source(rows[0]._replace(edits=())), seconds)
-    others = ["" for _ in rows]
-    if right == "passed":  # else nothing that follows would count
-        with ThreadPoolExecutor(workers) as pool:
-            others = list(pool.map(lambda row: _run(code, mistakes.source(row), seconds), rows))
-    problem = "" if right in ("passed", "caught") else _problem(right)
-    caught = tuple(row.name for row, word in zip(rows, others) if word == "caught")
-    missed = tuple(row.name for row, word in zip(rows, others) if word != "caught")
-    return Caught(right == "passed", caught, missed, problem)
+    source = mistakes.source(rows[0]._replace(edits=()))
+    right = sandbox.run(code, FUNCTION, [], seconds, cell=source)
+    if right.status != "passed":  # nothing that follows would count
+        missed = tuple(row.name for row in rows)
+        return Caught(False, (), missed, "" if right.status == "caught" else _problem(right))
+    sources = [mistakes.source(row) for row in rows]
+    again = secrets.randbelow(len(rows) + 1)
+    sources.insert(again, source)
+    with ThreadPoolExecutor(workers) as pool:
+        ran = pool.map(lambda one: sandbox.run(code, FUNCTION, [], seconds, cell=one), sources)
+        words = [one.status for one in ran]
+    accepted = words.pop(again) != "caught"
+    caught = tuple(row.name for row, word in zip(rows, words) if word == "caught")
+    missed = tuple(row.name for row, word in zip(rows, words) if word != "caught")
+    return Caught(accepted, caught, missed, "")
 
 
-def _problem(word: str) -> str:
-    if word == "missing":
+def _problem(ran: sandbox.Ran) -> str:
+    """What is wrong with a test that neither passes nor catches."""
+    if ran.status == "missing":
         return f"the file defines no function {FUNCTION}(forward, backward)"
-    return word
-
-
-def _run(code: str, source: str, seconds: float) -> str:
-    """One word: passed, caught, missing, timeout, raised ..."""
-    with tempfile.TemporaryDirectory(prefix="course-") as name:
-        folder = Path(name)
-        (folder / "test.py").write_text(code, encoding="utf-8")
-        (folder / "cell.py").write_text(source, encoding="utf-8")
-        task = json.dumps({"function": FUNCTION, "paths": LIBRARY})
-        (folder / "task.json").write_text(task, encoding="utf-8")
-        command = [sys.executable, "-I", "-c", PROGRAM, str(folder)]
-        quiet = {
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.DEVNULL,
-            "stderr": subprocess.DEVNULL,
-        }
-        try:
-            subprocess.run(command, cwd=folder, timeout=seconds, check=False, **quiet)  # type: ignore[call-overload]
-        except subprocess.TimeoutExpired:
-            return "timeout"
-        word = folder / "word.txt"
-        return word.read_text(encoding="utf-8") if word.exists() else "died"
+    last = ran.text.strip().splitlines()[-1:] or [""]
+    return plain(f"{ran.status}: {last[0]}", 1000)
