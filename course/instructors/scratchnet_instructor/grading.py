@@ -21,6 +21,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -205,28 +206,27 @@ def grade(
             f"there is nothing to grade in {' '.join(only)}: there are {', '.join(EXERCISES)}"
         )
     found = submissions(folder)
-    kept = Journal(journal, resume)
-    if kept.seed is not None and seed not in (None, kept.seed):
-        raise InvalidValueError(f"seed is {seed}, but {journal} was begun with {kept.seed}")
-    chosen = kept.seed if seed is None else seed
-    chosen = secrets.randbelow(2**53) if chosen is None else chosen
-    if kept.seed is None:
-        kept.write(seed=chosen)
-    grader = _Grader(chosen, wall.find() if behind is None else behind, kept)
     jobs = [
         _Job(student, exercise, files.get(exercise.id))
         for student, files in sorted(found.items())
         for exercise in wanted
     ]
-    # threads wait for processes: a loop for ever costs its own time only
-    pool = ThreadPoolExecutor(workers)
-    try:
-        results = list(pool.map(grader.first, jobs))
-        for k, job in enumerate(jobs):  # the grader has ended once while these were running
-            results[k] = results[k] or grader.last(job)
-    finally:  # also when somebody presses Ctrl-C: what has not started does not start
-        pool.shutdown(cancel_futures=True)
-        kept.close()
+    with closing(Journal(journal, resume)) as kept:
+        if kept.seed is not None and seed not in (None, kept.seed):
+            raise InvalidValueError(f"seed is {seed}, but {journal} was begun with {kept.seed}")
+        chosen = kept.seed if seed is None else seed
+        chosen = secrets.randbelow(2**53) if chosen is None else chosen
+        if kept.seed is None:
+            kept.write(seed=chosen)
+        grader = _Grader(chosen, wall.find() if behind is None else behind, kept)
+        # threads wait for processes: a loop for ever costs its own time only
+        pool = ThreadPoolExecutor(workers)
+        try:
+            results = list(pool.map(grader.verdict, jobs))
+        finally:  # also when somebody presses Ctrl-C: what has not started does not start
+            pool.shutdown(cancel_futures=True)
+        # alone, one after the other: those that were running when the grader ended
+        results = [result or grader.verdict(job, again=True) for job, result in zip(jobs, results)]
     return [Grade(job.student, result) for job, result in zip(jobs, results) if result is not None]
 
 
@@ -245,15 +245,9 @@ class _Grader(NamedTuple):
     behind: Wall
     journal: Journal
 
-    def first(self, job: _Job) -> Verdict | None:
-        """The verdict; None for a file that was running when the grader ended."""
-        return self._verdict(job, again=False)
-
-    def last(self, job: _Job) -> Verdict | None:
-        """The verdict of a file that was running when the grader ended."""
-        return self._verdict(job, again=True)
-
-    def _verdict(self, job: _Job, again: bool) -> Verdict | None:
+    def verdict(self, job: _Job, again: bool = False) -> Verdict | None:
+        """Return the verdict on a file; None, unless ``again``, for one that was running when the
+        grader ended."""
         exercise, path = job.exercise, job.path
         if path is None:
             return self._nothing(job, "absent", "nothing was handed in")

@@ -24,7 +24,7 @@ from scratchnet_course.plain import plain
 from scratchnet_course.wall import Wall
 
 MOST_SOURCE = 1_000_000  # bytes of a file that somebody has written by hand
-MOST_LINES, MOST_LINE = 300, 1000  # of what is said of an answer, and characters of each
+MOST_LINES, MOST_LINE = 300, 5000  # of what is said of an answer, and characters of each
 # Codecs of editors. Python knows others, and decodes a megabyte of punycode in half a minute.
 CODECS = re.compile(
     r"utf-8(-sig)?|ascii|iso8859-\d+|cp\d+|koi8-\w|gb\w+|big5\w*|shift_jis\w*|euc_\w+"

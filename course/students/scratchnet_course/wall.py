@@ -186,7 +186,7 @@ def bubblewrap(root: bool) -> list[str]:
     """
     base, python = Path(sys.base_prefix).resolve(), Path(sys.executable).resolve()
     bound = [Path(path) for path in (*SYSTEM, *SYSTEM_FILES, python, base / "lib", base / "lib64")]
-    bound = [path for path in dict.fromkeys(bound) if path.exists()]
+    bound = [path for path in dict.fromkeys(bound) if path.exists() and not path.is_symlink()]
 
     def is_bound(path: Path, but: Path | None = None) -> bool:
         return any(path.is_relative_to(one) for one in bound if one != but)
@@ -215,6 +215,8 @@ def bubblewrap(root: bool) -> list[str]:
         words += ["--dir", str(path)]
     for path in bound:
         words += ["--ro-bind", str(path), str(path)]
+    for link in filter(os.path.islink, SYSTEM):  # /lib is /usr/lib on most systems
+        words += ["--symlink", os.readlink(link), link]
     for path in hidden:
         words += ["--tmpfs", str(path), "--remount-ro", str(path)]
     for path, source in shown.items():
