@@ -89,8 +89,11 @@ def test_points_are_for_the_right_numbers_alone(attack, behind):
 
 @BOTH
 def test_the_right_numbers_are_worth_points(behind):
-    assert judged(RIGHT, behind).points == EXERCISE.points
-    assert judged(RIGHT, behind).wall == behind.name
+    """And what the file leaves for the end is not waited for."""
+    for code in (RIGHT, "import atexit, time\natexit.register(time.sleep, 60)\n" + RIGHT):
+        result = judged(code, behind)
+        assert result.points == EXERCISE.points, str(result)
+        assert result.wall == behind.name
 
 
 @posix
@@ -117,8 +120,9 @@ def step_backward(**a):
     print("looked")
 """,
     }[attack]
-    lines = [line.strip() for line in RIGHT.splitlines() if line.startswith("    ") and len(line) > 30]
-    code = f"LINES = {[*lines, '06/ex1', 'def ' + find('06/ex2').function]!r}\n" + code
+    lines = [line.strip() for line in RIGHT.splitlines() if "into_c" in line]  # a name of the solution alone
+    assert lines
+    code = f"LINES = {[*lines, '06/ex1']!r}\n" + code
     result = judged(code, HERE, replace(EXERCISE, seconds=60.0))
     assert result.points == 0
     assert "found" not in str(result)
@@ -374,6 +378,7 @@ def test_bubblewrap_is_told_to_share_nothing():
         assert {"--unshare-pid", "--unshare-net", "--unshare-ipc", "--die-with-parent", "--new-session"} <= {*words}
         assert ("--unshare-user" in words) == (not root)
         assert "--bind" not in words
+        assert "--remount-ro / --chdir /tmp" in " ".join(words)
         bound = [Path(words[k + 1]) for k, word in enumerate(words) if word == "--ro-bind"]
         for path in bound:  # no folder that holds the course, but where it is hidden
             for secret in (Path(wall.__file__).parent, ROOT / "tutorials", Path(grading.__file__).parent):
