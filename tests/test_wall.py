@@ -391,7 +391,7 @@ def test_bubblewrap_is_told_to_share_nothing():
 @pytest.mark.parametrize(
     ("name", "image", "error", "message"),
     [
-        ("bricks", "", InvalidValueError, "wall is 'bricks': expected one of auto, bubblewrap"),
+        ("bricks", "", InvalidValueError, "wall is 'bricks': expected one of 'auto', 'bubblewrap'"),
         ("docker", "", InvalidValueError, "need an image with Python and NumPy"),
         ("bubblewrap", "python", InvalidValueError, "no other wall takes one"),
         ("podman", "python", UnavailableError, "podman is not installed"),
@@ -653,24 +653,18 @@ for line in open(f"/proc/{os.getppid()}/stat").read().rpartition(")")[2].split()
 """  # the grader is the parent of the parent
 
 
+PATHS = os.environ | {
+    "PYTHONPATH": os.pathsep.join([str(ROOT), *(str(ROOT / "course" / part) for part in ("students", "instructors"))])
+}
+
+
+def grade_command(folder, out, *words):
+    return [sys.executable, "-m", "scratchnet", "course", "grade", folder, "--out", out, "--only", "06/ex1", *words]
+
+
 def grader(folder, out, *words):
-    command = [
-        sys.executable,
-        "-m",
-        "scratchnet",
-        "course",
-        "grade",
-        str(folder),
-        "--out",
-        str(out),
-        "--only",
-        "06/ex1",
-        *words,
-    ]
-    paths = os.pathsep.join([str(ROOT), *(str(ROOT / "course" / part) for part in ("students", "instructors"))])
-    return subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False, timeout=120
-    )
+    command = grade_command(folder, out, *words)
+    return subprocess.run(command, env=PATHS, capture_output=True, text=True, check=False, timeout=120)
 
 
 @linux
@@ -723,6 +717,27 @@ def test_a_grader_behind_a_wall_is_not_killed(tmp_path):
             "alice": ("10", "bubblewrap"),
             "mallory": ("0", "bubblewrap"),
         }
+
+
+@posix
+def test_a_grader_that_is_interrupted_says_how_to_go_on(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for student in ("alice", "bob"):
+        submit(folder, student, "import time\ntime.sleep(2)\n" + RIGHT)
+    running = subprocess.Popen(
+        grade_command(folder, out, "--workers", "1"), env=PATHS, stdout=subprocess.PIPE, text=True
+    )
+    while not (out / "results.jsonl").exists() or '"alice"' not in (out / "results.jsonl").read_text(encoding="utf-8"):
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "go on with --resume" in said
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines() if line]
+    assert [row["key"][0] for row in rows if "result" in row] == ["alice"]  # who was running was waited for
+    assert grader(folder, out, "--resume").returncode == 0
+    with (out / "report.csv").open(encoding="utf-8") as file:
+        assert [row["points"] for row in csv.DictReader(file)] == ["10", "10"]
 
 
 def test_grading_resumes_with_what_is_new(tmp_path, monkeypatch):

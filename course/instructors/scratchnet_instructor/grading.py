@@ -32,6 +32,7 @@ from scratchnet_course.exercises import EXERCISES
 from scratchnet_course.plain import plain
 from scratchnet_course.wall import Wall
 
+from scratchnet.arrays import require_count
 from scratchnet.errors import InvalidValueError, MissingFileError
 
 FLAT = re.compile(r"(?P<student>.+?)[_-](?P<lesson>\d\d)[_-]?ex(?P<number>\d+)\.py", re.DOTALL)
@@ -220,7 +221,7 @@ def grade(
             kept.write(seed=chosen)
         grader = _Grader(chosen, wall.find() if behind is None else behind, kept)
         # threads wait for processes: a loop for ever costs its own time only
-        pool = ThreadPoolExecutor(workers)
+        pool = ThreadPoolExecutor(require_count("workers", workers))
         try:
             results = list(pool.map(grader.verdict, jobs))
         finally:  # also when somebody presses Ctrl-C: what has not started does not start

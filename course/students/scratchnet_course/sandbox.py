@@ -131,7 +131,8 @@ def _remove(folder: str) -> None:
     try:
         shutil.rmtree(folder, ignore_errors=True)
     except RecursionError:
-        subprocess.run(["rm", "-rf", folder], check=False, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(OSError):
+            subprocess.run(["rm", "-rf", folder], check=False, stderr=subprocess.DEVNULL)
 
 
 def _read(made: IO[bytes], token: str, cases: Sequence[dict[str, Any]]) -> Ran:

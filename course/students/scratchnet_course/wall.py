@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 import scratchnet
+from scratchnet.arrays import require_one_of
 from scratchnet.errors import InvalidValueError, UnavailableError
 from scratchnet_course import child
 
@@ -110,8 +111,7 @@ def find(name: str = "auto", image: str = "") -> Wall:
     RuntimeError
         If the wall does not work here; never for "auto" and "none".
     """
-    if name not in WALLS:
-        raise InvalidValueError(f"wall is {name!r}: expected one of {', '.join(WALLS)}")
+    require_one_of("wall", name, WALLS)
     if (name in ("docker", "podman")) != bool(image):
         raise InvalidValueError(
             f"wall is {name!r} and image is {image!r}: docker and podman need an image with Python"
