@@ -18,7 +18,15 @@ VARIANTS = [pytest.param(cell, options, id=label) for label, cell, options in va
 
 
 # Files of few and long tests begin first, so that no process is left with one of them at the end.
-LONG = ("test_lesson_notebooks", "test_cuda", "test_course_tools", "test_wall", "test_demo", "test_lessons", "test_benchmarks_cpu")
+LONG = (
+    "test_lesson_notebooks",
+    "test_cuda",
+    "test_course_tools",
+    "test_wall",
+    "test_demo",
+    "test_lessons",
+    "test_benchmarks_cpu",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -64,6 +65,7 @@ FORGED = {
     "the token, a huge array": FRAMES + 'forge(answers=[["one", [["<f8", [10**15]]]]] * 2)\nos._exit(0)\n',
     "the token, a negative size": FRAMES + 'forge(answers=[["one", [["<f8", [-1, -8]]]]] * 2)\nos._exit(0)\n',
     "the token, objects": FRAMES + 'forge(b"x" * 99, answers=[["one", [["|O", [1]]]]] * 2)\nos._exit(0)\n',
+    "the token, text": FRAMES + 'forge(b"x\\0\\0\\0" * 10, answers=[["list", [["<U1", [1, 1]]] * 5]] * 2)\nos._exit(0)\n',
     "the token, a strange type": FRAMES + 'forge(status="type", text="many")\nos._exit(0)\n',
     "the token, nested without end": FRAMES + 'os.write(channel, (task["token"] + "\\n" + "[" * 10**5).encode())\nos._exit(0)\n',
     "a frame's status": FRAMES + 'report["status"] = "right"\n' + WRONG,
@@ -187,6 +189,11 @@ def test_nothing_of_the_machine_is_seen_behind_the_wall(tmp_path, monkeypatch):
         said = says(f"print('ran', *(os.listdir if os.path.isdir({str(path)!r}) else open)({str(path)!r}))", HERE)
         above = Path(sys.base_prefix).is_relative_to(path)  # of a home that Python lies in, only the way to it is there
         assert "FileNotFoundError" in said or (above and said.count("ran .") == said.count("\n  ran")), said
+    for over in (Path(sysconfig.get_path("stdlib")).resolve(), Path("/usr/lib/python3")):
+        for folder in (over / "site-packages", over / "dist-packages"):
+            if folder.is_dir():
+                said = says(f"print('saw', os.path.isdir({str(folder)!r}) and os.listdir({str(folder)!r}))", HERE)
+                assert "saw []" in said or "saw False" in said
     assert str(child.NOBODY) in says("print(os.getuid())", HERE)
 
 
@@ -320,6 +327,13 @@ def test_what_comes_back_is_bounded(behind, tmp_path, monkeypatch):
         assert result.points == 0
         assert len(result.lines) <= MOST_LINES
         assert max(map(len, result.lines)) <= MOST_LINE + 4
+    forged = judged(
+        FRAMES + "text = ('x' * 999 + '\\n') * 100\nforge(status='raised', text=text, printed=text)\nos._exit(0)\n",
+        behind,
+    )
+    assert forged.status == "raised"
+    assert len(str(forged)) < 3 * child.MOST_TEXT
+    assert "the end" in str(judged("raise ValueError('x' * 19_000 + 'the end')\n", behind))
     escaped = judged("def step_backward(**a):\n    print('\\x1b[31mred\\x1b[0m \\ufffe \\x00')\n", behind)
     assert r"\x1b[31mred\x1b[0m \ufffe \x00" in str(escaped)
 
@@ -333,6 +347,17 @@ def test_a_result_of_a_terabyte_is_not_read(behind):
         behind,
     )
     assert result.status == "died"
+
+
+def test_what_is_too_large_to_be_a_result_is_not_read(tmp_path):
+    with (tmp_path / "made").open("w+b") as made:
+        made.write(
+            b"token\n" + json.dumps({"status": "passed", "text": "", "printed": "", "changed": []}).encode() + b"\n"
+        )
+        made.flush()
+        assert sandbox._read(made, "token", []).status == "passed"
+        made.truncate(10**12)
+        assert sandbox._read(made, "token", []) == sandbox.DIED
 
 
 @posix
@@ -539,13 +564,16 @@ def test_a_file_is_refused_by_its_size(tmp_path):
 
 
 @posix
-def test_a_file_that_becomes_a_link_is_not_followed(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("make", "message"), [(os.symlink, "symbolic links"), (lambda _, path: os.mkfifo(path), "is a FIFO")]
+)
+def test_a_file_that_is_replaced_is_neither_followed_nor_waited_for(make, message, tmp_path, monkeypatch):
     path, secret = tmp_path / "ex1.py", tmp_path / "secret"
     secret.touch()
     usual = secret.lstat()
-    path.symlink_to(secret)
+    make(secret, path)
     monkeypatch.setattr(Path, "lstat", lambda self: usual)
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises((OSError, InvalidValueError), match=message):
         source_of(path)
 
 

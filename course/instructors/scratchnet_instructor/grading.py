@@ -220,12 +220,10 @@ def grade(
         if kept.seed is None:
             kept.write(seed=chosen)
         grader = _Grader(chosen, wall.find() if behind is None else behind, kept)
-        # threads wait for processes: a loop for ever costs its own time only
-        pool = ThreadPoolExecutor(require_count("workers", workers))
-        try:
+        # Threads wait for processes: a loop for ever costs its own time only. After Ctrl-C those that
+        # run are waited for, and no other starts.
+        with ThreadPoolExecutor(require_count("workers", workers)) as pool:
             results = list(pool.map(grader.verdict, jobs))
-        finally:  # also when somebody presses Ctrl-C: what has not started does not start
-            pool.shutdown(cancel_futures=True)
         # alone, one after the other: those that were running when the grader ended
         results = [result or grader.verdict(job, again=True) for job, result in zip(jobs, results)]
     return [Grade(job.student, result) for job, result in zip(jobs, results) if result is not None]
