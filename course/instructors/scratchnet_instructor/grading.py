@@ -220,8 +220,8 @@ def grade(
         if kept.seed is None:
             kept.write(seed=chosen)
         grader = _Grader(chosen, wall.find() if behind is None else behind, kept)
-        # Threads wait for processes: a loop for ever costs its own time only. After Ctrl-C those that
-        # run are waited for, and no other starts.
+        # Threads wait for processes: a loop for ever costs its own time only. Ctrl-C waits for
+        # those that run, and starts no other.
         with ThreadPoolExecutor(require_count("workers", workers)) as pool:
             results = list(pool.map(grader.verdict, jobs))
         # alone, one after the other: those that were running when the grader ended
