@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import doctest
 import json
 import os
 import secrets
@@ -672,6 +673,8 @@ def test_names_of_students_break_no_report(tmp_path, capsys):
         assert not {c for c in text if not c.isprintable()} - {"\n", "\r", "\u200c"}
     assert any("عل\u200cی" in text for text in shown)
     assert plain("\ud83d", 9) == r"\ud83d"
+    examples = doctest.testmod(sys.modules[plain.__module__])
+    assert examples.attempted > examples.failed == 0
 
 
 KILLS = """
