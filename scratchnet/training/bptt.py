@@ -111,7 +111,7 @@ def truncated_terms(
     ------
     ValueError, TypeError : where dy does not fit the cache's outputs.
     """
-    check_backward(dy, cache.h)
+    check_backward(dy, cache)
     for part in windows(len(dy), k1, k2):
         counted = dy[part.start : part.stop].copy()
         counted[: part.new - part.start] = 0

@@ -35,6 +35,7 @@ from scratchnet.arrays import (
     FLOATING,
     Array,
     is_array,
+    require_array,
     require_same_dtype,
     require_shape,
     to_device,
@@ -139,12 +140,15 @@ class Optimizer:
         """
         same_keys("grads", grads, "params", params)
         for name, p in params.items():
-            kind, shape, dtype, g = type(p), p.shape, p.dtype, grads[name]
+            kind, g = type(p), grads[name]
+            if kind is not np.ndarray:
+                require_array(name, p)
+            shape, dtype = p.shape, p.dtype
             fits = type(g) is kind and g.shape == shape and g.dtype == dtype
             for known in self.state.values():
                 s = known.get(name, g)
                 fits = fits and type(s) is kind and s.shape == shape and s.dtype == dtype
-            if not (fits and dtype in FLOATING and hasattr(p, "__array_function__")):
+            if not (fits and dtype in FLOATING):
                 self._explain(name, p, g)
 
     def _explain(self, name: str, p: Array, g: Array) -> None:
