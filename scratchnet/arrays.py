@@ -43,14 +43,33 @@ def is_array(x: object) -> TypeGuard[Array]:
     return hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__array_function__")
 
 
-def require_floating(name: str, x: Array) -> None:
-    """TypeError unless x is an array of float32 or float64; says what it is instead."""
-    if type(x) is np.ndarray and x.dtype in FLOATING:
-        return
+def require_array(name: str, x: object) -> None:
+    """TypeError unless x is NumPy's or CuPy's own array.
+
+    NumPy's subclasses follow other rules: a matrix multiplies with ``*``, a masked array drops its
+    mask in a product. Only ``np.memmap`` computes as an array does.
+    """
     if not is_array(x):
         raise InvalidTypeError(
             f"{name} is a {type(x).__module__}.{type(x).__name__}, not a NumPy or CuPy array"
         )
+    if isinstance(x, np.ma.MaskedArray):
+        raise InvalidTypeError(
+            f"{name} is a masked array, whose mask would be lost: fill it, {name}.filled(0), and"
+            " give the loss the mask"
+        )
+    if isinstance(x, np.ndarray) and type(x) not in (np.ndarray, np.memmap):
+        raise InvalidTypeError(
+            f"{name} is a {type(x).__module__}.{type(x).__name__}, which computes by rules other"
+            f" than an array's: np.asarray({name})"
+        )
+
+
+def require_floating(name: str, x: Array) -> None:
+    """TypeError unless x is an array of float32 or float64; says what it is instead."""
+    if type(x) is np.ndarray and x.dtype in FLOATING:
+        return
+    require_array(name, x)
     if x.dtype not in FLOATING and not (x.dtype == HALF and _half_is_allowed.get()):
         raise InvalidTypeError(
             f"{name} is {x.dtype}, but a network computes in float32 or float64:"
@@ -199,6 +218,8 @@ def as_lengths(lengths: Any, T: int, N: int, like: Array) -> Array | None:
     """
     if lengths is None or isinstance(lengths, Checked):
         return None if lengths is None else lengths.lengths
+    if isinstance(lengths, np.ndarray):
+        require_array("lengths", lengths)
     host = np.asarray(to_host(lengths))
     if host.shape != (N,):
         raise InvalidValueError(

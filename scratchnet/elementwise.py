@@ -1,8 +1,9 @@
 """Elementwise math that means the same on an array and inside a kernel.
 
-A function marked ``@elementwise`` uses only ``+ - *``, ``np.tanh``, ``np.maximum``, ``np.greater``
-and the constants below. Called with arrays it is ordinary NumPy (or CuPy: NumPy hands a CuPy array
-on to CuPy's own function); called from a Numba loop or a CUDA kernel it is compiled for one float.
+A function marked ``@elementwise`` uses only ``+ - * /``, ``np.tanh``, ``np.exp``, ``np.minimum``,
+``np.maximum``, ``np.greater`` and the constants below. Called with arrays it is ordinary NumPy (or
+CuPy: NumPy hands a CuPy array on to CuPy's own function); called from a Numba loop or a CUDA kernel
+it is compiled for one float.
 
 The mark needs no compiler: it only remembers the function. The kernels package hands every marked
 function to Numba when *it* is imported, so that importing the library does not import Numba.
@@ -22,6 +23,7 @@ from scratchnet.arrays import Array
 ZERO = np.float32(0.0)
 HALF = np.float32(0.5)
 ONE = np.float32(1.0)
+FORTY = np.float32(40.0)
 
 ELEMENTWISE: list[Callable[..., Any]] = []
 
@@ -34,8 +36,12 @@ def elementwise(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 @elementwise
 def sigmoid(a: Array) -> Array:
-    """1 / (1 + exp(-a)), written with tanh: the same function, and it cannot overflow."""
-    return HALF * np.tanh(HALF * a) + HALF
+    """1 / (1 + exp(-a)), written e / (e + 1) with e = exp(a): a shut gate keeps all its digits.
+
+    From 40 on it is 1, in float64 too, so e need not grow further and cannot overflow.
+    """
+    e = np.exp(np.minimum(a, FORTY))
+    return e / (e + ONE)
 
 
 @elementwise

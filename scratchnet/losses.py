@@ -22,7 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array, is_array, require_floating, require_same_dtype, require_shape
+from scratchnet.arrays import (
+    Array,
+    require_array,
+    require_floating,
+    require_same_dtype,
+    require_shape,
+)
 from scratchnet.elementwise import sigmoid
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 
@@ -149,10 +155,11 @@ def softmax_cross_entropy(
     Returns, Raises : see ``mse``.
     """
     require_floating("y", y)
-    if not is_array(target) or not np.issubdtype(target.dtype, np.integer):
-        kind = target.dtype if is_array(target) else type(target).__name__
+    require_array("target", target)
+    if not np.issubdtype(target.dtype, np.integer):
         raise InvalidTypeError(
-            f"target is {kind}, but it names one of the classes: expected an array of integers"
+            f"target is {target.dtype}, but it names one of the classes: expected an array of"
+            " integers"
         )
     if y.ndim == 0:
         raise InvalidValueError(
@@ -265,7 +272,7 @@ def kept(mask: Array | None, target: Array) -> Any:
         )
     if mask is None:
         return ...
-    keep = np.asarray(mask, like=target)
+    keep = as_plain("mask", mask, like=target)
     require_leading_axes("mask", keep, target)
     if not bool(np.all((keep == 0) | (keep == 1))):
         raise InvalidValueError(
@@ -289,7 +296,7 @@ def shares(weights: Array | None, target: Array, keep: Any) -> Array | None:
     """
     if weights is None:
         return None
-    w = np.asarray(weights, dtype=np.float64, like=target)
+    w = as_plain("weights", weights, like=target).astype(np.float64)
     require_leading_axes("weights", w, target)
     w = np.broadcast_to(w.reshape(w.shape + (1,) * (target.ndim - w.ndim)), target.shape)[keep]
     total = float(np.sum(w))
@@ -299,6 +306,16 @@ def shares(weights: Array | None, target: Array, keep: Any) -> Array | None:
             " all of them 0"
         )
     return w / total
+
+
+def as_plain(name: str, values: Any, like: Array) -> Array:
+    """Numbers or booleans as an array where ``like`` is; TypeError for anything else."""
+    if isinstance(values, np.ndarray):
+        require_array(name, values)
+    array = np.asarray(values, like=like)
+    if array.dtype.kind not in "biuf":
+        raise InvalidTypeError(f"{name} is {array.dtype}: expected an array of numbers")
+    return array
 
 
 def require_leading_axes(name: str, array: Array, target: Array) -> None:

@@ -81,7 +81,8 @@ def test_equals_array(engine, cell, options, dtype, shape, ragged, seed):
         np.testing.assert_array_equal(a, b)
     want_y, want_cache = cell.forward(*call, **options, lengths=lengths)
     want = cell.backward(arriving[0], want_cache, *arriving[1:])
-    for got, expected in zip((y, *cache, *grads), (want_y, *want_cache, *want)):
+    made, wanted = (c._replace(fingerprints=None) for c in (cache, want_cache))
+    for got, expected in zip((y, *made, *grads), (want_y, *wanted, *want)):
         if isinstance(expected, np.ndarray) and expected.dtype == dtype:
             assert_same(got, expected, cell_tolerance(cell, dtype, *shape))
         else:

@@ -151,7 +151,7 @@ def forward(x, h0, W_x, W_h, b, lengths=None):
 
 
 def backward(dy, cache, dh_last=None):
-    check_backward(dy, cache.h, dh_last=dh_last)
+    check_backward(dy, cache, dh_last=dh_last)
     x, h, gates, W_x, W_h, lengths = cache
     H = h.shape[2]
     da = np.empty_like(gates)

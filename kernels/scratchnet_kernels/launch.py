@@ -4,6 +4,7 @@ A wrong launch would give wrong numbers or a crash, so arguments are checked her
 error that says what is wrong.
 """
 
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -27,6 +28,22 @@ SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 BLOCK = (32, 8)
 # alignment of shared memory in bytes, so that it can be read 16 at a time
 ALIGNED = None if SIMULATED else 16
+
+
+def _teach_exp() -> None:
+    """Let kernels call ``np.exp``, as the sigmoid does: for CUDA Numba has ``math.exp`` only."""
+    from numba.cuda.mathimpl import get_unary_impl_for_fn_and_ty
+    from numba.cuda.ufuncs import ufunc_db
+
+    def exp(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lower = get_unary_impl_for_fn_and_ty(math.exp, signature.args[0])
+        return lower(context, builder, signature, args)
+
+    ufunc_db().setdefault(np.exp, {"f->f": exp, "d->d": exp})
+
+
+if not SIMULATED:
+    _teach_exp()
 
 
 def kernel(function: Callable[..., None]) -> Compiled:

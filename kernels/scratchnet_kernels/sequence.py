@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, read_only
-from scratchnet.cells.checks import check_backward
+from scratchnet.arrays import Array, Checked, Lengths, read_only
+from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.errors import InvalidTypeError
 
 Pair = tuple[Callable[..., Any], Callable[..., Any]]  # forward and backward
@@ -68,6 +68,7 @@ def forward_many(
 ) -> list[tuple[Array, Any]]:
     """The cell's ``forward`` for each tuple of arguments; all calls have the same shapes."""
     runs = []
+    options["lengths"] = _checked(loops.cell, calls, options.get("lengths"))
     W_x = 1 + len(loops.cell.STATES)  # its place: x and the states come before it
     with loops.session(threads):
         for call in calls:
@@ -77,6 +78,16 @@ def forward_many(
             runs.append(ForwardRun(loops.plain(a), cache, call))
         loops.forward(runs)
     return [(read_only(run.cache.h[1:]), run.cache) for run in runs]
+
+
+def _checked(cell: Any, calls: Sequence[Sequence[Array]], lengths: Lengths) -> Checked:
+    """The lengths of the calls, all of whose arguments are checked, before any is split."""
+    if not isinstance(lengths, Checked):
+        for x, *others in calls:
+            arguments = dict(zip(_names(cell), others))
+            checked = check_forward(cell.param_shapes, lengths, x, **arguments)
+        lengths = Checked(checked)
+    return lengths
 
 
 def backward_many(
@@ -89,7 +100,8 @@ def backward_many(
     runs = []
     for dy, cache, *d_last in calls:
         upstream = dict(zip(loops.cell.STATES, [*d_last, None, None]))
-        check_backward(dy, cache.h, **{f"d{name}_last": d for name, d in upstream.items()})
+        require_cache(loops.cell.Cache, cache)
+        check_backward(dy, cache, **{f"d{name}_last": d for name, d in upstream.items()})
         d_states = tuple(
             np.zeros_like(cache.h[0]) if d is None else d.copy(order="C") for d in upstream.values()
         )
@@ -136,6 +148,19 @@ def _backward(
     return backward_many(loops, [(dy, cache, *map(last.get, states))], threads)[0]
 
 
+def step_pair(cell: Any, steps: Any) -> Pair:
+    """The cell's own loop over time, forward and backward, with the kernels of one time step."""
+    backward = partial(_step_backward, cell.Cache, cell.backward, step=steps.step_backward)
+    return partial(cell.forward, step=steps.step_forward), backward
+
+
+def _step_backward(
+    made: type, backward: Callable[..., Any], /, dy: Array, cache: Any, *d_last: Any, **named: Any
+) -> Any:
+    require_cache(made, cache)
+    return backward(dy, cache, *d_last, **named)
+
+
 def together(loops: Loops, threads: int | None = None) -> Pair:
     """``forward_many`` and ``backward_many`` of these loops."""
     both = forward_many, backward_many
@@ -147,5 +172,19 @@ def _sorted(
 ) -> tuple[tuple[Array, ...], dict[str, Any]]:
     """The arrays in the order of ``input_projection``, and all other arguments by name."""
     bound = signature(cell.input_projection).bind(*args, **options).arguments
-    names = ["x", *(f"{name}0" for name in cell.STATES), *cell.param_shapes(1, 1)]
-    return tuple(bound.pop(name) for name in names), bound
+    return tuple(bound.pop(name) for name in ["x", *_names(cell)]), bound
+
+
+def _names(cell: Any) -> list[str]:
+    """The arrays that ``forward`` takes after x."""
+    return [*(f"{name}0" for name in cell.STATES), *cell.param_shapes(1, 1)]
+
+
+def require_cache(made: type, cache: Any) -> None:
+    """TypeError unless the cache is of this cell's type: a kernel reads it by the cell's gates."""
+    if type(cache) is not made:
+        given = type(cache)
+        raise InvalidTypeError(
+            f"cache is a {given.__module__}.{given.__qualname__}: expected what forward returned, a"
+            f" {made.__module__}.{made.__qualname__}"
+        )

@@ -3,8 +3,10 @@
 An error states the expected and the actual shape or type.
 """
 
+import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, get_args, get_type_hints
 
 from scratchnet.arrays import (
     Array,
@@ -16,6 +18,7 @@ from scratchnet.arrays import (
     require_shape,
 )
 from scratchnet.errors import InvalidTypeError, InvalidValueError
+from scratchnet.fingerprint import require_unchanged
 
 Shapes = Callable[[int, int], Mapping[str, tuple[int, ...]]]
 
@@ -63,18 +66,19 @@ def check_forward(shapes: Shapes, lengths: Lengths, x: Array, **arguments: Array
     return as_lengths(lengths, T, N, like=x)
 
 
-def check_backward(dy: Array, h: Array, **d_last: Array | None) -> None:
-    """Check upstream gradients, dy (T, N, H) and ``d_last`` (N, H), against h (T+1, N, H).
+def check_backward(dy: Array, cache: Any, **d_last: Any) -> None:
+    """Check a cell's cache, and upstream gradients against it: dy (T, N, H), ``d_last`` (N, H).
 
     Raises ValueError or TypeError with the expected and the actual shape or type.
     """
+    check_cache(cache)
+    h = cache.h
     steps, N, H = h.shape
-    for name, d in [("dy", dy), *d_last.items()]:
-        if d is None and name != "dy":
+    for name, upstream in {"dy": dy, **d_last}.items():
+        if upstream is None and name != "dy":
             continue
-        upstream: Any = d
         shape = (steps - 1, N, H) if name == "dy" else (N, H)
-        if type(d) is type(h) and upstream.shape == shape and upstream.dtype == h.dtype:
+        if type(upstream) is type(h) and (upstream.shape, upstream.dtype) == (shape, h.dtype):
             continue
         require_floating(name, upstream)
         because = f"the forward pass made {steps - 1} steps of {N} sequences and {H} units"
@@ -84,3 +88,53 @@ def check_backward(dy: Array, h: Array, **d_last: Array | None) -> None:
                 f"{name} is {upstream.dtype} but the forward pass computed in {h.dtype}: convert it"
                 " with astype"
             )
+
+
+def check_cache(cache: Any) -> None:
+    """Check that each array of a cache has the shape in its annotation, and h's floating type.
+
+    Compiled loops read a cache by the sizes of x and h and would go beyond the end of an array that
+    is too small. Fields without an annotated shape are not checked.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Also where x or a parameter was changed in place after the forward pass.
+    """
+    if not hasattr(cache, "_fields"):
+        raise InvalidTypeError(f"cache is a {type(cache).__name__}: expected what forward returned")
+    h, x = cache.h, cache.x
+    for name, array in (("h", h), ("x", x)):
+        require_floating(f"the cache's {name}", array)
+        if array.ndim != 3:
+            raise InvalidValueError(
+                f"the cache's {name} is {tuple(array.shape)}: expected three axes"
+            )
+    made: Any = type(cache)
+    for name, (shape, optional) in annotated(made, len(h) - 1, *x.shape[1:], h.shape[2]).items():
+        array = getattr(cache, name)
+        if array is None and optional:
+            continue
+        if type(array) is type(h) and array.shape == shape and array.dtype == h.dtype:
+            continue
+        require_same_dtype({"the cache's h": h, f"the cache's {name}": array})
+        because = f"x is {tuple(x.shape)} and h is {tuple(h.shape)} there"
+        require_shape(f"the cache's {name}", array, shape, because)
+    require_unchanged(getattr(cache, "fingerprints", None))
+
+
+@lru_cache(maxsize=256)
+def annotated(
+    cache: type, T: int, N: int, D: int, H: int
+) -> dict[str, tuple[tuple[int, ...], bool]]:
+    """The shape of each array of a cache, and whether it may be None, from the annotations.
+
+    Such as Annotated[Array, "T+1, N, 4H"].
+    """
+    sizes, found = {"T": T, "N": N, "D": D, "H": H}, {}
+    for name, hint in get_type_hints(cache, include_extras=True).items():
+        for text in getattr(hint, "__metadata__", ()):
+            axes = re.findall(r"(\d*)([TNDH]?)(\+1)?(?:, |$)", text)[: text.count(",") + 1]
+            shape = [int(times or 1) * sizes.get(axis, 1) + bool(one) for times, axis, one in axes]
+            found[name] = tuple(shape), type(None) in get_args(hint.__origin__)
+    return found

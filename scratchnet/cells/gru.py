@@ -17,7 +17,7 @@ References: Cho et al. 2014 (arXiv:1406.1078), in the variant of its first versi
 resets h' *before* the product is ``gru_reset_before.py``.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from scratchnet.arrays import Array, Lengths, Step, read_only
 from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.sequences import carry_state, skip_padding_gradient, split_gates, zero_padding
 from scratchnet.elementwise import ONE, d_sigmoid, d_tanh, elementwise, sigmoid
+from scratchnet.fingerprint import Fingerprints, fingerprint
 
 GATES = "rzn"
 STATES: tuple[str, ...] = ("h",)
@@ -63,13 +64,14 @@ def gates_backward(
 class Cache(NamedTuple):
     """Inputs and intermediates saved for backward; plots and tests read the same ones."""
 
-    x: Array  # (T, N, D)
-    h: Array  # (T+1, N, H)  h[0] is the initial state, h[1:] is the output
-    gates: Array  # (T, N, 3H)  r z n, after their sigmoid or tanh
-    m_n: Array  # (T, N, H)  h' W_hn + b_hn, before the reset gate
-    W_x: Array  # (D, 3H)
-    W_h: Array  # (H, 3H)
+    x: Annotated[Array, "T, N, D"]
+    h: Annotated[Array, "T+1, N, H"]  # h[0] is the initial state, h[1:] is the output
+    gates: Annotated[Array, "T, N, 3H"]  # r z n, after their sigmoid or tanh
+    m_n: Annotated[Array, "T, N, H"]  # h' W_hn + b_hn, before the reset gate
+    W_x: Annotated[Array, "D, 3H"]
+    W_h: Annotated[Array, "H, 3H"]
     lengths: Array | None  # (N,)
+    fingerprints: Fingerprints = None  # of x and the weights
 
 
 class Grads(NamedTuple):
@@ -112,7 +114,8 @@ def input_projection(
     h[0] = h0
     a = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
     a += b
-    return a, Cache(x, h, np.empty_like(a), np.empty_like(h[1:]), W_x, W_h, lengths)
+    seen = fingerprint(x=x, W_x=W_x, W_h=W_h)
+    return a, Cache(x, h, np.empty_like(a), np.empty_like(h[1:]), W_x, W_h, lengths, seen)
 
 
 def forward(
@@ -157,7 +160,7 @@ def backward(
     cache : as ``forward`` returned it
     dh_last : (N, H), upstream gradient of the final state; None for zero
     """
-    check_backward(dy, cache.h, dh_last=dh_last)
+    check_backward(dy, cache, dh_last=dh_last)
     h, gates, m_n, W_h = cache.h, cache.gates, cache.m_n, cache.W_h
     T = len(gates)
     da, dm = np.empty_like(gates), np.empty_like(gates)

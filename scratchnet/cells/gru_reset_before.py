@@ -20,7 +20,7 @@ would be one.
 References: Cho et al. 2014 (arXiv:1406.1078), section 2.3.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from scratchnet.arrays import Array, Lengths, Step, read_only
 from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.sequences import carry_state, skip_padding_gradient, split_gates, zero_padding
 from scratchnet.elementwise import ONE, d_sigmoid, d_tanh, elementwise, sigmoid
+from scratchnet.fingerprint import Fingerprints, fingerprint
 
 GATES = "rzn"
 STATES: tuple[str, ...] = ("h",)
@@ -73,13 +74,14 @@ def reset_backward(ds: Array, r: Array, h_prev: Array) -> tuple[Array, Array]:
 class Cache(NamedTuple):
     """Inputs and intermediates saved for backward; plots and tests read the same ones."""
 
-    x: Array  # (T, N, D)
-    h: Array  # (T+1, N, H)  h[0] is the initial state, h[1:] is the output
-    gates: Array  # (T, N, 3H)  r z n, after their sigmoid or tanh
-    s: Array  # (T, N, H)  r h', which W_hn is multiplied with
-    W_x: Array  # (D, 3H)
-    W_h: Array  # (H, 3H)
+    x: Annotated[Array, "T, N, D"]
+    h: Annotated[Array, "T+1, N, H"]  # h[0] is the initial state, h[1:] is the output
+    gates: Annotated[Array, "T, N, 3H"]  # r z n, after their sigmoid or tanh
+    s: Annotated[Array, "T, N, H"]  # r h', which W_hn is multiplied with
+    W_x: Annotated[Array, "D, 3H"]
+    W_h: Annotated[Array, "H, 3H"]
     lengths: Array | None  # (N,)
+    fingerprints: Fingerprints = None  # of x and the weights
 
 
 class Grads(NamedTuple):
@@ -121,7 +123,8 @@ def input_projection(
     h[0] = h0
     a = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
     a += b
-    return a, Cache(x, h, np.empty_like(a), np.empty_like(h[1:]), W_x, W_h, lengths)
+    seen = fingerprint(x=x, W_x=W_x, W_h=W_h)
+    return a, Cache(x, h, np.empty_like(a), np.empty_like(h[1:]), W_x, W_h, lengths, seen)
 
 
 def forward(
@@ -163,7 +166,7 @@ def backward(
     cache : as ``forward`` returned it
     dh_last : (N, H), upstream gradient of the final state; None for zero
     """
-    check_backward(dy, cache.h, dh_last=dh_last)
+    check_backward(dy, cache, dh_last=dh_last)
     h, gates = cache.h, cache.gates
     H = h.shape[2]
     W_hrz, W_hn = cache.W_h[:, : 2 * H], cache.W_h[:, 2 * H :]

@@ -16,7 +16,7 @@ b (4H,), gates in the order i f g o (PyTorch's).
 References: Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from scratchnet.arrays import Array, Lengths, Step, read_only
 from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.sequences import carry_state, gate_steps, skip_padding_gradient, zero_padding
 from scratchnet.elementwise import d_sigmoid, d_tanh, elementwise, sigmoid
+from scratchnet.fingerprint import Fingerprints, fingerprint
 
 GATES = "ifgo"
 STATES: tuple[str, ...] = ("h", "c")
@@ -64,13 +65,14 @@ def gates_backward(
 class Cache(NamedTuple):
     """Inputs and intermediates saved for backward; plots and tests read the same ones."""
 
-    x: Array  # (T, N, D)
-    h: Array  # (T+1, N, H)  h[0] is the initial state, h[1:] is the output
-    c: Array  # (T+1, N, H)  c[0] is the initial state
-    gates: Array  # (T, N, 4H)  i f g o, after their sigmoid or tanh
-    W_x: Array  # (D, 4H)
-    W_h: Array  # (H, 4H)
+    x: Annotated[Array, "T, N, D"]
+    h: Annotated[Array, "T+1, N, H"]  # h[0] is the initial state, h[1:] is the output
+    c: Annotated[Array, "T+1, N, H"]  # c[0] is the initial state
+    gates: Annotated[Array, "T, N, 4H"]  # i f g o, after their sigmoid or tanh
+    W_x: Annotated[Array, "D, 4H"]
+    W_h: Annotated[Array, "H, 4H"]
     lengths: Array | None  # (N,)
+    fingerprints: Fingerprints = None  # of x and the weights
 
 
 class Grads(NamedTuple):
@@ -100,7 +102,8 @@ def input_projection(
     h[0], c[0] = h0, c0
     a_x = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
     a_x += b
-    return a_x, Cache(x, h, c, np.empty_like(a_x), W_x, W_h, lengths)
+    seen = fingerprint(x=x, W_x=W_x, W_h=W_h)
+    return a_x, Cache(x, h, c, np.empty_like(a_x), W_x, W_h, lengths, seen)
 
 
 def forward(
@@ -147,7 +150,7 @@ def backward(
     cache : as ``forward`` returned it
     dh_last, dc_last : (N, H), upstream gradients of the final states; None for zero
     """
-    check_backward(dy, cache.h, dh_last=dh_last, dc_last=dc_last)
+    check_backward(dy, cache, dh_last=dh_last, dc_last=dc_last)
     h, c, gates, W_h = cache.h, cache.c, cache.gates, cache.W_h
     T = len(gates)
     da = np.empty_like(gates)

@@ -22,7 +22,7 @@ References: Gal and Ghahramani 2016 (variational dropout, here with one mask for
 their implementation "tied"); Krueger et al. 2017 (zoneout, equations 4 to 6: h~ uses c~).
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from scratchnet.cells.checks import check_backward
 from scratchnet.cells.lstm import step_backward, step_forward
 from scratchnet.cells.sequences import carry_state, skip_padding_gradient
 from scratchnet.errors import InvalidValueError
+from scratchnet.fingerprint import Fingerprints
 
 GATES = "ifgo"
 STATES: tuple[str, ...] = ("h", "c")
@@ -42,17 +43,18 @@ Grads, param_shapes = lstm.Grads, lstm.param_shapes
 class Cache(NamedTuple):
     """The LSTM's cache, c~ and the masks."""
 
-    x: Array  # (T, N, D)
-    h: Array  # (T+1, N, H)  h[0] is the initial state, h[1:] is the output
-    c: Array  # (T+1, N, H)  c[0] is the initial state
-    gates: Array  # (T, N, 4H)  i f g o, after their sigmoid or tanh
-    c_new: Array  # (T, N, H)  c~
-    drop: Array | None  # (T, N, H)  m, the same at every step
-    keep_h: Array | None  # (T, N, H)  k_h
-    keep_c: Array | None  # (T, N, H)  k_c
-    W_x: Array  # (D, 4H)
-    W_h: Array  # (H, 4H)
+    x: Annotated[Array, "T, N, D"]
+    h: Annotated[Array, "T+1, N, H"]  # h[0] is the initial state, h[1:] is the output
+    c: Annotated[Array, "T+1, N, H"]  # c[0] is the initial state
+    gates: Annotated[Array, "T, N, 4H"]  # i f g o, after their sigmoid or tanh
+    c_new: Annotated[Array, "T, N, H"]  # c~
+    drop: Annotated[Array | None, "T, N, H"]  # m, the same at every step
+    keep_h: Annotated[Array | None, "T, N, H"]  # k_h
+    keep_c: Annotated[Array | None, "T, N, H"]  # k_c
+    W_x: Annotated[Array, "D, 4H"]
+    W_h: Annotated[Array, "H, 4H"]
     lengths: Array | None  # (N,)
+    fingerprints: Fingerprints = None  # of x and the weights
 
 
 def mask(name: str, given: Any, h: Array) -> Array | None:
@@ -109,7 +111,9 @@ def forward(
             h[t + 1] = k_h[t] * h[t] + (1 - k_h[t]) * h[t + 1]
         if lengths is not None:
             carry_state(lengths <= t, t, h, c)
-    return read_only(h[1:]), Cache(base.x, h, c, gates, c_new, m, k_h, k_c, W_x, W_h, lengths)
+    masks = m, k_h, k_c
+    cache = Cache(base.x, h, c, gates, c_new, *masks, W_x, W_h, lengths, base.fingerprints)
+    return read_only(h[1:]), cache
 
 
 def backward(
@@ -120,7 +124,7 @@ def backward(
     step: Step = step_backward,
 ) -> lstm.Grads:
     """Backpropagate through time; arguments and results as ``lstm.backward``'s."""
-    check_backward(dy, cache.h, dh_last=dh_last, dc_last=dc_last)
+    check_backward(dy, cache, dh_last=dh_last, dc_last=dc_last)
     h, c, gates, c_new, W_h = cache.h, cache.c, cache.gates, cache.c_new, cache.W_h
     m, k_h, k_c = cache.drop, cache.keep_h, cache.keep_c
     da = np.empty_like(gates)

@@ -18,6 +18,8 @@ References: Hochreiter and Schmidhuber 1997, section 4, with tanh for its squash
 h, and with the full gradient: the paper truncates the one through h' W_h.
 """
 
+from typing import Annotated
+
 import numpy as np
 
 from scratchnet.arrays import Array, Checked, Lengths
@@ -29,7 +31,7 @@ from scratchnet.elementwise import d_sigmoid, d_tanh, elementwise, sigmoid
 GATES = "igo"
 STATES: tuple[str, ...] = ("h", "c")
 OPTIONS: dict[str, tuple[str, ...]] = {}
-Cache, Grads = lstm.Cache, lstm.Grads  # the same fields, with three blocks of gates
+Grads = lstm.Grads
 
 
 def param_shapes(D: int, H: int) -> dict[str, tuple[int, ...]]:
@@ -60,19 +62,28 @@ def gates_backward(
     return da_i, da_g, da_o, dc_prev
 
 
+class Cache(lstm.Cache):
+    """The LSTM's cache, with three blocks of gates."""
+
+    gates: Annotated[Array, "T, N, 3H"]  # i g o, after their sigmoid or tanh
+    W_x: Annotated[Array, "D, 3H"]
+    W_h: Annotated[Array, "H, 3H"]
+
+
 step_forward, step_backward = gate_steps(gates_forward, gates_backward, 3)
 
 
 def forward(
     x: Array, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths = None
-) -> tuple[Array, lstm.Cache]:
+) -> tuple[Array, Cache]:
     """Run the cell over a sequence; arguments and results as ``lstm.forward``'s."""
     lengths = check_forward(param_shapes, lengths, x, h0=h0, c0=c0, W_x=W_x, W_h=W_h, b=b)
-    return lstm.forward(x, h0, c0, W_x, W_h, b, Checked(lengths), step_forward)
+    y, cache = lstm.forward(x, h0, c0, W_x, W_h, b, Checked(lengths), step_forward)
+    return y, Cache(*cache)
 
 
 def backward(
-    dy: Array, cache: lstm.Cache, dh_last: Array | None = None, dc_last: Array | None = None
+    dy: Array, cache: Cache, dh_last: Array | None = None, dc_last: Array | None = None
 ) -> lstm.Grads:
     """Backpropagate through time; arguments and results as ``lstm.backward``'s."""
     return lstm.backward(dy, cache, dh_last, dc_last, step_backward)

@@ -19,7 +19,7 @@ Shapes: W_x (D, 4H), W_h (H, 4H), b, gain_x, gain_h (4H,), gain_c, b_c (H,), gat
 References: Ba, Kiros and Hinton 2016 (arXiv:1607.06450), equations 20 to 22.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from scratchnet.cells import normalise
 from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.sequences import carry_state, skip_padding_gradient, split_gates, zero_padding
 from scratchnet.elementwise import d_sigmoid, d_tanh, elementwise, sigmoid
+from scratchnet.fingerprint import Fingerprints, fingerprint
 
 GATES = "ifgo"
 STATES: tuple[str, ...] = ("h", "c")
@@ -77,23 +78,24 @@ def cell_backward(dc: Array, i: Array, f: Array, g: Array, c_prev: Array) -> tup
 class Cache(NamedTuple):
     """Inputs and intermediates saved for backward; plots and tests read the same ones."""
 
-    x: Array  # (T, N, D)
-    h: Array  # (T+1, N, H)  h[0] is the initial state, h[1:] is the output
-    c: Array  # (T+1, N, H)  c[0] is the initial state
-    gates: Array  # (T, N, 4H)  i f g o, after their sigmoid or tanh
-    n_x: Array  # (T, N, 4H)  LN(x W_x)
-    n_h: Array  # (T, N, 4H)  LN(h' W_h)
-    n_c: Array  # (T, N, H)  LN(c)
-    scale_x: Array  # (T, N, 1)  1 / sqrt(var + eps) of each
-    scale_h: Array  # (T, N, 1)
-    scale_c: Array  # (T, N, 1)
-    W_x: Array  # (D, 4H)
-    W_h: Array  # (H, 4H)
-    gain_x: Array  # (4H,)
-    gain_h: Array  # (4H,)
-    gain_c: Array  # (H,)
-    b_c: Array  # (H,)
+    x: Annotated[Array, "T, N, D"]
+    h: Annotated[Array, "T+1, N, H"]  # h[0] is the initial state, h[1:] is the output
+    c: Annotated[Array, "T+1, N, H"]  # c[0] is the initial state
+    gates: Annotated[Array, "T, N, 4H"]  # i f g o, after their sigmoid or tanh
+    n_x: Annotated[Array, "T, N, 4H"]  # LN(x W_x)
+    n_h: Annotated[Array, "T, N, 4H"]  # LN(h' W_h)
+    n_c: Annotated[Array, "T, N, H"]  # LN(c)
+    scale_x: Annotated[Array, "T, N, 1"]  # 1 / sqrt(var + eps) of each
+    scale_h: Annotated[Array, "T, N, 1"]
+    scale_c: Annotated[Array, "T, N, 1"]
+    W_x: Annotated[Array, "D, 4H"]
+    W_h: Annotated[Array, "H, 4H"]
+    gain_x: Annotated[Array, "4H"]
+    gain_h: Annotated[Array, "4H"]
+    gain_c: Annotated[Array, "H"]
+    b_c: Annotated[Array, "H"]
     lengths: Array | None  # (N,)
+    fingerprints: Fingerprints = None  # of x and the weights
 
 
 class Grads(NamedTuple):
@@ -155,7 +157,21 @@ def forward(
         if lengths is not None:
             carry_state(lengths <= t, t, h, c)
     scales = scale_x, scale_h, scale_c
-    cache = Cache(x, h, c, gates, n_x, n_h, n_c, *scales, W_x, W_h, **gains, lengths=lengths)
+    cache = Cache(
+        x,
+        h,
+        c,
+        gates,
+        n_x,
+        n_h,
+        n_c,
+        *scales,
+        W_x,
+        W_h,
+        **gains,
+        lengths=lengths,
+        fingerprints=fingerprint(x=x, W_x=W_x, W_h=W_h, **gains),
+    )
     return read_only(h[1:]), cache
 
 
@@ -170,7 +186,7 @@ def backward(
     cache : as ``forward`` returned it
     dh_last, dc_last : (N, H), upstream gradients of the final states; None for zero
     """
-    check_backward(dy, cache.h, dh_last=dh_last, dc_last=dc_last)
+    check_backward(dy, cache, dh_last=dh_last, dc_last=dc_last)
     h, c, n_h, n_c = cache.h, cache.c, cache.n_h, cache.n_c
     da, dm, ds = np.empty_like(cache.gates), np.empty_like(n_h), np.empty_like(n_c)
     dh_next = np.zeros_like(h[0]) if dh_last is None else dh_last

@@ -19,15 +19,16 @@ References: Gers, Schraudolph and Schmidhuber 2002, section 2; here with the ful
 the paper truncates at each step.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from scratchnet.arrays import Array, Checked, Lengths
 from scratchnet.cells import lstm
-from scratchnet.cells.checks import check_forward
+from scratchnet.cells.checks import check_cache, check_forward
 from scratchnet.cells.sequences import gate_steps, split_gates
 from scratchnet.elementwise import d_sigmoid, d_tanh, elementwise, sigmoid
+from scratchnet.fingerprint import Fingerprints, fingerprint
 
 GATES = "ifgo"
 STATES: tuple[str, ...] = ("h", "c")
@@ -86,16 +87,17 @@ def gates_backward(
 class Cache(NamedTuple):
     """The LSTM's cache, and the peepholes."""
 
-    x: Array
-    h: Array
-    c: Array
-    gates: Array
-    W_x: Array
-    W_h: Array
+    x: Annotated[Array, "T, N, D"]
+    h: Annotated[Array, "T+1, N, H"]
+    c: Annotated[Array, "T+1, N, H"]
+    gates: Annotated[Array, "T, N, 4H"]
+    W_x: Annotated[Array, "D, 4H"]
+    W_h: Annotated[Array, "H, 4H"]
     lengths: Array | None
-    p_i: Array  # (H,)
-    p_f: Array  # (H,)
-    p_o: Array  # (H,)
+    p_i: Annotated[Array, "H"]
+    p_f: Annotated[Array, "H"]
+    p_o: Annotated[Array, "H"]
+    fingerprints: Fingerprints = None  # of x, the weights and the peepholes
 
 
 class Grads(NamedTuple):
@@ -132,13 +134,15 @@ def forward(
     )
     step, _ = gate_steps(gates_forward, gates_backward, 4, (p_i, p_f, p_o))
     y, cache = lstm.forward(x, h0, c0, W_x, W_h, b, Checked(lengths), step)
-    return y, Cache(*cache, **peepholes)
+    seen = fingerprint(x=cache.x, W_x=W_x, W_h=W_h, **peepholes)
+    return y, Cache(*cache[:-1], **peepholes, fingerprints=seen)
 
 
 def backward(
     dy: Array, cache: Cache, dh_last: Array | None = None, dc_last: Array | None = None
 ) -> Grads:
     """Backpropagate through time; arguments and results as ``lstm.backward``'s, and peepholes."""
+    check_cache(cache)
     c, peepholes = cache.c, (cache.p_i, cache.p_f, cache.p_o)
     _, step = gate_steps(gates_forward, gates_backward, 4, peepholes)
     grads = lstm.backward(dy, lstm.Cache(*cache[:7]), dh_last, dc_last, step)

@@ -19,7 +19,7 @@ gates in the order z n.
 References: Feng et al. 2024, Were RNNs All We Needed? (arXiv:2410.01201), section 3.1.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from scratchnet.arrays import Array, Lengths, read_only
 from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.sequences import carry_state, skip_padding_gradient, split_gates, zero_padding
 from scratchnet.elementwise import ONE, d_sigmoid, elementwise, sigmoid
+from scratchnet.fingerprint import Fingerprints, fingerprint
 
 GATES = "zn"
 STATES: tuple[str, ...] = ("h",)
@@ -58,11 +59,12 @@ def gates_backward(dh: Array, z: Array, n: Array, h_prev: Array) -> tuple[Array,
 class Cache(NamedTuple):
     """Inputs and intermediates saved for backward; plots and tests read the same ones."""
 
-    x: Array  # (T, N, D)
-    h: Array  # (T+1, N, H)  h[0] is the initial state, h[1:] is the output
-    gates: Array  # (T, N, 2H)  z n, z after its sigmoid
-    W_x: Array  # (D, 2H)
+    x: Annotated[Array, "T, N, D"]
+    h: Annotated[Array, "T+1, N, H"]  # h[0] is the initial state, h[1:] is the output
+    gates: Annotated[Array, "T, N, 2H"]  # z n, z after its sigmoid
+    W_x: Annotated[Array, "D, 2H"]
     lengths: Array | None  # (N,)
+    fingerprints: Fingerprints = None  # of x and the weights
 
 
 class Grads(NamedTuple):
@@ -98,7 +100,7 @@ def forward(
         z[...], n[...], h[t + 1] = gates_forward(*split_gates(a[t], 2), h[t])
         if lengths is not None:
             carry_state(lengths <= t, t, h)
-    return read_only(h[1:]), Cache(x, h, gates, W_x, lengths)
+    return read_only(h[1:]), Cache(x, h, gates, W_x, lengths, fingerprint(x=x, W_x=W_x))
 
 
 def backward(dy: Array, cache: Cache, dh_last: Array | None = None) -> Grads:
@@ -110,7 +112,7 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None) -> Grads:
     cache : as ``forward`` returned it
     dh_last : (N, H), upstream gradient of the final state; None for zero
     """
-    check_backward(dy, cache.h, dh_last=dh_last)
+    check_backward(dy, cache, dh_last=dh_last)
     x, h, gates = cache.x, cache.h, cache.gates
     da = np.empty_like(gates)
     dh_next = np.zeros_like(h[0]) if dh_last is None else dh_last

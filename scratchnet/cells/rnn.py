@@ -11,7 +11,7 @@ b (H,).
 References: Elman 1990; the relu form: Le, Jaitly and Hinton 2015.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.sequences import carry_state, skip_padding_gradient, zero_padding
 from scratchnet.elementwise import d_relu, d_tanh, elementwise, relu
 from scratchnet.errors import InvalidValueError
+from scratchnet.fingerprint import Fingerprints, fingerprint
 
 GATES = "h"  # no gates: the one block of pre-activations is that of h itself
 STATES: tuple[str, ...] = ("h",)
@@ -61,12 +62,13 @@ UNIT = {"tanh": (tanh_forward, tanh_backward), "relu": (relu_forward, relu_backw
 class Cache(NamedTuple):
     """Inputs and intermediates saved for backward; plots and tests read the same ones."""
 
-    x: Array  # (T, N, D)
-    h: Array  # (T+1, N, H)  h[0] is the initial state, h[1:] is the output
-    W_x: Array  # (D, H)
-    W_h: Array  # (H, H)
+    x: Annotated[Array, "T, N, D"]
+    h: Annotated[Array, "T+1, N, H"]  # h[0] is the initial state, h[1:] is the output
+    W_x: Annotated[Array, "D, H"]
+    W_h: Annotated[Array, "H, H"]
     nonlinearity: str
     lengths: Array | None  # (N,)
+    fingerprints: Fingerprints = None  # of x and the weights
 
 
 class Grads(NamedTuple):
@@ -110,7 +112,8 @@ def input_projection(
     h[0] = h0
     a_x = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
     a_x += b
-    return a_x, Cache(x, h, W_x, W_h, nonlinearity, lengths)
+    seen = fingerprint(x=x, W_x=W_x, W_h=W_h)
+    return a_x, Cache(x, h, W_x, W_h, nonlinearity, lengths, seen)
 
 
 def forward(
@@ -154,7 +157,7 @@ def backward(
     cache : as ``forward`` returned it
     dh_last : (N, H), upstream gradient of the final state; None for zero
     """
-    check_backward(dy, cache.h, dh_last=dh_last)
+    check_backward(dy, cache, dh_last=dh_last)
     h, W_h = cache.h, cache.W_h
     T = len(h) - 1
     da = np.empty_like(h[1:])

@@ -100,11 +100,11 @@ def window(cell: Any, cache: Any, start: int, stop: int) -> Any:
 
     A field of a cache is a parameter, an option, the lengths, a state (T+1, ...), or per step.
     """
-    fixed = {*cell.param_shapes(1, 1), *cell.OPTIONS, "lengths"}
+    fixed = {*cell.param_shapes(1, 1), *cell.OPTIONS, "lengths", "fingerprints"}
     per_step = {
         name: a for name, a in cache._asdict().items() if name not in fixed and a is not None
     }
     sliced = {name: a[start : stop + (name in cell.STATES)] for name, a in per_step.items()}
-    return cache._replace(
-        **sliced, lengths=None if cache.lengths is None else cache.lengths - start
-    )
+    if cache.lengths is not None:
+        sliced["lengths"] = cache.lengths - start
+    return cache._replace(**sliced)

@@ -25,7 +25,7 @@ References: Lei, Zhang, Wang, Dai and Artzi 2018 (arXiv:1709.02755), section 3, 
 of section 3.2.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from scratchnet.cells.sequences import (
     zero_padding,
 )
 from scratchnet.elementwise import ONE, d_sigmoid, elementwise, sigmoid
+from scratchnet.fingerprint import Fingerprints, fingerprint
 
 GATES = "ufrs"
 STATES: tuple[str, ...] = ("h", "c")
@@ -87,14 +88,15 @@ def gates_backward(
 class Cache(NamedTuple):
     """Inputs and intermediates saved for backward; plots and tests read the same ones."""
 
-    x: Array  # (T, N, D)
-    h: Array  # (T+1, N, H)  h[0] is the initial state and never read, h[1:] is the output
-    c: Array  # (T+1, N, H)  c[0] is the initial state
-    gates: Array  # (T, N, 4H)  u f r s, f and r after their sigmoid
-    W_x: Array  # (D, 4H)
-    v_f: Array  # (H,)
-    v_r: Array  # (H,)
+    x: Annotated[Array, "T, N, D"]
+    h: Annotated[Array, "T+1, N, H"]  # h[1:] is the output; h[0], the initial state, is not read
+    c: Annotated[Array, "T+1, N, H"]  # c[0] is the initial state
+    gates: Annotated[Array, "T, N, 4H"]  # u f r s, f and r after their sigmoid
+    W_x: Annotated[Array, "D, 4H"]
+    v_f: Annotated[Array, "H"]
+    v_r: Annotated[Array, "H"]
     lengths: Array | None  # (N,)
+    fingerprints: Fingerprints = None  # of x and the weights
 
 
 class Grads(NamedTuple):
@@ -141,7 +143,8 @@ def forward(
         step(a[t], c[t], gates[t], c[t + 1], h[t + 1])
         if lengths is not None:
             carry_state(lengths <= t, t, h, c)
-    return read_only(h[1:]), Cache(x, h, c, gates, W_x, v_f, v_r, lengths)
+    seen = fingerprint(x=x, W_x=W_x, v_f=v_f, v_r=v_r)
+    return read_only(h[1:]), Cache(x, h, c, gates, W_x, v_f, v_r, lengths, seen)
 
 
 def backward(
@@ -155,7 +158,7 @@ def backward(
     cache : as ``forward`` returned it
     dh_last, dc_last : (N, H), upstream gradients of the final states; None for zero
     """
-    check_backward(dy, cache.h, dh_last=dh_last, dc_last=dc_last)
+    check_backward(dy, cache, dh_last=dh_last, dc_last=dc_last)
     x, h, c, gates = cache.x, cache.h, cache.c, cache.gates
     da = np.empty_like(gates)
     dh_next = np.zeros_like(h[0]) if dh_last is None else dh_last

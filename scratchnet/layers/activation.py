@@ -44,15 +44,18 @@ class LeakyReLU(Activation):
         super().__init__()
         self.slope = slope
 
-    def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
-        """x (...) to y (...); the cache is x."""
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, Array]]:
+        """x (...) to y (...); the cache is where x > 0, and y."""
         require_floating("x", x)
-        return np.where(x > 0, x, self.slope * x), x
+        positive = x > 0
+        y = np.where(positive, x, self.slope * x)
+        return y, (positive, y)
 
-    def backward(self, dy: Array, cache: Array) -> Array:
+    def backward(self, dy: Array, cache: tuple[Array, Array]) -> Array:
         """dx = dy where x > 0, else slope dy."""
-        self.check_upstream(dy, cache)
-        return np.where(cache > 0, dy, self.slope * dy)
+        positive, y = cache
+        self.check_upstream(dy, y)
+        return np.where(positive, dy, self.slope * dy)
 
 
 class Tanh(Activation):
@@ -96,10 +99,10 @@ class GELU(Activation):
     CUBIC = 0.044715
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, Array]]:
-        """x (...) to y (...); the cache is x and tanh(u)."""
+        """x (...) to y (...); the cache is x, a copy, and tanh(u)."""
         require_floating("x", x)
         tanh_u = np.tanh(self.SCALE * (x + self.CUBIC * x * x * x))
-        return HALF * x * (ONE + tanh_u), (x, tanh_u)
+        return HALF * x * (ONE + tanh_u), (x.copy(), tanh_u)
 
     def backward(self, dy: Array, cache: tuple[Array, Array]) -> Array:
         """dx = dy [ (1 + tanh u)/2 + x/2 (1 - tanh^2 u) du/dx ]: x is read twice."""
@@ -113,14 +116,15 @@ class Softplus(Activation):
     """y = log(1 + exp(x)), a smooth ReLU; a large x does not overflow."""
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Array]:
-        """x (...) to y (...); the cache is x."""
+        """x (...) to y (...); the cache is y."""
         require_floating("x", x)
-        return np.logaddexp(x, x.dtype.type(0)), x
+        y = read_only(np.logaddexp(x, x.dtype.type(0)))
+        return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
-        """dx = dy sigmoid(x)."""
+        """dx = dy sigmoid(x), and sigmoid(x) = 1 - exp(-y)."""
         self.check_upstream(dy, cache)
-        return dy * sigmoid(cache)
+        return dy * -np.expm1(-cache)
 
 
 ACTIVATIONS: dict[str, type[Layer]] = {

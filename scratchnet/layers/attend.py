@@ -18,6 +18,7 @@ import numpy as np
 from scratchnet.arrays import Array, require_one_of, require_same_dtype, require_shape
 from scratchnet.elementwise import d_tanh
 from scratchnet.errors import InvalidValueError
+from scratchnet.fingerprint import Fingerprints, fingerprint, require_unchanged
 from scratchnet.layers.layer import Layer
 
 SCORES = ("scaled", "dot", "additive")
@@ -64,6 +65,7 @@ class AttendCache(NamedTuple):
     alike: Array | None  # (..., I, J, U) tanh(q_i + k_j), of "additive" only
     v_a: Array | None  # (U,)
     y: Array  # (..., I, E)
+    fingerprints: Fingerprints
 
 
 class AttendGrads(NamedTuple):
@@ -114,13 +116,15 @@ def attend(
         scores = q @ k.swapaxes(-1, -2) * _scale(score, q)
     weights = softmax(scores, mask)
     y = weights @ v
-    return y, AttendCache(q, k, v, weights, score, alike, v_a, y)
+    seen = fingerprint(q=q, k=k, v=v, **({} if v_a is None else {"v_a": v_a}))
+    return y, AttendCache(q, k, v, weights, score, alike, v_a, y, seen)
 
 
 def attend_backward(dy: Array, cache: AttendCache) -> AttendGrads:
     """dy (..., I, E) to the gradients of q, k, v and v_a."""
-    q, k, v, weights, score, alike, v_a, y = cache
+    q, k, v, weights, score, alike, v_a, y, fingerprints = cache
     Layer.check_upstream(dy, y)
+    require_unchanged(fingerprints)
     dv = weights.swapaxes(-1, -2) @ dy  # undoes  weights v
     dweights = dy @ v.swapaxes(-1, -2)  # undoes  weights v
     dscores = softmax_backward(dweights, weights)  # undoes the softmax

@@ -20,6 +20,7 @@ from scratchnet import init
 from scratchnet.arrays import Array, Lengths, require_count, require_one_of, require_rng
 from scratchnet.cells.sequences import sequence_mask, zero_padding
 from scratchnet.errors import InvalidValueError
+from scratchnet.fingerprint import Fingerprints, fingerprint, require_unchanged
 from scratchnet.layers.attend import SCORES, AttendCache, attend, attend_backward
 from scratchnet.layers.layer import Example
 from scratchnet.layers.over_time import OverTime
@@ -33,6 +34,7 @@ class SelfAttentionCache(NamedTuple):
     attend: AttendCache  # its arrays are (N, heads, T, units / heads)
     lengths: Array | None
     y: Array  # as it was returned
+    fingerprints: Fingerprints
 
     @property
     def weights(self) -> Array:
@@ -108,11 +110,12 @@ class SelfAttention(OverTime):
         q, k, v = (self._split(x @ parts[name]) for name in ("W_q", "W_k", "W_v"))
         y, cache = attend(q, k, v, self.score, mask, parts.get("v_a"))
         y = self.caller_order(zero_padding(self._join(y).swapaxes(0, 1), lengths))
-        return y, SelfAttentionCache(x, parts, cache, lengths, y)
+        return y, SelfAttentionCache(x, parts, cache, lengths, y, fingerprint(x=x, **parts))
 
     def backward(self, dy: Array, cache: SelfAttentionCache) -> Array:
         """dy, shaped as y, to dx, shaped as x."""
         self.check_upstream(dy, cache.y)
+        require_unchanged(cache.fingerprints)
         dy = zero_padding(self.time_first(dy), cache.lengths).swapaxes(0, 1)
         dq, dk, dv, dv_a = attend_backward(self._split(dy), cache.attend)
         dx = np.zeros_like(cache.x)

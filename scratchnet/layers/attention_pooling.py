@@ -20,6 +20,7 @@ from scratchnet import init
 from scratchnet.arrays import Array, Lengths, require_count, require_rng
 from scratchnet.cells.sequences import sequence_mask, zero_padding
 from scratchnet.elementwise import d_tanh
+from scratchnet.fingerprint import Fingerprints, fingerprint, require_unchanged
 from scratchnet.layers.attend import softmax, softmax_backward
 from scratchnet.layers.layer import Example
 from scratchnet.layers.over_time import TimeReduction
@@ -34,6 +35,7 @@ class AttentionPoolingCache(NamedTuple):
     W: Array  # (D, U)
     v: Array  # (U,)
     y: Array  # (N, D)
+    fingerprints: Fingerprints
 
 
 class AttentionPooling(TimeReduction):
@@ -78,12 +80,13 @@ class AttentionPooling(TimeReduction):
         a = np.tanh(x @ W + b)
         weights = softmax(a @ v, sequence_mask(len(x), lengths), axis=0)
         y = (weights[:, :, None] * x).sum(axis=0)
-        return y, AttentionPoolingCache(x, a, weights, W, v, y)
+        return y, AttentionPoolingCache(x, a, weights, W, v, y, fingerprint(x=x, W=W, v=v))
 
     def backward(self, dy: Array, cache: AttentionPoolingCache) -> Array:
         """dy (N, D) to dx, shaped as x."""
-        x, a, weights, W, v, y = cache
+        x, a, weights, W, v, y, fingerprints = cache
         self.check_upstream(dy, y)
+        require_unchanged(fingerprints)
         dx = weights[:, :, None] * dy  # undoes  weights x, along x
         dweights = (dy * x).sum(axis=2)  # undoes  weights x, along the weights
         dscores = softmax_backward(dweights, weights, axis=0)  # zero in the padding

@@ -115,7 +115,7 @@ class BatchNorm1d(OverTime):
         scale = 1 / np.sqrt(var + self.eps)
         n = centred * scale
         y = only(inside, gain * n + b).reshape(x.shape)
-        return y, BatchNormCache(n, scale, gain, inside, count if training else None, y)
+        return y, BatchNormCache(n, scale, gain.copy(), inside, count if training else None, y)
 
     def _check(self, x: Array, lengths: Lengths) -> tuple[Array | None, int]:
         """Which rows are inside their sequences (M, 1), None if all are, and how many."""

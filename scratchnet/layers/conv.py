@@ -27,6 +27,7 @@ from numpy.typing import DTypeLike
 from scratchnet import init
 from scratchnet.arrays import Array, Lengths, require_count, require_one_of, require_rng
 from scratchnet.cells.sequences import zero_padding
+from scratchnet.fingerprint import Fingerprints, fingerprint, require_unchanged
 from scratchnet.layers.layer import Example
 from scratchnet.layers.over_time import OverTime, strided_view, window_count, window_counts
 
@@ -41,6 +42,7 @@ class ConvCache(NamedTuple):
     W: Array  # (K, D, O)
     lengths: Array | None  # (N,) of x
     y: Array  # as it was returned
+    fingerprints: Fingerprints
 
 
 class Conv1d(OverTime):
@@ -135,12 +137,13 @@ class Conv1d(OverTime):
             y += strided_view(padded, self.dilation * k, self.stride, steps) @ W[k]
         lengths_of_y = window_counts(lengths, self.shortest, self.stride)
         y = self.caller_order(zero_padding(y + b, lengths_of_y))
-        return y, ConvCache(padded, T, W, lengths, y)
+        return y, ConvCache(padded, T, W, lengths, y, fingerprint(W=W))
 
     def backward(self, dy: Array, cache: ConvCache) -> Array:
         """dy, shaped as y, to dx, shaped as x."""
-        padded, T, W, lengths, y = cache
+        padded, T, W, lengths, y, fingerprints = cache
         self.check_upstream(dy, y)
+        require_unchanged(fingerprints)
         dy = zero_padding(self.time_first(dy), window_counts(lengths, self.shortest, self.stride))
         steps, _, outputs = dy.shape
         rows = dy.reshape(-1, outputs)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import DTypeLike
 
-from scratchnet.arrays import Array, array_backend, is_array, require_count, require_rng
+from scratchnet.arrays import Array, array_backend, require_array, require_count, require_rng
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers.layer import Example, Layer
 
@@ -61,10 +61,7 @@ class Embedding(Layer):
     def check_input(self, x: Array) -> None:
         """TypeError unless x holds whole numbers on W's device; ValueError for an unknown token."""
         W = self.params["W"]
-        if not is_array(x):
-            raise InvalidTypeError(
-                f"x is a {type(x).__module__}.{type(x).__name__}, not a NumPy or CuPy array"
-            )
+        require_array("x", x)
         if not np.issubdtype(x.dtype, np.integer):
             raise InvalidTypeError(
                 f"x is {x.dtype} but an embedding reads tokens: expected whole numbers, such as"
@@ -85,12 +82,12 @@ class Embedding(Layer):
                 )
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, Array]]:
-        """x (...) to y (..., E); the cache is x and y."""
+        """x (...) to y (..., E); the cache is x, a copy, and y."""
         self.check_input(x)
         y = self.params["W"][x]
         if self.padding is not None:
             y[x == self.padding] = 0
-        return y, (x, y)
+        return y, (x.copy(), y)
 
     def backward(self, dy: Array, cache: tuple[Array, Array]) -> None:
         """dy (..., E) to no dx: whole numbers have no derivative."""

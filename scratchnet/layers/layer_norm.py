@@ -55,7 +55,7 @@ class LayerNorm(Layer):
             )
         n, scale = normalise.forward(x, self.eps)
         y = gain * n + b
-        return y, (n, scale, gain, y)
+        return y, (n, scale, gain.copy(), y)
 
     def backward(self, dy: Array, cache: tuple[Array, ...]) -> Array:
         """dy (..., F) to dx (..., F)."""

@@ -1,6 +1,7 @@
 """The fully connected layer:  y = x W + b."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -8,7 +9,17 @@ from numpy.typing import DTypeLike
 from scratchnet import init
 from scratchnet.arrays import Array, require_count, require_rng
 from scratchnet.errors import InvalidValueError
+from scratchnet.fingerprint import Fingerprints, fingerprint, require_unchanged
 from scratchnet.layers.layer import Example, Layer
+
+
+class LinearCache(NamedTuple):
+    """One forward pass."""
+
+    x: Array  # (..., D)
+    W: Array  # (D, K)
+    y: Array  # (..., K)
+    fingerprints: Fingerprints
 
 
 class Linear(Layer):
@@ -51,8 +62,8 @@ class Linear(Layer):
         for shape in ((4,), (3, 4), (2, 3, 4)):
             yield Example(f"x {shape}", cls(4, 3, rng=rng), rng.standard_normal(shape))
 
-    def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, Array, Array]]:
-        """x (..., D) to y (..., K); the cache is x, W and y."""
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, LinearCache]:
+        """x (..., D) to y (..., K)."""
         W, b = self.params["W"], self.params["b"]
         self.check_input(x)
         if x.ndim == 0 or x.shape[-1] != len(W):
@@ -61,12 +72,13 @@ class Linear(Layer):
                 f"W is {W.shape} but x has {features} features, shape {tuple(x.shape)}"
             )
         y = x @ W + b
-        return y, (x, W, y)
+        return y, LinearCache(x, W, y, fingerprint(x=x, W=W))
 
-    def backward(self, dy: Array, cache: tuple[Array, Array, Array]) -> Array:
+    def backward(self, dy: Array, cache: LinearCache) -> Array:
         """dy (..., K) to dx (..., D)."""
-        x, W, y = cache
+        x, W, y, fingerprints = cache
         self.check_upstream(dy, y)
+        require_unchanged(fingerprints)
         # every leading axis is only "another row"
         rows, d_rows = x.reshape(-1, W.shape[0]), dy.reshape(-1, W.shape[1])
         self.grads["W"] += rows.T @ d_rows  # undoes  y = x W: each row adds  x^T dy

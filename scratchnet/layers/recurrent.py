@@ -184,7 +184,7 @@ class Recurrent(Layer):
         """Zeros for a batch x, one (num_layers * directions, N, H) array for each state."""
         count = self.num_layers * len(self.directions)
         shape = (count, x.shape[not self.batch_first], self.hidden_size)
-        return tuple([np.zeros(shape, x.dtype, like=x) for _ in self.cell.STATES])
+        return tuple([np.zeros(shape, x.dtype, like=x) for _ in CELLS[self.cell_name].STATES])
 
     def _check(
         self, x: Array, state: Sequence[Array] | None, lengths: Lengths

@@ -27,6 +27,7 @@ import numpy as np
 from scratchnet.arrays import Array, Lengths, as_lengths, require_count, require_shape
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers import Composite, Example, Linear, Recurrent
+from scratchnet.layers.linear import LinearCache
 from scratchnet.layers.recurrent import RecurrentCache, State
 
 
@@ -34,7 +35,7 @@ class DecoderStep(NamedTuple):
     """One step of the decoder."""
 
     rec: RecurrentCache
-    head: tuple[Array, Array, Array]  # the cache of a Linear layer
+    head: LinearCache
     fed: Array | None  # (N, 1), 1 where the *next* step read this y, 0 where it read the target
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, to_host
+from scratchnet.arrays import Array, is_array, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.tracing.run import RunTrace
 from scratchnet.tracing.terms import CellCache
@@ -47,7 +47,7 @@ def _each_step_alone(run: RunTrace, sample: int, start: int, stop: int, copies: 
     """
     changed: dict[str, Any] = {"lengths": None}
     for name, value in run.cache._asdict().items():
-        if name in run.params or isinstance(value, str) or value is None or name == "lengths":
+        if name in run.params or not is_array(value) or name == "lengths":
             continue
         if name in run.cell.STATES:
             pair = np.stack([value[start:stop, sample], value[start + 1 : stop + 1, sample]])
@@ -130,7 +130,7 @@ def _repeated(run: RunTrace, sample: int, T: int, copies: int) -> CellCache:
     """The cache of a batch of ``copies`` equal sequences."""
     changed: dict[str, Any] = {"lengths": None}
     for name, value in run.cache._asdict().items():
-        if name in run.params or isinstance(value, str) or value is None or name == "lengths":
+        if name in run.params or not is_array(value) or name == "lengths":
             continue
         steps = T + 1 if name in run.cell.STATES else T
         one = value[:steps, sample : sample + 1]

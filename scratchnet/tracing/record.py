@@ -198,7 +198,8 @@ def _record(
 ) -> RunTrace:
     cell, params = layer.cell, {key: p.copy() for key, p in params.items()}
     # Copies: the trace must not change when training goes on and the weights are stepped in place.
-    cache = cache._replace(**{key: params[key] for key in params if key in cache._fields})
+    held = params | {"fingerprints": None}
+    cache = cache._replace(**{key: held[key] for key in held if key in cache._fields})
     if result is None:
         return RunTrace(name, layer.cell_name, params, cache)
     dy = zero_padding(result.dy, cache.lengths)  # the padding's dy is ignored

@@ -32,7 +32,7 @@ from scratchnet.cells import Cell
 from scratchnet.cells.checks import check_backward
 from scratchnet.cells.sequences import window
 from scratchnet.errors import InvalidTypeError, InvalidValueError
-from scratchnet.layers import Layer, Recurrent
+from scratchnet.layers import BatchNorm1d, Layer, Recurrent
 
 
 class Window(NamedTuple):
@@ -111,7 +111,7 @@ def truncated_terms(
     ------
     ValueError, TypeError : where dy does not fit the cache's outputs.
     """
-    check_backward(dy, cache.h)
+    check_backward(dy, cache)
     for part in windows(len(dy), k1, k2):
         counted = dy[part.start : part.stop].copy()
         counted[: part.new - part.start] = 0
@@ -185,7 +185,7 @@ def stream(
     ValueError : where lengths differ, k2 < k1, or the model cannot be cut in time (bidirectional,
         batch_first, an output that is not a sequence).
     """
-    _require_streamable(model)
+    require_streamable(model)
     if len(x) != len(target):
         raise InvalidValueError(
             f"x has {len(x)} steps but target has {len(target)}: expected one target for each step,"
@@ -211,7 +211,8 @@ def _stream(
         yield Streamed(part, value, model.state_at(cache, part.stop - part.start))
 
 
-def _require_streamable(model: Layer) -> None:
+def require_streamable(model: Layer) -> None:
+    """ValueError unless a model can run over a sequence in pieces, with its state carried over."""
     if not model.recurrent:
         raise InvalidValueError(
             f"{type(model).__name__} has no recurrent layer: there is no state to carry from window"
@@ -220,7 +221,12 @@ def _require_streamable(model: Layer) -> None:
     parts = getattr(model, "layers", {"the layer": model})
     for name, layer in parts.items():
         if layer is not model and hasattr(layer, "layers") and layer.recurrent:
-            _require_streamable(layer)
+            require_streamable(layer)
+        elif layer.ragged and not isinstance(layer, (Recurrent, BatchNorm1d)):
+            raise InvalidValueError(
+                f"{name} is a {type(layer).__name__}, which looks at several steps at once: cut in"
+                " time it would miss those beyond the cut"
+            )
         if isinstance(layer, Recurrent):
             for what, bad in (
                 ("bidirectional", layer.bidirectional),

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from scratchnet.arrays import Array, is_array
-from scratchnet.errors import InvalidTypeError, InvalidValueError, NotFiniteError
+from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError, NotFiniteError
 from scratchnet.layers import Layer, Recurrent
 
 
@@ -24,14 +24,6 @@ def require_share(name: str, value: float) -> float:
     if not 0 < value <= 1:
         raise InvalidValueError(f"{name} is {value}: expected more than 0 and at most 1")
     return value
-
-
-def require_array(name: str, y: Array) -> None:
-    """TypeError unless y is an array, of any type: targets may be classes."""
-    if not is_array(y):
-        raise InvalidTypeError(
-            f"{name} is a {type(y).__module__}.{type(y).__name__}, not a NumPy or CuPy array"
-        )
 
 
 def require_finite(name: str, array: Array) -> None:

@@ -78,6 +78,7 @@ def clip_global_norm(grads: Mapping[str, Array], max_norm: float, engine: str = 
     """
     require_limit("max_norm", max_norm)
     norm = global_norm(grads, engine)
+    require_writeable(grads)
     for g in grads.values():
         scale(g, norm, max_norm)
     return norm
@@ -93,6 +94,7 @@ def clip_each_norm(
     """
     require_limit("max_norm", max_norm)
     norms = each_norm(grads, engine)
+    require_writeable(grads)
     for name, g in grads.items():
         scale(g, norms[name], max_norm)
     return norms
@@ -106,6 +108,7 @@ def clip_value(grads: Mapping[str, Array], limit: float, engine: str = "auto") -
     """
     require_limit("limit", limit)
     norm = global_norm(grads, engine)
+    require_writeable(grads)
     for g in grads.values():
         np.clip(g, -float(limit), float(limit), out=g)
     return norm
@@ -150,6 +153,15 @@ def _check_arrays(grads: Mapping[str, Array]) -> None:
             raise InvalidTypeError(
                 f"the gradient of {name} is an array of {ours} but that of {first} is one of"
                 f" {other}"
+            )
+
+
+def require_writeable(grads: Mapping[str, Array]) -> None:
+    """ValueError, before anything is changed, for a gradient that cannot be changed in place."""
+    for name, g in grads.items():
+        if isinstance(g, np.ndarray) and not g.flags.writeable:
+            raise InvalidValueError(
+                f"the gradient of {name} is read-only, and clipping changes it: copy it first"
             )
 
 

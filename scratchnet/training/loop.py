@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_count, require_rng
+from scratchnet.arrays import Array, require_array, require_count, require_rng
 from scratchnet.data import minibatches
 from scratchnet.errors import InvalidTypeError
 from scratchnet.layers import Layer
@@ -167,7 +167,7 @@ def fit_stream(
     x, target = data
     check_inputs(model, x)
     checks.require_finite("x", x)
-    checks.require_array("target", target)
+    require_array("target", target)
     checks.require_finite("target", target)
     run = Trainer(model, optimizer, _with_defaults(callbacks, False, progress, "window"))
 

@@ -35,12 +35,13 @@ from scratchnet.arrays import (
     FLOATING,
     Array,
     is_array,
+    require_array,
     require_same_dtype,
     require_shape,
     to_device,
 )
 from scratchnet.engines import UPDATE_ENGINES, updates
-from scratchnet.errors import InvalidTypeError, InvalidValueError
+from scratchnet.errors import InvalidTypeError, InvalidValueError, NotFiniteError
 
 # option -> smallest value, bound that it stays under, and the same in words
 Range = tuple[float, float, str]
@@ -82,10 +83,14 @@ class Optimizer:
         """One step: changes every array in ``params`` in place; ``grads`` stays as it is.
 
         Raises ValueError or TypeError, before anything is changed, where keys, shapes or dtypes
-        differ.
+        differ or an array is read-only; FloatingPointError where the step would write NaN or
+        infinity. On a device that is not looked for, since it would wait for the device.
         """
         self.check_options()
         self.check_arrays(params, grads)
+        for name, g in grads.items():  # one pass of BLAS over each gradient
+            if type(g) is np.ndarray and not math.isfinite(np.vdot(g, g)):
+                self._check_finite(name, g)
         counts: dict[str, int] = {}
         state: dict[str, dict[str, Array]] = {quantity: {} for quantity in self.state}
         for name, p in params.items():
@@ -139,13 +144,35 @@ class Optimizer:
         """
         same_keys("grads", grads, "params", params)
         for name, p in params.items():
-            kind, shape, dtype, g = type(p), p.shape, p.dtype, grads[name]
+            kind, g = type(p), grads[name]
+            if kind is not np.ndarray:
+                require_array(name, p)
+            elif not p.flags.writeable:
+                raise InvalidValueError(
+                    f"{name} is read-only, and a step changes it: copy it first"
+                )
+            shape, dtype = p.shape, p.dtype
             fits = type(g) is kind and g.shape == shape and g.dtype == dtype
             for known in self.state.values():
                 s = known.get(name, g)
                 fits = fits and type(s) is kind and s.shape == shape and s.dtype == dtype
-            if not (fits and dtype in FLOATING and hasattr(p, "__array_function__")):
+            if not (fits and dtype in FLOATING):
                 self._explain(name, p, g)
+
+    def _check_finite(self, name: str, g: Array) -> None:
+        """FloatingPointError for a gradient that would spoil its parameter or its state."""
+        bad = int(np.sum(~np.isfinite(g)))
+        if bad:
+            raise NotFiniteError(
+                f"the gradient of {name} holds {bad} elements of {g.size} that are NaN or infinite;"
+                " no parameter was changed"
+            )
+        largest = float(np.max(np.abs(g)))
+        if "v" in self.STATE and largest > math.sqrt(np.finfo(g.dtype).max):
+            raise NotFiniteError(
+                f"the gradient of {name} holds {largest:.2g}, whose square is beyond {g.dtype}, and"
+                f" {type(self).__name__} keeps squares; no parameter was changed: clip the gradient"
+            )
 
     def _explain(self, name: str, p: Array, g: Array) -> None:
         """The error where one parameter, its gradient and its state do not fit, if they do not."""

@@ -12,12 +12,19 @@ from typing import Any, NamedTuple, TypeAlias, Union
 
 import numpy as np
 
-from scratchnet.arrays import Array, as_lengths, require_count, require_floating, to_host
+from scratchnet.arrays import (
+    Array,
+    as_lengths,
+    require_array,
+    require_count,
+    require_floating,
+    to_host,
+)
 from scratchnet.data import buckets, minibatches
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Layer
 from scratchnet.training.augment import Augmentation
-from scratchnet.training.checks import require_array, require_finite, require_samples_first
+from scratchnet.training.checks import require_finite, require_samples_first
 
 # An array, or a tuple of arrays for a model with several inputs, all with the samples first.
 Inputs: TypeAlias = Any

@@ -8,7 +8,7 @@
 const Cells = (() => {
   "use strict";
 
-  const sigmoid = a => 0.5 * Math.tanh(0.5 * a) + 0.5;
+  const sigmoid = a => 1 / (1 + Math.exp(-a));  // exp of a large number is Infinity, and 1 / Infinity is 0
   const GATES = { rnn: "h", lstm: "ifgo", gru: "rzn", gru_reset_before: "rzn" };
   const STATES = { rnn: ["h"], lstm: ["h", "c"], gru: ["h"], gru_reset_before: ["h"] };
   const FORWARD = {

@@ -4,9 +4,8 @@ A file here has the name of its cell and defines ``step_forward`` and ``step_bac
 exactly the arguments of the functions of that name in ``scratchnet/cells/``.
 """
 
-from functools import partial
-
 from scratchnet.cells import CELLS
+from scratchnet_kernels.sequence import step_pair
 from scratchnet_kernels.step_cpu import gru, gru_reset_before, lstm, rnn
 
 # lstm_masked has the LSTM's own pointwise step; its masks act around it.
@@ -19,10 +18,4 @@ STEPS = {
 }
 
 # cell -> (forward, backward), with the cell's own signatures
-PAIRS = {
-    name: (
-        partial(CELLS[name].forward, step=steps.step_forward),
-        partial(CELLS[name].backward, step=steps.step_backward),
-    )
-    for name, steps in STEPS.items()
-}
+PAIRS = {name: step_pair(CELLS[name], steps) for name, steps in STEPS.items()}

@@ -5,9 +5,8 @@ exactly the arguments of the functions of that name in ``scratchnet/cells/``. Im
 imports Numba's CUDA part.
 """
 
-from functools import partial
-
 from scratchnet.cells import CELLS
+from scratchnet_kernels.sequence import step_pair
 from scratchnet_kernels.step_cuda import gru, gru_reset_before, lstm, rnn
 
 # lstm_masked has the LSTM's own pointwise step; its masks act around it.
@@ -20,10 +19,4 @@ STEPS = {
 }
 
 # cell -> (forward, backward), with the cell's own signatures
-PAIRS = {
-    name: (
-        partial(CELLS[name].forward, step=steps.step_forward),
-        partial(CELLS[name].backward, step=steps.step_backward),
-    )
-    for name, steps in STEPS.items()
-}
+PAIRS = {name: step_pair(CELLS[name], steps) for name, steps in STEPS.items()}

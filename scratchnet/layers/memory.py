@@ -1,0 +1,89 @@
+"""How much memory a pass through a recurrent layer takes, before it is run.
+
+For each layer direction, with G the columns of W_x (4H for an LSTM) and numbers counted per step
+and sequence:
+
+    kept for backward      the arrays of the cell's cache: h, c and gates, 6H for an LSTM
+    while forward runs     x W_x + b as well, G
+    while backward runs    da and dx as well, G + D, which stay until all layers have theirs
+
+A bidirectional layer joins its outputs and adds its two dx, and ``sequence`` runs both directions
+at once. Weights and what depends on them alone are not counted, so this is for T N larger than H;
+nor is the sample of at most a few MB that fingerprints take of large arrays.
+"""
+
+from math import prod
+from typing import Any, NamedTuple
+
+from scratchnet.arrays import require_count
+from scratchnet.cells.checks import annotated
+from scratchnet.layers.recurrent import Recurrent
+
+# What else a cell holds at the peak of forward and of backward, in H numbers a step and sequence:
+# the GRU's dm, the products of da with c for vectors of weights, the terms of a normalisation.
+MORE_FORWARD = {"lstm_norm": 4}
+MORE_BACKWARD = {"gru": 3, "lstm_peephole": 1, "sru": 1}
+MORE_BEFORE_DX = {"lstm_norm": 21}
+
+
+class PassMemory(NamedTuple):
+    """Bytes beside x, y's gradient and the weights."""
+
+    kept: int  # between forward and backward
+    forward: int  # at the peak of forward
+    backward: int  # at the peak of backward
+
+
+def pass_memory(layer: Recurrent, T: int, N: int, engine: str = "array") -> PassMemory:
+    """Bytes that one forward and backward pass over (T, N, D) takes, to 10%.
+
+    Parameters
+    ----------
+    layer : its cell, sizes, directions and dtype are read; it is not run.
+    T, N : steps and sequences, without ``lengths``.
+    engine : "array", "step" or "sequence".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scratchnet.layers import LSTM
+    >>> layer = LSTM(8, 100, rng=np.random.default_rng(0), dtype=np.float32)
+    >>> [size // 10**6 for size in pass_memory(layer, T=10**5, N=1)]
+    [240, 400, 403]
+    """
+    steps = require_count("T", T) * require_count("N", N)
+    H, both, cell = layer.hidden_size, len(layer.directions), layer.cell
+    at_once = both if engine == "sequence" else 1
+    inputs = [layer.input_size, *[layer.output_size] * (layer.num_layers - 1)]
+    kept = layer.input_size * steps if layer.batch_first else 0  # x, in the order of time
+    forward = backward = 0
+    for number, D in enumerate(inputs, start=1):
+        given = {"x", *cell.param_shapes(D, H)}
+        made: Any = cell.Cache
+        shapes = annotated(made, T, N, D, H).items()
+        cache = sum(prod(shape) for name, (shape, none) in shapes if name not in given and not none)
+        columns = cell.param_shapes(D, H)["W_x"][1] + MORE_FORWARD.get(layer.cell_name, 0) * H
+        joined = both * H * steps if both > 1 else 0
+        during = both * cache + columns * steps * at_once
+        if both > 1:  # before the second direction has its gates, its product copies reversed x
+            states = len(cell.STATES) * H * steps
+            during = max(during, cache + states + (columns + D) * steps)
+        # sequence keeps freed memory for the next array, so both count
+        forward = max(forward, kept + during + (joined if engine == "sequence" else 0))
+        kept += both * cache + joined
+        if layer.dropout and number < layer.num_layers:
+            kept += 2 * both * H * steps  # the mask, and the output times the mask
+        forward = max(forward, kept)
+    live = kept if layer.return_sequences else kept + both * H * steps  # dy of all steps
+    for number, D in reversed([*enumerate(inputs, start=1)]):
+        if layer.dropout and number < layer.num_layers:
+            live += both * H * steps  # dy times the mask
+        live += both * cell.param_shapes(D, H)["W_x"][1] * steps
+        backward = max(backward, live + MORE_BEFORE_DX.get(layer.cell_name, 0) * H * steps)
+        live += both * D * steps
+        summed = D * steps if both > 1 else 0
+        more = MORE_BACKWARD.get(layer.cell_name, 0) * H * steps * at_once
+        backward = max(backward, live + summed + more)
+        live += summed
+    size = next(iter(layer.params.values())).itemsize
+    return PassMemory(kept * size, forward * size, backward * size)
