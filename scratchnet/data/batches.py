@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_count, require_rng
 from scratchnet.errors import InvalidTypeError
 
 
+@checked
 def minibatches(n: int, batch_size: int, rng: np.random.Generator | None = None) -> Iterator[Array]:
     """Iterate once over n samples in index arrays (batch_size,); the last one may be shorter.
 
@@ -36,6 +38,7 @@ def minibatches(n: int, batch_size: int, rng: np.random.Generator | None = None)
     return (order[start : start + batch_size] for start in range(0, n, batch_size))
 
 
+@checked
 def buckets(
     lengths: Sequence[int] | Array,
     batch_size: int,

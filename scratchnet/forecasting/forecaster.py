@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from scratchnet.arguments import checked_methods
 from scratchnet.arrays import Array
 from scratchnet.data import require_series
 from scratchnet.errors import InvalidValueError
@@ -23,6 +24,10 @@ class Forecaster:
     ValueError
         For a horizon below 1.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        checked_methods(cls, "__init__")
 
     def __init__(self, horizon: int, targets: Sequence[int] | None = None) -> None:
         if horizon < 1:

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_shape
 from scratchnet.errors import InvalidValueError
 from scratchnet.forecasting.network import NetworkForecaster
@@ -26,6 +27,7 @@ class Coverage(NamedTuple):
         )
 
 
+@checked
 def coverage(low: Array, high: Array, truth: Array, asked: float) -> Coverage:
     """How much of truth (n, horizon, K) lies in [low, high], of the same shape.
 
@@ -43,6 +45,7 @@ def coverage(low: Array, high: Array, truth: Array, asked: float) -> Coverage:
     )
 
 
+@checked
 def pinball(forecast: Array, truth: Array, level: float) -> float:
     """The quantile loss of a forecast at one level, in the series' unit: lower is better, and both
     width and misses add to it."""
@@ -50,6 +53,7 @@ def pinball(forecast: Array, truth: Array, level: float) -> float:
     return float(np.mean(np.maximum(level * r, (level - 1) * r)))
 
 
+@checked
 def dropout_interval(
     forecaster: NetworkForecaster,
     values: Array,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
+from scratchnet.arguments import checked_methods
 from scratchnet.arrays import (
     Array,
     Lengths,
@@ -37,6 +38,10 @@ class Layer:
     A cache holds x, y and weights themselves, not copies: leave all three unchanged between forward
     and backward.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        checked_methods(cls, "__init__", "backward")
 
     def __init__(self) -> None:
         self._params: dict[str, Array] = {}

@@ -31,11 +31,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from scratchnet.arguments import checked_methods
 from scratchnet.arrays import (
     FLOATING,
     Array,
     is_array,
     require_array,
+    require_named,
     require_same_dtype,
     require_shape,
     to_device,
@@ -61,6 +63,10 @@ class Optimizer:
         some.
     state : ``state[quantity][name]`` is an array like that parameter.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        checked_methods(cls, "__init__", "load_state_dict")
 
     OPTIONS: ClassVar[dict[str, type]] = {"lr": float, "weight_decay": float, "decoupled": bool}
     RANGES: ClassVar[dict[str, Range]] = {"lr": AT_LEAST_0, "weight_decay": AT_LEAST_0}
@@ -142,6 +148,8 @@ class Optimizer:
         as a loaded one does. What fits is passed by comparisons alone, since this is done in every
         step; what does not is explained by ``_explain``.
         """
+        for what, arrays in (("params", params), ("grads", grads)):
+            require_named(what, arrays)
         same_keys("grads", grads, "params", params)
         for name, p in params.items():
             kind, g = type(p), grads[name]

@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 from scratchnet.arrays import require_count, require_one_of
-from scratchnet.errors import InvalidValueError
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.training.checks import require_share
 from scratchnet.training.trainer import Callback, Trainer
 
@@ -34,6 +34,10 @@ class Schedule(Callback):
 
     def __init__(self, optimizer: Any, each: str = "epoch") -> None:
         require_one_of("each", each, EACH)
+        if not hasattr(optimizer, "lr"):
+            raise InvalidTypeError(
+                f"optimizer is a {type(optimizer).__name__}: expected one with a learning rate lr"
+            )
         self.optimizer, self.each = optimizer, each
         self.base = float(optimizer.lr)
         self.t = 0
