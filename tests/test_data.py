@@ -489,6 +489,7 @@ def test_scaler_learns_from_the_rows_it_is_given_only(make):
     assert np.all(b.scale > 10 * a.scale)
 
 
+@pytest.mark.underflows
 @pytest.mark.parametrize("make", SCALERS)
 @settings(deadline=None)
 @given(

@@ -783,6 +783,7 @@ def test_tanh_of_float64(rng):
     assert relative / 3 < (error[normal] / np.abs(exact[normal])).max() <= relative
 
 
+@pytest.mark.underflows
 @needs_compiler
 @dtypes
 def test_tanh_of_what_is_special(dtype):
