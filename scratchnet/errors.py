@@ -44,3 +44,7 @@ class MissingFileError(ScratchnetError, FileNotFoundError):
 
 class NotFiniteError(ScratchnetError, FloatingPointError):
     """A loss, gradient or parameter is NaN or infinite."""
+
+
+class FileWriteError(ScratchnetError, OSError):
+    """A file could not be written; what was there before is unchanged."""

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet import files
 from scratchnet.arrays import Array, require_count
 from scratchnet.errors import InvalidTypeError, InvalidValueError, MissingPackageError
 from scratchnet.layers import Layer
@@ -364,7 +365,7 @@ def write_csv(study: Study, path: str | Path) -> None:
     """Write all trials, a line each with a header (``study.trials_dataframe`` needs pandas)."""
     trials = study.get_trials(deepcopy=False)
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with files.replace(path, text=True) as file:
         writer = csv.writer(file)
         writer.writerow(["number", "state", "value", "steps", "seconds", "process", *names])
         for t in trials:

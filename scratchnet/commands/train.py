@@ -16,7 +16,7 @@ from scratchnet.data.series import Series
 from scratchnet.errors import UnavailableError
 from scratchnet.forecasting.one_step import OneStepConfig, OneStepResult, train
 
-FILES = ("model.npz", "settings.json", "history.csv", "forecast.png")
+FILES = ("model.npz", "history.csv", "forecast.png")
 
 
 def add(commands: Commands) -> None:

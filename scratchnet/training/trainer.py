@@ -12,6 +12,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidTypeError, UnknownNameError
+from scratchnet.files import replace
 from scratchnet.layers import Layer
 from scratchnet.training import checks
 from scratchnet.training.clip import global_norm
@@ -46,8 +47,8 @@ class History:
         )
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the epochs, a line each with a header, to ``path``."""
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        """Write the epochs, a line each with a header, to ``path``, as a whole."""
+        with replace(path, text=True) as file:
             writer = csv.DictWriter(file, ["epoch", *(self.epochs[0] if self.epochs else ())])
             writer.writeheader()
             writer.writerows({"epoch": number, **row} for number, row in enumerate(self.epochs))
