@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from scratchnet.errors import FileWriteError, InvalidValueError, MissingFileError
 
@@ -84,7 +84,7 @@ def save_figure(figure: Any, path: str | Path) -> None:
         figure.savefig(file, format=kind)
 
 
-def start_lines(path: str | Path) -> IO[str]:
+def start_lines(path: str | Path) -> TextIO:
     """An empty file for lines that are written as they come: a log, not a saved whole.
 
     A line is in the file once it is flushed; a kill loses at most the line that is being written.

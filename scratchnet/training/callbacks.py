@@ -3,7 +3,7 @@
     fit(model, (x, y), Adam(0.01), epochs=50, rng=rng, validation=(x_val, y_val),
         callbacks=[Clip(1.0), EarlyStopping(patience=5), ModelCheckpoint("best.npz")])
 
-A callback overrides some of the nine methods of ``Callback`` (trainer.py); each gets the trainer
+A callback overrides some of the ten methods of ``Callback`` (trainer.py); each gets the trainer
 and reads what it needs there. To end the training, any of them calls ``trainer.stop("why")``:
 
     class StopWhenGood(Callback):
@@ -18,7 +18,7 @@ write or show something are in loggers.py, and ``tracing.TraceWatch`` records fo
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -109,6 +109,12 @@ class BestWeights(Callback):
         for name, array in self.state.items():
             own[name][...] = array
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "state": self.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.state = _loss(state["best"]), dict(state["state"])
+
 
 class EarlyStopping(BestWeights):
     """Stop when the validation loss has not improved for some epochs; the best weights are put
@@ -140,6 +146,13 @@ class EarlyStopping(BestWeights):
         if self.waited >= self.patience:
             trainer.stop(f"the validation loss has not improved for {self.waited} epochs")
 
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.waited = require_count("waited", state["waited"], 0)
+
 
 class ModelCheckpoint(Callback):
     """Save the model, as ``checkpoint.save`` does: an interrupted save leaves the old file whole.
@@ -162,6 +175,19 @@ class ModelCheckpoint(Callback):
         if self.every or loss < self.best:
             self.best = min(loss, self.best)
             checkpoint.save(trainer.model, self.path.replace("{epoch}", str(trainer.epoch)))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = _loss(state["best"])
+
+
+def _loss(value: Any) -> float:
+    """A smallest loss so far; infinite where there is none yet."""
+    if not isinstance(value, (int, float)) or math.isnan(value):
+        raise InvalidValueError(f"the best loss is {value!r}: expected a number")
+    return float(value)
 
 
 class ScheduledSampling(Callback):
@@ -221,6 +247,13 @@ class GradientMonitor(Callback):
         ):
             for name, norm in each_norm(arrays).items():
                 table.setdefault(name, []).append(norm)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"norms": self.norms, "sizes": self.sizes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.norms = {name: [*map(float, norms)] for name, norms in state["norms"].items()}
+        self.sizes = {name: [*map(float, sizes)] for name, sizes in state["sizes"].items()}
 
     def vanished(self) -> list[str]:
         """Parameters whose gradient, in the median over the steps, is under a ten-millionth of

@@ -92,7 +92,7 @@ def fill(
             )
     if not any_architecture:
         layers = {name.rpartition(".")[0] for name in own} if only is not None else None
-        _check_architecture(model, facts_of(archive), str(path), layers)
+        check_architecture(model, facts_of(archive), str(path), layers)
     values = {name: finite(f"{name} in {path}", archive[name], p.dtype) for name, p in own.items()}
     for name, p in own.items():
         p[...] = np.asarray(values[name], like=p)
@@ -106,6 +106,8 @@ def facts_of(archive: Archive) -> Facts:
         return {}
     if not isinstance(about, dict) or not isinstance(about.get("format"), int):
         raise archive.refused("its 'about' is not one of a checkpoint")
+    if about["format"] < 1:
+        raise archive.refused(f"its format is {about['format']}")
     if about["format"] > FORMAT:
         raise archive.refused(
             f"it is of format {about['format']}, but this version reads up to {FORMAT}: update"
@@ -143,7 +145,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _check_architecture(model: Layer, about: Facts, path: str, layers: set[str] | None) -> None:
+def check_architecture(model: Layer, about: Facts, path: str, layers: set[str] | None) -> None:
     """ValueError, naming the first difference, unless the file's architecture is the model's, or
     that of some of its layers."""
     if "architecture" not in about:
