@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scratchnet.commands import train as train_command
+from scratchnet.commands.cli import main
 from scratchnet.files import archives
+from scratchnet.forecasting import load_forecaster
 from scratchnet.layers import GRU, LSTM, BatchNorm1d, Dropout, Linear, Sequential
 from scratchnet.training import (
     SGD,
@@ -406,3 +410,79 @@ def test_good_steps_are_counted_from_the_last_skip(rng):
         scales.append(trainer.scale)
     assert scales == [16, 16, 8, 8, 8, 16]
     assert trainer.skipped == 1
+
+
+# ---- the command line -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def signalled(monkeypatch):
+    """``signalled(step, number)``: the next training of the command gets a signal after that step."""
+    moment = {}
+
+    class Signalled(TrainingCheckpoint):
+        def on_step(self, trainer):
+            if len(trainer.history.steps) == moment.get("step"):
+                os.kill(os.getpid(), moment["number"])
+
+    monkeypatch.setattr(train_command, "TrainingCheckpoint", Signalled)
+    return lambda step=None, number=None: moment.update(step=step, number=number)
+
+
+def arrays_of(path):
+    with archives.opened(path, "a file") as archive:
+        return archive.about, {name: archive[name] for name in archive.shapes}
+
+
+def test_the_command_goes_on_to_the_same_model(tmp_path, capsys, signalled):
+    table, whole, parts = tmp_path / "wave.csv", tmp_path / "whole", tmp_path / "parts of it"
+    wave = np.sin(np.arange(120) / 3) + np.random.default_rng(0).normal(0, 0.1, 120)
+    table.write_text("wave\n" + "".join(f"{value}\n" for value in wave))
+    options = ["train", "--data", str(table), "--epochs", "6", "--window", "5", "--units", "3", "--layers", "2"]
+    options += ["--dropout", "0.2"]
+    assert main([*options, "--out", str(whole)]) == 0
+    expected = capsys.readouterr().out
+    for arguments, step, number, status in (
+        ([*options, "--out", str(parts)], 5, signal.SIGINT, 130),
+        (["train", "--resume", str(parts)], 9, signal.SIGTERM, 143),
+    ):
+        signalled(step, number)
+        assert main(arguments) == status
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"training was ended by {number.name}; its best weights so far are in {parts / 'model.npz'}" in said
+        assert said.endswith(f"Go on with:  scratchnet train --resume '{parts}'\n")
+        assert {path.name for path in parts.iterdir()} == {"model.npz", "training.npz"}
+        assert np.isfinite(load_forecaster(parts).predict(wave[:, None])).all()
+    signalled()
+    state = (parts / "training.npz").read_bytes()
+    table.write_text(table.read_text() + "0.5\n")
+    assert main(["train", "--resume", str(parts)]) == 1
+    assert "wave.csv has changed since the training was interrupted: train anew" in capsys.readouterr().err
+    assert (parts / "training.npz").read_bytes() == state
+    table.write_text("wave\n" + "".join(f"{value}\n" for value in wave))
+    assert main(["train", "--resume", str(parts)]) == 0
+    said = capsys.readouterr().out
+    assert re.sub(r"[\d.]+ s\n", "", said).replace(str(parts), "OUT") == re.sub(r"[\d.]+ s\n", "", expected).replace(
+        str(whole), "OUT"
+    )
+    assert {path.name for path in parts.iterdir()} == {"model.npz", "history.csv", "forecast.png"}
+    np.testing.assert_equal(arrays_of(parts / "model.npz"), arrays_of(whole / "model.npz"))
+    assert main(["train", "--resume", str(parts)]) == 1
+    assert f"no training was interrupted in {parts}" in capsys.readouterr().err
+
+
+def test_ctrl_c_elsewhere_is_a_sentence(monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_command, "series_of", interrupted)
+    assert main(["train"]) == 130
+    assert capsys.readouterr().err == "scratchnet: interrupted\n"
+
+
+def test_a_state_that_is_not_the_commands_is_refused(tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        Everything().fit(TrainingCheckpoint(tmp_path / "training.npz"), Signal(2))
+    assert main(["train", "--resume", str(tmp_path)]) == 1
+    assert "training.npz is of another program" in capsys.readouterr().err

@@ -135,11 +135,18 @@ class NetworkForecaster(Forecaster):
         raise NotImplementedError(f"{type(self).__name__} has no network")
 
     def fit(
-        self, values: Array, *, validation_rows: int | None = None, progress: bool = False
+        self,
+        values: Array,
+        *,
+        validation_rows: int | None = None,
+        progress: bool = False,
+        callbacks: Sequence[Callback] = (),
     ) -> Self:
         """Train on the first rows of values (T, D), and stop by the last ones.
 
-        ``validation_rows``: how many decide when to stop (None: the share of the configuration).
+        ``validation_rows``: how many decide when to stop (None: the share of the configuration);
+        ``callbacks``: besides its own. Where a signal ends the training, as in ``training.fit``,
+        the forecaster has the best weights so far and can be saved.
         """
         config = self.config
         # the validation rows have an origin at least
@@ -159,7 +166,7 @@ class NetworkForecaster(Forecaster):
             rng=rng,
             loss=self.loss,
             validation=self._pairs(values, slice(cut, len(values))),
-            callbacks=self.callbacks(),
+            callbacks=[*self.callbacks(), *callbacks],
             progress=progress,
         )
         self.trained()

@@ -42,6 +42,10 @@ class TrainingCheckpoint(Callback):
     seconds : save after an epoch only where so much time has passed since the last save.
     facts : plain values that are kept in the file, for the caller; see ``facts_in``.
 
+    Attributes
+    ----------
+    interrupted : whether a signal has ended the training, and its state is in the file.
+
     Raises
     ------
     ValueError : when training begins, where the file is damaged, or the model, optimiser, callbacks
@@ -60,6 +64,7 @@ class TrainingCheckpoint(Callback):
         self.path, self.resume, self.seconds = require_npz(path), resume, seconds
         self.facts = dict(facts or {})
         self.saved = -float("inf")
+        self.interrupted = False
 
     def on_train_begin(self, trainer: Trainer) -> None:
         if not hasattr(trainer.optimizer, "load_state_dict"):
@@ -78,6 +83,7 @@ class TrainingCheckpoint(Callback):
 
     def on_interrupt(self, trainer: Trainer) -> None:
         self.save(trainer)
+        self.interrupted = True
 
     def save(self, trainer: Trainer) -> None:
         """Write the state as it is now."""
