@@ -48,3 +48,6 @@ class NotFiniteError(ScratchnetError, FloatingPointError):
 
 class FileWriteError(ScratchnetError, OSError):
     """A file could not be written; what was there before is unchanged."""
+
+    def __str__(self) -> str:  # OSError would show the number in place of the message
+        return str(self.args[0]) if self.args else ""

@@ -46,10 +46,11 @@ def save(
         if ABOUT in members:
             raise InvalidValueError(f"an array is named {ABOUT!r}: this name is for the facts")
         members[ABOUT] = np.array(json.dumps(about))
-    kind = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-    with replace(path) as file, zipfile.ZipFile(file, "w", kind) as archive:
+    with replace(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in members.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            entry = zipfile.ZipInfo(f"{name}.npy")  # without the time: equal contents, equal bytes
+            entry.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+            with archive.open(entry, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
@@ -72,7 +73,8 @@ class Archive:
             self.dtypes: dict[str, np.dtype] = {}
             for member in self._zip.infolist():
                 self._look_at(member)
-        self._facts = self.shapes.pop(ABOUT, None)
+        self.shapes.pop(ABOUT, None)
+        self._about = self.dtypes.pop(ABOUT, None)
 
     def _look_at(self, member: zipfile.ZipInfo) -> None:
         """Read the header of one member: its shape and type, which must be those of its size."""
@@ -107,9 +109,9 @@ class Archive:
     @property
     def about(self) -> Any:
         """The facts; None where there are none."""
-        if ABOUT not in self._members:
+        if self._about is None:
             return None
-        if self.dtypes[ABOUT].kind != "U" or self._members[ABOUT].file_size > MOST_FACTS:
+        if self._about.kind != "U" or self._members[ABOUT].file_size > MOST_FACTS:
             raise self.refused(f"its {ABOUT!r} is not a text of at most {MOST_FACTS} bytes")
         with self.guarded():
             return json.loads(str(self._read(ABOUT)))

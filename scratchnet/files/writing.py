@@ -49,9 +49,10 @@ def replace(path: str | Path, text: bool = False) -> Iterator[IO[Any]]:
             return
         old = _old(target)
         temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.tmp")
+        # O_EXCL: never somebody else's file, nor through somebody else's link
+        opened = _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, text)
         try:
-            # O_EXCL: never somebody else's file, nor through somebody else's link
-            with _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, text) as file:
+            with opened as file:
                 if old is not None:
                     _keep_permissions(file.fileno(), old)
                 yield file

@@ -445,6 +445,8 @@ def load_forecaster(folder: str | Path) -> NetworkForecaster:
             names, forecaster.unit = facts["names"], str(facts["unit"])
             forecaster.names = None if names is None else [str(name) for name in names]
             D = len(facts["offset"])
+            if not {*(forecaster.targets or ())} <= {*range(D)}:
+                raise InvalidValueError(f"its targets are {forecaster.targets}, of {D} columns")
             scaler = forecaster.scaler
             scaler.offset, scaler.scale = (_row(facts[name], D) for name in ("offset", "scale"))
             rng = np.random.default_rng(config.seed)

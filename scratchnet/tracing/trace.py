@@ -162,10 +162,12 @@ def load(path: str | Path) -> Trace:
         try:
             _check_facts(about)
             _check_shapes(about, archive.shapes)
+            for name, dtype in archive.dtypes.items():
+                _require(dtype.kind in "biuf", f"{name} is of type {dtype}")
             trace = _rebuilt(about, {name: archive[name] for name in archive.shapes})
             for run in trace.runs.values():  # computes what the file does not hold
                 run.names  # noqa: B018
-        except (LookupError, AttributeError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             if isinstance(error, ScratchnetError):
                 raise
             what = f"{type(error).__name__}: {error}"
@@ -179,6 +181,7 @@ def _check_facts(about: Data) -> None:
     kinds |= {"loss": (int, float, type(None)), "loss_name": (str, type(None))}
     for name, kind in kinds.items():
         _require(isinstance(about[name], kind), f"{name} is a {type(about[name]).__name__}")
+    about["loss"] = None if about["loss"] is None else float(about["loss"])
     _require(all(isinstance(label, str) for label in about["labels"]), "a label is not a text")
     for run in about["runs"]:
         cell = CELLS[run["cell"]]
@@ -239,6 +242,12 @@ def _check_shapes(about: Data, shapes: Mapping[str, tuple[int, ...]]) -> None:
         _require(shapes.get(prefix + "lengths", (N,)) == (N,), "lengths are not one a sequence")
         labels = len(about["labels"])
         _require(labels in (0, T), f"there are {labels} labels for {T} steps")
+    batch = 0 if any(module.get("batch_first") for module in about["modules"]) else 1
+    for name in ("x", "y", "target"):
+        shape = shapes.get(name, ())
+        if name == "x" or len(shape) == 3:
+            _require(len(shape) > 1 and shape[batch] == N, f"{name} is {shape} of {N} sequences")
+    _require(shapes.get("target", (N,)) != (), "target is one number")
     _require({"x", "y"} <= shapes.keys() <= known, f"unknown {sorted(shapes.keys() - known)}")
 
 
