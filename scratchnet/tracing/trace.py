@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchnet.arrays import Array, to_host
-from scratchnet.cells import CELLS
+from scratchnet.cells import CELLS, Cell
 from scratchnet.errors import ScratchnetError, UnknownNameError
 from scratchnet.files import archives
 from scratchnet.files.archives import require_npz
@@ -236,9 +236,11 @@ def _check_shapes(about: Data, shapes: Mapping[str, tuple[int, ...]]) -> None:
             known |= expected.keys() | {f"{number}/grads/{name}" for name in cell.Grads._fields}
         for name, shape in expected.items():
             _require(shapes[name] == shape, f"{name} is {shapes[name]}, expected {shape}")
-        for name, shape in shapes.items():
-            if name.startswith(prefix) and len(shape) == 3:
-                _require(shape[0] in (1, T, T + 1) and shape[1] in (1, N), f"{name} is {shape}")
+        for name, axes in _axes(cell).items():
+            if prefix + name in shapes:
+                shape = shapes[prefix + name]
+                fits = axes < 3 or (shape[0] in (1, T, T + 1) and shape[1] in (1, N))
+                _require(len(shape) == axes and fits, f"{name} is {shape}")
         _require(shapes.get(prefix + "lengths", (N,)) == (N,), "lengths are not one a sequence")
         labels = len(about["labels"])
         _require(labels in (0, T), f"there are {labels} labels for {T} steps")
@@ -249,6 +251,14 @@ def _check_shapes(about: Data, shapes: Mapping[str, tuple[int, ...]]) -> None:
             _require(len(shape) > 1 and shape[batch] == N, f"{name} is {shape} of {N} sequences")
     _require(shapes.get("target", (N,)) != (), "target is one number")
     _require({"x", "y"} <= shapes.keys() <= known, f"unknown {sorted(shapes.keys() - known)}")
+
+
+def _axes(cell: Cell) -> dict[str, int]:
+    """How many axes each array of the cell's cache has, from a pass over one number."""
+    params = [np.zeros(shape) for shape in cell.param_shapes(1, 1).values()]
+    cache = cell.forward(np.zeros((1, 1, 1)), *(np.zeros((1, 1)) for _ in cell.STATES), *params)[1]
+    own = cache._asdict().items()
+    return {name: value.ndim for name, value in own if isinstance(value, np.ndarray)}
 
 
 def _require(holds: bool, what: str) -> None:
