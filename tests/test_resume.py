@@ -19,6 +19,7 @@ from scratchnet.commands.cli import main
 from scratchnet.files import archives
 from scratchnet.forecasting import load_forecaster
 from scratchnet.layers import GRU, LSTM, BatchNorm1d, Dropout, Linear, Sequential
+from scratchnet.losses import mse
 from scratchnet.training import (
     SGD,
     Adam,
@@ -32,6 +33,7 @@ from scratchnet.training import (
     EarlyStopping,
     GradientMonitor,
     HalfTrainer,
+    ModelCheckpoint,
     Plateau,
     RMSprop,
     StepDecay,
@@ -486,3 +488,38 @@ def test_a_state_that_is_not_the_commands_is_refused(tmp_path, capsys):
         Everything().fit(TrainingCheckpoint(tmp_path / "training.npz"), Signal(2))
     assert main(["train", "--resume", str(tmp_path)]) == 1
     assert "training.npz is of another program" in capsys.readouterr().err
+
+
+def test_a_missing_folder_is_said_before_the_training(rng, tmp_path):
+    x = rng.standard_normal((4, 2))
+    for make in (TrainingCheckpoint, ModelCheckpoint, CSVLogger):
+        steps = []
+
+        class Count(Callback):
+            def on_step(self, trainer, steps=steps):
+                steps.append(1)
+
+        with pytest.raises(FileNotFoundError, match=r"a\.npz: there is no folder .*none: make it first"):
+            fit(
+                Linear(2, 1, rng=rng),
+                (x, x[:, :1]),
+                SGD(0.1),
+                epochs=1,
+                rng=rng,
+                callbacks=[make(tmp_path / "none" / "a.npz"), Count()],
+            )
+        assert steps == []
+
+
+def test_gradients_that_are_not_numbers_are_gone_after_zero_grad(rng):
+    """Written, not multiplied by 0: NaN times 0 is NaN."""
+    model = Sequential(rec=GRU(1, 3, rng=rng), norm=BatchNorm1d(3), head=Linear(3, 1, rng=rng))
+    trainer = Trainer(model, SGD(0.0))
+    x = rng.standard_normal((4, 2, 1))
+    for clear in (model.zero_grad, lambda: trainer.step((x, x), mse)):
+        for grad in model.grads.values():
+            grad[...] = np.nan
+            grad.flat[0] = np.inf
+        clear()
+        for name, grad in model.grads.items():
+            assert np.isfinite(grad).all(), name

@@ -96,6 +96,13 @@ def start_lines(path: str | Path) -> TextIO:
         raise _explained(error, path) from error
 
 
+def require_folder(path: str | Path) -> None:
+    """MissingFileError unless the folder of this file is there: to be asked before hours of work
+    whose result will be written to it."""
+    if not Path(path).parent.is_dir():
+        raise MissingFileError(f"{path}: there is no folder {Path(path).parent}: make it first")
+
+
 def make_folder(path: str | Path) -> Path:
     """The folder, made with its parents where it is missing."""
     folder = Path(path)

@@ -24,6 +24,7 @@ import numpy as np
 
 from scratchnet.arrays import Array, require_count, require_one_of
 from scratchnet.errors import InvalidValueError
+from scratchnet.files import require_folder
 from scratchnet.training import checkpoint
 from scratchnet.training.clip import CLIPS, each_norm, global_norm, require_limit, together
 from scratchnet.training.parameter_patterns import names_like
@@ -168,6 +169,9 @@ class ModelCheckpoint(Callback):
         if Path(path).suffix != ".npz":
             raise InvalidValueError(f"path is {path}: expected a name that ends in .npz")
         self.path, self.every, self.best = str(path), every, math.inf
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        require_folder(self.path)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         row = trainer.history.epochs[-1]

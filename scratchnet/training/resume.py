@@ -17,7 +17,7 @@ import numpy as np
 
 from scratchnet.arrays import Array, is_array, require_count, to_host
 from scratchnet.errors import InvalidValueError, ScratchnetError
-from scratchnet.files import archives
+from scratchnet.files import archives, require_folder
 from scratchnet.files.archives import Archive, require_npz
 from scratchnet.layers import Layer
 from scratchnet.training import checkpoint
@@ -72,6 +72,7 @@ class TrainingCheckpoint(Callback):
             raise InvalidValueError(
                 f"{kind} cannot be saved: expected an optimizer with state_dict and load_state_dict"
             )
+        require_folder(self.path)
         if self.resume and self.path.exists():
             with archives.opened(self.path, "a training checkpoint") as archive:
                 restore(trainer, archive)
