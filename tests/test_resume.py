@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +46,14 @@ from scratchnet.training import (
 from scratchnet.training.augment import gaussian_noise
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def sigint():
+    """As in a terminal: a shell starts a program in the background with SIGINT ignored, and so it would stay."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Signal(Callback):
@@ -249,6 +257,14 @@ def test_a_handler_of_your_own_is_left_alone():
     assert len(history.steps) == 6
 
 
+def test_a_signal_that_is_ignored_stays_ignored():
+    """As in a program that a shell has started in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    history = Everything().fit(Signal(3), epochs=1)
+    assert len(history.steps) == 6
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
 def test_training_in_another_thread_needs_no_signals():
     found = []
     thread = threading.Thread(target=lambda: found.append(Everything().fit(epochs=1)))
@@ -283,7 +299,9 @@ def test_a_program_that_is_asked_to_end_ends(number, status, stuck, tmp_path):
     """After its step; or, where the step takes for ever, at the second signal."""
     path = tmp_path / "t.npz"
     command = [sys.executable, "-c", ENDLESS.format(stuck=stuck), str(path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+    program = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with program, ExitStack() as ends:
+        ends.callback(program.kill)  # where it does not end, as it should
         for line in program.stdout:
             if line.strip() == ("stuck" if stuck else "3"):
                 break
