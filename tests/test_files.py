@@ -368,6 +368,24 @@ def test_headers_are_compared_with_what_is_there(case, tmp_path):
         assert "m.npz is not a " in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("array", [np.ones((2, 1)), np.ones((0, 3))])
+def test_the_checksum_is_compared(kind, array, tmp_path):
+    """Also where the bytes fit the header: with the numbers that were written, and another sum beside them."""
+    path = tmp_path / "m.npz"
+    write_zip(path, [("W.npy", npy(array))], compression=kind)
+    with zipfile.ZipFile(path) as file:
+        crc = file.getinfo("W.npy").CRC.to_bytes(4, "little")
+    whole = path.read_bytes()
+    assert whole.count(crc) >= 2
+    path.write_bytes(whole.replace(crc, bytes([crc[0] ^ 1]) + crc[1:]))
+    with (
+        pytest.raises(ValueError, match=r"m\.npz is not a file: .*Bad CRC-32"),
+        archives.opened(path, "a file") as archive,
+    ):
+        archive["W"]
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_odd_archives_are_refused(tmp_path):
     path, model = tmp_path / "m.npz", Linear(2, 1, rng=np.random.default_rng(0))

