@@ -109,6 +109,14 @@ def test_links_stay_links(tmp_path):
     assert circle.is_symlink()
 
 
+@pytest.mark.parametrize("name", ["a" * 255, "я" * 127, "😀" * 63, "a b'\"\n.txt", "-rf"])
+def test_every_name_that_the_system_takes(tmp_path, name):
+    for text in ("first", "second"):
+        files.write_text(tmp_path / name, text)
+        assert (tmp_path / name).read_text() == text
+        assert names(tmp_path) == [name]
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o755])
 def test_permissions_are_kept_and_new_files_get_the_usual_ones(tmp_path, mode):
     path, new, usual = tmp_path / "a.txt", tmp_path / "new.txt", tmp_path / "usual.txt"

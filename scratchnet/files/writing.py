@@ -48,7 +48,7 @@ def replace(path: str | Path, text: bool = False) -> Iterator[IO[Any]]:
                 yield file
             return
         old = _old(target)
-        temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.tmp")
+        temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.tmp")
         # O_EXCL: never somebody else's file, nor through somebody else's link
         opened = _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, text)
         try:
@@ -63,6 +63,8 @@ def replace(path: str | Path, text: bool = False) -> Iterator[IO[Any]]:
             temporary.unlink(missing_ok=True)
             raise
         _sync_folder(target.parent)
+    except (BrokenPipeError, FileWriteError):  # a pipe's reader has gone; or said already
+        raise
     except OSError as error:
         raise _explained(error, path) from error
 
@@ -155,9 +157,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _explained(error: OSError, path: str | Path) -> OSError:
     """The same error with the name that the caller knows, and what became of the old file."""
-    if isinstance(error, (BrokenPipeError, FileWriteError, MissingFileError)):
-        return error  # a pipe's reader has gone, which is no fault
-    if isinstance(error, FileNotFoundError):
+    if not Path(path).parent.is_dir():
         return MissingFileError(f"{path}: there is no folder {Path(path).parent}: make it first")
     reason = error.strerror or str(error)
     explained = FileWriteError(
