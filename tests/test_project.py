@@ -33,6 +33,7 @@ COURSE = sorted(p for p in (ROOT / "course").rglob("*.py") if not {"material", "
 FLOORS = [
     {"__init__", "errors"},
     {"arrays"},
+    {"files"},
     {"arguments", "elementwise", "fingerprint"},
     {"cells", "init", "losses"},
     {"engines"},
@@ -130,7 +131,7 @@ def test_the_house_has_few_rooms_and_few_arrows_between_them():
             target = room_of(module_of(name)) if top == "scratchnet" else owners.get(top)
             if target and target != room:
                 arrows.add((room, target))
-    assert len(set(files.values())) <= 29
+    assert len(set(files.values())) <= 30
     assert 90 < len(arrows) <= 150
 
 
