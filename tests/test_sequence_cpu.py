@@ -932,6 +932,39 @@ def test_machine_code_is_kept_until_the_math_changes(tmp_path):
     assert run_it() == (edited, "")
 
 
+ONE_STEP = RNN_STEP.replace('("tanh", "relu")', "KINDS")
+
+
+@needs_compiler
+@pytest.mark.parametrize("order", [("tanh", "relu"), ("relu", "tanh")])
+def test_two_processes_compile_loops_that_a_third_does_not_confuse(tmp_path, order):
+    """Machine code is linked by name. Both had compiled their loop as the first one, under one name, and relu was tanh."""
+    caches = {kind: tmp_path / kind for kind in order}
+    for kind, cache in caches.items():
+        python(ONE_STEP.replace("KINDS", repr((kind,))), NUMBA_CACHE_DIR=str(cache))
+    together = tmp_path / "together"
+    for cache in caches.values():
+        shutil.copytree(cache, together, dirs_exist_ok=True)
+    printed, _ = python(ONE_STEP.replace("KINDS", repr(order)), NUMBA_CACHE_DIR=str(together))
+    expected = {"tanh": np.tanh(0.5), "relu": 0.5}
+    assert np.allclose([float(v) for v in printed.split()], [expected[kind] for kind in order])
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", [b"", b"\x80\x04", b"not a pickle"])
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_damaged_machine_code_is_compiled_again(tmp_path, kind, damage):
+    """A file cut short, by a full disk or a kill, failed every forward pass from then on."""
+    run_it = partial(python, ONE_STEP.replace("KINDS", "('tanh',)"), NUMBA_CACHE_DIR=str(tmp_path))
+    right, _ = run_it()
+    for file in tmp_path.rglob(f"*.{kind}"):
+        file.write_bytes(damage)
+    again, said = run_it()
+    assert again == right
+    assert said.count("compiling") == 3
+    assert run_it() == (right, "")
+
+
 EVERY_CELL = """
 import numpy as np
 from scratchnet.cells import CELLS, variants
