@@ -25,7 +25,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 import numpy as np
 from numpy.typing import DTypeLike
 
-from scratchnet.arrays import FLOATING, Array, is_array, require_array
+from scratchnet.arrays import FLOATING, PLAIN, Array, is_array, require_array
 from scratchnet.errors import InvalidTypeError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -105,8 +105,7 @@ def _is_real(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    own = type(value) is np.ndarray or type(value) is np.memmap
-    return own or (is_array(value) and not isinstance(value, np.ndarray))
+    return is_array(value) and (type(value) in PLAIN or not isinstance(value, np.ndarray))
 
 
 def _is_floating_dtype(value: Any) -> bool:

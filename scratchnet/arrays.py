@@ -28,6 +28,8 @@ Choice = TypeVar("Choice")
 # provides both.
 FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
 HALF = np.dtype(np.float16)
+# NumPy's arrays that compute as an array does.
+PLAIN: set[type] = {np.ndarray, np.memmap}
 _half_is_allowed = ContextVar("half precision", default=False)
 
 
@@ -61,7 +63,7 @@ def require_array(name: str, x: object) -> None:
             f"{name} is a masked array, whose mask would be lost: fill it, {name}.filled(0), and"
             " give the loss the mask"
         )
-    if isinstance(x, np.ndarray) and type(x) not in (np.ndarray, np.memmap):
+    if isinstance(x, np.ndarray) and type(x) not in PLAIN:
         raise InvalidTypeError(
             f"{name} is a {type(x).__module__}.{type(x).__name__}, which computes by rules other"
             f" than an array's: np.asarray({name})"

@@ -429,7 +429,7 @@ def test_windows_are_copies_of_the_same_type():
         ({"width": 1, "targets": [1, 1]}, ValueError, "targets is [1, 1] but values has 2 columns"),
         ({"width": 1, "targets": []}, ValueError, "targets is [] but values has 2 columns"),
         ({"width": 1, "targets": [-1]}, ValueError, "targets is -1: expected at least 0"),
-        ({"width": 1, "targets": 1}, TypeError, "targets is 1: expected a list of column indices, [1]"),
+        ({"width": 1, "targets": 1}, TypeError, "targets is 1: expected a sequence, each a whole number"),
     ],
 )
 def test_windows_that_cannot_be_cut(arguments, error, sentence):
@@ -587,7 +587,7 @@ def test_minibatches_are_in_order_or_shuffled_by_the_generator():
         ((5, 0), ValueError, "batch_size is 0: expected at least 1"),
         ((5, 2.5), TypeError, "batch_size is 2.5: expected a whole number"),
         ((5, True), TypeError, "batch_size is True: expected a whole number"),
-        ((5, 2, 7), TypeError, "rng is a int: expected a numpy.random.Generator"),
+        ((5, 2, 7), TypeError, "rng is 7: expected a numpy.random.Generator"),
     ],
 )
 def test_minibatches_complain_at_the_call(arguments, error, sentence):

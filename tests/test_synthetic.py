@@ -201,7 +201,7 @@ def test_a_seed_makes_the_same_again(make):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda rng: tasks.load_like(rng, 6), "days is 6: expected at least a week"),
+        (lambda rng: tasks.load_like(rng, 6), "days is 6: expected at least 7"),
         (lambda rng: tasks.price_like(rng, 49), "days is 49: expected at least 50"),
         (lambda rng: tasks.turbofans(rng, 1), "machines is 1: expected at least 2"),
     ],
@@ -287,6 +287,7 @@ def record(tmp_path):
     return tmp_path / "100", trace, peaks
 
 
+@pytest.mark.underflows
 @own_warnings
 def test_arrhythmia_reads_beats_in_the_classes_of_the_standard(record):
     path, trace, peaks = record
@@ -301,6 +302,7 @@ def test_arrhythmia_reads_beats_in_the_classes_of_the_standard(record):
     np.testing.assert_allclose(both.x[:, :, 1], -both.x[:, :, 0], atol=0.02)
 
 
+@pytest.mark.underflows
 @own_warnings
 def test_arrhythmia_leaves_out_beats_at_the_ends(record):
     path, trace, peaks = record
@@ -310,6 +312,7 @@ def test_arrhythmia_leaves_out_beats_at_the_ends(record):
         files.load_heartbeats(path, T=2 * len(trace))
 
 
+@pytest.mark.underflows
 @own_warnings
 def test_arrhythmia_says_what_is_wrong(record, tmp_path):
     path, *_ = record
