@@ -5,14 +5,14 @@ A wrong argument would otherwise be found somewhere inside, in NumPy's words or 
 what is expected, so it is also the check:
 
     int                     a whole number, Python's or NumPy's, no boolean
-    float                   a real number, not NaN
+    float                   a real number
     bool, str, Path         that
     Array                   NumPy's or CuPy's own array
     DTypeLike               float32 or float64
     Sequence[int], tuple[float, float], Mapping[str, Array]      what they hold, too
     Callable, Generator, a class                                 that
 
-Ranges and shapes are the function's own matter. ``Any`` checks nothing.
+Ranges, NaN and shapes are the function's own matter. ``Any`` checks nothing.
 """
 
 import inspect
@@ -100,8 +100,7 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_real(value: Any) -> bool:
-    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return real and value == value  # NaN is not
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def _is_plain(value: Any) -> bool:

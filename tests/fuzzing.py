@@ -250,7 +250,7 @@ def small(rng: np.random.Generator) -> Iterator[Case]:
     for scaler in (Standardizer(), MinMaxScaler()):
         yield f"{type(scaler).__name__}.fit", scaler.fit, {"values": values}
     yield "MinMaxScaler", MinMaxScaler, {"feature_range": (0.0, 1.0)}
-    yield "Standardizer.transform", Standardizer().fit(values).transform, {"values": values}
+    yield "Standardizer.transform", Standardizer().fit(values).transform, {"x": values}
     yield "tasks.adding", tasks.adding, {"rng": rng, "n": 3, "T": 5, "dtype": np.float64}
     yield "tasks.load_like", tasks.load_like, {"rng": rng, "days": 10, "start_weekday": 0}
     yield "tasks.price_like", tasks.price_like, {"rng": rng, "days": 60, "drift": 0.0}

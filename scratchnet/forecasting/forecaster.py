@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from scratchnet.arguments import checked_methods
+from scratchnet.arguments import checked, checked_methods
 from scratchnet.arrays import Array
 from scratchnet.data import require_series
 from scratchnet.errors import InvalidValueError
@@ -29,6 +29,7 @@ class Forecaster:
         super().__init_subclass__(**options)
         checked_methods(cls, "__init__")
 
+    @checked
     def __init__(self, horizon: int, targets: Sequence[int] | None = None) -> None:
         if horizon < 1:
             raise InvalidValueError(f"horizon is {horizon}: expected at least 1 step")

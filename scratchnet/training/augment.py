@@ -35,7 +35,7 @@ def gaussian_noise(sigma: float) -> Augmentation:
     require_positive("sigma", sigma)
 
     def noisy(x: Array, rng: np.random.Generator, lengths: Any = None) -> Array:
-        _require_batch(x)
+        _require_batch(x, rng)
         return x + np.asarray(sigma * rng.standard_normal(x.shape), dtype=x.dtype, like=x)
 
     return noisy
@@ -62,7 +62,7 @@ def time_warp(strength: float, knots: int = 4) -> Augmentation:
     require_count("knots", knots, 2, most=10_000)
 
     def warped(x: Array, rng: np.random.Generator, lengths: Any = None) -> Array:
-        _require_batch(x)
+        _require_batch(x, rng)
         N, T, _ = x.shape
         checked = None if lengths is None else as_lengths(to_host(lengths), T, N, like=np.empty(0))
         ends = np.full(N, T) if checked is None else checked
@@ -99,7 +99,8 @@ def both(*augmentations: Augmentation) -> Augmentation:
     return all_of_them
 
 
-def _require_batch(x: Array) -> None:
+@checked
+def _require_batch(x: Array, rng: np.random.Generator) -> None:
     """TypeError or ValueError unless x is a batch of sequences, samples first."""
     require_floating("x", x)
     if x.ndim != 3:

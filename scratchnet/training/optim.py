@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet.arguments import checked_methods
+from scratchnet.arguments import checked, checked_methods
 from scratchnet.arrays import (
     FLOATING,
     Array,
@@ -95,7 +95,8 @@ class Optimizer:
         self.check_options()
         self.check_arrays(params, grads)
         for name, g in grads.items():  # one pass of BLAS over each gradient
-            if type(g) is np.ndarray and not math.isfinite(np.vdot(g, g)):
+            flat = g.reshape(-1)
+            if type(g) is np.ndarray and not math.isfinite(flat.dot(flat)):
                 self._check_finite(name, g)
         counts: dict[str, int] = {}
         state: dict[str, dict[str, Array]] = {quantity: {} for quantity in self.state}
@@ -202,6 +203,7 @@ class Optimizer:
         }
         return {**options, "t": self.t, "updates": dict(self.updates), **state}
 
+    @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load copies of what ``state_dict`` gave; options too, ``lr`` among them.
 
@@ -210,7 +212,9 @@ class Optimizer:
         """
         expected = (*self.OPTIONS, "t", "updates", *self.STATE)
         same_keys("the state dict", state, type(self).__name__, expected)
+        require_named("updates", state["updates"])
         for quantity in self.STATE:
+            require_named(quantity, state[quantity])
             same_keys(f"the state {quantity}", state[quantity], "updates", state["updates"])
             for name, s in state[quantity].items():
                 if not is_array(s):
@@ -219,10 +223,12 @@ class Optimizer:
                     )
         loaded = copy.copy(self)
         for option, kind in self.OPTIONS.items():
-            setattr(loaded, option, kind(state[option]))
+            setattr(loaded, option, _converted(option, state[option], kind))
         loaded.check_options()
-        loaded.t = int(state["t"])
-        loaded.updates = {name: int(n) for name, n in state["updates"].items()}
+        loaded.t = _converted("t", state["t"], int)
+        loaded.updates = {
+            name: _converted(f"updates of {name}", n, int) for name, n in state["updates"].items()
+        }
         for name, n in loaded.updates.items():
             if not 1 <= n <= loaded.t:
                 raise InvalidValueError(
@@ -233,6 +239,14 @@ class Optimizer:
             for quantity in self.STATE
         }
         vars(self).update(vars(loaded))
+
+
+def _converted(name: str, value: Any, kind: type) -> Any:
+    """A number from a file, where it may have become an array; else InvalidTypeError."""
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidTypeError(f"{name} is {value!r:.80}: expected a {kind.__name__}") from None
 
 
 class SGD(Optimizer):
