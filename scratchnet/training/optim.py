@@ -49,6 +49,9 @@ from scratchnet.errors import InvalidTypeError, InvalidValueError, NotFiniteErro
 Range = tuple[float, float, str]
 AT_LEAST_0: Range = (0, math.inf, "0 or a positive number")
 POSITIVE: Range = (math.ulp(0.0), math.inf, "a positive number")
+# What a gradient must stay below; the first where a rule keeps its square, v.
+ROOT = {dtype: math.sqrt(np.finfo(dtype).max) for dtype in FLOATING}
+INFINITY = dict.fromkeys(FLOATING, math.inf)
 BELOW_1: Range = (0, 1, "at least 0 and less than 1")
 
 
@@ -94,10 +97,12 @@ class Optimizer:
         """
         self.check_options()
         self.check_arrays(params, grads)
-        for name, g in grads.items():  # one pass of BLAS over each gradient
-            flat = g.reshape(-1)
-            if type(g) is np.ndarray and not math.isfinite(flat.dot(flat)):
-                self._check_finite(name, g)
+        bounds = ROOT if "v" in self.STATE else INFINITY
+        for name, g in grads.items():
+            if type(g) is np.ndarray and g.size:
+                bound, flat = bounds[g.dtype], g.reshape(-1)
+                if not (np.maximum.reduce(flat) < bound and np.minimum.reduce(flat) > -bound):
+                    self._check_finite(name, g)
         counts: dict[str, int] = {}
         state: dict[str, dict[str, Array]] = {quantity: {} for quantity in self.state}
         for name, p in params.items():
@@ -176,12 +181,11 @@ class Optimizer:
                 f"the gradient of {name} holds {bad} elements of {g.size} that are NaN or infinite;"
                 " no parameter was changed"
             )
-        largest = float(np.max(np.abs(g)))
-        if "v" in self.STATE and largest > math.sqrt(np.finfo(g.dtype).max):
-            raise NotFiniteError(
-                f"the gradient of {name} holds {largest:.2g}, whose square is beyond {g.dtype}, and"
-                f" {type(self).__name__} keeps squares; no parameter was changed: clip the gradient"
-            )
+        raise NotFiniteError(
+            f"the gradient of {name} holds {float(np.max(np.abs(g))):.2g}, whose square is beyond"
+            f" {g.dtype}, and {type(self).__name__} keeps squares; no parameter was changed: clip"
+            " the gradient"
+        )
 
     def _explain(self, name: str, p: Array, g: Array) -> None:
         """The error where one parameter, its gradient and its state do not fit, if they do not."""
