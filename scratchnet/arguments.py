@@ -19,6 +19,7 @@ import inspect
 import os
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, wraps
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -71,7 +72,12 @@ def checked_methods(made: type, *methods: str) -> None:
 def _refuse(name: str, value: Any, expected: str) -> None:
     if expected == ARRAY:
         require_array(name, value)
+    if expected.startswith(GENERATOR) and not is_array(value):
+        raise InvalidTypeError(f"{name} is a {type(value).__name__}: expected {GENERATOR}")
     given = f"an array {value.shape} of {value.dtype}" if is_array(value) else repr(value)
+    if expected == FLOATS and value is not None:
+        with suppress(TypeError):
+            given = str(np.dtype(value))
     if len(given) > 80:
         given = f"{given[:60]}... (a {type(value).__name__})"
     raise InvalidTypeError(f"{name} is {given}: expected {expected}")
@@ -114,18 +120,16 @@ def _is_floating_dtype(value: Any) -> bool:
         return False
 
 
-ARRAY = "a NumPy or CuPy array"
+ARRAY, FLOATS = "a NumPy or CuPy array", "float32 or float64"
+GENERATOR = "a numpy.random.Generator, numpy.random.default_rng(seed)"
 SIMPLE: dict[Any, tuple[Test, str]] = {
     int: (_is_int, "a whole number"),
     float: (_is_real, "a number"),
     bool: (lambda value: isinstance(value, (bool, np.bool_)), "True or False"),
     str: (lambda value: isinstance(value, str), "a string"),
     Array: (_is_plain, ARRAY),
-    DTypeLike: (_is_floating_dtype, "float32 or float64"),
-    np.random.Generator: (
-        lambda value: isinstance(value, np.random.Generator),
-        "a numpy.random.Generator, numpy.random.default_rng(seed)",
-    ),
+    DTypeLike: (_is_floating_dtype, FLOATS),
+    np.random.Generator: (lambda value: isinstance(value, np.random.Generator), GENERATOR),
     type(None): (lambda value: value is None, "None"),
     os.PathLike: (lambda value: isinstance(value, os.PathLike), "a path"),
 }

@@ -587,7 +587,7 @@ def test_minibatches_are_in_order_or_shuffled_by_the_generator():
         ((5, 0), ValueError, "batch_size is 0: expected at least 1"),
         ((5, 2.5), TypeError, "batch_size is 2.5: expected a whole number"),
         ((5, True), TypeError, "batch_size is True: expected a whole number"),
-        ((5, 2, 7), TypeError, "rng is 7: expected a numpy.random.Generator"),
+        ((5, 2, 7), TypeError, "rng is a int: expected a numpy.random.Generator"),
     ],
 )
 def test_minibatches_complain_at_the_call(arguments, error, sentence):

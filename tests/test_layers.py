@@ -363,9 +363,9 @@ def bad_layers(rng):
             ValueError,
             "the gru cell has no option 'a': it has none",
         ),
-        "no rng": (lambda: LSTM(2, 3, rng=None), TypeError, "rng is None: expected a numpy.random.Generator"),
-        "seed as rng": (lambda: Linear(2, 3, rng=7), TypeError, "rng is 7: expected a numpy.random.Generator"),
-        "dropout rng": (lambda: Dropout(0.5, rng=None), TypeError, "rng is None"),
+        "no rng": (lambda: LSTM(2, 3, rng=None), TypeError, "rng is a NoneType: expected a numpy.random.Generator"),
+        "seed as rng": (lambda: Linear(2, 3, rng=7), TypeError, "rng is a int: expected a numpy.random.Generator"),
+        "dropout rng": (lambda: Dropout(0.5, rng=None), TypeError, "rng is a NoneType"),
         "lost assignment": (
             lambda: Sequential(head).params.__setitem__("0.W", x),
             TypeError,

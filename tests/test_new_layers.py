@@ -591,7 +591,7 @@ def bad_layers(rng):
             ValueError,
             "padding is 5 but the vocabulary has 5: expected 0 to 4",
         ),
-        "embedding rng": (lambda: Embedding(5, 2, rng=0), TypeError, "rng is 0"),
+        "embedding rng": (lambda: Embedding(5, 2, rng=0), TypeError, "rng is a int"),
         "embedding second": (
             lambda: Sequential(Linear(3, 2, rng=rng), words).forward(x),
             TypeError,
