@@ -23,6 +23,8 @@ class Report(NamedTuple):
     final_states: bool = True  # whether a gradient arrived at the final states
     origin: "Report | None" = None  # the check over the fewest last steps that fail
     notes: tuple[str, ...] = ()  # what else is wrong: an argument was changed in place, say
+    cases: tuple[str, ...] = ()  # what was run, a line each: sizes, padding, how it was compared
+    doubts: int = 0  # elements at a kink, or that no difference measures to the tolerance
 
     @property
     def wrong(self) -> list[Row]:
@@ -53,7 +55,9 @@ class Report(NamedTuple):
         for row in self.rows:
             mark = "" if row.error <= self.tolerance else "   WRONG"
             lines.append(f"{row.tensor:<{width}} {row.gate:<4}  {row.error:>14.1e}{mark}")
-        return "\n".join([*lines, *self.notes])
+        if self.doubts:
+            lines.append(f"{self.doubts} elements are at a kink or bend too sharply: measured less")
+        return "\n".join([*lines, *self.notes, *self.cases])
 
     def explain(self) -> str:
         """The diagnosis: tensor, gate, time step, worst element, and which gradients are right."""
@@ -78,6 +82,7 @@ class Report(NamedTuple):
                         " alone it is right"
                     )
             lines.append(f"  {first.summary()}")
+            lines += [f"  in the case {case}" for case in self.cases]
             if first is not self and first.steps != self.steps:
                 lines.append(f"  over all {self.steps} steps {self.summary()}")
         return "\n".join(lines)
