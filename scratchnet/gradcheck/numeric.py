@@ -190,7 +190,7 @@ def check_gradient(
     >>> w = np.array([1.0, 2.0])
     >>> print(check_gradient(lambda: float(np.sum(w**3)), {"w": w}, {"w": 3 * w**2}).ok)
     True
-    >>> check_gradient(lambda: float(np.sum(w**3)), {"w": w}, {"w": w**2})
+    >>> check_gradient(lambda: float(np.sum(w**3)), {"w": w}, {"w": w**3})
     Traceback (most recent call last):
     scratchnet.gradcheck.report.GradientError: dw is wrong: relative error 6.7e-01, tolerance 1e-06
       worst element dw[0]: yours 1, numeric 3

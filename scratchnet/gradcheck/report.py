@@ -2,6 +2,14 @@
 
 from typing import NamedTuple
 
+CANNOT_SEE = """\
+The check compares a backward pass with its own forward pass, in float64. It cannot see
+- a forward pass that computes something else than intended: compare with a second implementation;
+- a mistake that needs more steps, other sizes or other options than the cases that were run;
+- an error below the tolerance, or below 1e-11 of the largest gradient;
+- at a kink, which of the slopes beside it is taken;
+- what happens in float32, on a GPU or in a compiled engine: those are compared with this one."""
+
 
 class Row(NamedTuple):
     """The comparison of one tensor, or of one gate's block in it."""
