@@ -173,7 +173,7 @@ class _Case:
                 dx, dstate = layer.backward_state(dy, self.cache, dlast)  # type: ignore[attr-defined]
                 grads |= dict(_flat(dstate))
             grads |= {name: part for name, part in _flat(dx, "x") if name in inputs}
-            return {name: np.array(grad) for name, grad in (grads | layer.grads).items()}
+            return {name: grad.copy() for name, grad in (grads | layer.grads).items()}
 
         def changed() -> list[str]:
             found = []

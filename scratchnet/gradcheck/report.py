@@ -32,7 +32,7 @@ class Report(NamedTuple):
     origin: "Report | None" = None  # the check over the fewest last steps that fail
     notes: tuple[str, ...] = ()  # what else is wrong: an argument was changed in place, say
     cases: tuple[str, ...] = ()  # what was run, a line each: sizes, padding, how it was compared
-    doubts: int = 0  # elements at a kink, or that no difference measures to the tolerance
+    doubts: int = 0  # elements at a kink, or that no step measures to the tolerance
 
     @property
     def wrong(self) -> list[Row]:
@@ -64,7 +64,8 @@ class Report(NamedTuple):
             mark = "" if row.error <= self.tolerance else "   WRONG"
             lines.append(f"{row.tensor:<{width}} {row.gate:<4}  {row.error:>14.1e}{mark}")
         if self.doubts:
-            lines.append(f"{self.doubts} elements are at a kink or bend too sharply: measured less")
+            few = "at a kink, or too small or too sharply bent to measure to the tolerance"
+            lines.append(f"{self.doubts} elements are {few}")
         return "\n".join([*lines, *self.notes, *self.cases])
 
     def explain(self) -> str:

@@ -27,7 +27,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-from mutants import Mutant, mutants
+from mutants import mutants
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 OUT = ROOT / "out" / "mutation"
