@@ -248,3 +248,11 @@ def test_a_norm_whose_squares_vanish_or_overflow(size):
     true = math.hypot(*g)
     for array in (g, on_device(g)):
         assert abs(norms_of({"g": array})["g"] - true) <= 4 * np.spacing(true)
+
+
+@pytest.mark.parametrize("how", ["global", "each"])
+def test_what_is_short_enough_is_not_made_longer(how):
+    """A limit a little above the norm: the factor would be between 1 and 2."""
+    grads = {"W": np.array([3.0, 4.0])}
+    CLIPS[how](grads, 5.5)
+    assert grads["W"].tolist() == [3.0, 4.0]
