@@ -44,3 +44,10 @@ class MissingFileError(ScratchnetError, FileNotFoundError):
 
 class NotFiniteError(ScratchnetError, FloatingPointError):
     """A loss, gradient or parameter is NaN or infinite."""
+
+
+class FileWriteError(ScratchnetError, OSError):
+    """A file could not be written; what was there before is unchanged."""
+
+    def __str__(self) -> str:  # OSError would show the number in place of the message
+        return str(self.args[0]) if self.args else ""

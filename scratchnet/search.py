@@ -12,25 +12,39 @@ several processes on one study, random numbers that depend on the seed and the t
 """
 
 import csv
+import json
 import math
 import os
 import pickle
+import platform
 import statistics
+import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
+from datetime import datetime
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+from scratchnet import files
 from scratchnet.arrays import Array, require_count
-from scratchnet.errors import InvalidTypeError, InvalidValueError, MissingPackageError
+from scratchnet.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    MissingPackageError,
+    NotFiniteError,
+    ScratchnetError,
+    UnavailableError,
+)
 from scratchnet.layers import Layer
 from scratchnet.losses import mse
 from scratchnet.models import recurrent
@@ -40,6 +54,11 @@ from scratchnet.training.config import options
 from scratchnet.training.samples import Inputs, parts
 from scratchnet.training.trainer import Loss
 
+if sys.platform != "win32":
+    import fcntl
+
+LINE = b'{"op_code":'  # how each line of a journal begins
+SILENT = 60.0  # seconds after which a trial that no process has claimed is lost
 CHOICES = {
     "sampler": ("tpe", "random"),
     "pruner": ("none", "median", "hyperband"),
@@ -108,9 +127,11 @@ def search(
 
     Parameters
     ----------
-    objective : returns a number; not finite counts as pruned
+    objective : returns a number; not finite counts as pruned, and a raised NotFiniteError, such as
+        TrainingDiverged, as failed
     space : name -> Optuna distribution
-    trials : how many the study is to have in all; the same call goes on after an interruption
+    trials : how many the study is to have in all; the same call goes on after an interruption.
+        Trials that a killed process was at are marked as failed, and count
     seed : of the sampler and of each trial's random numbers
     sampler : "tpe", whose first ``startup`` trials are random, or "random"
     pruner : "median" or "hyperband" end a trial by its reports (``callbacks=[trial]``), or "none"
@@ -128,8 +149,8 @@ def search(
     Raises
     ------
     ValueError, TypeError
-        For bad arguments, a study with another space, an objective that cannot be sent to a
-        process; and what the objective raises, except TrialPruned.
+        For bad arguments, a damaged file, a study with another space, an objective that cannot be
+        sent to a process; and what the objective raises, except TrialPruned and NotFiniteError.
     ImportError
         Where Optuna is not installed.
 
@@ -155,12 +176,12 @@ def search(
         job = Job(objective, dict(space), seed, startup, name, path, threads, **given)
         study = job.study()
         _check_same(study, job)
-        done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
-        left = max(0, trials - done)
+        _mark_lost(study)
+        done = _finished(study)
         if processes == 1:
-            job.run(left, done, 0, timeout, study)
-        elif left:
-            _run_processes(job, left, done, min(processes, left), timeout)
+            job.run(max(0, trials - done), done, 0, timeout, study)
+        else:
+            _run_processes(job, study, trials, processes, timeout)
         if alone:  # the file is about to go
             trials_found = study.trials
             study = replace(job, path=None).study()
@@ -201,6 +222,13 @@ class Job:
                 pruner=pruners[self.pruner](),
                 direction=self.direction,
             )
+        except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if self.path is None or isinstance(error, ScratchnetError):
+                raise
+            raise InvalidValueError(
+                f"{self.path} is damaged, or not the journal of a search ({error!r}): restore a"
+                " copy, or take another storage="
+            ) from error
         finally:
             optuna.logging.set_verbosity(verbosity)
 
@@ -226,12 +254,15 @@ class Job:
         states = optuna.trial.TrialState
         trial = study.ask(self.space)
         trial.set_user_attr("process", os.getpid())
+        trial.set_user_attr("host", platform.node())
         try:
             seen = Trial(trial.number, self.seed, self.threads, trial)
             value = float(self.objective(trial.params, seen))
         except optuna.TrialPruned:
             study.tell(trial, state=states.PRUNED)
-        except Exception:
+        except NotFiniteError:  # as bad as parameters can be, and no reason to stop
+            study.tell(trial, state=states.FAIL)
+        except BaseException:  # Ctrl-C too
             study.tell(trial, state=states.FAIL)
             raise
         else:
@@ -247,15 +278,77 @@ def sampler_seed(seed: int, done: int, worker: int) -> int:
     return int(np.random.SeedSequence([seed, done, worker]).generate_state(1)[0])
 
 
-def _run_processes(job: Job, left: int, done: int, processes: int, timeout: float | None) -> None:
-    shares = [left // processes + (k < left % processes) for k in range(processes)]
-    with one_thread_each(), ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        running = [
-            pool.submit(job.run, share, done, worker, timeout)
-            for worker, share in enumerate(shares)
-        ]
-        for future in running:
-            future.result()
+def _run_processes(
+    job: Job, study: Study, trials: int, processes: int, timeout: float | None
+) -> None:
+    """Run the trials that are missing. Where a process was killed, what it and the others were at
+    is marked as failed, and new processes do the rest."""
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    while (left := trials - (done := _finished(study))) > 0 and time.monotonic() < end:
+        count = min(processes, left)
+        shares = [left // count + (k < left % count) for k in range(count)]
+        rest = None if timeout is None else end - time.monotonic()
+        context = get_context("spawn")
+        try:
+            with one_thread_each(), ProcessPoolExecutor(count, mp_context=context) as pool:
+                running = [
+                    pool.submit(job.run, share, done, worker, rest)
+                    for worker, share in enumerate(shares)
+                ]
+                for future in running:
+                    future.result()
+            return
+        except BrokenProcessPool:
+            lost = _mark_lost(study)
+            if not lost and _finished(study) == done:
+                raise UnavailableError(
+                    "a process of the search ended before its first trial: does the program that"
+                    ' calls search have  if __name__ == "__main__":  ?'
+                ) from None
+            warnings.warn(
+                f"a process of the search was killed: trials {lost} are marked as failed, and the"
+                " search goes on",
+                stacklevel=3,
+            )
+
+
+def _finished(study: Study) -> int:
+    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+
+
+def _mark_lost(study: Study) -> list[int]:
+    """Mark as failed the trials that are running in no process any more; returns their numbers.
+
+    A trial of another machine is left alone: nothing here knows whether that one still runs.
+    """
+    states, lost = load_optuna().trial.TrialState, []
+    for trial in study.get_trials(deepcopy=False, states=[states.RUNNING]):
+        process, host = trial.user_attrs.get("process"), trial.user_attrs.get("host")
+        # killed before it could say who it was, or begun by an older version
+        unknown = process is None or host is None
+        if (host == platform.node() and not _is_running(process)) or (unknown and _is_old(trial)):
+            study.tell(trial.number, state=states.FAIL)
+            lost.append(trial.number)
+    return lost
+
+
+def _is_running(process: int) -> bool:
+    if sys.platform == "win32":  # there os.kill would end it
+        return True
+    if process == os.getpid():  # a search has no running trial when it begins
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's process
+        return True
+    return True
+
+
+def _is_old(trial: Any) -> bool:
+    begun = trial.datetime_start
+    return begun is None or (datetime.now() - begun).total_seconds() > SILENT
 
 
 @contextmanager
@@ -283,13 +376,72 @@ def load_optuna() -> Any:
 
 
 def _journal(path: str) -> Any:
-    """A file that only grows, a line for each event, which several processes may write to."""
+    """A file that only grows, a line for each event, which several processes may write to.
+
+    ValueError where it holds anything else; a last line that was cut short is dropped.
+    """
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-    # the other kind of lock needs rights on Windows that few have
-    lock = JournalFileOpenLock(path) if os.name == "nt" else None
+    if sys.platform == "win32":  # Optuna's other lock needs rights on Windows that few have
+        lock: Any = JournalFileOpenLock(path)
+    else:
+        lock = JournalLock(path)
+    if Path(path).exists():
+        _check_journal(path)
     return JournalStorage(JournalFileBackend(path, lock_obj=lock))
+
+
+def _check_journal(path: str) -> None:
+    """ValueError unless each line of the file is one of a journal; the last may be cut short."""
+    with open(path, "rb") as file:
+        if sys.platform != "win32":
+            fcntl.flock(file, fcntl.LOCK_SH)  # nobody is just writing
+        for number, line in enumerate(file, 1):
+            try:
+                known = "op_code" in json.loads(line)
+            except (ValueError, TypeError, RecursionError):
+                known = line[: len(LINE)] == LINE[: len(line)] and not line.endswith(b"\n")
+            if not known:
+                raise InvalidValueError(
+                    f"{path} is damaged, or not the journal of a search: line {number} is"
+                    f" {line[:40]!r}; restore a copy, or take another storage="
+                )
+
+
+class JournalLock:
+    """One process at a time appends to the journal: the system's lock on the file itself, which
+    ends with the process that holds it.
+
+    Optuna's own lock is a file that a killed process leaves, and others wait 30 seconds for.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path, self.file = path, list[IO[bytes]]()
+
+    def acquire(self) -> bool:
+        """Wait for the lock, and drop what a process that was killed, or a full disk, has left of
+        a line: the next one would be appended to it."""
+        file = open(self.path, "r+b")  # noqa: SIM115  # open as long as the lock is held
+        self.file.append(file)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = whole = file.seek(0, os.SEEK_END)
+        while whole > 0:
+            file.seek(whole - 1)
+            if file.read(1) == b"\n":
+                break
+            whole -= 1
+        if whole < size:
+            warnings.warn(
+                f"{self.path} was cut short: its last line, of {size - whole} bytes, is dropped",
+                stacklevel=4,
+            )
+            file.truncate(whole)
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self.file.pop().close()
 
 
 def check_space(space: Space) -> None:
@@ -364,7 +516,7 @@ def write_csv(study: Study, path: str | Path) -> None:
     """Write all trials, a line each with a header (``study.trials_dataframe`` needs pandas)."""
     trials = study.get_trials(deepcopy=False)
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with files.replace(path, text=True) as file:
         writer = csv.writer(file)
         writer.writerow(["number", "state", "value", "steps", "seconds", "process", *names])
         for t in trials:

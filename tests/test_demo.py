@@ -19,6 +19,7 @@ from scratchnet.commands.options import load_series
 from scratchnet.commands.train import train_and_write
 from scratchnet.data import chronological_split, datasets
 from scratchnet.errors import UnavailableError, UnknownNameError
+from scratchnet.files import archives
 from scratchnet.forecasting import Direct, load_forecaster, network
 from scratchnet.forecasting.one_step import OneStepConfig, OneStepResult, train
 
@@ -305,7 +306,7 @@ def test_train_command(model, tmp_path, capsys, monkeypatch):
     assert "sunspots: 309 values of sunspot_number, 1700 to 2008" in text
     for row in ("last value", "AR(12)", model.upper()):
         assert row in text
-    assert {p.name for p in tmp_path.iterdir()} == {"model.npz", "settings.json", "history.csv", "forecast.png"}
+    assert {p.name for p in tmp_path.iterdir()} == {"model.npz", "history.csv", "forecast.png"}
     ax = drawn[0].axes[0]
     assert {line.get_label() for line in ax.get_lines()} == {"truth", "last value", "AR(12)", model.upper()}
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("time", "sunspot_number [yearly mean]")
@@ -329,19 +330,28 @@ def test_what_train_saves_can_forecast(model, relative_to, tmp_path):
     needs = 5 + (relative_to == "previous")
     with pytest.raises(ValueError, match=rf"values has 3 rows and Direct needs {needs} before an origin"):
         loaded.predict(series.values[:3])
-    path = tmp_path / "settings.json"
-    facts = json.loads(path.read_text())
+    with archives.opened(tmp_path / "model.npz", "a forecaster") as archive:
+        about, arrays = archive.about, {name: archive[name] for name in archive.shapes}
     for wrong, said in (
         ({"scale": [0]}, "nothing can be scaled by"),
         ({"offset": [np.nan]}, "nothing can be"),
         ({"layers": 0}, "layers is 0"),
+        ({"units": 10**7}, r"its settings need \d+ numbers or more, but the file holds \d+"),
+        ({"window": "5"}, "is not of a saved forecaster"),
+        ({"arguments": {"horizon": 10**12}}, "is not of a saved forecaster"),
+        ({"arguments": {"horizon": "1"}}, "is not of a saved forecaster"),
+        ({"offset": [[0]]}, "expected 1 numbers"),
     ):
-        path.write_text(json.dumps(facts | wrong))
+        facts = about["forecaster"] | wrong
+        archives.save(tmp_path / "model.npz", arrays, about | {"forecaster": facts})
         with pytest.raises(ValueError, match=said):
             load_forecaster(tmp_path)
-    for text in ("{", "{}", "[]"):
-        path.write_text(text)
-        with pytest.raises(ValueError, match="is not of a saved forecaster"):
+    archives.save(tmp_path / "model.npz", arrays)  # as of old, when the settings were apart
+    with pytest.raises(ValueError, match=r"there are no settings in it, and no .*settings\.json"):
+        load_forecaster(tmp_path)
+    for text in ("{", "{}", "[]", "[" * 100_000):
+        (tmp_path / "settings.json").write_text(text)
+        with pytest.raises(ValueError, match=r"settings\.json is not of a saved forecaster"):
             load_forecaster(tmp_path)
 
 
@@ -352,8 +362,10 @@ def test_what_the_first_edition_saved_is_loaded(difference, tmp_path):
     config = OneStepConfig(epochs=1, window=4, units=3, relative_to="previous" if difference else "none")
     forecaster = Direct(config, 1).fit(values)
     forecaster.save(tmp_path)
+    with archives.opened(tmp_path / "model.npz", "a forecaster") as archive:
+        facts = archive.about["forecaster"]
+        archives.save(tmp_path / "model.npz", {name: archive[name] for name in archive.shapes})
     path = tmp_path / "settings.json"
-    facts = json.loads(path.read_text())
     for name in ("strategy", "arguments", "names", "relative_to", "dropout", "validation"):
         del facts[name]
     first = {

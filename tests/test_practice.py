@@ -143,6 +143,16 @@ def test_transfer_loads_the_body_and_trains_the_head(rng, tmp_path):
 # ---- buckets -----------------------------------------------------------------------------------------------------------
 
 
+def test_without_a_generator_lengths_rise_within_each_pool(rng):
+    """The short ones first, as the docstring says; where a pool ends, they begin again."""
+    lengths = rng.permutation(60)
+    batches = list(buckets(lengths, 5, pool=4))
+    for start in range(0, 12, 4):
+        pool = np.concatenate(batches[start : start + 4])
+        assert {*pool} == {*range(start * 5, start * 5 + 20)}
+        assert (np.diff(lengths[pool]) > 0).all()
+
+
 def test_buckets_hold_every_sequence_once_and_save_padding(rng):
     lengths = rng.integers(1, 50, size=203)
     batches = list(buckets(lengths, 16, rng))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scratchnet.errors import ScratchnetError
 from scratchnet.layers import Linear
 from scratchnet.training import SGD, Batches, Constant, Cosine, Exponential, Plateau, StepDecay, Warmup, fit, schedule
 from scratchnet.training.schedule import SCHEDULES
@@ -139,8 +140,77 @@ def test_a_schedule_goes_on_from_its_state():
         for _ in range(4):
             second.step(0.5)
         assert other.lr == pytest.approx(whole), name
-        with pytest.raises(ValueError, match="the state has"):
+        with pytest.raises(ValueError, match="the state and"):
             second.load_state_dict({"t": 1})
+
+
+MADE = {
+    "step": lambda o: StepDecay(o, 3, 0.5),
+    "exponential": lambda o: Exponential(o, 0.9),
+    "cosine": lambda o: Cosine(o, 20, 0.01),
+    "warm-up": lambda o: Warmup(o, 4, 0.2),
+    "warm-up, cosine": lambda o: Warmup(o, 4, 0.2, then=Cosine(o, 16, 0.01)),
+    "plateau": lambda o: Plateau(o, 0, 0.5, threshold=0.5),
+}
+
+
+@pytest.mark.parametrize("order", ["optimizer first", "schedule first", "schedule made last"])
+@pytest.mark.parametrize("name", MADE)
+def test_a_resumed_schedule_gives_every_lr_whatever_is_loaded_first(name, order):
+    """The base is the lr of the moment in which a schedule is made, and may then be another."""
+
+    def steps(schedule, optimizer, n):
+        found = [optimizer.lr]
+        for _ in range(n):
+            schedule.step(1.0)
+            found.append(optimizer.lr)
+        return found
+
+    for before in (1, 3, 6):
+        optimizer = SGD(0.3)
+        schedule = MADE[name](optimizer)
+        steps(schedule, optimizer, before)
+        saved = optimizer.state_dict(), schedule.state_dict()
+        expected = steps(schedule, optimizer, 12)
+        other = SGD(0.1)
+        if order == "schedule made last":
+            other.load_state_dict(saved[0])
+        second = MADE[name](other)
+        if order == "optimizer first":
+            other.load_state_dict(saved[0])
+        second.load_state_dict(saved[1])
+        if order == "schedule first":
+            other.load_state_dict(saved[0])
+        assert steps(second, other, 12) == expected
+
+
+def test_a_warm_up_made_twice_rises_to_the_lr_that_follows():
+    """The first one has lowered the optimiser's lr; what follows knows where both rise to."""
+    optimizer = SGD(0.3)
+    then = Cosine(optimizer, 8)
+    Warmup(optimizer, 2, 0.1, then=then)
+    second = Warmup(optimizer, 2, 0.1, then=then)
+    rates = [optimizer.lr]
+    for _ in range(2):
+        second.step()
+        rates.append(optimizer.lr)
+    assert rates == pytest.approx([0.03, 0.165, 0.3])
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_state_that_is_none_changes_nothing(name):
+    optimizer = SGD(0.3)
+    schedule = MADE[name](optimizer)
+    good = schedule.state_dict()
+    for key, value in good.items():
+        for wrong in ("day", None, [], float("nan"), -1.5, *(["0.1", -1] if isinstance(value, int) else [])):
+            if (key, wrong) == ("best", -1.5):  # a loss may be negative
+                continue
+            with pytest.raises((ValueError, TypeError)) as caught:
+                schedule.load_state_dict({**good, "lr": 0.05, "t": 4, key: wrong})
+            assert isinstance(caught.value, ScratchnetError)
+            assert schedule.state_dict() == good
+            assert optimizer.lr == good["lr"]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +224,13 @@ def test_a_schedule_goes_on_from_its_state():
         (lambda o: Warmup(o, 3, then=Constant(SGD(0.1))), "then is a Constant of another optimiser"),
         (lambda o: Plateau(o, factor=1.0), "factor is 1.0: expected more than 0 and less than 1"),
         (lambda o: Plateau(o, patience=-1), "patience is -1"),
+        (lambda o: Plateau(o, cooldown=-1), "cooldown is -1"),
+        (lambda o: Plateau(o, threshold=float("nan")), "threshold is nan: expected a finite number"),
+        (lambda o: Plateau(o, least=-0.1), "least is -0.1: expected 0 or a positive number"),
+        (lambda o: Plateau(o, factor=float("nan")), "factor is nan: expected more than 0"),
+        (lambda o: Cosine(o, 5, float("nan")), "least is nan: expected a finite number"),
+        (lambda o: Warmup(o, 5, float("nan")), "start is nan: expected more than 0"),
+        (lambda o: (setattr(o, "lr", float("inf")), Constant(o)), "lr of the optimizer is inf"),
         (lambda o: Plateau(o).step(), "metric is None: a Plateau follows a loss"),
         (lambda o: StepDecay(o, 1, each="day"), "each is 'day': expected one of 'epoch', 'update'"),
         (
@@ -181,3 +258,17 @@ def test_the_table_has_them_all():
         if isinstance(v, type) and issubclass(v, schedule.Schedule) and v is not schedule.Schedule
     ]
     assert set(SCHEDULES.values()) == set(kinds)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda o: Warmup(o, float("nan")), "steps is nan: expected a whole number"),
+        (lambda o: Cosine(o, float("nan")), "steps is nan: expected a whole number"),
+        (lambda o: Plateau(o, float("nan")), "patience is nan: expected a whole number"),
+        (lambda o: Cosine(o, 5, "0"), "least is '0': expected a number"),
+    ],
+)
+def test_options_of_another_type(call, message):
+    with pytest.raises(TypeError, match=message):
+        call(SGD(0.3))

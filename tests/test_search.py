@@ -1,8 +1,11 @@
 """The search for hyperparameters: it optimises, prunes, goes on, is shared by processes, and says what is wrong."""
 
 import csv
+import fcntl
+import json
 import math
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -29,7 +32,7 @@ from scratchnet.search import (
     table,
     write_csv,
 )
-from scratchnet.training import History
+from scratchnet.training import History, TrainingDiverged
 
 ROOT = Path(__file__).parent.parent
 COMPLETE = optuna.trial.TrialState.COMPLETE
@@ -221,7 +224,7 @@ def test_goes_on_after_an_exception(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         search(objective, BOWL, trials=6, storage=file)
-    assert counts(search(bowl, BOWL, trials=6, storage=file))["complete"] >= 5
+    assert counts(search(bowl, BOWL, trials=6, storage=file)) == {"complete": 5, "fail": 1}
     with pytest.raises(ArithmeticError, match="too large"):
         search(slow_or_broken, {**BOWL, "a": FloatDistribution(1.6, 2)}, trials=1)
 
@@ -239,6 +242,129 @@ def test_the_sampler_of_each_process_and_each_time_is_another():
     seeds = [sampler_seed(seed, done, worker) for seed in (0, 1) for done in (0, 5) for worker in (0, 1)]
     assert len(set(seeds)) == 8
     assert sampler_seed(1, 5, 0) == seeds[6]
+
+
+def test_a_journal_that_was_cut_short_is_repaired(tmp_path, monkeypatch):
+    """At every byte of its last events: a whole line fewer, or a line that is dropped with a warning."""
+    monkeypatch.setattr(search_module, "SILENT", -1)  # a trial that was cut before it named its process is lost, too
+    file = tmp_path / "study.log"
+    first = [trial.params for trial in search(bowl, BOWL, trials=4, storage=file).trials[:3]]
+    whole = file.read_bytes()
+    ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]
+    for size in range(ends[-4], len(whole)):
+        file.write_bytes(whole[:size])
+        if size in ends:
+            study = search(bowl, BOWL, trials=5, storage=file)
+        else:
+            with pytest.warns(UserWarning, match=r"study\.log was cut short: its last line, of \d+ bytes, is dropped"):
+                study = search(bowl, BOWL, trials=5, storage=file)
+        found = counts(study)
+        assert found.get("running", 0) == 0
+        assert sum(found.values()) == 5
+        assert found["complete"] >= 4
+        assert [trial.params for trial in study.trials[:3]] == first
+        for line in file.read_bytes().splitlines():
+            json.loads(line)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a shopping list",
+        "a shopping list\n",
+        '{"op_code": 99}\n',
+        '{"op_code": 4}\n',
+        '{"op_code": null}\n',
+        "[" * 100_000,
+        "[1]\n",
+        "1\n",
+        "\n",
+        "\0\0",
+    ],
+)
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(text, tmp_path):
+    file = tmp_path / "study.log"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"study\.log is damaged, or not the journal of a search"):
+        search(bowl, BOWL, trials=1, storage=file)
+    assert file.read_text() == text
+
+
+def test_a_journal_that_is_damaged_within_is_refused(tmp_path):
+    file = tmp_path / "study.log"
+    search(bowl, BOWL, trials=3, storage=file)
+    whole = file.read_bytes()
+    middle = whole.index(b"\n", len(whole) // 2)
+    file.write_bytes(whole[: middle - 9] + whole[middle:])
+    with pytest.raises(ValueError, match=r"study\.log is damaged, .*: line \d+ is b'.*; restore a copy"):
+        search(bowl, BOWL, trials=4, storage=file)
+
+
+DIES = """
+import sys
+from test_search import *
+def dies(params, trial):
+    if trial.number == 2:
+        os.kill(os.getpid(), 9)
+    return bowl(params, trial)
+search(dies, BOWL, trials=6, storage=sys.argv[1])
+"""
+
+
+def test_a_search_that_was_killed_goes_on_at_once(tmp_path):
+    """The trial that it was at is failed, and no lock is waited for."""
+    file = tmp_path / "study.log"
+    folders = [str(ROOT / "tests"), *map(str, sys.path)]
+    killed = subprocess.run(
+        [sys.executable, "-c", DIES, str(file)], env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)}, check=False
+    )
+    assert killed.returncode == -9
+    started = time.monotonic()
+    study = search(bowl, BOWL, trials=6, storage=file)
+    assert time.monotonic() - started < 10  # Optuna's own lock would be waited for 30 seconds
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL", *["COMPLETE"] * 3]
+
+
+def test_a_lock_ends_with_its_holder_and_is_exclusive(tmp_path):
+    file = tmp_path / "study.log"
+    file.write_bytes(b"")
+    program = (
+        "import sys, time; from scratchnet.search import JournalLock\n"
+        "lock = JournalLock(sys.argv[1]); lock.acquire(); print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as holder:
+        holder.stdout.readline()
+        with file.open("rb") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        holder.kill()
+        holder.wait()
+        lock = search_module.JournalLock(str(file))
+        assert lock.acquire()
+        lock.release()
+
+
+def test_running_trials_of_others_are_left_alone(tmp_path):
+    """Of another machine, of a process that lives, or just begun; not those that are lost."""
+    file = tmp_path / "study.log"
+    study = search(bowl, BOWL, trials=1, storage=file)
+    here = platform.node()
+    for process, host in ((os.getppid(), here), (1, "elsewhere"), (None, None), (os.getpid(), here), (2**22 + 9, here)):
+        trial = study.ask(BOWL)
+        if host is not None:
+            trial.set_user_attr("process", process)
+            trial.set_user_attr("host", host)
+    states = [trial.state.name for trial in search(bowl, BOWL, trials=3, storage=file).trials]
+    assert states == ["COMPLETE", "RUNNING", "RUNNING", "RUNNING", "FAIL", "FAIL"]
+
+
+def test_a_trial_that_diverges_is_failed_and_the_search_goes_on():
+    def diverges(params, trial):
+        if trial.number == 1:
+            raise TrainingDiverged("the loss is nan", 3, "head.b")
+        return bowl(params, trial)
+
+    assert [t.state.name for t in search(diverges, BOWL, trials=3).trials] == ["COMPLETE", "FAIL", "COMPLETE"]
 
 
 # ---- several processes ---------------------------------------------------------------------------------------------------
@@ -267,6 +393,26 @@ def test_processes_have_one_thread_each_and_need_no_file():
     with one_thread_each():
         assert {os.environ[name] for name in THREADS} == {"1"}
     assert {name: os.environ.get(name) for name in THREADS} == before
+
+
+def killed_once(params, trial):
+    """The fourth trial kills its process, while the other one is at a long trial."""
+    if trial.number == 3:
+        time.sleep(0.5)
+        os.kill(os.getpid(), 9)
+    if trial.number == 4:
+        time.sleep(60)
+    return bowl(params, trial)
+
+
+def test_a_worker_that_is_killed_costs_its_trial_and_the_others_and_no_more(tmp_path):
+    file = tmp_path / "study.log"
+    started = time.monotonic()
+    with pytest.warns(UserWarning, match=r"a process of the search was killed: trials \[3, 4\] are marked as failed"):
+        study = search(killed_once, BOWL, trials=8, storage=file, processes=2)
+    assert time.monotonic() - started < 45
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["COMPLETE"] * 3 + ["FAIL"] * 2 + ["COMPLETE"] * 3
 
 
 def test_what_an_objective_raises_in_a_process_arrives():

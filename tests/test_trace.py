@@ -14,6 +14,7 @@ from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Sequential, Tanh
 from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.tracing import Trace
 from scratchnet.tracing.jacobian import jacobians, per_loss_gradients, singular_values
+from scratchnet.tracing.trace import FORMAT
 
 from test_layers import RECURRENT
 
@@ -339,32 +340,36 @@ def test_files_that_are_no_traces(rng, tmp_path):
     trace.save(good)
     broken = tmp_path / "broken.npz"
     broken.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
-    with pytest.raises(ValueError, match=r"broken.npz is damaged or not an .npz file"):
+    with pytest.raises(ValueError, match=r"broken.npz is not a trace: expected a complete .npz file"):
         scratchnet.load_trace(broken)
     broken.write_bytes(b"not a zip at all")
     with pytest.raises(ValueError, match=r"broken.npz is"):
         scratchnet.load_trace(broken)
     broken.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"broken.npz is damaged"):
+    with pytest.raises(ValueError, match=r"broken.npz is not a trace: expected a complete"):
         scratchnet.load_trace(broken)
     np.savez(broken, a=np.ones(3))
-    with pytest.raises(ValueError, match=r"is an \.npz file, but not a trace"):
+    with pytest.raises(ValueError, match=r"is not a trace: it is an \.npz file, but has no 'about'"):
         scratchnet.load_trace(broken)
     with np.load(good) as file:
         arrays = dict(file)
-    about = json.loads(str(arrays["about"])) | {"format": 99}
-    np.savez(broken, **(arrays | {"about": np.array(json.dumps(about))}))
-    with pytest.raises(ValueError, match="is a trace of format 99, but this version reads up to 1: update scratchnet"):
-        scratchnet.load_trace(broken)
-    for about in ("{}", "hi", "[]"):
+    for newer in (FORMAT + 1, 99):
+        about = json.loads(str(arrays["about"])) | {"format": newer}
+        np.savez(broken, **(arrays | {"about": np.array(json.dumps(about))}))
+        message = f"is a trace of format {newer}, but this version reads up to {FORMAT}: update scratchnet"
+        with pytest.raises(ValueError, match=message):
+            scratchnet.load_trace(broken)
+    for about in ("{}", "hi", "[]", '{"format": "1"}', "[" * 100_000):
         np.savez(broken, about=np.array(about))
-        with pytest.raises(ValueError, match="its 'about' is not one of a trace"):
+        with pytest.raises(
+            ValueError, match=r"is not a trace: (its 'about' is not one of a trace|expected an .npz file)"
+        ):
             scratchnet.load_trace(broken)
     np.savez(broken, **{name: value for name, value in arrays.items() if "gates" not in name and name != "y"})
-    with pytest.raises(ValueError, match="is damaged: a part of the trace is missing"):
+    with pytest.raises(ValueError, match="is not a trace: it is damaged, a part is missing or wrong"):
         scratchnet.load_trace(broken)
     np.save(tmp_path / "plain.npy", np.ones(3))
-    with pytest.raises(ValueError, match=r"is damaged or not an \.npz file of plain arrays"):
+    with pytest.raises(ValueError, match=r"is not a trace: expected a complete \.npz file"):
         scratchnet.load_trace(tmp_path / "plain.npy")
     whole = good.read_bytes()
     for position in range(40, len(whole), len(whole) // 40):  # one byte changed anywhere: a sentence, or the same trace

@@ -303,7 +303,7 @@ def test_a_notebook_has_a_bar_too(rng, monkeypatch):
         def set_postfix(self, **numbers):
             shown.append((self.disable, self.total))
 
-        def update(self):
+        def update(self, n=1):
             """Nothing is drawn."""
 
         def close(self):

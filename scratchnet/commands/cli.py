@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -20,7 +21,8 @@ COURSE = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, or 1 where the command found something wrong.
+    """Run one command; returns the exit status: 0, 1 where the command found something wrong, or
+    130 after Ctrl-C.
 
     The library's errors, and those of reading and writing files, are printed as a sentence; any
     other exception is a bug and keeps its traceback.
@@ -31,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        print("scratchnet: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     except ScratchnetError as error:
         print(f"scratchnet: {error}", file=sys.stderr)
         return 1

@@ -21,6 +21,7 @@ from scratchnet.cells import variants
 from scratchnet.commands.options import Commands
 from scratchnet.data import Standardizer, datasets, sliding_windows, split_at
 from scratchnet.data.tasks import ADDING_BASELINE_MSE, adding
+from scratchnet.files import make_folder, save_figure
 from scratchnet.forecasting import baselines
 from scratchnet.gradcheck import check_cell
 from scratchnet.layers import GRU, LSTM, RNN, Linear, Recurrent, Sequential, Tanh
@@ -254,7 +255,7 @@ def show(out: Path) -> list[Path]:
     """Do everything, print the tables, write pictures and page into ``out``, and return their
     paths."""
     started = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     # The adding problem takes longest: it runs in other processes while the rest goes on here.
     with (
         _single_threaded_blas(),
@@ -386,5 +387,5 @@ def draw(sunspots: Forecasts, rnn: Memory, lstm: Memory, out: Path) -> list[Path
     paths = []
     for name, figure in figures.items():
         paths.append(out / name)
-        figure.savefig(paths[-1])
+        save_figure(figure, paths[-1])
     return paths

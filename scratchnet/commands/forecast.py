@@ -18,6 +18,7 @@ from scratchnet.commands.options import (
     series_of,
 )
 from scratchnet.data.series import Series
+from scratchnet.files import make_folder, replace, save_figure
 from scratchnet.forecasting.backtest import Backtest
 from scratchnet.forecasting.many_steps import BacktestConfig, ManyStepResult, forecast
 from scratchnet.forecasting.network import STRATEGIES, ForecastConfig
@@ -53,7 +54,7 @@ def run(chosen: argparse.Namespace) -> int:
     task = config_of(BacktestConfig, chosen).check()
     config = config_of(ForecastConfig, chosen).check()
     series = series_of(chosen)
-    chosen.out.mkdir(parents=True, exist_ok=True)  # first: where that fails, no training is lost
+    make_folder(chosen.out)  # first: where that fails, no training is lost
     introduce(series)
     result = forecast(series, task, config)
     print_errors(series, task, result)
@@ -99,13 +100,14 @@ def draw(
     from scratchnet import plots
 
     tested, bounds = result.backtest, _bounds(result)
-    plots.errors_ahead(
+    errors = plots.errors_ahead(
         {name: tested.rmse(name) for name in sorted(tested.forecasts, key=tested.total)},
         ylabel=f"RMSE [{series.unit}]" if series.unit else "RMSE",
         title=f"{series.name}: error by steps ahead, {len(tested.at)} origins",
-    ).savefig(out / "errors.png")
+    )
+    save_figure(errors, out / "errors.png")
     shown = min(len(series.values), max(4 * task.horizon, 2 * config.window))
-    plots.fan(
+    fan = plots.fan(
         series.values[-shown:, 0],
         result.ahead,
         bounds.get("low"),
@@ -115,7 +117,8 @@ def draw(
         label=result.best,
         ylabel=label_of(series),
         title=f"{series.name}: {task.horizon} steps after the last row",
-    ).savefig(out / "forecast.png")
+    )
+    save_figure(fan, out / "forecast.png")
 
 
 def _bounds(result: ManyStepResult) -> dict[str, Any]:
@@ -130,7 +133,7 @@ def _backtest_rows(series: Series, tested: Backtest) -> Iterator[list[Any]]:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterator[list[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replace(path, text=True) as file:
         writer = csv.writer(file)
         writer.writerow(header)
         for row in rows:

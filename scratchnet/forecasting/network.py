@@ -26,7 +26,8 @@ import numpy as np
 from scratchnet.arrays import Array
 from scratchnet.cells import CELLS
 from scratchnet.data import Standardizer, sliding_windows
-from scratchnet.errors import InvalidValueError, UnavailableError
+from scratchnet.errors import InvalidValueError, ScratchnetError, UnavailableError
+from scratchnet.files import archives
 from scratchnet.forecasting.forecaster import Forecaster, check_values
 from scratchnet.layers import Dropout, Layer, Linear, Recurrent, Sequential, Tanh
 from scratchnet.losses import mse, quantile
@@ -43,6 +44,9 @@ from scratchnet.training import (
 from scratchnet.training.config import option, options
 
 RELATIVE_TO = ("none", "last", "previous")
+MODEL, SETTINGS = "model.npz", "settings.json"  # the second one was written by older versions
+
+Data = dict[str, Any]  # plain values by name, as JSON has them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,11 +135,18 @@ class NetworkForecaster(Forecaster):
         raise NotImplementedError(f"{type(self).__name__} has no network")
 
     def fit(
-        self, values: Array, *, validation_rows: int | None = None, progress: bool = False
+        self,
+        values: Array,
+        *,
+        validation_rows: int | None = None,
+        progress: bool = False,
+        callbacks: Sequence[Callback] = (),
     ) -> Self:
         """Train on the first rows of values (T, D), and stop by the last ones.
 
-        ``validation_rows``: how many decide when to stop (None: the share of the configuration).
+        ``validation_rows``: how many decide when to stop (None: the share of the configuration);
+        ``callbacks``: besides its own. Where a signal ends the training, as in ``training.fit``,
+        the forecaster has the best weights so far and can be saved.
         """
         config = self.config
         # the validation rows have an origin at least
@@ -155,7 +166,7 @@ class NetworkForecaster(Forecaster):
             rng=rng,
             loss=self.loss,
             validation=self._pairs(values, slice(cut, len(values))),
-            callbacks=self.callbacks(),
+            callbacks=[*self.callbacks(), *callbacks],
             progress=progress,
         )
         self.trained()
@@ -261,12 +272,12 @@ class NetworkForecaster(Forecaster):
         return {"horizon": self.horizon, "targets": self.targets}
 
     def save(self, folder: str | Path) -> None:
-        """Write ``model.npz`` and ``settings.json`` into the folder; see ``load_forecaster``."""
+        """Write weights, settings and scale into one file of the folder, ``model.npz``, so that
+        they cannot be parted; see ``load_forecaster``."""
         if self.model is None:
             raise UnavailableError(
                 f"this {type(self).__name__} has not been fitted: nothing to save"
             )
-        checkpoint.save(self.model, Path(folder) / "model.npz")
         facts = {
             "strategy": self.strategy,
             "arguments": self.arguments(),
@@ -276,8 +287,7 @@ class NetworkForecaster(Forecaster):
             "scale": self.scaler.scale.tolist(),
             **{name: getattr(self.config, name) for name in options(ForecastConfig)},
         }
-        text = json.dumps(facts, indent=2) + "\n"
-        (Path(folder) / "settings.json").write_text(text, encoding="utf-8")
+        checkpoint.save(self.model, Path(folder) / MODEL, {"forecaster": facts})
 
 
 class Direct(NetworkForecaster):
@@ -413,32 +423,78 @@ def load_forecaster(folder: str | Path) -> NetworkForecaster:
     Raises
     ------
     FileNotFoundError
-        Where a file is missing.
+        Where the file is missing.
     ValueError
-        Where a file is not what was saved.
+        Where the file is not what was saved.
     """
-    path = Path(folder) / "settings.json"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if "strategy" not in facts:
-            facts = _one_step_facts(facts)
-        config = ForecastConfig(**{name: facts[name] for name in options(ForecastConfig)}).check()
-        forecaster = STRATEGIES[facts["strategy"]](config, **facts["arguments"])
-        forecaster.names, forecaster.unit = facts["names"], str(facts["unit"])
-        offset, scale = (np.array(facts[name], dtype=np.float64) for name in ("offset", "scale"))
-        D = len(offset)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InvalidValueError(f"{path} is not of a saved forecaster: {error!r}") from None
-    if not (np.isfinite(offset).all() and np.isfinite(scale).all() and (scale > 0).all()):
-        raise InvalidValueError(
-            f"{path}: nothing can be scaled by offset {offset.tolist()} and scale {scale.tolist()}"
-        )
-    forecaster.scaler.offset, forecaster.scaler.scale = offset, scale
-    rng = np.random.default_rng(config.seed)
-    forecaster.model = forecaster.build(D, len(forecaster.columns(D)), rng).astype(np.float32)
-    checkpoint.load(forecaster.model, Path(folder) / "model.npz")
+    path, apart = Path(folder) / MODEL, Path(folder) / SETTINGS
+    with archives.opened(path, "a saved forecaster") as archive:
+        facts = checkpoint.facts_of(archive).get("forecaster")
+        if facts is None and not apart.exists():
+            raise archive.refused(f"there are no settings in it, and no {apart}")
+        try:
+            if facts is None:
+                path = apart
+                facts = json.loads(apart.read_text(encoding="utf-8"))
+            if "strategy" not in facts:
+                facts = _one_step_facts(facts)
+            config = ForecastConfig(**{name: facts[name] for name in options(ForecastConfig)})
+            arguments = dict(facts["arguments"])
+            _check_size(config.check(), arguments, facts, archive.size)
+            forecaster = STRATEGIES[facts["strategy"]](config, **arguments)
+            names, forecaster.unit = facts["names"], str(facts["unit"])
+            forecaster.names = None if names is None else [str(name) for name in names]
+            D = len(facts["offset"])
+            if not {*(forecaster.targets or ())} <= {*range(D)}:
+                raise InvalidValueError(f"its targets are {forecaster.targets}, of {D} columns")
+            scaler = forecaster.scaler
+            scaler.offset, scaler.scale = (_row(facts[name], D) for name in ("offset", "scale"))
+            rng = np.random.default_rng(config.seed)
+            columns = forecaster.columns(D)
+            forecaster.model = forecaster.build(D, len(columns), rng).astype(np.float32)
+        except ScratchnetError as error:
+            raise InvalidValueError(f"{path} is not of a saved forecaster: {error}") from None
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise InvalidValueError(f"{path} is not of a saved forecaster: {error!r}") from None
+        offset, scale = scaler.offset, scaler.scale
+        if not (np.isfinite(offset).all() and np.isfinite(scale).all() and (scale > 0).all()):
+            raise InvalidValueError(
+                f"{path}: nothing can be scaled by offset {offset.tolist()} and scale"
+                f" {scale.tolist()}"
+            )
+        checkpoint.fill(forecaster.model, archive)
     forecaster.trained()
     return forecaster
+
+
+def _row(values: Any, D: int) -> Array:
+    """D numbers."""
+    row = np.array(values, dtype=np.float64)
+    if row.shape != (D,):
+        raise InvalidValueError(f"expected {D} numbers, got {values!r:.80}")
+    return row
+
+
+def _check_size(config: ForecastConfig, arguments: Data, facts: Data, size: int) -> None:
+    """ValueError where the settings need a network with more numbers than the file holds, before
+    one is made."""
+    units, inputs = config.units, len(facts["offset"])
+    flat = config.model == "mlp"
+    recurrent = config.layers - flat  # square matrices, at least
+    needed = units * (inputs * config.window if flat else inputs) + units**2 * recurrent
+    if facts["strategy"] != EncodeDecode.strategy and facts["strategy"] != Recursive.strategy:
+        needed += units * int(arguments["horizon"]) * len(arguments.get("levels") or (1,))
+    if needed > size:
+        raise InvalidValueError(
+            f"its settings need {needed} numbers or more, but the file holds {size}"
+        )
 
 
 def _one_step_facts(facts: dict[str, Any]) -> dict[str, Any]:

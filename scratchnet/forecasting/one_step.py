@@ -3,6 +3,7 @@
 ``scratchnet train`` runs it, prints the table and saves the forecaster.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from scratchnet.forecasting.baselines import (
 )
 from scratchnet.forecasting.classical import AutoregressionForecaster, LastValue
 from scratchnet.forecasting.network import Direct, ForecastConfig
+from scratchnet.training import Callback
 
 TEST = 0.15  # share of the rows, the last ones, that the errors are of
 
@@ -58,11 +60,17 @@ class OneStepResult(NamedTuple):
         return "\n".join(lines)
 
 
-def train(series: Series, config: OneStepConfig, progress: bool = True) -> OneStepResult:
+def train(
+    series: Series,
+    config: OneStepConfig,
+    progress: bool = True,
+    callbacks: Callable[[Direct], Sequence[Callback]] = lambda forecaster: (),
+) -> OneStepResult:
     """Fit on the first 70% of the rows, stop by the next 15%, measure on the last 15%.
 
     Scaling is learned from the first part alone; the autoregression has nothing to stop and is
     fitted to the first two. ``config.validation`` changes the 15% that decide when to stop.
+    ``callbacks`` makes more callbacks for the forecaster, before it is fitted.
 
     Raises
     ------
@@ -89,7 +97,12 @@ def train(series: Series, config: OneStepConfig, progress: bool = True) -> OneSt
         "last value": LastValue(1),
         f"AR({width})": AutoregressionForecaster(1, width).fit(known),
     }
-    forecaster.fit(known, validation_rows=validation.stop - validation.start, progress=progress)
+    forecaster.fit(
+        known,
+        validation_rows=validation.stop - validation.start,
+        progress=progress,
+        callbacks=callbacks(forecaster),
+    )
     at = range(test.start, test.stop)
     forecasts = {
         name: each.predict(values, at)[:, 0]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from scratchnet.errors import InvalidValueError
+from scratchnet.files import make_folder, save_figure
 from scratchnet.plots.gates import gates, saturation
 from scratchnet.plots.gradients import gradient_norms, weight_gradients
 from scratchnet.plots.jacobians import jacobians
@@ -109,11 +110,11 @@ def write(
     # labels are those of the first sequence
     want = Wanted(sample, k1, k2, unit, () if sample else trace.labels, title)
     if kind != "all":
-        out.parent.mkdir(parents=True, exist_ok=True)
-        KINDS[kind](chosen, want).savefig(out)
+        make_folder(out.parent)
+        save_figure(KINDS[kind](chosen, want), out)
         yield str(out)
         return
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for name, draw in KINDS.items():
         try:
             figure = draw(chosen, want)
@@ -121,5 +122,5 @@ def write(
             yield f"{name} left out: {error}"
             continue
         path = out / f"{name}.png"
-        figure.savefig(path)
+        save_figure(figure, path)
         yield str(path)

@@ -1,8 +1,5 @@
 """The trace of a whole pass: its runs, its loss, and its file."""
 
-import json
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +8,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchnet.arrays import Array, to_host
-from scratchnet.cells import CELLS
-from scratchnet.errors import InvalidValueError, UnknownNameError
+from scratchnet.cells import CELLS, Cell
+from scratchnet.errors import ScratchnetError, UnknownNameError
+from scratchnet.files import archives
+from scratchnet.files.archives import require_npz
 from scratchnet.tracing.run import RunTrace
 
 FORMAT = 1  # of the .npz; goes up when an older library could not read it
 # parts of a run in the .npz
 PARTS = ("params", "cache", "d_next", "d_last", "grads", "step_norms", "outside")
-# what NumPy raises for a file that is damaged or not an .npz file
-DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, EOFError, OSError)
-DAMAGED += (ValueError, TypeError, NotImplementedError)
-
 Data = dict[str, Any]  # names and values of several types, as JSON has them, or arrays
 
 
@@ -99,10 +94,8 @@ class Trace:
         return replace(self, runs=runs, x=x, y=y, target=target, modules=modules)
 
     def save(self, path: str | Path) -> None:
-        """Write the trace to ``path`` (.npz): arrays and one JSON text, no pickles."""
-        path = Path(path)
-        if path.suffix != ".npz":
-            raise InvalidValueError(f"path is {path}: expected a name that ends in .npz")
+        """Write the trace to ``path`` (.npz) as a whole: arrays and one JSON text, no pickles."""
+        require_npz(path)
         here = self.on_host()
         arrays: dict[str, Array] = {"x": here.x, "y": here.y}
         if here.target is not None:
@@ -137,8 +130,7 @@ class Trace:
             "labels": list(self.labels),
             "title": self.title,
         }
-        arrays["about"] = np.array(json.dumps(about))
-        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # an array may have any name
+        archives.save(path, arrays, about, compress=True)
 
     def _repr_html_(self) -> str | None:
         """The trace's page, where ``scratchnet.view`` is loaded."""
@@ -156,35 +148,122 @@ def load(path: str | Path) -> Trace:
     ValueError
         Where the file is damaged, is not a trace, or was written by a newer version.
     """
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise
-    except DAMAGED as error:
-        raise InvalidValueError(
-            f"{path} is damaged or not an .npz file of plain arrays: {error}"
-        ) from None
-    if "about" not in arrays:
-        raise InvalidValueError(f"{path} is an .npz file, but not a trace: it has no 'about'")
-    try:
-        about = json.loads(str(arrays.pop("about")))
-        newest = int(about["format"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise InvalidValueError(
-            f"{path} is an .npz file, but not a trace: its 'about' is not one of a trace"
-        ) from None
-    if newest > FORMAT:
-        raise InvalidValueError(
-            f"{path} is a trace of format {newest}, but this version reads up to {FORMAT}: update"
-            " scratchnet"
+    with archives.opened(path, "a trace") as archive:
+        about = archive.about
+        if about is None:
+            raise archive.refused("it is an .npz file, but has no 'about'")
+        if not isinstance(about, dict) or not isinstance(about.get("format"), int):
+            raise archive.refused("its 'about' is not one of a trace")
+        if about["format"] > FORMAT:
+            raise archive.refused(
+                f"it is a trace of format {about['format']}, but this version reads up to {FORMAT}:"
+                " update scratchnet"
+            )
+        try:
+            _check_facts(about)
+            _check_shapes(about, archive.shapes)
+            for name, dtype in archive.dtypes.items():
+                _require(dtype.kind in "biuf", f"{name} is of type {dtype}")
+            trace = _rebuilt(about, {name: archive[name] for name in archive.shapes})
+            for run in trace.runs.values():  # computes what the file does not hold
+                run.names  # noqa: B018
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, ScratchnetError):
+                raise
+            what = f"{type(error).__name__}: {error}"
+            raise archive.refused(f"it is damaged, a part is missing or wrong ({what})") from error
+    return trace
+
+
+def _check_facts(about: Data) -> None:
+    """ValueError or LookupError where the facts are not as ``save`` writes them."""
+    kinds: dict[str, Any] = {"runs": list, "modules": list, "labels": list, "title": str}
+    kinds |= {"loss": (int, float, type(None)), "loss_name": (str, type(None))}
+    for name, kind in kinds.items():
+        _require(isinstance(about[name], kind), f"{name} is a {type(about[name]).__name__}")
+    about["loss"] = None if about["loss"] is None else float(about["loss"])
+    _require(all(isinstance(label, str) for label in about["labels"]), "a label is not a text")
+    for run in about["runs"]:
+        cell = CELLS[run["cell"]]
+        _require(isinstance(run["custom_backward"], bool), "custom_backward is not yes or no")
+        _require(
+            all(
+                name in cell.Cache._fields and value in cell.OPTIONS.get(name, (None,))
+                for name, value in run["options"].items()
+            ),
+            f"the options of {run['name']} are {run['options']}",
         )
-    try:
-        return _rebuilt(about, arrays)
-    except (KeyError, TypeError) as error:
-        raise InvalidValueError(
-            f"{path} is damaged: a part of the trace is missing ({error})"
-        ) from None
+    found = []
+    for module in about["modules"]:
+        names = [module["name"], module["kind"], *module["params"]]
+        _require(all(isinstance(name, str) for name in names), "a module's name is not a text")
+        if module["kind"] != "recurrent":
+            continue
+        cell = CELLS[module["cell"]]
+        _require(
+            module["options"].keys() <= cell.OPTIONS.keys()
+            and all(value in cell.OPTIONS[name] for name, value in module["options"].items())
+            and all(isinstance(module[name], bool) for name in ("batch_first", "return_sequences")),
+            f"the options of {module['name']} are not its cell's",
+        )
+        prefix = f"{module['name']}." if module["name"] else ""
+        found += [(f"{prefix}l{k}{direction}", module["cell"]) for k, direction in module["runs"]]
+    runs = [(run["name"], run["cell"]) for run in about["runs"]]
+    _require(bool(runs) and runs == found, f"the modules have the runs {found}, not {runs}")
+
+
+def _check_shapes(about: Data, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """ValueError or LookupError unless the arrays, by their headers, are those of such a trace."""
+    known = {"x", "y", "target"}
+    for number, module in enumerate(about["modules"]):
+        known |= {f"module{number}/{name}" for name in module["params"]}
+    for number, facts in enumerate(about["runs"]):
+        cell, prefix = CELLS[facts["cell"]], f"{number}/cache/"
+        (T, N, D), H = shapes[prefix + "x"], shapes[prefix + "h"][2]
+        params = cell.param_shapes(D, H)
+        expected: dict[str, tuple[int, ...]]
+        expected = {f"{number}/params/{name}": shape for name, shape in params.items()}
+        expected |= {prefix + name: (T + 1, N, H) for name in cell.STATES}
+        known |= {prefix + name for name in cell.Cache._fields} | expected.keys()
+        if f"{number}/outside/dy" in shapes:
+            own: dict[str, tuple[int, ...]] = {"outside/dy": (T, N, H), "grads/dx": (T, N, D)}
+            own |= {f"d_next/d{name}_next": (T, N, H) for name in cell.STATES}
+            own |= {f"d_last/d{name}_last": (N, H) for name in cell.STATES}
+            own |= {f"grads/d{name}0": (N, H) for name in cell.STATES}
+            own |= {f"grads/d{name}": shape for name, shape in params.items()}
+            own |= {f"step_norms/d{name}": (T,) for name in params}
+            expected |= {f"{number}/{name}": shape for name, shape in own.items()}
+            known |= expected.keys() | {f"{number}/grads/{name}" for name in cell.Grads._fields}
+        for name, shape in expected.items():
+            _require(shapes[name] == shape, f"{name} is {shapes[name]}, expected {shape}")
+        for name, axes in _axes(cell).items():
+            if prefix + name in shapes:
+                shape = shapes[prefix + name]
+                fits = axes < 3 or (shape[0] in (1, T, T + 1) and shape[1] in (1, N))
+                _require(len(shape) == axes and fits, f"{name} is {shape}")
+        _require(shapes.get(prefix + "lengths", (N,)) == (N,), "lengths are not one a sequence")
+        labels = len(about["labels"])
+        _require(labels in (0, T), f"there are {labels} labels for {T} steps")
+    batch = 0 if any(module.get("batch_first") for module in about["modules"]) else 1
+    for name in ("x", "y", "target"):
+        shape = shapes.get(name, ())
+        if name == "x" or len(shape) == 3:
+            _require(len(shape) > 1 and shape[batch] == N, f"{name} is {shape} of {N} sequences")
+    _require(shapes.get("target", (N,)) != (), "target is one number")
+    _require({"x", "y"} <= shapes.keys() <= known, f"unknown {sorted(shapes.keys() - known)}")
+
+
+def _axes(cell: Cell) -> dict[str, int]:
+    """How many axes each array of the cell's cache has, from a pass over one number."""
+    params = [np.zeros(shape) for shape in cell.param_shapes(1, 1).values()]
+    cache = cell.forward(np.zeros((1, 1, 1)), *(np.zeros((1, 1)) for _ in cell.STATES), *params)[1]
+    own = cache._asdict().items()
+    return {name: value.ndim for name, value in own if isinstance(value, np.ndarray)}
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)  # ``load`` names the file
 
 
 def _rebuilt(about: Data, arrays: dict[str, Array]) -> Trace:

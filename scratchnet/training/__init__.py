@@ -1,5 +1,5 @@
 """Training: the loop, optimisers, callbacks, schedules, clipping, penalties, BPTT, checkpoints,
-mixed precision, distillation.
+resuming, mixed precision, distillation.
 
     from scratchnet.training import Adam, Clip, EarlyStopping, fit
 
@@ -23,6 +23,7 @@ from scratchnet.training.loop import fit, fit_stream, predict
 from scratchnet.training.mixed import HalfTrainer
 from scratchnet.training.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from scratchnet.training.penalty import L1, L2
+from scratchnet.training.resume import TrainingCheckpoint
 from scratchnet.training.samples import Batches, Samples
 from scratchnet.training.schedule import (
     Constant,
@@ -66,6 +67,7 @@ __all__ = [
     "TensorBoardLogger",
     "TrainConfig",
     "Trainer",
+    "TrainingCheckpoint",
     "TrainingDiverged",
     "Warmup",
     "fit",

@@ -3,7 +3,7 @@
     fit(model, (x, y), Adam(0.01), epochs=50, rng=rng, validation=(x_val, y_val),
         callbacks=[Clip(1.0), EarlyStopping(patience=5), ModelCheckpoint("best.npz")])
 
-A callback overrides some of the nine methods of ``Callback`` (trainer.py); each gets the trainer
+A callback overrides some of the ten methods of ``Callback`` (trainer.py); each gets the trainer
 and reads what it needs there. To end the training, any of them calls ``trainer.stop("why")``:
 
     class StopWhenGood(Callback):
@@ -18,12 +18,13 @@ write or show something are in loggers.py, and ``tracing.TraceWatch`` records fo
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from scratchnet.arrays import Array, require_count, require_one_of
 from scratchnet.errors import InvalidValueError
+from scratchnet.files import require_folder
 from scratchnet.training import checkpoint
 from scratchnet.training.clip import CLIPS, each_norm, global_norm, require_limit, together
 from scratchnet.training.parameter_patterns import names_like
@@ -109,6 +110,12 @@ class BestWeights(Callback):
         for name, array in self.state.items():
             own[name][...] = array
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "state": self.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.state = _loss(state["best"]), dict(state["state"])
+
 
 class EarlyStopping(BestWeights):
     """Stop when the validation loss has not improved for some epochs; the best weights are put
@@ -140,6 +147,13 @@ class EarlyStopping(BestWeights):
         if self.waited >= self.patience:
             trainer.stop(f"the validation loss has not improved for {self.waited} epochs")
 
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.waited = require_count("waited", state["waited"], 0)
+
 
 class ModelCheckpoint(Callback):
     """Save the model, as ``checkpoint.save`` does: an interrupted save leaves the old file whole.
@@ -156,12 +170,28 @@ class ModelCheckpoint(Callback):
             raise InvalidValueError(f"path is {path}: expected a name that ends in .npz")
         self.path, self.every, self.best = str(path), every, math.inf
 
+    def on_train_begin(self, trainer: Trainer) -> None:
+        require_folder(self.path)
+
     def on_epoch_end(self, trainer: Trainer) -> None:
         row = trainer.history.epochs[-1]
         loss = row.get("val_loss", row["train_loss"])
         if self.every or loss < self.best:
             self.best = min(loss, self.best)
             checkpoint.save(trainer.model, self.path.replace("{epoch}", str(trainer.epoch)))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = _loss(state["best"])
+
+
+def _loss(value: Any) -> float:
+    """A smallest loss so far; infinite where there is none yet."""
+    if not isinstance(value, (int, float)) or math.isnan(value):
+        raise InvalidValueError(f"the best loss is {value!r}: expected a number")
+    return float(value)
 
 
 class ScheduledSampling(Callback):
@@ -221,6 +251,13 @@ class GradientMonitor(Callback):
         ):
             for name, norm in each_norm(arrays).items():
                 table.setdefault(name, []).append(norm)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"norms": self.norms, "sizes": self.sizes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.norms = {name: [*map(float, norms)] for name, norms in state["norms"].items()}
+        self.sizes = {name: [*map(float, sizes)] for name, sizes in state["sizes"].items()}
 
     def vanished(self) -> list[str]:
         """Parameters whose gradient, in the median over the steps, is under a ten-millionth of

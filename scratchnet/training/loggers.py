@@ -6,6 +6,7 @@ from typing import Any, TextIO
 
 from scratchnet.arrays import require_one_of
 from scratchnet.errors import MissingPackageError, UnavailableError
+from scratchnet.files import start_lines
 from scratchnet.training.trainer import Callback, Trainer
 
 EACH = ("epoch", "step")
@@ -25,6 +26,7 @@ class ProgressBar(Callback):
     def __init__(self, unit: str = "step") -> None:
         self.unit = unit
         self.bar: Any = None
+        self.shown = 0  # steps
 
     def on_train_begin(self, trainer: Trainer) -> None:
         import tqdm.auto
@@ -33,6 +35,7 @@ class ProgressBar(Callback):
         notebook = issubclass(tqdm.auto.tqdm, tqdm.notebook.tqdm_notebook)
         # None: no bar unless the output is a terminal, which a notebook's is not
         disable = False if notebook else None
+        self.shown = 0
         self.bar = tqdm.auto.tqdm(total=trainer.total, disable=disable, unit=self.unit, leave=False)
 
     def on_step(self, trainer: Trainer) -> None:
@@ -40,7 +43,9 @@ class ProgressBar(Callback):
         self.bar.set_postfix(
             loss=f"{row['loss']:.3g}", grad=f"{row['grad_norm']:.2g}", refresh=False
         )
-        self.bar.update()
+        # not by 1: training may have been resumed
+        self.bar.update(len(trainer.history.steps) - self.shown)
+        self.shown = len(trainer.history.steps)
 
     def on_train_end(self, trainer: Trainer) -> None:
         if self.bar is not None:
@@ -52,7 +57,7 @@ class CSVLogger(Callback):
 
     Parameters
     ----------
-    path : the file, written anew in each training.
+    path : the file, written anew in each training; with the earlier rows where one is resumed.
     each : "epoch" or "step".
     """
 
@@ -62,7 +67,7 @@ class CSVLogger(Callback):
         self.file: TextIO | None = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        self.file = self.path.open("w", newline="", encoding="utf-8")
+        self.file = start_lines(self.path)
         self.writer: Any = None
 
     def on_step(self, trainer: Trainer) -> None:
@@ -84,6 +89,8 @@ class CSVLogger(Callback):
             names = [self.each, *rows[-1]]
             self.writer = csv.DictWriter(self.file, names, extrasaction="ignore")
             self.writer.writeheader()
+            # where training was resumed, there are rows of before
+            self.writer.writerows({self.each: n, **row} for n, row in enumerate(rows[:-1]))
         self.writer.writerow({self.each: len(rows) - 1, **rows[-1]})
         self.file.flush()
 

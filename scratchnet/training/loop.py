@@ -73,6 +73,10 @@ def fit(
     ValueError, TypeError : where the data do not fit each other or the model.
     TrainingDiverged : at the first loss, gradient or, at the end of an epoch, parameter that is not
         finite.
+    KeyboardInterrupt, SystemExit : for SIGINT (Ctrl-C) and SIGTERM, in the main thread. The step is
+        finished and the callbacks do what they do at the end: the best weights are put back, and a
+        ``TrainingCheckpoint`` has saved all that is needed to go on. A second signal ends it at
+        once.
 
     Examples
     --------
@@ -96,20 +100,32 @@ def fit(
         held = Batches.of(validation, "validation", ragged=batches.lengths is not None)
         held_out = held.samples(model, "validation ")
     run = trainer(model, optimizer, _with_defaults(callbacks, validation is not None, progress))
-    total = epochs * -(-count(samples.x) // batches.batch_size)
-    with run.training(total, held_out is not None):
-        for run.epoch in range(epochs):
-            started, total_loss, weight = time.perf_counter(), 0.0, 0.0
+    run.rng, run.each = rng, -(-count(samples.x) // batches.batch_size)
+    with run.training(epochs * run.each, held_out is not None):
+        first = run.place.epoch  # not 0 where a callback has resumed
+        for run.epoch in range(first, epochs):
+            if run.is_over():  # it was over when it was saved
+                break
+            started, place = time.perf_counter(), run.place
             run.tell("on_epoch_begin")
-            for batch in batches.draw(rng, samples):
-                part = batch.weight
-                total_loss, weight = total_loss + run.step(batch, loss) * part, weight + part
-                if run.history.stopped is not None:
+            now = rng.bit_generator.state
+            if place.batch:
+                rng.bit_generator.state = place.drawn
+            else:
+                place.drawn = now
+            for batch in batches.draw(rng, samples, place.batch, now):
+                value, part = run.step(batch, loss), batch.weight
+                place.loss, place.weight = place.loss + value * part, place.weight + part
+                place.batch += 1
+                if run.is_over():
                     break
-            run.require_finite_params()
-            val_loss = None if held_out is None else _validate(run, held_out, loss)
-            run.end_epoch(total_loss / weight, started, val_loss)
-            if run.history.stopped is not None:
+            if run.interrupted is None or place.batch == run.each:
+                run.require_finite_params()
+                val_loss = None if held_out is None else _validate(run, held_out, loss)
+                run.end_epoch(place.loss / place.weight, started, val_loss)
+            if run.interrupted is not None:
+                run.tell("on_interrupt")
+            if run.is_over():
                 break
     return run.history
 
@@ -176,19 +192,24 @@ def fit_stream(
         run.require_finite_loss(value)
         return value, dy
 
-    with run.training(epochs * -(-len(x) // k1)):
-        for run.epoch in range(epochs):
+    run.each = -(-len(x) // k1)
+    with run.training(epochs * run.each):
+        first = run.place.epoch
+        for run.epoch in range(first, epochs):
+            if run.is_over():
+                break
             started, total_loss, steps = time.perf_counter(), 0.0, 0
             run.tell("on_epoch_begin")
             for part in _quiet(stream(model, x, target, checked, k1, k2)):
                 run.update(part.loss)
                 total_loss += part.loss * (part.window.stop - part.window.new)
                 steps = part.window.stop
-                if run.history.stopped is not None:
+                if run.is_over():
                     break
-            run.require_finite_params()
-            run.end_epoch(total_loss / steps, started)
-            if run.history.stopped is not None:
+            if run.interrupted is None or steps == len(x):
+                run.require_finite_params()
+                run.end_epoch(total_loss / steps, started)
+            if run.is_over():
                 break
     return run.history
 

@@ -28,10 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import HALF, Array, half_precision
+from scratchnet.arrays import HALF, Array, half_precision, require_count
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Composite, Layer, Linear, Recurrent
-from scratchnet.training.checks import not_finite
+from scratchnet.training.checks import not_finite, require_positive
 from scratchnet.training.samples import Samples
 from scratchnet.training.trainer import Callback, Loss, Trainer
 
@@ -167,6 +167,8 @@ class HalfTrainer(Trainer):
         with np.errstate(over="ignore", invalid="ignore"):
             for name, p in twin.params.items():
                 p[...] = model.params[name]  # float32 to float16: the master weights, rounded
+            for name, buffer in twin.buffers.items():
+                buffer[...] = model.buffers[name]
             twin.zero_grad()
             value = self.gradients(twin, loss, scale)
             for name, grad in model.grads.items():
@@ -185,6 +187,14 @@ class HalfTrainer(Trainer):
     def record(self, **more: float) -> None:
         skipped = float(np.isinf(self.row["grad_norm"]))
         super().record(scale=self.scale, skipped=skipped, **more)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"scale": self.scale, "good": self.good, "skipped": self.skipped}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.scale = float(require_positive("scale", state["scale"]))
+        self.good = require_count("good", state["good"], 0)
+        self.skipped = require_count("skipped", state["skipped"], 0)
 
     def _grow(self) -> None:
         self.good += 1

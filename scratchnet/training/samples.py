@@ -8,6 +8,7 @@ mini-batches.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple, TypeAlias, Union
 
 import numpy as np
@@ -159,8 +160,18 @@ class Batches:
         samples = samples._replace(weights=weights)
         return samples if weights.all() else samples.batch(np.flatnonzero(weights))
 
-    def draw(self, rng: np.random.Generator, samples: Samples | None = None) -> Iterator[Samples]:
-        """One epoch of mini-batches, of checked samples (default: of what is here, unchecked)."""
+    def draw(
+        self,
+        rng: np.random.Generator,
+        samples: Samples | None = None,
+        skip: int = 0,
+        then: Any = None,
+    ) -> Iterator[Samples]:
+        """One epoch of mini-batches, of checked samples (default: of what is here, unchecked).
+
+        To go on within an epoch, the first ``skip`` mini-batches are left out, and rng, from which
+        their order was drawn, gets the state ``then``.
+        """
         if samples is None:
             lengths, weights = (
                 None if given is None else np.asarray(to_host(given))
@@ -172,6 +183,9 @@ class Batches:
             chosen = buckets(samples.lengths, self.batch_size, order)
         else:
             chosen = minibatches(count(samples.x), self.batch_size, order)
+        if skip:
+            chosen = islice(chosen, skip, None)
+            rng.bit_generator.state = then
         for rows_of in chosen:
             batch = samples.batch(rows_of)
             if self.bucket and samples.lengths is not None:

@@ -13,12 +13,31 @@ base. ``Plateau`` alone looks at what training does. Numbers equal those of
 import math
 from typing import Any
 
+import numpy as np
+
 from scratchnet.arrays import require_count, require_one_of
-from scratchnet.errors import InvalidValueError
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.training.checks import require_share
+from scratchnet.training.optim import same_keys
 from scratchnet.training.trainer import Callback, Trainer
 
 EACH = ("epoch", "update")
+
+
+def require_number(name: str, value: Any) -> float:
+    """The value as a float; TypeError unless it is a number, ValueError unless it is finite."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise InvalidTypeError(f"{name} is {value!r}: expected a number")
+    if not math.isfinite(value):
+        raise InvalidValueError(f"{name} is {value}: expected a finite number")
+    return float(value)
+
+
+def require_size(name: str, value: Any) -> float:
+    """The value as a float; TypeError or ValueError unless it is a finite number from 0 up."""
+    if require_number(name, value) < 0:
+        raise InvalidValueError(f"{name} is {value}: expected 0 or a positive number")
+    return float(value)
 
 
 class Schedule(Callback):
@@ -35,7 +54,7 @@ class Schedule(Callback):
     def __init__(self, optimizer: Any, each: str = "epoch") -> None:
         require_one_of("each", each, EACH)
         self.optimizer, self.each = optimizer, each
-        self.base = float(optimizer.lr)
+        self.base = require_size("lr of the optimizer", optimizer.lr)
         self.t = 0
 
     def lr_at(self, t: int) -> float:
@@ -65,17 +84,41 @@ class Schedule(Callback):
             self.step(row.get("val_loss", row["train_loss"]))
 
     def state_dict(self) -> dict[str, Any]:
-        """All numbers of the schedule, to go on later."""
-        return {name: v for name, v in vars(self).items() if isinstance(v, (int, float, str))}
+        """All numbers of the schedule, and the optimiser's lr, to go on later."""
+        own = {name: v for name, v in vars(self).items() if isinstance(v, (int, float, str))}
+        return {**own, "lr": float(self.optimizer.lr)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load what ``state_dict`` gave.  ValueError where the names differ."""
-        if state.keys() != self.state_dict().keys():
-            raise InvalidValueError(
-                f"the state has {sorted(state)} but {type(self).__name__}"
-                f" {sorted(self.state_dict())}"
-            )
-        vars(self).update(state)
+        """Load what ``state_dict`` gave, and set the optimiser's lr: whether the optimiser was
+        loaded before or is later, the lr is the one that was saved.
+
+        Raises ValueError or TypeError, and changes nothing, where a name or a value is not one of
+        this schedule's.
+        """
+        self.check_state(state)
+        self.put(state)
+
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Raise what ``load_state_dict`` raises."""
+        if not isinstance(state, dict):
+            raise InvalidTypeError(f"the state is a {type(state).__name__}: expected a dict")
+        expected = self.state_dict()
+        same_keys("the state", state, type(self).__name__, expected)
+        for name, own in expected.items():
+            value = state[name]
+            if isinstance(own, str):
+                require_one_of(name, value, EACH)
+            elif isinstance(own, int):
+                require_count(name, value, int(name in ("every", "steps")))
+            elif name == "best" and value != math.inf:  # infinite before the first epoch
+                require_number(name, value)
+            elif isinstance(own, float) and name != "best":
+                require_size(name, value)
+
+    def put(self, state: dict[str, Any]) -> None:
+        """Take over a state that has been checked."""
+        self.optimizer.lr = float(state["lr"])
+        vars(self).update({name: value for name, value in state.items() if name != "lr"})
 
 
 class Constant(Schedule):
@@ -122,7 +165,7 @@ class Cosine(Schedule):
 
     def __init__(self, optimizer: Any, steps: int, least: float = 0.0, each: str = "epoch") -> None:
         super().__init__(optimizer, each)
-        self.steps, self.least = require_count("steps", steps), float(least)
+        self.steps, self.least = require_count("steps", steps), require_size("least", least)
         if not 0 <= self.least <= self.base:
             raise InvalidValueError(
                 f"least is {least} but lr is {self.base}: expected 0 to lr, since the schedule"
@@ -168,6 +211,18 @@ class Warmup(Schedule):
         self.base = self.then.base
         optimizer.lr = self.lr_at(0)
 
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"then": self.then.state_dict()}
+
+    def check_state(self, state: dict[str, Any]) -> None:
+        super().check_state(state)
+        self.then.check_state(state["then"])
+
+    def put(self, state: dict[str, Any]) -> None:
+        super().put({name: value for name, value in state.items() if name != "then"})
+        # the base of ``then`` may be another: it was made with the lr of that moment
+        self.then.put(state["then"])
+
     def lr_at(self, t: int) -> float:
         if t >= self.steps:
             return self.then.lr_at(t - self.steps)
@@ -196,12 +251,10 @@ class Plateau(Schedule):
         super().__init__(optimizer)
         if not 0 < factor < 1:
             raise InvalidValueError(f"factor is {factor}: expected more than 0 and less than 1")
-        if patience < 0 or cooldown < 0:
-            raise InvalidValueError(
-                f"patience is {patience} and cooldown {cooldown}: expected at least 0"
-            )
-        self.patience, self.factor, self.threshold = patience, factor, threshold
-        self.cooldown, self.least = cooldown, float(least)
+        self.patience = require_count("patience", patience, 0)
+        self.cooldown = require_count("cooldown", cooldown, 0)
+        self.factor, self.threshold = float(factor), require_size("threshold", threshold)
+        self.least = require_size("least", least)
         self.best, self.bad, self.waiting = math.inf, 0, 0
 
     def step(self, metric: float | None = None) -> None:

@@ -1,6 +1,7 @@
 """One update of a model's weights at a time, what it records, and the callbacks that take part."""
 
 import csv
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,9 +13,11 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidTypeError, UnknownNameError
+from scratchnet.files import replace
 from scratchnet.layers import Layer
 from scratchnet.training import checks
 from scratchnet.training.clip import global_norm
+from scratchnet.training.interruption import exception_of, noticed
 from scratchnet.training.samples import Samples
 
 Loss = Callable[..., tuple[float, Array]]
@@ -46,11 +49,23 @@ class History:
         )
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the epochs, a line each with a header, to ``path``."""
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        """Write the epochs, a line each with a header, to ``path``, as a whole."""
+        with replace(path, text=True) as file:
             writer = csv.DictWriter(file, ["epoch", *(self.epochs[0] if self.epochs else ())])
             writer.writeheader()
             writer.writerows({"epoch": number, **row} for number, row in enumerate(self.epochs))
+
+
+@dataclass
+class Place:
+    """How far a training is: so many mini-batches of this epoch are over."""
+
+    epoch: int = 0
+    batch: int = 0
+    # sums over these mini-batches, of which train_loss is the quotient
+    loss: float = 0.0
+    weight: float = 0.0
+    drawn: Any = None  # the state of the random numbers that this epoch's order was drawn from
 
 
 class Callback:
@@ -87,9 +102,20 @@ class Callback:
     def on_epoch_end(self, trainer: "Trainer") -> None:
         """``trainer.history.epochs[-1]`` is the record of this epoch."""
 
+    def on_interrupt(self, trainer: "Trainer") -> None:
+        """A signal ends ``fit`` after this step or epoch: ``trainer.interrupted``. The model still
+        has its last weights."""
+
     def on_train_end(self, trainer: "Trainer") -> None:
         """Training is over, also where an exception or Ctrl-C ended it. Those that act last are
         told first."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the callback must know to go on later: plain values, and arrays by name."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what ``state_dict`` gave; called when training has begun."""
 
 
 EVENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
@@ -114,6 +140,10 @@ class Trainer:
     row : the record of that step, so far.
     epoch, total : the epoch, from 0, and how many steps are planned (None: not known).
     validates : whether there is a validation set.
+    place : how far it is; what a ``TrainingCheckpoint`` goes on from.
+    each : the mini-batches of an epoch (None: not known).
+    rng : draws the order of the samples (None: nothing is drawn).
+    interrupted : the signal that ends the training, if one does.
     history : the ``History``.
     """
 
@@ -128,6 +158,10 @@ class Trainer:
         self.callbacks = sorted(callbacks, key=lambda callback: callback.order)
         self.epoch, self.validates = 0, False
         self.total: int | None = None
+        self.place = Place()
+        self.each: int | None = None
+        self.rng: np.random.Generator | None = None
+        self.interrupted: signal.Signals | None = None
         self.batch = Samples(None, np.empty(0))
         self.row: dict[str, float] = {}
         self.begun = False
@@ -137,6 +171,10 @@ class Trainer:
     def engine(self) -> str:
         """The engine of the optimiser, which also measures norms; "auto" where it has none."""
         return str(getattr(self.optimizer, "engine", "auto"))
+
+    def is_over(self) -> bool:
+        """Whether the training is to end after this step or epoch."""
+        return self.history.stopped is not None
 
     def begin(self, ends: ExitStack | None = None) -> None:
         """Look up the model's arrays and tell the callbacks; the first ``step`` does it where
@@ -158,11 +196,22 @@ class Trainer:
     @contextmanager
     def training(self, total: int | None = None, validates: bool = False) -> Iterator[None]:
         """While inside, training goes on; afterwards every callback is told that it is over, the
-        last one first, also where an exception ended it."""
+        last one first, also where an exception ended it.
+
+        The first SIGINT or SIGTERM inside stops the training after the step, as ``stop`` does, and
+        is raised, as KeyboardInterrupt or SystemExit, when all callbacks have been told; a second
+        one ends it at once.
+        """
         self.total, self.validates = total, validates
-        with ExitStack() as ends:
+        with noticed(self._interrupt), ExitStack() as ends:
             self.begin(ends)
             yield
+        if self.interrupted is not None:
+            raise exception_of(self.interrupted)
+
+    def _interrupt(self, number: signal.Signals) -> None:
+        self.interrupted = number
+        self.stop(f"{number.name} was received")
 
     def tell(self, event: str) -> None:
         """Call this method of every callback."""
@@ -246,9 +295,17 @@ class Trainer:
         if val_loss is not None:
             row["val_loss"] = val_loss
         self.history.epochs.append(row | {"seconds": time.perf_counter() - started})
+        self.place = Place(self.epoch + 1)
         if val_loss is not None:
             self.tell("on_validation")
         self.tell("on_epoch_end")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Numbers of a subclass that change while training."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what ``state_dict`` gave."""
 
     def require_finite_loss(self, value: float, what: str = "loss") -> None:
         """Raise TrainingDiverged if the loss is NaN or infinite."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidValueError
+from scratchnet.files import write_text
 from scratchnet.tracing.jacobian import per_loss_gradients
 from scratchnet.tracing.run import RunTrace
 from scratchnet.tracing.trace import Data, Trace
@@ -51,7 +52,7 @@ def to_html(
     """Write the page to ``path`` and return it; arguments as in ``page``."""
     path = Path(path)
     text = page(trace, compare=compare, names=names, sequence=sequence, runs=runs)
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 

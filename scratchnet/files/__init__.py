@@ -1,0 +1,12 @@
+"""Files: whatever the library saves is written as a whole, and what it loads is not trusted."""
+
+from scratchnet.files.writing import (
+    make_folder,
+    replace,
+    require_folder,
+    save_figure,
+    start_lines,
+    write_text,
+)
+
+__all__ = ["make_folder", "replace", "require_folder", "save_figure", "start_lines", "write_text"]
