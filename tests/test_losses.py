@@ -323,7 +323,7 @@ def test_softmax_refuses_what_does_not_fit():
         softmax_cross_entropy(y, target.astype(float))
     with pytest.raises(TypeError, match=r"target is bool.*integers"):
         softmax_cross_entropy(y, target > 0)
-    with pytest.raises(TypeError, match=r"target is list.*integers"):
+    with pytest.raises(TypeError, match=r"target is a builtins.list"):
         softmax_cross_entropy(y, target.tolist())
     with pytest.raises(TypeError, match="y is int64"):
         softmax_cross_entropy(np.ones((T, N, K), np.int64), target)
