@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scratchnet.cells import gru
-from scratchnet.layers import GRU, LSTM, RNN, Linear, Sequential
+from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Sequential
 from scratchnet.losses import mse
 from scratchnet.training import bptt
 
@@ -193,3 +193,21 @@ def test_bad_input(rng):
             bptt.stream(model, x, target, mse, k1=2)
     with pytest.raises(ValueError, match="x has 6 steps but target has 5"):
         bptt.stream(RNN(2, 3, rng=rng), x, target[:5], mse, k1=2)
+
+
+def test_full_trains(rng):
+    """Dropout is on: the loss is that of a forward pass while training, with the same masks."""
+    model = Sequential(rec=GRU(2, 3, rng=rng), drop=Dropout(0.5, rng=np.random.default_rng(1)))
+    x, target = rng.standard_normal((6, 2, 2)), rng.standard_normal((6, 2, 3))
+    loss = bptt.full(model, x, target, mse)
+    model.layers["drop"].rng = np.random.default_rng(1)
+    assert loss == mse(model.forward(x, training=True)[0], target)[0]
+    assert loss != mse(model.forward(x)[0], target)[0]
+
+
+def test_a_nan_is_counted_in_its_own_window_only(rng):
+    """0 times NaN is NaN: the losses of earlier windows must be left out, not multiplied by 0."""
+    dy, cache = random_pass(gru, {}, rng)
+    dy[0] = np.nan
+    finite = [np.isfinite(grads.dW_h).all() for _, grads in bptt.truncated_terms(gru, dy, cache, 1, 3)]
+    assert finite == [False] + [True] * 8

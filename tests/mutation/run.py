@@ -31,7 +31,7 @@ from mutants import mutants
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 OUT = ROOT / "out" / "mutation"
-LEAST = 60  # seconds that a mutant's tests may take, at the least
+LEAST = 60  # seconds that a file of tests may take, at the least
 
 
 class Row(NamedTuple):
