@@ -13,7 +13,7 @@ from scratchnet.gradcheck import (
     relative_error,
 )
 from scratchnet.gradcheck.layer import _generators
-from scratchnet.gradcheck.numeric import line, measure
+from scratchnet.gradcheck.numeric import compare_along, line, measure
 from scratchnet.layers import LAYERS, LSTM, BatchNorm1d, Dropout, Layer, Linear, Sequential
 from scratchnet.layers.dropout import keep_mask
 from scratchnet_course import mistakes
@@ -592,6 +592,19 @@ def test_a_tensor_is_restored_where_the_loss_raises():
         with pytest.raises(ZeroDivisionError):
             check()
         assert w.tolist() == [1.0, 2.0]
+
+
+def test_a_right_gradient_costs_four_evaluations_a_tensor():
+    """Two steps, extrapolated; the ladder is for what disagrees."""
+    tensors, calls = {"w": np.linspace(0.2, 0.9, 6), "v": np.linspace(-1, 1, 4)}, []
+
+    def loss():
+        calls.append(1)
+        return float(np.sum(np.sin(tensors["w"])) + np.sum(np.exp(tensors["v"])))
+
+    report = compare_along(loss, tensors, {"w": np.cos(tensors["w"]), "v": np.exp(tensors["v"])}, 0)
+    assert report.ok
+    assert len(calls) == 4 * len(tensors)
 
 
 def test_the_report_says_what_was_run():

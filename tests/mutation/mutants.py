@@ -6,6 +6,7 @@ condition turned round, a statement left out. Nothing is changed in docstrings, 
 
 import ast
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -27,11 +28,12 @@ class Mutant(NamedTuple):
     new: str
     before: str  # the line, and the line as it becomes, for a reader
     after: str
+    which: int = 0  # of the places in the file where the same line becomes the same
 
     @property
     def id(self) -> str:
         """Equal for the same change of the same line, wherever the line is."""
-        text = "\0".join([self.file, self.before, self.after, str(self.start - self.stop)])
+        text = "\0".join([self.file, self.before, self.after, str(self.start - self.stop)]) + "\0" * self.which
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def apply(self, text: bytes) -> bytes:
@@ -47,7 +49,7 @@ def mutants(file: str, text: bytes) -> Iterator[Mutant]:
     def at(node: ast.AST) -> tuple[int, int]:
         return begins[node.lineno - 1] + node.col_offset, begins[node.end_lineno - 1] + node.end_col_offset
 
-    found = set()
+    found, same = set(), Counter()
     for node in walk(tree):
         for start, stop, new in changes(node, at, text):
             if (start, stop, new) in found or text[start:stop].decode() == new:
@@ -59,16 +61,17 @@ def mutants(file: str, text: bytes) -> Iterator[Mutant]:
             except SyntaxError:
                 continue
             line = text.count(b"\n", 0, start) + 1
-            after = changed.splitlines()[line - 1].decode().strip()
-            yield Mutant(file, line, start, stop, new, lines[line - 1].decode().strip(), after)
+            before, after = (t.splitlines()[line - 1].decode().strip() for t in (text, changed))
+            yield Mutant(file, line, start, stop, new, before, after, same[before, after, stop - start])
+            same[before, after, stop - start] += 1
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node except annotations, messages of errors, decorators and plain strings."""
+    """Every node except annotations, messages of errors, decorators, strings and a layer's examples."""
     yield node
     skipped = {"annotation", "returns", "decorator_list", "type_params", "bases"}
-    if isinstance(node, ast.Raise) or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
-        return
+    if isinstance(node, ast.Raise) or (isinstance(node, ast.FunctionDef) and node.name == "examples"):
+        return  # examples of a layer are data of the tests
     for name, value in ast.iter_fields(node):
         if name in skipped:
             continue

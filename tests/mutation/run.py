@@ -25,7 +25,7 @@ from collections import Counter, defaultdict
 from fnmatch import fnmatch
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from mutants import mutants
 
@@ -64,9 +64,11 @@ def all_mutants(only=""):
 class Copy:
     """A copy of the tree, in which one mutant at a time is tested."""
 
+    baselines: ClassVar = {}  # seconds of each row's tests, in any of the copies
+    measuring = threading.Lock()
+
     def __init__(self, number):
         self.path = OUT / f"tree{number}"
-        self.baselines = {}
         files = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT, capture_output=True, text=True, check=True,
@@ -120,12 +122,13 @@ class Copy:
 
     def baseline(self, row):
         """How long the tests take where nothing is changed; they must pass."""
-        if row not in self.baselines:
-            outcome, seconds, output = self.pytest(row, 3600)
-            if outcome != "passed":
-                raise SystemExit(f"without any mutant {' '.join(row.tests)} does not pass:\n{output[-3000:]}")
-            self.baselines[row] = seconds
-        return self.baselines[row]
+        with self.measuring:
+            if row not in self.baselines:
+                outcome, seconds, output = self.pytest(row, 3600)
+                if outcome != "passed":
+                    raise SystemExit(f"without any mutant {' '.join(row.tests)} does not pass:\n{output[-3000:]}")
+                self.baselines[row] = seconds
+            return self.baselines[row]
 
     def run(self, mutant, row):
         """The result of one mutant, as a line of results.jsonl."""
