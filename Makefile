@@ -9,7 +9,7 @@ EXTRAS ?= test
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-slow test-blas lint bench recipes course gpu clean
+.PHONY: demo test test-all test-slow test-blas mutation lint bench recipes course gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -25,10 +25,16 @@ test-blas: $(VENV)/installed-test
 	for core in Haswell Nehalem; do OPENBLAS_CORETYPE=$$core $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(NUMERICAL) || exit 1; done
 
 # All of it, with the tests that are marked slow: before an issue is resolved.
-test-all: test test-slow test-blas
+test-all: test test-slow test-blas mutation
 
 test-slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n auto -m slow
+
+# Small mistakes planted in the library, one after the other, each of which its tests must notice; tests/mutation/README.md.
+SAMPLE ?= 200
+SEED ?= 0
+mutation: $(VENV)/installed-test
+	$(BIN)/python tests/mutation/run.py --sample $(SAMPLE) --seed $(SEED)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scratchnet.cells import gru
-from scratchnet.layers import GRU, LSTM, RNN, Linear, Sequential
+from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Sequential
 from scratchnet.losses import mse
 from scratchnet.training import bptt
 
@@ -26,27 +26,32 @@ def test_every_step_is_new_in_exactly_one_window(T, k1, extra):
         assert w.stop - w.new == k1 or w.stop == T
 
 
-def random_pass(cell, options, rng, T=9, N=2, D=3, H=4):
+RAGGED = pytest.mark.parametrize("lengths", [None, [9, 4]], ids=["equal", "ragged"])
+
+
+def random_pass(cell, options, rng, lengths=None, T=9, N=2, D=3, H=4):
     states = [rng.standard_normal((N, H)) for _ in cell.STATES]
     params = [rng.standard_normal(s) / 2 for s in cell.param_shapes(D, H).values()]
-    _, cache = cell.forward(rng.standard_normal((T, N, D)), *states, *params, **options)
-    return rng.standard_normal((T, N, H)), cache
+    _, cache = cell.forward(rng.standard_normal((T, N, D)), *states, *params, **options, lengths=lengths)
+    return rng.standard_normal((T, N, H)), cache  # dy in the padding must not matter
 
 
+@RAGGED
 @pytest.mark.parametrize(("cell", "options"), VARIANTS)
-def test_k2_of_the_whole_sequence_is_full_bptt(cell, options, rng):
+def test_k2_of_the_whole_sequence_is_full_bptt(cell, options, lengths, rng):
     """Also in small steps k1: a sum over losses may be taken in any order."""
-    dy, cache = random_pass(cell, options, rng)
+    dy, cache = random_pass(cell, options, rng, lengths)
     full = cell.backward(dy, cache)
     for k1 in (1, 4, 9):
         for name, whole, ours in zip(full._fields, full, bptt.truncated(cell, dy, cache, k1, 9)):
             np.testing.assert_allclose(ours, whole, rtol=1e-9, atol=1e-12, err_msg=f"{name}, k1={k1}")
 
 
+@RAGGED
 @pytest.mark.parametrize(("cell", "options"), VARIANTS)
-def test_what_is_thrown_away_is_the_distant_terms(cell, options, rng):
+def test_what_is_thrown_away_is_the_distant_terms(cell, options, lengths, rng):
     """The full gradient is a sum over (loss step, step gone back to); BPTT(1, k2) keeps those less than k2 apart."""
-    dy, cache = random_pass(cell, options, rng)
+    dy, cache = random_pass(cell, options, rng, lengths)
     T, k2 = len(dy), 3
     kept = np.zeros_like(bptt.truncated(cell, dy, cache, 1, k2).da)
     for tau in range(T):  # one loss at a time, through everything
@@ -188,3 +193,21 @@ def test_bad_input(rng):
             bptt.stream(model, x, target, mse, k1=2)
     with pytest.raises(ValueError, match="x has 6 steps but target has 5"):
         bptt.stream(RNN(2, 3, rng=rng), x, target[:5], mse, k1=2)
+
+
+def test_full_trains(rng):
+    """Dropout is on: the loss is that of a forward pass while training, with the same masks."""
+    model = Sequential(rec=GRU(2, 3, rng=rng), drop=Dropout(0.5, rng=np.random.default_rng(1)))
+    x, target = rng.standard_normal((6, 2, 2)), rng.standard_normal((6, 2, 3))
+    loss = bptt.full(model, x, target, mse)
+    model.layers["drop"].rng = np.random.default_rng(1)
+    assert loss == mse(model.forward(x, training=True)[0], target)[0]
+    assert loss != mse(model.forward(x)[0], target)[0]
+
+
+def test_a_nan_is_counted_in_its_own_window_only(rng):
+    """0 times NaN is NaN: the losses of earlier windows must be left out, not multiplied by 0."""
+    dy, cache = random_pass(gru, {}, rng)
+    dy[0] = np.nan
+    finite = [np.isfinite(grads.dW_h).all() for _, grads in bptt.truncated_terms(gru, dy, cache, 1, 3)]
+    assert finite == [False] + [True] * 8

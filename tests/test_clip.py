@@ -228,3 +228,31 @@ def test_norms_of_measures_what_is_not_finite_too():
     assert (norms[1], norms[3], norms[4]) == (5.0, math.inf, 0.0)
     assert math.isnan(norms[2])
     assert all(type(norm) is float for norm in norms.values())
+
+
+@pytest.mark.parametrize("how", CLIPS)
+def test_a_read_only_gradient_is_refused_before_any_is_changed(how):
+    grads = gradients()
+    before = copies(grads)
+    grads["b"].flags.writeable = False
+    with pytest.raises(ValueError, match="the gradient of b is read-only, and clipping changes it: copy it first"):
+        CLIPS[how](grads, 1e-3)
+    for name, g in grads.items():
+        np.testing.assert_array_equal(g, before[name])
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-310, 1e-200, 1e-30, 0.3, 1.0, 7.0, 1e30, 1e200, 1e307])
+def test_a_norm_whose_squares_vanish_or_overflow(size):
+    """hypot(3, 4) = 5 at every size; below the normal range a float64 itself has few digits, so a unit in the last place."""
+    g = np.array([3 * size, -4 * size])
+    true = math.hypot(*g)
+    for array in (g, on_device(g)):
+        assert abs(norms_of({"g": array})["g"] - true) <= 4 * np.spacing(true)
+
+
+@pytest.mark.parametrize("how", ["global", "each"])
+def test_what_is_short_enough_is_not_made_longer(how):
+    """A limit a little above the norm: the factor would be between 1 and 2."""
+    grads = {"W": np.array([3.0, 4.0])}
+    CLIPS[how](grads, 5.5)
+    assert grads["W"].tolist() == [3.0, 4.0]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scratchnet.cells import CELLS, gru, lstm, rnn
+from scratchnet.cells import CELLS, gru, lstm, normalise, rnn
 from scratchnet.gradcheck import (
     GradientError,
     check_cell,
@@ -12,7 +12,10 @@ from scratchnet.gradcheck import (
     numeric_gradient,
     relative_error,
 )
-from scratchnet.layers import LAYERS, LSTM, Linear, Sequential
+from scratchnet.gradcheck.layer import _generators
+from scratchnet.gradcheck.numeric import compare_along, line, measure
+from scratchnet.layers import LAYERS, LSTM, BatchNorm1d, Dropout, Layer, Linear, Sequential
+from scratchnet.layers.dropout import keep_mask
 from scratchnet_course import mistakes
 
 from conftest import VARIANTS
@@ -244,3 +247,375 @@ def test_the_layer_check_finds_a_planted_bug(rng):
     with pytest.raises(GradientError, match=r"dhead\.b is wrong") as caught:
         check_layer(model, rng.standard_normal((4, 2, 2)))
     assert {row.tensor for row in caught.value.report.wrong} == {"dhead.b"}
+
+
+# ---- the check as an instrument -----------------------------------------------------------------------------------------
+
+
+def spoiled(cell, change):
+    """The cell's backward, whose gradients ``change(grads, dy, cache)`` replaces."""
+
+    def backward(dy, cache, *d_last):
+        grads = cell.backward(dy, cache, *d_last)
+        return grads._replace(**change(grads, dy, cache))
+
+    return backward
+
+
+def dW_h_of_last(k):
+    def change(grads, dy, cache):
+        h, da = cache.h[:-1][-k:], grads.da[-k:]
+        return {"dW_h": np.einsum("tnh,tng->hg", h, da)}
+
+    return change
+
+
+@pytest.mark.parametrize("k", range(1, 16))
+def test_a_weight_gradient_of_the_last_steps_only_is_caught(k):
+    with pytest.raises(GradientError, match="dW_h is wrong"):
+        check_cell(lstm, backward=spoiled(lstm, dW_h_of_last(k)))
+
+
+@pytest.mark.parametrize("cell", [rnn, lstm, gru])
+@pytest.mark.parametrize("N", [1, 2, 3, 4, 5])
+def test_a_factor_of_the_batch_size_is_caught(cell, N):
+    """A gradient that is right for one batch size, and wrong for every other."""
+    wrong = spoiled(cell, lambda grads, dy, cache: {"dW_x": grads.dW_x * dy.shape[1] / N})
+    with pytest.raises(GradientError, match="dW_x is wrong"):
+        check_cell(cell, backward=wrong)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 8, 15])
+def test_a_gradient_right_for_short_sequences_only_is_caught(most):
+    wrong = spoiled(gru, lambda grads, dy, cache: {"dh0": grads.dh0 * (1 if len(dy) <= most else 1.001)})
+    with pytest.raises(GradientError, match="dh0 is wrong"):
+        check_cell(gru, backward=wrong)
+
+
+@pytest.mark.parametrize("cell", [lstm, gru])
+@pytest.mark.parametrize("limit", [1, 5, 100, 1e4])
+def test_clipping_inside_is_caught(cell, limit):
+    def backward(dy, cache, *d_last):
+        return cell.backward(np.clip(dy, -limit, limit), cache, *d_last)
+
+    with pytest.raises(GradientError, match=r"clipped, cut off or added|is wrong"):
+        check_cell(cell, backward=backward)
+
+
+def test_a_threshold_for_small_gradients_is_caught():
+    def backward(dy, cache, *d_last):
+        return lstm.backward(np.where(np.abs(dy) < 1e-5, 0, dy), cache, *d_last)
+
+    with pytest.raises(GradientError, match="clipped, cut off or added"):
+        check_cell(lstm, backward=backward)
+
+
+@pytest.mark.parametrize("cell", [rnn, lstm, gru])
+def test_a_backward_pass_that_forgets_the_padding_is_caught(cell):
+    """It is right where all sequences are equally long, which the first case's are."""
+
+    def backward(dy, cache, *d_last):
+        return cell.backward(dy, cache._replace(lengths=None), *d_last)
+
+    with pytest.raises(GradientError, match=r"in the case T=16, N=4, .*lengths"):
+        check_cell(cell, backward=backward)
+    assert check_cell(cell, backward=backward, longer=False).ok
+
+
+def test_a_forward_pass_that_reads_the_padding_is_caught():
+    """0 times NaN is NaN: a padded x must be replaced, not multiplied by a mask."""
+
+    def forward(x, h0, *params, lengths=None):
+        y, cache = rnn.forward(x, h0, *params, lengths=lengths)
+        return y, cache._replace(x=x, fingerprints=None)
+
+    with pytest.raises(GradientError, match="dW_x is wrong: relative error inf"):
+        check_cell(rnn, forward=forward)
+
+
+def test_float32_inside_backward_is_caught():
+    def rounded(grads, dy, cache):
+        return {name: getattr(grads, name).astype(np.float32).astype(np.float64) for name in ("dx", "dW_h")}
+
+    assert check_cell(lstm, backward=spoiled(lstm, rounded), longer=False).error < 1e-6  # too little for one element
+    with pytest.raises(GradientError, match="is wrong"):
+        check_cell(lstm, backward=spoiled(lstm, rounded))
+
+
+def test_float32_inside_forward_is_caught():
+    """The loss then has 7 digits: no step measures its slope, and the noise itself is the finding."""
+
+    def forward(x, h0, *params, **options):
+        return rnn.forward(x.astype(np.float32).astype(np.float64), h0, *params, **options)
+
+    with pytest.raises(GradientError, match=r"the loss has noise of .* look for float32 inside forward|is wrong"):
+        check_cell(rnn, forward=forward)
+    w = np.linspace(0.3, 1.2, 5)
+    with pytest.raises(GradientError, match="look for float32 inside forward"):
+        check_gradient(lambda: float(np.sum(np.sin(w).astype(np.float32))), {"w": w}, {"w": np.cos(w)})
+
+
+def test_gradients_of_another_type_are_named():
+    def as_float32(grads, dy, cache):
+        return {"db": grads.db.astype(np.float32)}
+
+    with pytest.raises(GradientError, match="db is float32, but everything else is float64"):
+        check_cell(lstm, backward=spoiled(lstm, as_float32))
+
+
+def test_a_backward_pass_that_reads_a_global_is_caught():
+    last = []
+
+    def forward(*arguments, **options):
+        y, cache = gru.forward(*arguments, **options)
+        last[:] = [cache]
+        return y, cache
+
+    with pytest.raises(GradientError, match="it reads something outside the cache"):
+        check_cell(gru, forward, lambda dy, cache, *d_last: gru.backward(dy, last[0], *d_last))
+
+
+class Scaled(Linear):
+    """A right layer to spoil: y = x W + b."""
+
+    @classmethod
+    def of(cls, rng):
+        return cls(3, 2, rng=rng), rng.standard_normal((4, 3))
+
+
+class Assigns(Scaled):
+    def backward(self, dy, cache):
+        before = self.grads["b"].copy()
+        dx = super().backward(dy, cache)
+        self.grads["b"] -= before
+        return dx
+
+
+class Clips(Scaled):
+    def backward(self, dy, cache):
+        return np.clip(super().backward(dy, cache), -100, 100)
+
+
+class ChangesDy(Scaled):
+    def backward(self, dy, cache):
+        dx = super().backward(dy, cache)
+        dy *= 2
+        return dx
+
+
+class ReadsAGlobal(Scaled):
+    def forward(self, x, training=False):
+        y, self.last = super().forward(x)
+        return y, self.last
+
+    def backward(self, dy, cache):
+        return super().backward(dy, self.last)
+
+
+class Counts(Scaled):
+    calls = 0
+
+    def backward(self, dy, cache):
+        self.calls += 1
+        return super().backward(dy, cache) * (1 if self.calls == 1 else 2)
+
+
+class InFloat32(Scaled):
+    def backward(self, dy, cache):
+        return super().backward(dy, cache).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (Assigns, "backward does not double b: it assigns the gradient instead of adding it"),
+        (Clips, "does not give that multiple of x: something inside backward is clipped"),
+        (ChangesDy, "dy was changed in place"),
+        (ReadsAGlobal, "another W from the same cache: it reads something outside the cache"),
+        (Counts, "called again with the same cache, backward gives another dx"),
+        (InFloat32, "x is float32, but everything else is float64"),
+    ],
+)
+def test_what_a_layer_does_wrong_when_it_is_called_again(kind, says, rng):
+    with pytest.raises(GradientError) as caught:
+        check_layer(*kind.of(rng))
+    assert says in str(caught.value)
+    assert check_layer(*Scaled.of(rng)).ok
+
+
+def test_another_dropout_mask_in_backward_is_caught(rng):
+    class TwoMasks(Dropout):
+        def backward(self, dy, cache):
+            return dy * keep_mask(self.rng, self.p, dy)
+
+    with pytest.raises(GradientError, match="dx is wrong"):
+        check_layer(TwoMasks(0.4, rng=rng), rng.standard_normal((4, 3)), training=True)
+
+
+def bits(layer):
+    arrays = [*layer.params.values(), *layer.buffers.values()]
+    states = [str(g.bit_generator.state) for g in _generators(layer)]
+    return [a.tobytes() for a in arrays], states
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_check_leaves_no_trace(name):
+    """Parameters, running statistics, random generators and inputs are the same bits afterwards."""
+    for _, layer, x, arguments in LAYERS[name].examples(np.random.default_rng(0)):
+        before, inputs = bits(layer), [part.tobytes() for part in (x if isinstance(x, tuple) else (x,))]
+        check_layer(layer, x, **arguments)
+        assert bits(layer) == before
+        assert [part.tobytes() for part in (x if isinstance(x, tuple) else (x,))] == inputs
+
+
+def test_the_check_leaves_no_trace_where_it_fails(rng):
+    class Wrong(BatchNorm1d):
+        def backward(self, dy, cache):
+            return 2 * super().backward(dy, cache)
+
+    wrong = Wrong(2)
+    before = bits(wrong)
+    with pytest.raises(GradientError):
+        check_layer(wrong, rng.standard_normal((5, 2)), training=True)
+    assert bits(wrong) == before
+
+
+class Outer(Layer):
+    """A layer with a state that is neither Recurrent nor Sequential."""
+
+    factor = 1.0
+
+    def __init__(self, rng):
+        super().__init__()
+        self.inner = LSTM(2, 3, rng=rng)
+
+    recurrent = True
+    params = property(lambda self: self.inner.params)
+    grads = property(lambda self: self.inner.grads)
+
+    def forward(self, x, training=False, state=None, lengths=None):
+        return self.inner.forward(x, training, state, lengths)
+
+    def backward(self, dy, cache):
+        return self.backward_state(dy, cache)[0]
+
+    def backward_state(self, dy, cache, dstate_last=None):
+        dx, (dh, dc) = self.inner.backward_state(dy, cache, dstate_last)
+        return dx, (dh, dc * self.factor)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_gradient_of_any_state_is_compared(given, rng):
+    """Also where no state is given: the layer is then run from a random one."""
+    x = rng.standard_normal((4, 2, 2))
+    state = {"state": tuple(rng.standard_normal((1, 2, 3)) for _ in "hc")} if given else {}
+    layer = Outer(rng)
+    report = check_layer(layer, x, **state)
+    assert report.ok
+    assert any("a random state" in case for case in report.cases) is not given
+    layer.factor = 1.5
+    with pytest.raises(GradientError, match=r"dstate\.1 is wrong"):
+        check_layer(layer, x, **state)
+    model = Sequential(outer=layer, head=Linear(3, 1, rng=rng))
+    with pytest.raises(GradientError, match=r"dstate\.0\.1 is wrong"):
+        check_layer(model, x, **({"state": [state["state"]]} if given else {}))
+
+
+def test_a_layer_that_takes_a_state_must_return_its_gradient(rng):
+    class Half(Linear):
+        def forward(self, x, training=False, state=None):
+            return super().forward(x)
+
+    with pytest.raises(TypeError, match="Half takes a state but has no backward_state"):
+        check_layer(Half(2, 1, rng=rng), rng.standard_normal((3, 2)), state=(np.ones(1),))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_that_looks_along_time_has_a_ragged_example(name):
+    """A layer is checked at the size it is given, so its examples must have what a mistake needs."""
+    examples = list(LAYERS[name].examples(np.random.default_rng(0)))
+    if any(layer.ragged for _, layer, _, _ in examples):
+        assert any(len(set(arguments.get("lengths", ()))) > 1 for *_, arguments in examples)
+
+
+# ---- differences: steps, curvature, kinks -------------------------------------------------------------------------------
+
+
+def test_a_sharp_bend_is_measured_with_smaller_steps():
+    """Layer normalisation of nearly equal numbers: n bends within sqrt(eps) = 3e-3, and eps = 1e-5 is no small step there."""
+    x = np.array([1.0, 1.0 + 1e-4, 1.0 - 2e-4])
+    w = np.array([1.0, -2.0, 0.5])
+    n, scale = normalise.forward(x)
+    right = normalise.backward(w, n, scale)
+    truncated = np.max(np.abs(numeric_gradient(lambda: float(normalise.forward(x)[0] @ w), x, 1e-4) / right - 1))
+    assert truncated > 1e-4  # a hundred times the tolerance, by the step alone
+    assert check_gradient(lambda: float(normalise.forward(x)[0] @ w), {"x": x}, {"x": right}, eps=1e-4).ok
+    with pytest.raises(GradientError):
+        check_gradient(lambda: float(normalise.forward(x)[0] @ w), {"x": x}, {"x": right * (1 + 1e-5)}, eps=1e-4)
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e-9, 1e-7, 1e-6, 3e-6, 9e-6])
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_kink_is_no_mistake(distance, side):
+    """relu, with the kink nearer than eps: the slope of the point's own side is right, and 1.1 or -0.1 is not."""
+    w = np.array([side * distance])
+
+    def loss():
+        return float(np.maximum(w[0], 0) + np.sin(w[0]))
+
+    own = float(w[0] > 0) + np.cos(w[0])
+    report = check_gradient(loss, {"w": w}, {"w": np.array([own])})
+    assert report.ok
+    for wrong in (2.1, 0.9):
+        with pytest.raises(GradientError):
+            check_gradient(loss, {"w": w}, {"w": np.array([wrong])})
+
+
+def test_the_uncertainty_is_honest():
+    """Over functions of many curvatures the true slope is within it, and it is small where the function is tame."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        k, phase = 10 ** rng.uniform(-2, 3), rng.uniform(0, 6)
+        slope = measure(lambda s, k=k, phase=phase: float(np.sin(k * s + phase)))
+        true = k * np.cos(phase)
+        assert abs(slope.value - true) <= 3 * slope.uncertainty
+        assert slope.uncertainty <= 1e-9 * max(1, k)
+
+
+def test_a_tensor_is_restored_where_the_loss_raises():
+    w = np.array([1.0, 2.0])
+
+    def fails():
+        raise ZeroDivisionError
+
+    for check in (lambda: numeric_gradient(fails, w), lambda: measure(line(fails, w, np.ones(2)))):
+        with pytest.raises(ZeroDivisionError):
+            check()
+        assert w.tolist() == [1.0, 2.0]
+
+
+def test_a_right_gradient_costs_four_evaluations_a_tensor():
+    """Two steps, extrapolated; the ladder is for what disagrees."""
+    tensors, calls = {"w": np.linspace(0.2, 0.9, 6), "v": np.linspace(-1, 1, 4)}, []
+
+    def loss():
+        calls.append(1)
+        return float(np.sum(np.sin(tensors["w"])) + np.sum(np.exp(tensors["v"])))
+
+    report = compare_along(loss, tensors, {"w": np.cos(tensors["w"]), "v": np.exp(tensors["v"])}, 0)
+    assert report.ok
+    assert len(calls) == 4 * len(tensors)
+
+
+def test_the_report_says_what_was_run():
+    report = check_cell(lstm)
+    assert report.cases == (
+        "T=4, N=3, D=2, H=5: every element",
+        "T=16, N=1, D=2, H=5: a random direction of each tensor",
+        "T=16, N=4, D=2, H=5, lengths [15, 1, 16, 8]: a random direction of each tensor",
+    )
+    assert all(case in str(report) for case in report.cases)
+    rng = np.random.default_rng(0)
+    assert check_layer(LSTM(2, 3, rng=rng), rng.standard_normal((4, 2, 2))).cases[0] == (
+        "x (4, 2, 2), no padding: every element"
+    )

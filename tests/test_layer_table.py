@@ -184,3 +184,13 @@ register_layer("scaled", Scaled)
 def test_what_is_not_a_layer_is_not_registered(layer, message):
     with pytest.raises(TypeError, match=message):
         register_layer("mine", layer)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_zero_grad_ends_a_nan(name):
+    """0 times NaN is NaN: after a step that diverged, the next one must begin at zero."""
+    for _, layer, _, _ in LAYERS[name].examples(np.random.default_rng(0)):
+        for grad in layer.grads.values():
+            grad[...] = np.nan
+        layer.zero_grad()
+        assert all(not grad.any() for grad in layer.grads.values())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scratchnet.cells import gru_reset_before
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import ACTIVATIONS, GRU, LSTM, RNN, Dropout, Linear, Recurrent, ReLU, Sequential, Tanh
+from scratchnet.layers.dropout import keep_mask
 
 RECURRENT = {
     "rnn tanh": lambda *a, **k: RNN(*a, **k),
@@ -423,3 +424,22 @@ def test_bad_input_is_answered_with_both_sides(case, rng):
     call, error, message = bad_layers(rng)[case]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_bounds_of_dropouts_probability(rng):
+    """random() is in [0, 1): at p = 0 everything is kept, a 0.0 too; p = 0 is allowed and p = 1 is not."""
+
+    class Fixed(np.random.Generator):
+        def random(self, shape):
+            return np.array([0.0, 0.25, np.nextafter(0.25, 0), 0.75])
+
+    fixed = Fixed(np.random.PCG64(0))
+    assert keep_mask(fixed, 0.0, np.zeros(4)).tolist() == [1, 1, 1, 1]
+    assert keep_mask(fixed, 0.25, np.zeros(4)).tolist() == [0, 4 / 3, 0, 4 / 3]
+    x = rng.standard_normal((3, 2))
+    np.testing.assert_array_equal(Dropout(0.0, rng=rng).forward(x, training=True)[0], x)
+    largest = np.nextafter(1.0, 0)
+    assert Dropout(largest, rng=rng).p == largest
+    for p in (1.0, -5e-324, np.nan):
+        with pytest.raises(ValueError, match="dropout probability is"):
+            Dropout(p, rng=rng)

@@ -1099,3 +1099,24 @@ def test_truncated_backpropagation(label):
             for p, g in zip(layer.params.values(), layer.grads.values()):
                 p -= 0.1 * g
     np.testing.assert_allclose(losses["sequence"], losses["array"], rtol=1e-10)
+
+
+def test_compiled_code_is_made_again_when_a_file_of_it_changes(tmp_path, monkeypatch):
+    """Every cell, the elementwise functions they share, and the kernels: a stale loop would go on with the old math."""
+    from scratchnet import elementwise
+    from scratchnet_kernels import compiled
+
+    library = shutil.copytree(Path(elementwise.__file__).parent, tmp_path / "scratchnet")
+    package = shutil.copytree(Path(compiled.__file__).parent, tmp_path / "scratchnet_kernels")
+    monkeypatch.setattr(elementwise, "__file__", str(library / "elementwise.py"))
+    monkeypatch.setattr(compiled, "__file__", str(package / "compiled.py"))
+    key = compiled.sources.__wrapped__  # without the answer that is kept for the process
+    files = [library / "elementwise.py", *(library / "cells").glob("*.py"), *package.rglob("*.py")]
+    assert len({file.name for file in files}) > 12
+    seen = {key()}
+    for file in files:
+        file.write_text(file.read_text() + "\n")
+        assert key() not in seen, file
+        seen.add(key())
+    (library / "losses.py").write_text("")
+    assert key() in seen

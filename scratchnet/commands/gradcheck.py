@@ -9,7 +9,7 @@ import numpy as np
 from scratchnet.cells import CELLS, variants
 from scratchnet.commands.options import Commands
 from scratchnet.errors import InvalidValueError
-from scratchnet.gradcheck import GradientError, Report, check_cell, check_layer
+from scratchnet.gradcheck import CANNOT_SEE, GradientError, Report, check_cell, check_layer
 from scratchnet.layers import LAYERS
 
 
@@ -21,10 +21,10 @@ def add(commands: Commands) -> None:
         description=(
             "Compare each gradient of a backward pass with central differences (L(p + e) - L(p -"
             " e)) / 2e, for every element p, in float64: of a cell over four steps, with random"
-            " states and a random weight on every output and final state; of a layer on each of its"
-            " examples. The table has the largest relative error of each gradient, gate by gate. A"
-            " right backward pass stays below the tolerance; a wrong one is marked WRONG, and the"
-            " exit status is 1."
+            " states and a random weight on every output and final state, and along a random"
+            " direction over sixteen, also ragged; of a layer on each of its examples. The table"
+            " has the largest relative error of each gradient, gate by gate. A right backward pass"
+            " stays below the tolerance; a wrong one is marked WRONG, and the exit status is 1."
         ),
     )
     parser.add_argument(
@@ -61,6 +61,7 @@ def run(chosen: argparse.Namespace) -> int:
         except GradientError as error:
             status = 1
             print(error.report, error, sep="\n\n", end="\n\n")
+    print(CANNOT_SEE)
     return status
 
 

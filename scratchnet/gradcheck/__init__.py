@@ -5,7 +5,8 @@
     check_gradient(loss, tensors, grads)   any function without arguments, and arrays that it reads
     check_directional(...)                 the same for tensors too large to check one by one
 
-All raise GradientError if a gradient is wrong, and return the Report if it is right.
+All raise GradientError if a gradient is wrong, and return the Report if it is right. The report
+says which cases were run; ``CANNOT_SEE`` says what no case shows.
 """
 
 from scratchnet.gradcheck.cell import check_cell
@@ -18,9 +19,10 @@ from scratchnet.gradcheck.numeric import (
     numeric_gradient,
     relative_error,
 )
-from scratchnet.gradcheck.report import GradientError, Report, Row
+from scratchnet.gradcheck.report import CANNOT_SEE, GradientError, Report, Row
 
 __all__ = [
+    "CANNOT_SEE",
     "EPS",
     "TOLERANCE",
     "GradientError",

@@ -2,7 +2,10 @@
 
     numeric = ( L(w + eps) - L(w - eps) ) / (2 eps)
 
-This is exact to O(eps^2), where (L(w + eps) - L(w)) / eps is exact to O(eps).
+Two errors oppose each other: truncation, eps^2 L'''/6, falls with the step, and rounding, u |L| /
+eps with u = 1.1e-16, rises with it. One step suits most elements. Where it disagrees with the
+gradient, ``measure`` takes a ladder of steps, extrapolates, and says how far its result can be
+trusted. Only a difference beyond that is an error.
 
 Why float64 only: at eps = 1e-5 the two losses agree in their first digits and the difference keeps
 the rest. float64 has about 16 digits and keeps 9 or 10; float32 has 7 and keeps none: at eps <=
@@ -10,7 +13,7 @@ the rest. float64 has about 16 digits and keeps 9 or 10; float32 has 7 and keeps
 """
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -20,16 +23,100 @@ from scratchnet.gradcheck.report import GradientError, Report, Row
 
 Loss: TypeAlias = Callable[[], float]
 Tensors: TypeAlias = Mapping[str, Array]
+Line: TypeAlias = Callable[[float], float]  # the loss along a line, w + step v
 
 EPS = 1e-5
 TOLERANCE = 1e-6
-# An element's error is measured against its own size, but against no less than this share of the
-# largest gradient in the check: central differences are exact to about 1e-10 of the loss, so a
-# gradient of 1e-9 has no correct digit to compare.
-FLOOR = 1e-3
-# An error below this may be that of the difference itself: such elements are measured again, with
-# four points.
-DOUBTFUL = 1e-4
+# The share of the largest gradient that a difference resolves. The best step of the ladder is about
+# 1e-3, where rounding is u |L| / 1e-3 = 1e-13 |L|; the loss may be a hundred times the gradient.
+# An error is measured against the element's own size, but against no less than this share divided
+# by the tolerance: nothing smaller has a digit to compare.
+RESOLVED = 1e-11
+# The ladder: large steps against rounding, small ones for sharp bends and for kinks close by.
+RATIO = 3.0
+STEPS = 3e-3 / RATIO ** np.arange(10)  # down to 1.5e-7
+# A loss that is computed in float64 has noise near 1e-15 of its size; one with a float32 operation
+# inside near 1e-8. This is the geometric middle.
+NOISE = 3e-12
+# Along a random direction the whole tensor adds up to one number, at the ladder's best steps. So it
+# is compared to more digits: a float32 operation inside backward is off by about 3e-8.
+PRECISE = 1e-8
+
+
+class Slope(NamedTuple):
+    """A measured slope, and how far it can be trusted."""
+
+    value: float
+    uncertainty: float
+    left: float  # the slopes below and above the point, which differ at a kink
+    right: float
+
+    def distance(self, ours: float, apart: float) -> float:
+        """How far ``ours`` is from the slope, beyond the uncertainty.
+
+        Where left and right are further apart than ``apart``, the point is at a kink, and any
+        number between the two is a subgradient.
+        """
+        low, high = sorted((self.left, self.right))
+        if not high - low > apart:
+            low = high = self.value
+        return max(0.0, low - ours - self.uncertainty, ours - high - self.uncertainty)
+
+
+def measure(along: Line) -> Slope:
+    """The slope at 0 of a function of one number, by extrapolation to step 0 (Ridders 1982).
+
+    >>> slope = measure(np.exp)
+    >>> abs(slope.value - 1) < slope.uncertainty < 1e-9
+    True
+    """
+    with np.errstate(all="ignore"):  # the largest steps may leave the function's domain
+        here = along(0.0)
+        above = np.array([along(step) for step in STEPS])
+        below = np.array([along(-step) for step in STEPS])
+        # The loss is one number of float64, so it is off by half a unit in its last place at least.
+        size = np.fmax(np.fmax(np.abs(above), np.abs(below)), abs(here))
+        rounding = np.finfo(np.float64).eps * size / STEPS
+        value, uncertainty = _settled(_extrapolated((above - below) / (2 * STEPS), 2), rounding)
+        # One-sided differences are exact to O(step): extrapolated twice, to O(step^3).
+        right, left = (
+            _settled(_extrapolated(_extrapolated(difference / STEPS, 1), 2), rounding)
+            for difference in (above - here, here - below)
+        )
+    return Slope(value, uncertainty, left[0], right[0])
+
+
+def _extrapolated(differences: Array, order: int) -> Array:
+    """From differences with an error of O(step^order), those of the next order: one fewer."""
+    factor = RATIO**order
+    return (factor * differences[1:] - differences[:-1]) / (factor - 1)
+
+
+def _settled(estimates: Array, rounding: Array) -> tuple[float, float]:
+    """The estimate that changes least from step to step, and its uncertainty.
+
+    Where truncation rules, estimates approach each other as steps get smaller; where rounding
+    rules, they scatter. Of the three neighbours that agree best the middle one is taken, and their
+    spread is its uncertainty.
+    """
+    three = np.lib.stride_tricks.sliding_window_view(estimates, 3)
+    spread = three.max(axis=1) - three.min(axis=1) + rounding[-len(three) :]
+    best = int(np.argmin(np.where(np.isfinite(spread), spread, np.inf)))
+    return float(three[best, 1]), float(spread[best])
+
+
+def line(loss: Loss, tensor: Array, v: Array) -> Line:
+    """The loss along the direction v of a tensor, which is restored after each call."""
+    kept = tensor.copy()
+
+    def along(step: float) -> float:
+        tensor[...] = kept + step * v
+        try:
+            return float(loss())
+        finally:
+            tensor[...] = kept
+
+    return along
 
 
 def numeric_gradient(loss: Loss, array: Array, eps: float = EPS) -> Array:
@@ -46,12 +133,15 @@ def numeric_gradient(loss: Loss, array: Array, eps: float = EPS) -> Array:
     numeric = np.empty_like(array)
     for index in np.ndindex(*array.shape):
         value = array[index].item()
-        array[index] = value + eps
-        above = float(loss())
-        array[index] = value - eps
-        below = float(loss())
-        array[index] = value
-        numeric[index] = (above - below) / (2 * eps)
+        up, down = value + eps, value - eps
+        try:
+            array[index] = up
+            above = float(loss())
+            array[index] = down
+            below = float(loss())
+        finally:
+            array[index] = value
+        numeric[index] = (above - below) / (up - down)  # up - down: 2 eps as it was rounded
     return numeric
 
 
@@ -100,7 +190,7 @@ def check_gradient(
     >>> w = np.array([1.0, 2.0])
     >>> print(check_gradient(lambda: float(np.sum(w**3)), {"w": w}, {"w": 3 * w**2}).ok)
     True
-    >>> check_gradient(lambda: float(np.sum(w**3)), {"w": w}, {"w": w**2})
+    >>> check_gradient(lambda: float(np.sum(w**3)), {"w": w}, {"w": w**3})
     Traceback (most recent call last):
     scratchnet.gradcheck.report.GradientError: dw is wrong: relative error 6.7e-01, tolerance 1e-06
       worst element dw[0]: yours 1, numeric 3
@@ -128,26 +218,62 @@ def check_directional(
     """
     require_matching(tensors, grads)
     require_count("directions", directions)
-    rows = []
+    rows, largest = list[Row](), 0.0
     for name, tensor in tensors.items():
-        grad, kept = grads[name], tensor.copy()
+        rows.append(Row(f"d{name}", "", -1.0, (), 0.0, 0.0))
+        grad = grads[name]
         # A slope that is small by chance is measured against the typical one, |grad| / sqrt(size).
         floor = float(np.sqrt(np.sum(grad * grad))) / tensor.size**0.5
-        worst = Row(f"d{name}", "", -1.0, (), 0.0, 0.0)
+        largest = max(largest, floor)
         for _ in range(directions):
-            v = np.asarray(rng.standard_normal(tensor.shape), like=tensor)
-            v /= np.sqrt(np.sum(v * v))
-            tensor[...] = kept + eps * v
-            above = float(loss())
-            tensor[...] = kept - eps * v
-            below = float(loss())
-            tensor[...] = kept
-            slope, ours = (above - below) / (2 * eps), float(np.sum(grad * v))
+            v = _direction(tensor, rng)
+            along, ours = line(loss, tensor, v), float(np.sum(grad * v))
+            slope = (along(eps) - along(-eps)) / (2 * eps)
             error = float(relative_error(np.asarray(ours), np.asarray(slope), floor))
-            if error > worst.error:
-                worst = worst._replace(error=error, ours=ours, numeric=slope)
-        rows.append(worst)
+            if tolerance < error < np.inf:
+                error, slope = _again(along, ours, floor, tolerance)[:2]
+            if error > rows[-1].error:
+                rows[-1] = rows[-1]._replace(error=error, ours=ours, numeric=slope)
     return raise_if_wrong(Report(rows, tolerance))
+
+
+def compare_along(loss: Loss, tensors: Tensors, grads: Tensors, seed: int) -> Report:
+    """The report along one random direction of each tensor, to ``PRECISE``."""
+    require_matching(tensors, grads)
+    rng, rows = np.random.default_rng(seed), list[Row]()
+    typical = {n: float(np.sqrt(np.sum(grads[n] ** 2)) / t.size**0.5) for n, t in tensors.items()}
+    least = RESOLVED / PRECISE * max(typical.values())
+    for name, tensor in tensors.items():
+        v = _direction(tensor, rng)
+        along, ours = line(loss, tensor, v), float(np.sum(grads[name] * v))
+        floor = max(typical[name], least)
+        steps = 1e-3 / RATIO ** np.arange(2)
+        two = np.array([(along(step) - along(-step)) / (2 * step) for step in steps])
+        slope = float(_extrapolated(two, 2)[0])
+        error = float(relative_error(np.asarray(ours), np.asarray(slope), floor))
+        if PRECISE < error < np.inf:
+            error, slope = _again(along, ours, floor, PRECISE)[:2]
+        rows.append(Row(f"d{name}", "", error, (), ours, slope))
+    return Report(rows, PRECISE)
+
+
+def _direction(tensor: Array, rng: np.random.Generator) -> Array:
+    """A random direction of length 1."""
+    v = np.asarray(rng.standard_normal(tensor.shape), like=tensor)
+    v /= np.sqrt(np.sum(v * v))
+    return v
+
+
+def _again(along: Line, ours: float, floor: float, tolerance: float) -> tuple[float, float, bool]:
+    """Measure with the ladder: the error beyond the uncertainty, the slope, and whether in doubt.
+
+    In doubt is a slope that cannot be measured to the tolerance, or that is at a kink.
+    """
+    slope = measure(along)
+    size = max(abs(ours), abs(slope.value), floor)
+    apart = abs(slope.left - slope.right) > 1e-3 * size  # below, both sides are one slope
+    doubt = apart or slope.uncertainty > tolerance * size
+    return slope.distance(ours, 1e-3 * size) / size, slope.value, doubt
 
 
 def raise_if_wrong(report: Report) -> Report:
@@ -167,15 +293,12 @@ def compare(
 ) -> Report:
     """The report of ``check_gradient``, whether it passes or not."""
     require_matching(tensors, grads)
-    numeric = {name: numeric_gradient(loss, tensor, eps) for name, tensor in tensors.items()}
-    floor = FLOOR * max(float(np.max(np.abs(n))) for n in numeric.values())
-    rows = []
-    for name, tensor in tensors.items():
-        error = relative_error(grads[name], numeric[name], floor)
-        doubtful = np.argwhere((error > tolerance) & (error < DOUBTFUL))
-        for index in map(tuple, to_host(doubtful).tolist()):
-            numeric[name][index] = _refined(loss, tensor, index)
-        error = relative_error(grads[name], numeric[name], floor)
+    found = {name: to_host(numeric_gradient(loss, t, eps)) for name, t in tensors.items()}
+    floor = RESOLVED / tolerance * max(float(np.max(np.abs(n))) for n in found.values())
+    rows, doubts = list[Row](), 0
+    for name, numeric in found.items():
+        ours = to_host(grads[name])
+        error = relative_error(ours, numeric, floor)
         letters = gates.get(name, "")
         width = error.shape[-1] // len(letters) if letters else 0
         for number, letter in enumerate(letters or [""]):
@@ -183,22 +306,49 @@ def compare(
             block = np.full_like(error, -1.0)
             columns = slice(number * width, (number + 1) * width) if letter else slice(None)
             block[..., columns] = error[..., columns]
-            worst = np.unravel_index(int(np.argmax(block)), error.shape)
-            at = tuple(int(i) for i in worst)
-            values = (float(a[at]) for a in (grads[name], numeric[name]))
-            rows.append(Row(f"d{name}", letter, float(error[at]), at, *values))
-    return Report(rows, tolerance)
+            measured = set[tuple[int, ...]]()
+            while True:  # the worst element decides, so it is the one to measure again
+                at = tuple(int(i) for i in np.unravel_index(int(np.argmax(block)), block.shape))
+                if at in measured or not tolerance < block[at] < np.inf:
+                    break
+                measured.add(at)
+                v = np.zeros_like(tensors[name])
+                v[at] = 1.0
+                along = line(loss, tensors[name], v)
+                block[at], numeric[at], doubt = _again(along, float(ours[at]), floor, tolerance)
+                doubts += doubt
+            values = float(block[at]), at, float(ours[at]), float(numeric[at])
+            rows.append(Row(f"d{name}", letter, *values))
+    notes = _noise(loss, tensors) if doubts else ()
+    return Report(rows, tolerance, doubts=doubts, notes=notes)
 
 
-def _refined(loss: Loss, array: Array, index: tuple[int, ...], eps: float = 1e-3) -> float:
-    """The four-point difference  (8 (L(+1) - L(-1)) - (L(+2) - L(-2))) / (12 eps), to O(eps^4)."""
-    value = array[index].item()
-    total = 0.0
-    for steps, weight in ((1, 8), (-1, -8), (2, -1), (-2, 1)):
-        array[index] = value + steps * eps
-        total += weight * float(loss())
-    array[index] = value
-    return total / (12 * eps)
+def _noise(loss: Loss, tensors: Tensors) -> tuple[str, ...]:
+    """A note if the loss has fewer digits than float64 gives.
+
+    Third differences over tiny steps leave nothing of a smooth function, only its rounding errors,
+    with 20 times their variance (Hamming). A kink leaves something too, so the quieter of two
+    places counts.
+    """
+    rng, found = np.random.default_rng(0), []
+    for _ in range(2):
+        v = {name: _direction(tensor, rng) for name, tensor in tensors.items()}
+        kept = {name: tensor.copy() for name, tensor in tensors.items()}
+        values = []
+        for step in 1e-3 + 1e-6 * np.arange(8):
+            for name, tensor in tensors.items():
+                tensor[...] = kept[name] + step * v[name]
+            values.append(float(loss()))
+            for name, tensor in tensors.items():
+                tensor[...] = kept[name]
+        third = np.diff(values, 3)
+        found.append(float(np.sqrt(np.mean(third**2) / 20) / np.max(np.abs(values))))
+    if min(found) > NOISE:
+        return (
+            f"the loss has noise of {min(found):.0e} of its size, where float64 has about 1e-15:"
+            " look for float32 inside forward, or for random numbers",
+        )
+    return ()
 
 
 def require_float64(name: str, array: Array) -> None:

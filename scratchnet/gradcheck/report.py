@@ -2,6 +2,14 @@
 
 from typing import NamedTuple
 
+CANNOT_SEE = """\
+The check compares a backward pass with its own forward pass, in float64. It cannot see
+- a forward pass that computes something else than intended: compare with a second implementation;
+- a mistake that needs more steps, other sizes or other options than the cases that were run;
+- an error below the tolerance, or below 1e-11 of the largest gradient;
+- at a kink, which of the slopes beside it is taken;
+- what happens in float32, on a GPU or in a compiled engine: those are compared with this one."""
+
 
 class Row(NamedTuple):
     """The comparison of one tensor, or of one gate's block in it."""
@@ -23,6 +31,8 @@ class Report(NamedTuple):
     final_states: bool = True  # whether a gradient arrived at the final states
     origin: "Report | None" = None  # the check over the fewest last steps that fail
     notes: tuple[str, ...] = ()  # what else is wrong: an argument was changed in place, say
+    cases: tuple[str, ...] = ()  # what was run, a line each: sizes, padding, how it was compared
+    doubts: int = 0  # elements at a kink, or that no step measures to the tolerance
 
     @property
     def wrong(self) -> list[Row]:
@@ -53,7 +63,10 @@ class Report(NamedTuple):
         for row in self.rows:
             mark = "" if row.error <= self.tolerance else "   WRONG"
             lines.append(f"{row.tensor:<{width}} {row.gate:<4}  {row.error:>14.1e}{mark}")
-        return "\n".join([*lines, *self.notes])
+        if self.doubts:
+            few = "at a kink, or too small or too sharply bent to measure to the tolerance"
+            lines.append(f"{self.doubts} elements are {few}")
+        return "\n".join([*lines, *self.notes, *self.cases])
 
     def explain(self) -> str:
         """The diagnosis: tensor, gate, time step, worst element, and which gradients are right."""
@@ -78,6 +91,7 @@ class Report(NamedTuple):
                         " alone it is right"
                     )
             lines.append(f"  {first.summary()}")
+            lines += [f"  in the case {case}" for case in self.cases]
             if first is not self and first.steps != self.steps:
                 lines.append(f"  over all {self.steps} steps {self.summary()}")
         return "\n".join(lines)
