@@ -13,11 +13,13 @@ each, whatever its size, and to more digits.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array, as_lengths, is_array
+from scratchnet.arguments import checked
+from scratchnet.arrays import Array, as_lengths, is_array, require_count
 from scratchnet.cells import Cell
 from scratchnet.cells.sequences import zero_padding
 from scratchnet.errors import InvalidTypeError, InvalidValueError
@@ -36,6 +38,10 @@ from scratchnet.gradcheck.report import Report
 LONGER = 12  # steps more than in the first case
 
 
+MOST = 10**6  # numbers times steps: minutes
+
+
+@checked
 def check_cell(
     like: Cell,
     forward: Callable[..., Any] | None = None,
@@ -91,6 +97,14 @@ def check_cell(
             " scratchnet.cells.lstm"
         )
     sizes = T, N, D, H
+    for name, size in zip("TNDH", sizes):
+        require_count(name, size)
+    numbers = T * N * D + sum(map(prod, like.param_shapes(D, H).values()))
+    if T * numbers > MOST:
+        raise InvalidValueError(
+            f"T is {T} and there are {numbers:.2g} inputs and parameters, each measured by passes"
+            f" over all steps: expected at most {MOST:.0e} of their product"
+        )
     case = _Case(like, forward, backward, sizes, lengths, seed, options)
     report = case.compare(T, eps, tolerance)
     if report.wrong:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidTypeError
 from scratchnet.gradcheck.again import differing, nonlinear, of_other_types
@@ -20,6 +21,7 @@ from scratchnet.gradcheck.report import Report
 from scratchnet.layers import Layer
 
 
+@checked
 def check_layer(
     layer: Layer,
     x: Array | tuple[Array, ...],

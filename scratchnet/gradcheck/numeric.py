@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_count, to_host
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.gradcheck.report import GradientError, Report, Row
@@ -119,6 +120,7 @@ def line(loss: Loss, tensor: Array, v: Array) -> Line:
     return along
 
 
+@checked
 def numeric_gradient(loss: Loss, array: Array, eps: float = EPS) -> Array:
     """Central differences of ``loss()`` along every element of ``array``; same shape.
 
@@ -158,6 +160,7 @@ def relative_error(ours: Array, numeric: Array, floor: float) -> Array:
     return np.where(np.isfinite(ours) & np.isfinite(numeric), error, np.inf)
 
 
+@checked
 def check_gradient(
     loss: Loss,
     tensors: Tensors,
@@ -199,6 +202,7 @@ def check_gradient(
     return raise_if_wrong(compare(loss, tensors, grads, eps, tolerance, gates or {}))
 
 
+@checked
 def check_directional(
     loss: Loss,
     tensors: Tensors,
