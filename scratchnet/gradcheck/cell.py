@@ -97,8 +97,9 @@ def check_cell(
             " scratchnet.cells.lstm"
         )
     sizes = T, N, D, H
-    for name, size in zip("TNDH", sizes):
-        require_count(name, size)
+    for axis, count in zip("TNDH", sizes):
+        require_count(axis, count)
+    require_count("seed", seed, 0)
     numbers = T * N * D + sum(map(prod, like.param_shapes(D, H).values()))
     if T * numbers > MOST:
         raise InvalidValueError(
