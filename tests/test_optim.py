@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from scratchnet.training.optim import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RMSprop
+from scratchnet.training.optim import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RMSprop, register_optimizer
 
 from device_array import on_device
 
@@ -394,3 +394,17 @@ def test_an_lr_that_became_wrong_between_steps(index):
 def test_every_optimiser_is_in_the_table_and_here():
     assert set(OPTIMIZERS.values()) == {type(o) for o in EVERY}
     assert all(issubclass(kind, Optimizer) for kind in OPTIMIZERS.values())
+
+
+def test_a_name_belongs_to_one_optimizer():
+    class Mine(SGD):
+        pass
+
+    register_optimizer("sgd", SGD)  # the same again, as when a notebook's cell is run twice
+    with pytest.raises(ValueError, match="there is an optimizer 'sgd' already: choose another name"):
+        register_optimizer("sgd", Mine)
+    assert OPTIMIZERS["sgd"] is SGD
+    for wrong in (Optimizer, dict, SGD(0.1)):
+        with pytest.raises(TypeError, match="expected a subclass of Optimizer with an update"):
+            register_optimizer("mine", wrong)
+    assert "mine" not in OPTIMIZERS
