@@ -231,6 +231,6 @@ def test_a_name_belongs_to_one_cell():
     with pytest.raises(ValueError, match="there is a cell 'lstm' already: choose another name"):
         register_cell("lstm", rnn)
     assert CELLS["lstm"] is lstm
-    with pytest.raises(TypeError, match="cell 'mine' lacks GATES, STATES.*: expected all that Cell defines"):
+    with pytest.raises(TypeError, match=r"cell 'mine' lacks GATES, STATES.*: expected all that Cell defines"):
         register_cell("mine", object())
     assert "mine" not in CELLS
