@@ -234,3 +234,16 @@ def test_a_name_belongs_to_one_cell():
     with pytest.raises(TypeError, match=r"cell 'mine' lacks GATES, STATES.*: expected all that Cell defines"):
         register_cell("mine", object())
     assert "mine" not in CELLS
+
+
+def test_what_is_no_cache_is_refused(rng):
+    y, cache = lstm.forward(*random_call(lstm, rng))
+    dy = np.ones_like(y)
+    for wrong, says in (
+        ({"x": 1}, "cache is a dict: expected what forward returned"),
+        (cache._replace(x=cache.x[0]), r"the cache's x is \(3, 2\): expected three axes"),
+        (cache._replace(gates=cache.gates[:, :1]), r"the cache's gates is \(5, 1, 16\)"),
+        (cache._replace(c=cache.c.astype(np.float32)), "the cache's c is .*float32|float32.*the cache's c"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=says):
+            lstm.backward(dy, wrong)
