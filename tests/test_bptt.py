@@ -211,3 +211,12 @@ def test_a_nan_is_counted_in_its_own_window_only(rng):
     dy[0] = np.nan
     finite = [np.isfinite(grads.dW_h).all() for _, grads in bptt.truncated_terms(gru, dy, cache, 1, 3)]
     assert finite == [False] + [True] * 8
+
+
+@pytest.mark.parametrize("options", [{}, {"training": True}, {"training": False}])
+def test_a_stream_trains_unless_told_otherwise(options, rng):
+    model = Sequential(rec=GRU(2, 3, rng=rng), drop=Dropout(0.5, rng=np.random.default_rng(1)))
+    x, target = rng.standard_normal((6, 2, 2)), rng.standard_normal((6, 2, 3))
+    (part,) = bptt.stream(model, x, target, mse, k1=6, **options)
+    model.layers["drop"].rng = np.random.default_rng(1)
+    assert part.loss == mse(model.forward(x, training=options.get("training", True))[0], target)[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scratchnet.cells import CELLS, gru, gru_reset_before, lstm, lstm_norm, rnn
+from scratchnet.cells import CELLS, gru, gru_reset_before, lstm, lstm_norm, register_cell, rnn
 from scratchnet.cells.sequences import reverse
 from scratchnet.gradcheck import check_cell
 
@@ -225,3 +225,26 @@ def test_bad_gradients_are_refused(rng):
         lstm.backward(y.astype(np.float32), cache)
     with pytest.raises(ValueError, match="nonlinearity is 'sigmoid': expected one of 'tanh', 'relu'"):
         rnn.forward(*random_call(rnn, rng), nonlinearity="sigmoid")
+
+
+def test_a_name_belongs_to_one_cell():
+    register_cell("lstm", lstm)  # the same again, as when a notebook's cell is run twice
+    with pytest.raises(ValueError, match="there is a cell 'lstm' already: choose another name"):
+        register_cell("lstm", rnn)
+    assert CELLS["lstm"] is lstm
+    with pytest.raises(TypeError, match=r"cell 'mine' lacks GATES, STATES.*: expected all that Cell defines"):
+        register_cell("mine", object())
+    assert "mine" not in CELLS
+
+
+def test_what_is_no_cache_is_refused(rng):
+    y, cache = lstm.forward(*random_call(lstm, rng))
+    dy = np.ones_like(y)
+    for wrong, says in (
+        ({"x": 1}, "cache is a dict: expected what forward returned"),
+        (cache._replace(x=cache.x[0]), r"the cache's x is \(3, 2\): expected three axes"),
+        (cache._replace(gates=cache.gates[:, :1]), r"the cache's gates is \(5, 1, 16\)"),
+        (cache._replace(c=cache.c.astype(np.float32)), "the cache's c is .*float32|float32.*the cache's c"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=says):
+            lstm.backward(dy, wrong)

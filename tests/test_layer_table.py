@@ -194,3 +194,17 @@ def test_zero_grad_ends_a_nan(name):
             grad[...] = np.nan
         layer.zero_grad()
         assert all(not grad.any() for grad in layer.grads.values())
+
+
+def test_a_name_belongs_to_one_layer():
+    class Mine(Linear):
+        pass
+
+    register_layer("linear", Linear)  # the same again, as when a notebook's cell is run twice
+    with pytest.raises(ValueError, match="there is a layer 'linear' already: choose another name"):
+        register_layer("linear", Mine)
+    assert LAYERS["linear"] is Linear
+    for wrong in (dict, Linear(1, 1, rng=np.random.default_rng(0))):
+        with pytest.raises(TypeError, match="expected a subclass of Layer"):
+            register_layer("mine", wrong)
+    assert "mine" not in LAYERS

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scratchnet.cells import gru_reset_before
 from scratchnet.gradcheck import check_layer
-from scratchnet.layers import ACTIVATIONS, GRU, LSTM, RNN, Dropout, Linear, Recurrent, ReLU, Sequential, Tanh
+from scratchnet.layers import ACTIVATIONS, GRU, LSTM, RNN, Dropout, Layer, Linear, Recurrent, ReLU, Sequential, Tanh
 from scratchnet.layers.dropout import keep_mask
 
 RECURRENT = {
@@ -443,3 +443,29 @@ def test_the_bounds_of_dropouts_probability(rng):
     for p in (1.0, -5e-324, np.nan):
         with pytest.raises(ValueError, match="dropout probability is"):
             Dropout(p, rng=rng)
+
+
+def test_the_base_class_says_what_a_layer_lacks():
+    class Bare(Layer):
+        pass
+
+    for call, lacks in (
+        (lambda: Bare().forward(np.ones(1)), "Bare has no forward"),
+        (lambda: Bare().backward(np.ones(1), None), "Bare has no backward"),
+        (lambda: Bare().state_at(None, 0), "Bare carries no state"),
+        (lambda: Bare.examples(np.random.default_rng(0)), "Bare has no examples"),
+    ):
+        with pytest.raises(NotImplementedError, match=lacks):
+            call()
+
+
+def test_threads_must_be_at_least_one(rng):
+    with pytest.raises(ValueError, match="threads is 0: expected at least 1, or None for all"):
+        LSTM(1, 1, threads=0, rng=rng)
+
+
+def test_a_parameter_of_another_shape_is_refused(rng):
+    layer = LSTM(2, 3, rng=rng)
+    layer.params["b_l0"] = np.zeros(13)
+    with pytest.raises(ValueError, match=r"b_l0 is \(13,\).*the layer was built with that"):
+        layer.forward(np.ones((2, 1, 2)))

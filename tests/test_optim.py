@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from scratchnet.training.optim import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RMSprop
+from scratchnet.training.optim import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RMSprop, register_optimizer
 
 from device_array import on_device
 
@@ -394,3 +394,53 @@ def test_an_lr_that_became_wrong_between_steps(index):
 def test_every_optimiser_is_in_the_table_and_here():
     assert set(OPTIMIZERS.values()) == {type(o) for o in EVERY}
     assert all(issubclass(kind, Optimizer) for kind in OPTIMIZERS.values())
+
+
+def test_a_name_belongs_to_one_optimizer():
+    class Mine(SGD):
+        pass
+
+    register_optimizer("sgd", SGD)  # the same again, as when a notebook's cell is run twice
+    with pytest.raises(ValueError, match="there is an optimizer 'sgd' already: choose another name"):
+        register_optimizer("sgd", Mine)
+    assert OPTIMIZERS["sgd"] is SGD
+    for wrong in (Optimizer, dict, SGD(0.1)):
+        with pytest.raises(TypeError, match="expected a subclass of Optimizer with an update"):
+            register_optimizer("mine", wrong)
+    assert "mine" not in OPTIMIZERS
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("spoil", ["read-only", "nan", "inf"])
+def test_a_step_that_cannot_be_made_changes_nothing(name, spoil):
+    """Of two parameters the second is the bad one: the first must not have moved, nor time."""
+    params, grads = {"a": np.ones(3), "b": np.ones(2)}, {"a": np.ones(3), "b": np.ones(2)}
+    if spoil == "read-only":
+        params["b"].flags.writeable = False
+        error, says = ValueError, "b is read-only, and a step changes it: copy it first"
+    else:
+        grads["b"][1] = float(spoil)
+        error, says = (
+            FloatingPointError,
+            "the gradient of b holds 1 elements of 2 that are NaN or infinite; no parameter was",
+        )
+    optimizer = OPTIMIZERS[name](0.1)
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(error, match=says):
+        optimizer.step(params, grads)
+    assert params["a"].tolist() == [1, 1, 1]
+    np.testing.assert_equal(optimizer.state_dict(), before)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_gradient_whose_square_overflows_is_refused_where_squares_are_kept(name):
+    """In float32 the square of 1e20 is infinite, and a weight whose v is infinite would never move again."""
+    params, grads = {"a": np.ones(2, np.float32)}, {"a": np.array([1, 1e20], np.float32)}
+    optimizer = OPTIMIZERS[name](0.1)
+    if "v" in optimizer.STATE:
+        with pytest.raises(FloatingPointError, match=r"the gradient of a holds 1e\+20, whose square is beyond float32"):
+            optimizer.step(params, grads)
+        assert params["a"].tolist() == [1, 1]
+    else:
+        optimizer.step(params, grads)
+        assert np.isfinite(params["a"]).all()
