@@ -508,7 +508,7 @@ def test_train_on_a_csv_of_ones_own(tmp_path, capsys):
     assert "has no column 'tide': its columns are step, wave, saw" in capsys.readouterr().err
     table.write_text("step,wave\n1,2\n2,nan\n3,4\n")
     assert main(["train", "--data", str(table), "--column", "wave"]) == 1
-    assert "line 3, column 'wave' says 'nan': missing='interpolate'" in capsys.readouterr().err
+    assert "line 3, column 'wave' says 'nan': missing='fill'" in capsys.readouterr().err
     assert (
         main(["train", "--data", str(table), "--column", "wave", "--missing", "drop", "--out", str(tmp_path / "o")])
         == 1

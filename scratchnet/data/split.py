@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from scratchnet.arrays import require_count
-from scratchnet.data.series import ISO_TIME
+from scratchnet.data.times import ISO_TIME
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 
 
