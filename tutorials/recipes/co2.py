@@ -55,7 +55,7 @@ def run(seed: int, toy: bool) -> Outcome:
     origins = np.arange(cut, len(values) - AHEAD + 1, 3)
     truth = values[origins[:, None] + np.arange(AHEAD)]
     column = measured[:, None]
-    rise = float(np.mean(values[12:cut] - values[: cut - 12]))
+    rise = float(np.nanmean(measured[12:cut] - measured[: cut - 12]))
     before = values[origins[:, None] + np.arange(-12, 0)]
     steps = np.arange(AHEAD)
     paths = {
