@@ -306,7 +306,7 @@ def test_train_command(model, tmp_path, capsys, monkeypatch):
     assert "sunspots: 309 values of sunspot_number, 1700 to 2008" in text
     for row in ("last value", "AR(12)", model.upper()):
         assert row in text
-    assert {p.name for p in tmp_path.iterdir()} == {"model.npz", "history.csv", "forecast.png"}
+    assert {p.name for p in tmp_path.iterdir()} == {"model.npz", "history.csv", "forecast.png", "run.json"}
     ax = drawn[0].axes[0]
     assert {line.get_label() for line in ax.get_lines()} == {"truth", "last value", "AR(12)", model.upper()}
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("time", "sunspot_number [yearly mean]")

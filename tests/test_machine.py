@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from scratchnet.commands.cli import main
 from scratchnet.files import machine
 
 # bits of a product and of a solved system, whose kernels differ from core type to core type
@@ -64,3 +65,15 @@ def test_without_threadpoolctl_the_rest_is_there(monkeypatch):
 
 def test_a_processor_has_a_name():
     assert isinstance(machine.processor(), str)
+
+
+@pytest.mark.parametrize("command", ["train", "forecast"])
+def test_a_command_writes_what_its_results_depend_on(command, tmp_path):
+    options = ["--data", "sunspots", "--epochs", "1", "--units", "2", "--out", str(tmp_path)]
+    options += ["--seed", "5"] + ["--horizon", "1", "--strategy", "direct", "--interval", "none"] * (
+        command == "forecast"
+    )
+    assert main([command, *options]) == 0
+    about = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert (about["options"]["seed"], about["options"]["units"]) == (5, 2)
+    assert about["machine"] == machine.describe()
