@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scratchnet.data import (
     MinMaxScaler,
     Standardizer,
+    buckets,
     chronological_split,
     datasets,
     load_csv,
@@ -598,3 +599,16 @@ def test_minibatches_are_in_order_or_shuffled_by_the_generator():
 def test_minibatches_complain_at_the_call(arguments, error, sentence):
     with pytest.raises(error, match=says(sentence)):
         minibatches(*arguments)
+
+
+@pytest.mark.parametrize("n", [7, 50])
+def test_buckets_go_from_short_to_long_within_a_pool(n, rng):
+    """Every sequence once; without a generator each pool begins with its shortest, so its longest batch comes last."""
+    lengths = rng.integers(1, 30, n)
+    batches = list(buckets(lengths, 3, pool=4))
+    assert sorted(np.concatenate(batches)) == list(range(n))
+    for start in range(0, len(batches), 4):
+        pool = lengths[np.concatenate(batches[start : start + 4])]
+        assert (np.diff(pool) >= 0).all()
+    assert min(map(len, batches)) >= 1
+    assert all(len(batch) == 3 for batch in batches[:-1])
