@@ -11,13 +11,11 @@ clock, in milliseconds.
 
 import argparse
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -171,42 +169,21 @@ def passes(
 
 def machine(threads: int) -> dict[str, Any]:
     """What the times depend on besides the code."""
-    import numpy as np
+    from scratchnet.files.machine import blas, describe
 
-    import scratchnet
-
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    system = {"system": platform.system(), "arch": platform.machine()}
+    about = describe()
     return {
-        "machine": {"processor": processor(), "cores": os.cpu_count(), **system},
+        "machine": about,
         # above 0.5 other programs were running
         "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": installed("numba"),
-        "scratchnet": scratchnet.__version__,
-        "blas": f"{blas['name']} {blas['version']}",
+        "python": about["python"],
+        "numpy": about["versions"]["numpy"],
+        "numba": about["versions"].get("numba"),
+        "scratchnet": about["versions"].get("scratchnet-rnn"),
+        "blas": f"{blas()['name']} {blas()['version']}",
         "blas_threads": threads,
         "openblas_coretype_unset": "OPENBLAS_CORETYPE" not in os.environ,
     }
-
-
-def processor() -> str:
-    """The processor's name where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def installed(package: str) -> str | None:
-    """A package's version, None where it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -39,7 +38,6 @@ from typing import Any, NamedTuple
 
 import compact
 import numpy as np
-from cells import processor
 from cpu_report import (
     BUSY,
     MEGABYTE,
@@ -59,6 +57,7 @@ from scratchnet.arrays import Array
 from scratchnet.cells import CELLS
 from scratchnet.commands.demo import UNITS, WIDTH
 from scratchnet.data import Standardizer, datasets, sliding_windows, split_at
+from scratchnet.files.machine import describe
 
 Size = tuple[int, int, int, int]  # (T, B, I, H): time steps, sequences, inputs, units
 Row = dict[str, Any]
@@ -429,12 +428,7 @@ def peak_memory(cell: str, size: Size, threads: int, seed: int) -> Row:
 
 def machine(threads: int) -> Row:
     """What the times depend on besides the code."""
-    system = {
-        "system": platform.system(),
-        "arch": platform.machine(),
-        "python": platform.python_version(),
-    }
-    return {"processor": processor(), "cores": os.cpu_count(), "threads": threads, **system}
+    return describe() | {"threads": threads}
 
 
 def usable_cores() -> int:

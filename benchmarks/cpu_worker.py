@@ -23,6 +23,7 @@ from scratchnet import engines
 from scratchnet.arrays import Array
 from scratchnet.cells import CELLS
 from scratchnet.data import minibatches
+from scratchnet.files.machine import blas_in_words
 from scratchnet.layers import LSTM, Linear, Sequential
 from scratchnet.losses import mse
 from scratchnet.training.clip import clip_global_norm
@@ -41,10 +42,9 @@ class Ours:
 
     def versions(self) -> dict[str, str]:
         """What its times depend on."""
-        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
         return {
             "numpy": np.__version__,
-            "blas": f"{blas['name']} {blas['version']}",
+            "blas": blas_in_words(),
             "scratchnet": version_of("scratchnet"),
             "numba": version_of("numba"),
         }

@@ -37,7 +37,6 @@ from typing import Any, NamedTuple
 
 import compact
 import numpy as np
-from cells import installed
 from gpu_contenders import (
     LONGEST_HOLD_MS,
     LONGEST_LOOP,
@@ -59,6 +58,7 @@ from gpu_report import H200, HEADER, Machine, Row, Size, line, predict, table, t
 
 from scratchnet import __version__
 from scratchnet.arrays import Array
+from scratchnet.files.machine import describe, installed
 
 # (T, B, I, H). The two sizes that have a target come first: a run that is cut short
 # has them.
@@ -311,6 +311,7 @@ def main(arguments: list[str] | None = None) -> int:
         ),
         "device": about,
         "versions": versions(device),
+        "machine": describe(),
         "variables": {name: os.environ[name] for name in OTHER_VARIABLES if name in os.environ},
         "unset": unset,
         "seed": options.seed,

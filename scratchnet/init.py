@@ -172,6 +172,8 @@ def set_forget_bias(b: Array, gates: str, value: float = 1.0) -> Array:
     [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
     """
     require_floating("b", b)
+    if not -np.inf < value < np.inf:
+        raise InvalidValueError(f"value is {value}: expected a finite number")
     if "f" not in gates:
         raise InvalidValueError(f"gates are {gates!r}, none of them is the forget gate f")
     if b.ndim != 1:

@@ -156,7 +156,7 @@ def test_autoregression_does_not_write_into_its_windows():
 
 def test_autoregression_bad_input():
     z = np.random.default_rng(0).normal(size=(30, 1))
-    with pytest.raises(ValueError, match="order is 0: expected at least 1 row to predict from"):
+    with pytest.raises(ValueError, match="order is 0: expected at least 1"):
         Autoregression(0)
     with pytest.raises(
         ValueError, match=r"values has 18 rows but order 9 with D = 1 has 10 unknowns.*at least 19 rows"

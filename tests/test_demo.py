@@ -307,7 +307,7 @@ def test_train_command(model, tmp_path, capsys, monkeypatch):
     assert "sunspots: 309 values of sunspot_number, 1700 to 2008" in text
     for row in ("last value", "AR(12)", model.upper()):
         assert row in text
-    assert {p.name for p in tmp_path.iterdir()} == {"model.npz", "history.csv", "forecast.png"}
+    assert {p.name for p in tmp_path.iterdir()} == {"model.npz", "history.csv", "forecast.png", "run.json"}
     ax = drawn[0].axes[0]
     assert {line.get_label() for line in ax.get_lines()} == {"truth", "last value", "AR(12)", model.upper()}
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("time", "sunspot_number [yearly mean]")
@@ -509,7 +509,7 @@ def test_train_on_a_csv_of_ones_own(tmp_path, capsys):
     assert "has no column 'tide': its columns are step, wave, saw" in capsys.readouterr().err
     table.write_text("step,wave\n1,2\n2,nan\n3,4\n")
     assert main(["train", "--data", str(table), "--column", "wave"]) == 1
-    assert "line 3, column 'wave' says 'nan': missing='interpolate'" in capsys.readouterr().err
+    assert "line 3, column 'wave' says 'nan': missing='fill'" in capsys.readouterr().err
     assert (
         main(["train", "--data", str(table), "--column", "wave", "--missing", "drop", "--out", str(tmp_path / "o")])
         == 1

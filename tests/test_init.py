@@ -8,6 +8,7 @@ import pytest
 from scratchnet.data import minibatches
 from scratchnet.data.tasks import adding
 from scratchnet.init import INITIALIZERS, orthogonal, per_gate, set_forget_bias, xavier_uniform
+from scratchnet.layers import LeakyReLU
 
 FAN_IN, FAN_OUT = 300, 500  # different, so that an exchange of the two would show
 VARIANCE = {"xavier": 2 / (FAN_IN + FAN_OUT), "he": 2 / FAN_IN, "lecun": 1 / FAN_IN}
@@ -182,3 +183,17 @@ def test_forget_bias_refuses_what_does_not_fit():
         set_forget_bias(np.zeros(10), "ifgo", 1.0)
     with pytest.raises(TypeError, match="b is int64"):
         set_forget_bias(np.zeros(12, np.int64), "ifgo", 1.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_forget_bias_is_a_finite_number(value):
+    b = np.zeros(8)
+    with pytest.raises(ValueError, match=f"value is {value}: expected a finite number"):
+        set_forget_bias(b, "ifgo", value)
+    assert not b.any()
+
+
+@pytest.mark.parametrize("slope", [float("nan"), float("-inf")])
+def test_a_slope_is_a_finite_number(slope):
+    with pytest.raises(ValueError, match=f"slope is {slope}: expected a finite number"):
+        LeakyReLU(slope)

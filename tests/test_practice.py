@@ -367,10 +367,45 @@ def test_distillation_gradient_and_torch(shape, hard, rng):
         assert not dy[~mask].any()
 
 
+@pytest.mark.parametrize("hard", [0.0, 0.3, 1.0])
+def test_distillation_reads_nothing_that_its_mask_leaves_out(hard, rng):
+    """NaN, infinities and labels that are none: value and gradient are those of what is kept, alone."""
+    y, teacher, labels = rng.standard_normal((6, 4)), rng.standard_normal((6, 4)), rng.integers(0, 4, 6)
+    target, mask = distillation_target(labels, teacher), np.array([1, 0, 1, 0, 1, 0], dtype=bool)
+    loss = Distillation(2.0, hard)
+    value, dy = loss(y[mask], target[mask])
+    target[1], target[3], target[5] = np.nan, np.inf, 1e300
+    with np.errstate(all="raise"):
+        masked, masked_dy = loss(y, target, mask)
+    assert masked == value
+    np.testing.assert_array_equal(masked_dy[mask], dy)
+    np.testing.assert_array_equal(masked_dy[~mask], 0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_a_class_that_the_teacher_excludes_costs_nothing(temperature, rng):
+    """A logit of -inf: torch's kl_div has 0 there, and so has ours; the gradient is finite."""
+    y, teacher = rng.standard_normal((5, 4)), rng.standard_normal((5, 4))
+    teacher[0, 1] = teacher[1, :3] = teacher[4, 0] = -np.inf
+    value, dy = soft_cross_entropy(y, teacher, temperature)
+    own = torch.tensor(y, requires_grad=True)
+    log_q = torch.log_softmax(own / temperature, dim=-1)
+    p = torch.softmax(torch.tensor(teacher) / temperature, dim=-1)
+    loss = torch.nn.functional.kl_div(log_q, p, reduction="batchmean")
+    loss.backward()
+    assert value == pytest.approx(loss.item(), rel=1e-12)
+    np.testing.assert_allclose(dy, own.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
 def test_distillation_answers_bad_input(rng):
     y = rng.standard_normal((4, 3))
     cases = {
         "temperature is 0": lambda: Distillation(0),
+        "temperature is -1": lambda: soft_cross_entropy(y, y, -1),
+        "temperature is 0.0: expected a positive": lambda: soft_cross_entropy(y, y, 0.0),
+        "teacher has NaN or": lambda: soft_cross_entropy(y, np.where(y == y[0, 0], np.nan, y)),
+        "teacher has NaN or .inf": lambda: soft_cross_entropy(y, y + np.inf),
+        "a label, the last number of a target": lambda: Distillation()(y, np.full((4, 4), 0.5)),
         "hard is 1.5: expected a share": lambda: Distillation(1, 1.5),
         r"labels is \(3,\) but teacher is \(4, 3\)": lambda: distillation_target(np.zeros(3, int), y),
         "labels go from 0 to 3 but the teacher knows 3 classes": lambda: distillation_target(np.array([0, 1, 2, 3]), y),

@@ -487,7 +487,7 @@ def test_the_command_goes_on_to_the_same_model(tmp_path, capsys, signalled):
     assert re.sub(r"[\d.]+ s\n", "", said).replace(str(parts), "OUT") == re.sub(r"[\d.]+ s\n", "", expected).replace(
         str(whole), "OUT"
     )
-    assert {path.name for path in parts.iterdir()} == {"model.npz", "history.csv", "forecast.png"}
+    assert {path.name for path in parts.iterdir()} == {"model.npz", "history.csv", "forecast.png", "run.json"}
     np.testing.assert_equal(arrays_of(parts / "model.npz"), arrays_of(whole / "model.npz"))
     assert main(["train", "--resume", str(parts)]) == 1
     assert f"no training was interrupted in {parts}" in capsys.readouterr().err

@@ -77,7 +77,7 @@ def test_the_steps_weight_gradients_add_up_to_the_whole(kind, lengths, rng):
     model, trace = random_trace(kind, rng, lengths, num_layers=2, bidirectional=True)
     model.zero_grad()
     y, cache = model.forward(trace.x, lengths=lengths)
-    model.backward(mse(y, trace.target)[1], cache)
+    model.backward(mse(y, trace.target, trace.mask)[1], cache)
     for name, run in trace.runs.items():
         steps = [run.weight_gradients(t) for t in range(run.T)]
         for d in steps[0]:
@@ -323,6 +323,8 @@ def test_saved_and_loaded_it_is_the_same(kind, rng, tmp_path):
     trace.save(tmp_path / "t.npz")
     again = scratchnet.load_trace(tmp_path / "t.npz")
     assert str(again) == str(trace)
+    np.testing.assert_array_equal(again.mask, trace.mask)
+    assert again.mask.sum() == 12
     assert again.modules[1]["kind"] == "linear"
     np.testing.assert_array_equal(again.modules[1]["params"]["W"], trace.modules[1]["params"]["W"])
     for name, run in trace.runs.items():
@@ -419,7 +421,7 @@ def test_what_cannot_be_traced(rng):
         per_loss_gradients(scratchnet.trace(layer, x, target).run, -1)
     with pytest.raises(ValueError, match="both a target and dy were given"):
         scratchnet.trace(layer, x, target, dy=target)
-    with pytest.raises(ValueError, match="a loss was given but no target"):
+    with pytest.raises(ValueError, match="a loss, mask or weights were given but no target"):
         scratchnet.trace(layer, x, loss="mse")
     with pytest.raises(ValueError, match="there are 3 labels but x has 4 steps"):
         scratchnet.trace(layer, x, labels="abc")

@@ -610,8 +610,8 @@ def test_bad_input(rng):
             Linear(1, 1, rng=rng), y, lengths=[1] * 8
         ),
         r"x is \(8,\): expected \(samples, T, ...\), because lengths": lambda: predict(model, y[:, 0], lengths=[1] * 8),
-        r"y is \(8, 1\) but x is \(8, 12, 1\) and the model answers at each step: expected \(8, 12\)": lambda: fitted(
-            (x, y, [12] * 8), model=tagger(rng)
+        r"y is \(8, 1\) but x is \(8, 12, 1\) and the model answers at each of 12 steps: expected \(8, 12\)": lambda: (
+            fitted((x, y, [12] * 8), model=tagger(rng))
         ),
         "k1 is 0: expected at least 1": lambda: streamed(k1=0),
         "epochs is -1: expected at least 1": lambda: streamed(epochs=-1),

@@ -401,6 +401,20 @@ MODELS = {
         {},
         "binary_cross_entropy",
     ),
+    "weighted, ragged, batch first": lambda rng: (
+        Sequential(rec=GRU(2, 3, batch_first=True, rng=rng), head=Linear(3, 2, rng=rng)),
+        (3, 5, 2),
+        (3, 5, 2),
+        {"lengths": [5, 2, 4], "weights": np.array([1.0, 3.0, 0.5])},
+        "mse",
+    ),
+    "classes of each step, ragged, masked": lambda rng: (
+        Sequential(rec=RNN(2, 3, rng=rng), head=Linear(3, 4, rng=rng)),
+        (5, 2, 2),
+        "classes",
+        {"lengths": [5, 3], "mask": np.arange(10).reshape(5, 2) % 3 > 0},
+        "softmax_cross_entropy",
+    ),
     "classes of each step": lambda rng: (
         Sequential(rec=RNN(2, 3, rng=rng), head=Linear(3, 4, rng=rng)),
         (5, 2, 2),

@@ -22,6 +22,7 @@ from scratchnet.arrays import Array
 from scratchnet.cells import CELLS, Cell
 from scratchnet.commands.options import Commands
 from scratchnet.errors import MissingPackageError
+from scratchnet.files.machine import blas_in_words
 
 DISTRIBUTION = "scratchnet-rnn"
 # extra -> what it is for; "" are the packages that are always installed
@@ -143,6 +144,7 @@ def report() -> str:
             f" {platform.machine()}, {os.cpu_count()} cores"
         ),
         f"  {sys.executable}",
+        f"  BLAS: {blas_in_words()}",
     ]
     for title, findings in (
         ("packages, by extra", packages()),

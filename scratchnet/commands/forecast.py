@@ -16,6 +16,7 @@ from scratchnet.commands.options import (
     introduce,
     label_of,
     series_of,
+    write_run,
 )
 from scratchnet.data.series import Series
 from scratchnet.files import make_folder, replace, save_figure
@@ -23,7 +24,7 @@ from scratchnet.forecasting.backtest import Backtest
 from scratchnet.forecasting.many_steps import BacktestConfig, ManyStepResult, forecast
 from scratchnet.forecasting.network import STRATEGIES, ForecastConfig
 
-FILES = ("backtest.csv", "forecast.csv", "errors.png", "forecast.png")
+FILES = ("backtest.csv", "forecast.csv", "errors.png", "forecast.png", "run.json")
 
 
 def add(commands: Commands) -> None:
@@ -60,6 +61,7 @@ def run(chosen: argparse.Namespace) -> int:
     print_errors(series, task, result)
     write_tables(series, result, chosen.out)
     draw(series, task, config, result, chosen.out)
+    write_run(chosen.out / "run.json", vars(chosen))
     for file in FILES:
         print(chosen.out / file)
     return 0

@@ -5,12 +5,17 @@ default, help text and type. Ranges are checked by the configuration.
 """
 
 import argparse
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from scratchnet import __version__
 from scratchnet.data import datasets
 from scratchnet.data.series import MISSING, Series, load_csv
 from scratchnet.errors import InvalidValueError, MissingFileError
+from scratchnet.files import write_text
+from scratchnet.files.machine import describe
 from scratchnet.training.config import Option, options
 
 Config = TypeVar("Config")
@@ -114,3 +119,10 @@ def introduce(series: Series) -> None:
 def label_of(series: Series) -> str:
     """Its column and unit, for an axis."""
     return f"{series.columns[0]} [{series.unit}]" if series.unit else series.columns[0]
+
+
+def write_run(path: Path, chosen: Mapping[str, Any]) -> None:
+    """Write what the results depend on: the options, the seed among them, and the machine."""
+    given = {name: value for name, value in chosen.items() if not callable(value)}
+    about = {"scratchnet": __version__, "options": given, "machine": describe()}
+    write_text(path, json.dumps(about, indent=1, default=str) + "\n")

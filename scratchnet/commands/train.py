@@ -17,6 +17,7 @@ from scratchnet.commands.options import (
     introduce,
     label_of,
     series_of,
+    write_run,
 )
 from scratchnet.data import datasets
 from scratchnet.data.series import Series
@@ -28,7 +29,7 @@ from scratchnet.training import Callback, TrainingCheckpoint
 from scratchnet.training.config import options
 from scratchnet.training.resume import facts_in
 
-FILES = (MODEL, "history.csv", "forecast.png")
+FILES = (MODEL, "history.csv", "forecast.png", "run.json")
 STATE = "training.npz"  # while training, and after an interruption
 SAVE_EVERY = 5.0  # seconds: what a crash may cost
 SERIES = ("data", "column", "missing", "time", "delimiter")
@@ -163,6 +164,8 @@ def train_and_write(
             " previous.\n"
         )
     draw(series, result, out / "forecast.png")
+    given = {name: getattr(config, name) for name in options(OneStepConfig)}
+    write_run(out / "run.json", given | dict(facts or {}))
     state.path.unlink(missing_ok=True)  # nothing is left to go on with
     for file in FILES:
         print(out / file)

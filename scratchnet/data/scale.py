@@ -26,21 +26,32 @@ class Scaler:
 
         Parameters
         ----------
-        values : (T, D), the training rows
+        values : (T, D), the training rows; NaN where a value is missing, which counts for nothing
         columns : D names, for messages
 
         Raises
         ------
         ValueError
-            Where a column is constant (nothing to divide by), or values is not (T, D) and finite.
+            Where a column is constant (nothing to divide by) or has no value, or values is not
+            (T, D) and finite.
         """
-        require_series("values", values)
+        require_series("values", values, missing=True)
         D = values.shape[1]
         if columns is not None and len(columns) != D:
             raise InvalidValueError(f"columns has {len(columns)} names but values has {D} columns")
         wide = values.astype(np.float64)
-        low, high = wide.min(axis=0), wide.max(axis=0)
-        offset, scale = self._learn(wide, low, high)
+        gaps = np.isnan(wide)
+        if gaps.all(axis=0).any():
+            raise InvalidValueError(f"column {int(np.argmax(gaps.all(axis=0)))} has no value")
+        low, high = np.nanmin(wide, axis=0), np.nanmax(wide, axis=0)
+        if not gaps.any():
+            offset, scale = self._learn(wide, low, high)
+        else:  # column by column, each from the rows that have a value
+            offset, scale = np.empty_like(low), np.empty_like(low)
+            for j in range(D):
+                own = wide[~gaps[:, j], j : j + 1]
+                learned = self._learn(own, low[j : j + 1], high[j : j + 1])
+                offset[j], scale[j] = learned[0][0], learned[1][0]
         for j in range(D):
             name = f"column {j}" if columns is None else f"column {j} ({columns[j]})"
             if low[j] == high[j]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from scratchnet.arguments import checked
 from scratchnet.arrays import require_count
-from scratchnet.data.series import ISO_TIME
+from scratchnet.data.times import ISO_TIME
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchnet.arguments import checked
-from scratchnet.arrays import Array, require_count, require_floating
+from scratchnet.arrays import Array, require_count, require_floating, require_shape, to_host
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 
 
@@ -30,6 +30,7 @@ def sliding_windows(
     targets: Sequence[int] | None = None,
     stride: int = 1,
     part: slice | None = None,
+    filled: Array | None = None,
 ) -> Windows:
     """Cut a series into every window of ``width`` input rows and the ``horizon`` rows after them.
 
@@ -48,6 +49,8 @@ def sliding_windows(
         before it. So a one-step forecast is tested honestly: the first test year is predicted from
         the last training years, which were known by then. ``sliding_windows(values[part], ...)``
         would start with no past and lose the part's first ``width`` rows as targets
+    filled : (T, D) True where a value was not measured, as ``Series.filled``; windows of which a
+        target was filled are left out
 
     Raises
     ------
@@ -79,16 +82,24 @@ def sliding_windows(
             f" {width} rows before it is row {width}, and horizon {horizon} needs {horizon} target"
             " rows"
         )
-    chosen = _target_columns(targets, D)
+    chosen = target_columns(targets, D)
     # Row r of window i is at[i] - width + r: no input row is row at[i] or later.
     inputs = np.asarray(at[:, None] + np.arange(-width, 0), like=values)
     outputs = np.asarray(at[:, None] + np.arange(horizon), like=values)
     y = values[outputs][:, :, chosen].reshape(len(at), horizon * len(chosen))
-    return Windows(values[inputs], y, at)
+    if filled is None:
+        return Windows(values[inputs], y, at)
+    require_shape("filled", filled, (T, D), f"values is {(T, D)}")
+    measured = ~to_host(filled).astype(bool)[at[:, None] + np.arange(horizon)][:, :, chosen]
+    kept = measured.all(axis=(1, 2))
+    if not kept.any():
+        raise InvalidValueError(f"each of the {len(at)} windows has a target that was filled")
+    return Windows(values[inputs[kept]], y[kept], at[kept])
 
 
-def require_series(name: str, values: Array) -> None:
-    """ValueError or TypeError unless values is (T, D), of a floating type and finite."""
+def require_series(name: str, values: Array, *, missing: bool = False) -> None:
+    """ValueError or TypeError unless values is (T, D), of a floating type and finite; ``missing``:
+    or NaN."""
     require_floating(name, values)
     if values.ndim != 2:
         hint = f": {name}[:, None] has one column" if values.ndim == 1 else ""
@@ -99,12 +110,12 @@ def require_series(name: str, values: Array) -> None:
         raise InvalidValueError(
             f"{name} is {tuple(values.shape)}: it needs at least one row and one column"
         )
-    finite = np.isfinite(values)
-    if not finite.all():
-        row, column = divmod(int(np.argmin(finite)), values.shape[1])
+    allowed = ~np.isinf(values) if missing else np.isfinite(values)
+    if not allowed.all():
+        row, column = divmod(int(np.argmin(allowed)), values.shape[1])
         raise InvalidValueError(
             f"{name} has a {float(values[row, column])} in row {row}, column {column}: expected"
-            " finite numbers"
+            " finite numbers" + ", or NaN where one is missing" * missing
         )
 
 
@@ -120,7 +131,9 @@ def _rows_of(part: slice, T: int) -> tuple[int, int]:
     return start, stop
 
 
-def _target_columns(targets: Sequence[int] | None, D: int) -> list[int]:
+def target_columns(targets: Sequence[int] | None, D: int) -> list[int]:
+    """The target columns of D, by index; None for all. ValueError unless each is one of them,
+    once."""
     if targets is None:
         return list(range(D))
     if isinstance(targets, (int, np.integer)):

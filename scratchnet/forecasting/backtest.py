@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.arguments import checked
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, require_count
 from scratchnet.data import require_series
 from scratchnet.errors import InvalidValueError
 from scratchnet.forecasting.forecaster import Forecaster
@@ -18,7 +18,7 @@ from scratchnet.forecasting.forecaster import Forecaster
 
 class Backtest(NamedTuple):
     """Forecasts of several forecasters from the same origins, and the truth, in the series'
-    unit."""
+    unit. What was not measured, NaN in the truth, counts in no error."""
 
     at: Any  # (n,) the origins: the first row of each forecast
     truth: Array  # (n, horizon, K)
@@ -28,11 +28,11 @@ class Backtest(NamedTuple):
 
     def rmse(self, name: str) -> Array:
         """(horizon,) root mean squared error of each step ahead."""
-        return np.sqrt(np.mean((self.forecasts[name] - self.truth) ** 2, axis=(0, 2)))
+        return np.sqrt(np.nanmean((self.forecasts[name] - self.truth) ** 2, axis=(0, 2)))
 
     def mae(self, name: str) -> Array:
         """(horizon,) mean absolute error of each step ahead."""
-        return np.mean(np.abs(self.forecasts[name] - self.truth), axis=(0, 2))
+        return np.nanmean(np.abs(self.forecasts[name] - self.truth), axis=(0, 2))
 
     def mase(self, name: str) -> float:
         """Mean absolute error over that of a one-step last value before the first origin. (Hyndman
@@ -58,7 +58,7 @@ class Backtest(NamedTuple):
 
     def total(self, name: str) -> float:
         """Root mean squared error over all steps."""
-        return float(np.sqrt(np.mean((self.forecasts[name] - self.truth) ** 2)))
+        return float(np.sqrt(np.nanmean((self.forecasts[name] - self.truth) ** 2)))
 
 
 @checked
@@ -75,14 +75,15 @@ def backtest(
     Parameters
     ----------
     makers : name -> a function that makes an unfitted forecaster, which is fitted to values[:first]
-    values : (T, D)
+    values : (T, D); NaN where one is missing, as ``Series.measured``
     first, step : the origins are first, first + step, ... while the whole horizon is in values
     refit : origins after which a new forecaster is fitted, to all rows before (None: never)
 
     Raises
     ------
     ValueError
-        Where no origin fits, horizons or columns differ, or there are no makers.
+        Where no origin fits, horizons or columns differ, there are no makers, or nothing was
+        measured at one of the steps ahead.
 
     Examples
     --------
@@ -91,13 +92,14 @@ def backtest(
     >>> backtest({"last value": lambda: LastValue(2)}, values, first=10).rmse("last value")
     array([1., 2.])
     """
-    require_series("values", values)
+    require_series("values", values, missing=True)
     if not makers:
         raise InvalidValueError(
             "there are no forecasters: expected name -> a function that makes one"
         )
-    if step < 1 or (refit is not None and refit < 1):
-        raise InvalidValueError(f"step is {step} and refit {refit}: expected at least 1")
+    require_count("step", step)
+    if refit is not None:
+        require_count("refit", refit)
     made = {name: make() for name, make in makers.items()}
     horizons = {name: forecaster.horizon for name, forecaster in made.items()}
     horizon = next(iter(horizons.values()))
@@ -128,11 +130,14 @@ def backtest(
             parts.append(forecaster.predict(values[: group[-1] + 1], group))
         forecasts[name] = np.concatenate(parts)
     truth = next(iter(made.values())).chosen(values[at[:, None] + np.arange(horizon)])
+    if np.isnan(truth).all(axis=(0, 2)).any():
+        raise InvalidValueError("nothing was measured at one of the steps ahead of the origins")
     for name, forecast in forecasts.items():
         if forecast.shape != truth.shape:
             raise InvalidValueError(
                 f"{name} forecasts {forecast.shape[1:]} but the truth is {truth.shape[1:]}:"
                 " (horizon, columns)"
             )
-    scale = float(np.mean(np.abs(np.diff(made[name].chosen(values[:first]), axis=0)))) or 1.0
-    return Backtest(at, truth, forecasts, scale)
+    changes = np.abs(np.diff(made[name].chosen(values[:first]), axis=0))
+    scale = 0.0 if np.isnan(changes).all() else float(np.nanmean(changes))
+    return Backtest(at, truth, forecasts, scale or 1.0)

@@ -17,7 +17,7 @@ from typing import Self
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_floating, require_shape
+from scratchnet.arrays import Array, require_count, require_floating, require_shape
 from scratchnet.data import require_series, sliding_windows
 from scratchnet.errors import InvalidValueError, UnavailableError
 
@@ -105,8 +105,7 @@ def seasonal_last_value(x: Array, horizon: int, season: int) -> Array:
     Beyond one season the last one is repeated. Raises ValueError or TypeError where x is not
     (n, width, D), is shorter than a season, or horizon or season is less than 1.
     """
-    if season < 1:
-        raise InvalidValueError(f"season is {season}: expected at least 1 step")
+    require_count("season", season)
     _check_windows(x, season, horizon)
     steps = np.arange(horizon) % season
     last = x[:, x.shape[1] - season :]
@@ -123,14 +122,14 @@ class Autoregression:
 
     def __init__(self, order: int) -> None:
         """Raises ValueError unless order is at least 1."""
-        if order < 1:
-            raise InvalidValueError(f"order is {order}: expected at least 1 row to predict from")
-        self.order = order
+        self.order = require_count("order", order)
         self.intercept: Array | None = None
         self.coefficients: Array | None = None
 
-    def fit(self, values: Array) -> Self:
+    def fit(self, values: Array, measured: Array | None = None) -> Self:
         """Fit to values (T, D), the training rows in order; returns itself.
+
+        ``measured`` (T,): rows that are predicted from but not predicted are False.
 
         Computes in float64 whatever the type: neighbouring rows are nearly equal, and float32 loses
         their differences. Raises ValueError where there are fewer equations than unknowns, or
@@ -144,7 +143,14 @@ class Autoregression:
                 f"values has {T} rows but order {self.order} with D = {D} has {unknowns} unknowns"
                 f" for each column: expected at least {self.order + unknowns} rows"
             )
-        x, y, _ = sliding_windows(values.astype(np.float64), self.order)
+        x, y, at = sliding_windows(values.astype(np.float64), self.order)
+        if measured is not None and not measured.all():
+            x, y = x[measured[at]], y[measured[at]]
+            if len(x) < unknowns:
+                raise InvalidValueError(
+                    f"{len(x)} rows were measured but order {self.order} with D = {D} has"
+                    f" {unknowns} unknowns for each column"
+                )
         newest_first = x[:, ::-1].reshape(len(x), -1)
         rows = np.concatenate([np.ones_like(newest_first[:, :1]), newest_first], axis=1)
         solution = np.linalg.lstsq(rows, y, rcond=None)[0]

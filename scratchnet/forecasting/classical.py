@@ -7,8 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from scratchnet.arrays import Array
-from scratchnet.errors import InvalidValueError, MissingPackageError, UnavailableError
+from scratchnet.arrays import Array, require_count
+from scratchnet.data.missing import fill_from_past
+from scratchnet.errors import MissingPackageError, UnavailableError
 from scratchnet.forecasting import baselines
 from scratchnet.forecasting.forecaster import Forecaster, check_values
 
@@ -25,9 +26,7 @@ class SeasonalLastValue(Forecaster):
 
     def __init__(self, horizon: int, season: int, targets: Sequence[int] | None = None) -> None:
         super().__init__(horizon, targets)
-        if season < 1:
-            raise InvalidValueError(f"season is {season}: expected at least 1 step")
-        self.season = season
+        self.season = require_count("season", season)
 
     @property
     def needs(self) -> int:
@@ -64,8 +63,9 @@ class AutoregressionForecaster(Forecaster):
         season: int | None = None,
     ) -> None:
         super().__init__(horizon, targets)
-        self.order, self.season = order, season
         self.model = baselines.Autoregression(order)
+        self.order = order
+        self.season = None if season is None else require_count("season", season)
 
     @property
     def needs(self) -> int:
@@ -73,8 +73,14 @@ class AutoregressionForecaster(Forecaster):
 
     def fit(self, values: Array) -> Self:
         check_values(values, self.needs + self.horizon, f"an autoregression of order {self.order}")
-        s = self.season
-        self.model.fit(values if s is None else values[s:] - values[:-s])
+        self.columns(values.shape[1])
+        s, known = self.season, fill_from_past(values)
+        # a target must be measured, all of its row; the rows that it is predicted from need not
+        measured: Array = np.asarray(~np.isnan(values).any(axis=1))
+        if s is None:
+            self.model.fit(known, measured)
+        else:
+            self.model.fit(known[s:] - known[:-s], measured[s:])
         return self
 
     def forecast(self, x: Array, values: Array, at: Any) -> Array:
@@ -93,7 +99,7 @@ class Smoothing(Forecaster):
     """Exponential smoothing of one column (Holt and Winters): level, trend and season.
 
     Parameters are fitted once, by statsmodels; for each origin the states are run over all rows
-    before it.
+    before it. statsmodels knows no mask: a missing value counts in the fit as the last one before.
 
     Parameters
     ----------
@@ -123,7 +129,8 @@ class Smoothing(Forecaster):
 
     def fit(self, values: Array) -> Self:
         check_values(values, self.needs + self.horizon, "Smoothing")
-        found = self._model(values).fit().params
+        self.columns(values.shape[1])
+        found = self._model(fill_from_past(values)).fit().params
         self.params = {
             name: found[name]
             for name in ("smoothing_level", "smoothing_trend", "smoothing_seasonal")

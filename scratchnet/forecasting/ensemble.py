@@ -1,11 +1,11 @@
 """An average of forecasters: their errors partly cancel where they err for different reasons."""
 
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, require_count
 from scratchnet.errors import InvalidValueError
 from scratchnet.forecasting.forecaster import Forecaster, check_values
 
@@ -25,7 +25,7 @@ class Ensemble(Forecaster):
     Raises
     ------
     ValueError
-        For no members, different horizons, or weights that are not shares.
+        For no members, different horizons or quantiles, or weights that are not shares.
     """
 
     def __init__(
@@ -48,8 +48,17 @@ class Ensemble(Forecaster):
                 f"weights are {dict(weights)} for the members {', '.join(members)}: expected a"
                 " share of each"
             )
-        super().__init__(next(iter(horizons.values())), next(iter(members.values())).targets)
-        self.members, self.validation_rows = dict(members), validation_rows
+        levels = {name: getattr(member, "levels", None) for name, member in members.items()}
+        if len(set(levels.values())) > 1:
+            raise InvalidValueError(
+                f"the members forecast the quantiles {levels}, None being a mean: expected the same"
+                " of all"
+            )
+        first = next(iter(members.values()))
+        super().__init__(first.horizon, first.targets)
+        self.levels = levels.popitem()[1]
+        self.validation_rows = require_count("validation_rows", validation_rows, 0)
+        self.members = dict(members)
         self.weights = dict.fromkeys(members, 1.0) if weights is None else dict(weights)
 
     @property
@@ -72,13 +81,26 @@ class Ensemble(Forecaster):
                 raise InvalidValueError(f"{given}: expected at least as many rows")
             rows = at[:, None] + np.arange(self.horizon)
             for name, member in self.members.items():
-                error = member.fit(values[:cut]).predict(values, at) - member.chosen(values[rows])
-                self.weights[name] = 1 / max(float(np.mean(error**2)), 1e-300)
+                forecast = member.middle(member.fit(values[:cut]).predict(values, at))
+                self.weights[name] = 1 / self._error(forecast, member.chosen(values[rows]))
         for member in self.members.values():
             member.fit(values)
         return self
 
-    def predict(self, values: Array, at: Any = None) -> Array:
+    def _error(self, forecast: Array, truth: Array) -> float:
+        """The mean squared error over what was measured."""
+        counts = ~np.isnan(truth + forecast)  # quantiles of one side have no middle
+        if not counts.any():
+            raise InvalidValueError(
+                f"nothing was measured in the {self.validation_rows} validation rows, or the"
+                " quantiles have no middle: give the weights"
+            )
+        return max(float(np.mean((forecast - truth)[counts] ** 2)), 1e-300)
+
+    def middle(self, forecast: Array) -> Array:
+        return next(iter(self.members.values())).middle(forecast)
+
+    def predict(self, values: Array, at: Sequence[int] | Array | None = None) -> Array:
         total = sum(self.weights.values())
         return np.sum(
             [

@@ -1,12 +1,14 @@
 """Forecast intervals, and their coverage: how often the truth was inside."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratchnet.arguments import checked
-from scratchnet.arrays import Array, require_shape
+from scratchnet.arrays import Array, require_count, require_shape
 from scratchnet.errors import InvalidValueError
+from scratchnet.forecasting import conformal
 from scratchnet.forecasting.network import NetworkForecaster
 
 
@@ -29,7 +31,8 @@ class Coverage(NamedTuple):
 
 @checked
 def coverage(low: Array, high: Array, truth: Array, asked: float) -> Coverage:
-    """How much of truth (n, horizon, K) lies in [low, high], of the same shape.
+    """How much of truth (n, horizon, K) lies in [low, high], of the same shape; NaN in the truth,
+    which was not measured, does not count.
 
     Raises ValueError where shapes differ or low is above high.
     """
@@ -39,37 +42,43 @@ def coverage(low: Array, high: Array, truth: Array, asked: float) -> Coverage:
         raise InvalidValueError(f"asked is {asked}: expected a share between 0 and 1")
     if bool((low > high).any()):
         raise InvalidValueError("low is above high somewhere: an interval goes from low to high")
-    inside = (low <= truth) & (truth <= high)
-    return Coverage(
-        asked, float(inside.mean()), inside.mean(axis=(0, 2)), float(np.mean(high - low))
-    )
+    if np.isnan(truth).all(axis=(0, 2)).any():
+        raise InvalidValueError("nothing was measured at one of the steps ahead")
+    inside = np.where(np.isnan(truth), np.nan, (low <= truth) & (truth <= high))
+    by_step = np.nanmean(inside, axis=(0, 2))
+    return Coverage(asked, float(np.nanmean(inside)), by_step, float(np.mean(high - low)))
 
 
 @checked
 def pinball(forecast: Array, truth: Array, level: float) -> float:
     """The quantile loss of a forecast at one level, in the series' unit: lower is better, and both
-    width and misses add to it."""
+    width and misses add to it. NaN in the truth, which was not measured, does not count.
+
+    Raises ValueError where shapes differ, or the level is not between 0 and 1.
+    """
+    require_shape("forecast", forecast, truth.shape, f"truth is {tuple(truth.shape)}")
+    if not 0 < level < 1:
+        raise InvalidValueError(f"level is {level}: expected a number between 0 and 1")
     r = truth - forecast
-    return float(np.mean(np.maximum(level * r, (level - 1) * r)))
+    return float(np.nanmean(np.maximum(level * r, (level - 1) * r)))
 
 
 @checked
 def dropout_interval(
     forecaster: NetworkForecaster,
     values: Array,
-    at: Any,
+    at: Sequence[int] | Array | None = None,
     *,
     asked: float = 0.9,
     samples: int = 100,
     noise: bool = True,
-    seed: int = 0,
 ) -> tuple[Array, Array, Array]:
     """An interval from dropout that stays on while forecasting.
 
     Each sample runs the network with another mask; their spread is the uncertainty about the
-    network. The noise of the series itself is added with ``noise``, as errors drawn from those of
-    the validation rows, all steps of a forecast at a time. Without it the interval is far too
-    narrow (measure it).
+    network. The noise of the series itself is added with ``noise``: the interval is widened, at
+    each step ahead, until it holds the share ``asked`` of the validation rows (``conformal``).
+    Without it the interval is far too narrow (measure it).
 
     Parameters
     ----------
@@ -77,8 +86,7 @@ def dropout_interval(
     values, at : see ``Forecaster.predict``
     asked : share of the truth that is to lie inside
     samples : forecasts with dropout
-    noise : add errors of the validation rows
-    seed : of the errors drawn
+    noise : calibrate on the validation rows
 
     Returns
     -------
@@ -87,7 +95,7 @@ def dropout_interval(
     Raises
     ------
     ValueError
-        Where the network has no dropout, or no errors to add: a loaded forecaster has none.
+        Where the network has no dropout, or no validation rows: a loaded forecaster has none.
 
     References
     ----------
@@ -95,21 +103,30 @@ def dropout_interval(
     """
     if forecaster.config.dropout == 0:
         raise InvalidValueError("the forecaster's dropout is 0: all samples would be the same")
-    if not 0 < asked < 1 or samples < 2:
-        raise InvalidValueError(
-            f"asked is {asked} and samples {samples}: expected a share between 0 and 1, and at"
-            " least 2"
-        )
-    if noise and forecaster.model is not None and not len(forecaster.errors):
-        raise InvalidValueError("the forecaster has no validation errors to add: give noise=False")
-    rng = np.random.default_rng(seed)
+    if not 0 < asked < 1:
+        raise InvalidValueError(f"asked is {asked}: expected a share between 0 and 1")
+    require_count("samples", samples, 2)
+    levels = (1 - asked) / 2, 0.5, (1 + asked) / 2
+    margin: Array = np.zeros(3)
+    if noise and forecaster.model is not None:
+        if forecaster.held is None:
+            raise InvalidValueError(
+                "the forecaster has no validation rows to calibrate the interval: give noise=False"
+            )
+        rows, origins, truth = forecaster.held
+        held = _quantiles(forecaster, rows, origins, samples, levels)
+        margin = conformal.margins(held, truth, levels)
+    quantiles = np.sort(_quantiles(forecaster, values, at, samples, levels) + margin, axis=-1)
+    return quantiles[..., 0], quantiles[..., 1], quantiles[..., 2]
+
+
+def _quantiles(
+    forecaster: NetworkForecaster, values: Array, at: Any, samples: int, levels: Sequence[float]
+) -> Array:
+    """Quantiles (n, horizon, K, Q) of forecasts with dropout."""
     forecaster.dropping = True
     try:
-        # (samples, n, horizon, K)
         drawn = np.stack([forecaster.predict(values, at) for _ in range(samples)])
     finally:
         forecaster.dropping = False
-    if noise:
-        drawn = drawn + forecaster.errors[rng.integers(0, len(forecaster.errors), drawn.shape[:2])]
-    low, middle, high = np.quantile(drawn, [(1 - asked) / 2, 0.5, (1 + asked) / 2], axis=0)
-    return low, middle, high
+    return np.moveaxis(np.quantile(drawn, levels, axis=0), 0, -1)

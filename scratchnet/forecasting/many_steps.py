@@ -95,7 +95,7 @@ def forecast(series: Series, task: BacktestConfig, config: ForecastConfig) -> Ma
     Raises ValueError for an option out of range, or a series that is too short for it.
     """
     task.check()
-    values = series.values
+    values = series.measured
     if values.shape[1] != 1:
         raise InvalidValueError(f"{series.name} has {values.shape[1]} columns: choose one")
     first = len(values) - max(round(len(values) * task.test), task.horizon)
@@ -131,4 +131,4 @@ def _interval(
     if best == "encoder-decoder" and config.layers == 1:
         best = "direct"  # an encoder-decoder has dropout between layers only
     network = STRATEGIES[best](dropping, task.horizon)
-    return dropout_interval(network.fit(past), values, at, asked=task.coverage, seed=config.seed)
+    return dropout_interval(network.fit(past), values, at, asked=task.coverage)

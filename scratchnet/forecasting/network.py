@@ -18,6 +18,7 @@ are then relative to the window's last row in both cases.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,13 +27,16 @@ import numpy as np
 from scratchnet.arrays import Array
 from scratchnet.cells import CELLS
 from scratchnet.data import Standardizer, sliding_windows
+from scratchnet.data.missing import fill_from_past
 from scratchnet.errors import InvalidValueError, ScratchnetError, UnavailableError
 from scratchnet.files import archives
+from scratchnet.forecasting import conformal
 from scratchnet.forecasting.forecaster import Forecaster, check_values
 from scratchnet.layers import Dropout, Layer, Linear, Recurrent, Sequential, Tanh
 from scratchnet.losses import mse, quantile
 from scratchnet.models.seq2seq import EncoderDecoder
 from scratchnet.training import (
+    Batches,
     Callback,
     History,
     ScheduledSampling,
@@ -95,7 +99,10 @@ class NetworkForecaster(Forecaster):
     ----------
     model, history : the network and its training, once fitted
     errors : (m, horizon, K) truth minus forecast from every origin of the validation rows, a little
-        too small, since those rows decided when to stop; empty after loading
+        too small, since those rows decided when to stop; NaN where nothing was measured; empty
+        after loading
+    held : of the validation rows: these with those that their first forecast looks at, the origins
+        among them, and the truth (m, horizon, K); none after loading
     names, unit : of the series' columns, for messages and files; may be set before ``fit``
     dropping : keep dropout on while forecasting, see ``intervals``
 
@@ -117,6 +124,7 @@ class NetworkForecaster(Forecaster):
         self.model: Any = None
         self.history: History | None = None
         self.errors: Array = np.zeros((0, horizon, 1))
+        self.held: tuple[Array, Array, Array] | None = None
         self.names: list[str] | None = None
         self.unit = ""
         self.dropping = False
@@ -154,33 +162,34 @@ class NetworkForecaster(Forecaster):
         least = self.needs + self.steps + max(held, self.steps)
         check_values(values, least, f"{type(self).__name__} with window {config.window}")
         cut = len(values) - held
-        self.scaler.fit(self._differences(values[:cut]), self.names)
+        known, D = fill_from_past(values), values.shape[1]
+        self.scaler.fit(self._differences(values[:cut], known[:cut]), self.names)
         rng = np.random.default_rng(config.seed)
-        D = values.shape[1]
         self.model = self.build(D, len(self.columns(D)), rng).astype(np.float32)
         self.history = fit(
             self.model,
-            config.batches(*self._pairs(values, slice(0, cut))),
+            self._pairs(values, known, slice(0, cut)),
             config.optimizer(),
             epochs=config.epochs,
             rng=rng,
             loss=self.loss,
-            validation=self._pairs(values, slice(cut, len(values))),
+            validation=self._pairs(values, known, slice(cut, len(values))),
             callbacks=[*self.callbacks(), *callbacks],
             progress=progress,
         )
         self.trained()
         at = np.arange(cut, len(values) - self.horizon + 1)
         truth = self.chosen(values[at[:, None] + np.arange(self.horizon)])
-        self.errors = truth - self.middle(self.predict(values, at))
+        self.calibrate(self.predict(known, at), truth)
+        self.errors = truth - self.middle(self.predict(known, at))
+        self.held = known[cut - self.needs :].copy(), at - (cut - self.needs), truth
         return self
 
     def trained(self) -> None:
         """Called when training is over, or the weights were loaded."""
 
-    def middle(self, forecast: Array) -> Array:
-        """One number of each step, where a forecast has several."""
-        return forecast
+    def calibrate(self, forecast: Array, truth: Array) -> None:
+        """Learn from the forecasts of the validation rows how far intervals miss."""
 
     def run(self, z: Array) -> Array:
         """Scaled windows through the network, in float32."""
@@ -201,13 +210,14 @@ class NetworkForecaster(Forecaster):
         """The callbacks of its training."""
         return self.config.callbacks()
 
-    def _differences(self, values: Array) -> Array:
-        """The values that the scale is learned from, (T', D): as far apart as what is forecast."""
+    def _differences(self, values: Array, known: Array) -> Array:
+        """The values that the scale is learned from, (T', D): as far apart as what is forecast;
+        NaN where that was not measured."""
         if self.config.relative_to == "none":
             return values
         near = self.config.relative_to == "previous"
         lag = 1 if near else max(1, min(self.config.window, self.steps, len(values) - 1))
-        return values[lag:] - values[:-lag]
+        return values[lag:] - known[:-lag]
 
     def scaled(self, x: Array) -> Array:
         """Windows x (n, needs, D) as the network sees them, (n, window, D); flat for the MLP."""
@@ -224,13 +234,24 @@ class NetworkForecaster(Forecaster):
         y = z.astype(np.float64) * scale + offset
         return y if self.config.relative_to == "none" else y + self.chosen(x[:, -1:])
 
-    def _pairs(self, values: Array, part: slice) -> tuple[Array, Array]:
-        found = sliding_windows(values, self.needs, self.steps, targets=self.targets, part=part)
+    def _pairs(self, values: Array, known: Array, part: slice) -> Batches:
+        """Windows of the rows that were known, and their targets; those that were not measured do
+        not count."""
+        cut = partial(
+            sliding_windows, width=self.needs, horizon=self.steps, targets=self.targets, part=part
+        )
+        found = cut(known)
         y = found.y.reshape(len(found.x), self.steps, -1)
         if self.config.relative_to != "none":
             y = y - self.chosen(found.x[:, -1:])
         z = (y - self.chosen(self.scaler.offset)) / self.chosen(self.scaler.scale)
-        return self.scaled(found.x), self.shaped(z.astype(np.float32))
+        gaps = np.isnan(values)
+        mask = cut((~gaps).astype(np.float64)).y.reshape(y.shape) == 1 if gaps.any() else None
+        return self.config.batches(
+            self.scaled(found.x),
+            self.shaped(z.astype(np.float32)),
+            mask=None if mask is None else self.shaped(mask),
+        )
 
     def shaped(self, z: Array) -> Array:
         """Targets (n, steps, K) as the network answers them."""
@@ -267,6 +288,10 @@ class NetworkForecaster(Forecaster):
         head = Linear(units, outputs, rng=rng)
         return Sequential(rec=rec, dropout=Dropout(p, rng=rng), head=head)
 
+    def learned(self) -> dict[str, Any]:
+        """What ``fit`` has learned beside weights and scale, for the file."""
+        return {}
+
     def arguments(self) -> dict[str, Any]:
         """What the constructor was given beside the configuration, for the file."""
         return {"horizon": self.horizon, "targets": self.targets}
@@ -285,6 +310,7 @@ class NetworkForecaster(Forecaster):
             "unit": self.unit,
             "offset": self.scaler.offset.tolist(),
             "scale": self.scaler.scale.tolist(),
+            **self.learned(),
             **{name: getattr(self.config, name) for name in options(ForecastConfig)},
         }
         checkpoint.save(self.model, Path(folder) / MODEL, {"forecaster": facts})
@@ -297,7 +323,11 @@ class Direct(NetworkForecaster):
     ----------
     config, horizon, targets : see ``NetworkForecaster``
     levels : forecast these quantiles of each step, such as (0.05, 0.5, 0.95); forecasts are then
-        (n, horizon, K, Q)
+        (n, horizon, K, Q). They are calibrated on the validation rows, see ``conformal``
+
+    Attributes
+    ----------
+    margin : (horizon, K, Q) what the calibration adds to each quantile, in the series' unit
     """
 
     strategy = "direct"
@@ -312,9 +342,14 @@ class Direct(NetworkForecaster):
         super().__init__(config, horizon, targets)
         self.levels = None if levels is None else tuple(levels)
         self._quantile = None if levels is None else quantile(levels)
+        # (horizon, K, Q) what is added to each quantile, in the series' unit
+        self.margin: Array = np.zeros(1)
 
     def arguments(self) -> dict[str, Any]:
         return super().arguments() | {"levels": self.levels}
+
+    def learned(self) -> dict[str, Any]:
+        return {} if self.levels is None else {"margin": self.margin.tolist()}
 
     def build(self, D: int, K: int, rng: np.random.Generator) -> Layer:
         return self._network(D, self.horizon * K * len(self.levels or (1,)), rng)
@@ -327,10 +362,17 @@ class Direct(NetworkForecaster):
             return super().answers(x)
         z = self.run(self.scaled(x)).reshape(len(x), self.horizon, -1, len(self.levels))
         z = np.sort(z, axis=-1)  # quantiles learned apart may cross; in order they are never worse
-        return np.stack([self.unscaled(z[..., q], x) for q in range(len(self.levels))], axis=-1)
+        y = np.stack([self.unscaled(z[..., q], x) for q in range(len(self.levels))], axis=-1)
+        return np.sort(y + self.margin, axis=-1)
+
+    def calibrate(self, forecast: Array, truth: Array) -> None:
+        if self.levels is not None:
+            self.margin = conformal.margins(forecast - self.margin, truth, self.levels)
 
     def middle(self, forecast: Array) -> Array:
-        return forecast if self.levels is None else forecast[..., len(self.levels) // 2]
+        """The quantile at 0.5, on the straight line between the two levels around it; NaN where
+        all levels are on one side."""
+        return forecast if self.levels is None else conformal.middle(forecast, self.levels)
 
 
 class Recursive(NetworkForecaster):
@@ -452,6 +494,9 @@ def load_forecaster(folder: str | Path) -> NetworkForecaster:
             rng = np.random.default_rng(config.seed)
             columns = forecaster.columns(D)
             forecaster.model = forecaster.build(D, len(columns), rng).astype(np.float32)
+            if isinstance(forecaster, Direct) and "margin" in facts:  # older files have none
+                shape = (forecaster.horizon, len(columns), len(forecaster.levels or ()))
+                forecaster.margin = _margin(facts["margin"], shape)
         except ScratchnetError as error:
             raise InvalidValueError(f"{path} is not of a saved forecaster: {error}") from None
         except (
@@ -480,6 +525,14 @@ def _row(values: Any, D: int) -> Array:
     if row.shape != (D,):
         raise InvalidValueError(f"expected {D} numbers, got {values!r:.80}")
     return row
+
+
+def _margin(values: Any, shape: tuple[int, ...]) -> Array:
+    """Finite numbers of a shape."""
+    margin = np.array(values, dtype=np.float64)
+    if margin.shape != shape or not np.isfinite(margin).all():
+        raise InvalidValueError(f"its margin is {values!r:.80}: expected finite numbers {shape}")
+    return margin
 
 
 def _check_size(config: ForecastConfig, arguments: Data, facts: Data, size: int) -> None:

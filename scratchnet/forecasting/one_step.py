@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from scratchnet.arrays import Array
 from scratchnet.data import chronological_split
 from scratchnet.data.series import Series
@@ -79,7 +81,7 @@ def train(
         not vary.
     """
     config.check()
-    values, width = series.values, config.window
+    values, width = series.measured, config.window
     share = config.validation
     if share >= 1 - TEST:
         raise InvalidValueError(f"validation is {share}: expected less than {1 - TEST}")
@@ -103,10 +105,13 @@ def train(
         progress=progress,
         callbacks=callbacks(forecaster),
     )
-    at = range(test.start, test.stop)
+    # what was not measured cannot be compared with
+    at = np.flatnonzero(~np.isnan(values[test, 0])) + test.start
+    if not len(at):
+        raise InvalidValueError(f"nothing was measured in the {TEST:.0%} of the rows that test")
     forecasts = {
         name: each.predict(values, at)[:, 0]
         for name, each in {**simple, config.model.upper(): forecaster}.items()
     }
-    times = [str(t) for t in series.times[test]]
-    return OneStepResult(forecaster, times, values[test], forecasts)
+    times = [str(t) for t in series.times[at]]
+    return OneStepResult(forecaster, times, values[at], forecasts)

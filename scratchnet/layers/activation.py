@@ -10,6 +10,7 @@ import numpy as np
 
 from scratchnet.arrays import Array, read_only, require_floating
 from scratchnet.elementwise import HALF, ONE, d_relu, d_sigmoid, d_tanh, relu, sigmoid
+from scratchnet.errors import InvalidValueError
 from scratchnet.layers.layer import Example, Layer
 
 
@@ -42,6 +43,8 @@ class LeakyReLU(Activation):
 
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
+        if not -np.inf < slope < np.inf:
+            raise InvalidValueError(f"slope is {slope}: expected a finite number")
         self.slope = slope
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, Array]]:

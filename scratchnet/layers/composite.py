@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from numpy.typing import DTypeLike
 
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, Lengths
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers.layer import Layer
 
@@ -102,6 +102,18 @@ class Composite(Layer):
     def ragged(self) -> bool:
         """True if any of the layers is."""
         return any(layer.ragged for layer in self.layers.values())
+
+    def lengths_after(self, lengths: Lengths) -> Lengths:
+        """The same where no layer looks along time; a model with one that does must define it.
+
+        Raises TypeError where it does not: a guess would take padding for targets.
+        """
+        if lengths is not None and self.ragged:
+            raise InvalidTypeError(
+                f"{type(self).__name__} has layers that look along time, but no lengths_after: it"
+                " must say how long the sequences of its output are (None: no time axis)"
+            )
+        return lengths
 
     @property
     def tokens(self) -> bool:

@@ -87,7 +87,11 @@ class Layer:
         return self.recurrent
 
     def lengths_after(self, lengths: Lengths) -> Lengths:
-        """Lengths (N,) of the sequences in y, or None; pooling over time makes them shorter."""
+        """Lengths (N,) of the sequences in y; None for None, and where y has no time axis.
+
+        A layer that changes the number of steps must define it: by it the layers that follow, and
+        the loss, know which steps are padding. It also takes a length that is not in the batch.
+        """
         return lengths
 
     @property

@@ -101,6 +101,10 @@ class Hybrid(Composite):
             x = rng.standard_normal((3, 4, 2)), rng.standard_normal((3, 3))
             yield Example(join, model, x, {"lengths": [4, 1, 2]})
 
+    def lengths_after(self, lengths: Lengths) -> Lengths:
+        """None: y has no time axis."""
+        return None
+
     def forward(
         self, x: tuple[Array, Array], training: bool = False, lengths: Lengths = None
     ) -> tuple[Array, HybridCache]:

@@ -118,6 +118,10 @@ class EncoderDecoder(Composite):
         """True: the decoder reads targets while training."""
         return True
 
+    def lengths_after(self, lengths: Lengths) -> Lengths:
+        """None: every forecast has ``horizon`` steps, also where that is the length of x."""
+        return None
+
     def forward(
         self, x: Array, training: bool = False, lengths: Lengths = None, target: Array | None = None
     ) -> tuple[Array, EncoderDecoderCache]:

@@ -12,17 +12,20 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from scratchnet.arguments import checked
-from scratchnet.arrays import Array, is_array
+from scratchnet.arrays import Array, as_lengths, is_array, require_shape
 from scratchnet.cells.sequences import zero_padding
 from scratchnet.convert.torch import from_torch, is_torch, to_numpy
 from scratchnet.engines import ChosenEngine
 from scratchnet.errors import InvalidTypeError, InvalidValueError
-from scratchnet.layers import Layer, Recurrent, Sequential
+from scratchnet.layers import Composite, Layer, Recurrent, Sequential
 from scratchnet.layers.recurrent import DirectionBackward
 from scratchnet.losses import LOSSES
 from scratchnet.tracing.run import Backward, RunTrace, upstream_gradients
 from scratchnet.tracing.terms import CellCache
 from scratchnet.tracing.trace import Data, Trace
+from scratchnet.training.padding import both_masks, output_lengths, steps_inside
+from scratchnet.training.samples import check_mask
+from scratchnet.training.trainer import loss_options
 
 Loss = Callable[..., tuple[float, Array]]
 Tensor: TypeAlias = Any  # a NumPy or CuPy array, or a torch tensor
@@ -40,6 +43,8 @@ def trace(
     dy: Tensor | None = None,
     state: Tensor | tuple[Tensor, ...] | None = None,
     lengths: Tensor | None = None,
+    mask: Tensor | None = None,
+    weights: Tensor | None = None,
     backward: Backward | None = None,
     labels: str | Sequence[Any] = (),
     title: str = "",
@@ -57,7 +62,10 @@ def trace(
     loss : ``loss(y, target) -> (number, dy)``, or a name of ``losses.LOSSES``; by default the mean
         squared error, or softmax cross-entropy where the target is whole numbers
     dy : upstream gradient of the output, in place of target and loss
-    state, lengths : as in the model's forward
+    state, lengths : as in the model's forward. With ``lengths`` the padding of the target has no
+        part in the loss, as in ``training.fit``
+    mask, weights : which targets count and how much, of the target's shape or its leading axes;
+        weights (N,) are those of the sequences
     backward : replaces the cell's own, with its signature: a student's, or one with a custom bug.
         ``to_html(compare=...)`` with the right trace shows where the numbers differ
     labels : a text for each step, for figures
@@ -81,7 +89,8 @@ def trace(
         hint = f"; it has {inside}" if inside else ""
         raise InvalidTypeError(f"{what} is not recurrent: expected {expected}{hint}")
     # Copies: the trace must still be that of this pass when the caller's buffers hold the next.
-    x, target, dy = (_kept(name, v) for name, v in (("x", x), ("target", target), ("dy", dy)))
+    given = {"x": x, "target": target, "dy": dy, "mask": mask, "weights": weights}
+    x, target, dy, mask, weights = (_kept(name, value) for name, value in given.items())
     state, lengths = to_numpy(state), to_numpy(lengths)
     if isinstance(state, (tuple, list)):
         state = type(state)(to_numpy(s) for s in state)
@@ -91,8 +100,8 @@ def trace(
         raise InvalidValueError(
             "both a target and dy were given: dy is the gradient of a loss and its target"
         )
-    if target is None and loss is not None:
-        raise InvalidValueError("a loss was given but no target")
+    if target is None and any(part is not None for part in (loss, mask, weights)):
+        raise InvalidValueError("a loss, mask or weights were given but no target")
     if backward is not None and target is None and dy is None:
         raise InvalidValueError(
             "a backward was given but no target: without one there is no backward pass"
@@ -102,7 +111,8 @@ def trace(
     value, loss_name = None, None
     if target is not None:
         measure, loss_name = _loss(loss, target)
-        measured: Any = measure(y, target)
+        mask, weights = _counts(model, x, y, target, lengths, mask, weights)
+        measured: Any = measure(y, target, **loss_options(weights, mask))
         if not isinstance(measured, tuple) or len(measured) != 2:
             what = type(measured).__name__
             raise InvalidTypeError(
@@ -129,7 +139,37 @@ def trace(
             f"there are {len(labels)} labels but x has {T} steps: expected one each"
         )
     modules = tuple(_as_data(model))
-    return Trace(runs, x, y, target, value, loss_name, labels, modules, title or _title(found))
+    title = title or _title(found)
+    return Trace(runs, x, y, target, value, loss_name, labels, modules, title, mask, weights)
+
+
+def _counts(
+    model: Layer,
+    x: Array,
+    y: Array,
+    target: Array,
+    lengths: Any,
+    mask: Array | None,
+    weights: Array | None,
+) -> tuple[Array | None, Array | None]:
+    """The mask and the weights of the loss, of the target's leading axes: padding does not count,
+    and a weight of each sequence is that of all its steps."""
+    leaves = model.leaves() if isinstance(model, Composite) else {"": model}
+    batch_first = any(getattr(layer, "batch_first", False) for layer in leaves.values())
+    batch, time = (0, 1) if batch_first else (1, 0)
+    mask = None if mask is None else check_mask(mask, target)
+    if lengths is not None:
+        lengths = as_lengths(lengths, x.shape[time], x.shape[batch], like=np.empty(0))
+        ends = output_lengths(model, lengths, x.shape[time], y, batch_first=batch_first)
+        if ends is not None:
+            require_shape("target", target, (*y.shape[:2], *target.shape[2:]), f"y is {y.shape}")
+            inside = steps_inside(ends, y.shape[time], batch_first=batch_first)
+            mask = both_masks(inside, mask)
+    sequences = x.shape[batch]
+    answers_each_step = not batch_first and model.lengths_after([1] * sequences) is not None
+    if weights is not None and weights.shape == (sequences,) and answers_each_step:
+        weights = np.tile(weights, (y.shape[time], 1))  # (T', N)
+    return mask, weights
 
 
 def _loss(loss: Loss | str | None, target: Array) -> tuple[Loss, str]:

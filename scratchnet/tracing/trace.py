@@ -14,9 +14,10 @@ from scratchnet.files import archives
 from scratchnet.files.archives import require_npz
 from scratchnet.tracing.run import RunTrace
 
-FORMAT = 1  # of the .npz; goes up when an older library could not read it
+FORMAT = 2  # of the .npz; goes up when an older library could not read it
 # parts of a run in the .npz
 PARTS = ("params", "cache", "d_next", "d_last", "grads", "step_norms", "outside")
+WHOLE = ("x", "y", "target", "mask", "weights")  # arrays of the whole model
 Data = dict[str, Any]  # names and values of several types, as JSON has them, or arrays
 
 
@@ -38,6 +39,9 @@ class Trace:
     # the model's layers as data: kind, options, parameters by name
     modules: tuple[Data, ...] = ()
     title: str = ""
+    # which targets count in the loss and how much: of the target's leading axes; None: all alike
+    mask: Array | None = None
+    weights: Array | None = None
     # set by ``scratchnet.view``
     show_in_notebook: ClassVar[Callable[["Trace"], str] | None] = None
 
@@ -90,16 +94,15 @@ class Trace:
             for m in self.modules
         )
         runs = {name: run.on_host() for name, run in self.runs.items()}
-        x, y, target = map(to_host, (self.x, self.y, self.target))
-        return replace(self, runs=runs, x=x, y=y, target=target, modules=modules)
+        whole = {name: to_host(getattr(self, name)) for name in WHOLE}
+        return replace(self, runs=runs, modules=modules, **whole)
 
     def save(self, path: str | Path) -> None:
         """Write the trace to ``path`` (.npz) as a whole: arrays and one JSON text, no pickles."""
         require_npz(path)
         here = self.on_host()
-        arrays: dict[str, Array] = {"x": here.x, "y": here.y}
-        if here.target is not None:
-            arrays["target"] = here.target
+        whole = {name: getattr(here, name) for name in WHOLE}
+        arrays: dict[str, Array] = {k: array for k, array in whole.items() if array is not None}
         runs = []
         for number, run in enumerate(here.runs.values()):
             outside = {} if run.dy is None else {"dy": run.dy}
@@ -214,7 +217,7 @@ def _check_facts(about: Data) -> None:
 
 def _check_shapes(about: Data, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """ValueError or LookupError unless the arrays, by their headers, are those of such a trace."""
-    known = {"x", "y", "target"}
+    known = {*WHOLE}
     for number, module in enumerate(about["modules"]):
         known |= {f"module{number}/{name}" for name in module["params"]}
     for number, facts in enumerate(about["runs"]):
@@ -249,7 +252,11 @@ def _check_shapes(about: Data, shapes: Mapping[str, tuple[int, ...]]) -> None:
         shape = shapes.get(name, ())
         if name == "x" or len(shape) == 3:
             _require(len(shape) > 1 and shape[batch] == N, f"{name} is {shape} of {N} sequences")
-    _require(shapes.get("target", (N,)) != (), "target is one number")
+    target = shapes.get("target", (N,))
+    _require(target != (), "target is one number")
+    for name in ("mask", "weights"):
+        shape = shapes.get(name, target)
+        _require(shape == target[: len(shape)] != (), f"{name} is {shape}, the target {target}")
     _require({"x", "y"} <= shapes.keys() <= known, f"unknown {sorted(shapes.keys() - known)}")
 
 
@@ -288,4 +295,5 @@ def _rebuilt(about: Data, arrays: dict[str, Array]) -> Trace:
     )
     kept = {name: about[name] for name in ("loss", "loss_name", "title")}
     kept |= {"labels": tuple(about["labels"]), "modules": modules}
-    return Trace(runs, arrays["x"], arrays["y"], arrays.get("target"), **kept)
+    whole: Data = {name: arrays.get(name) for name in WHOLE}
+    return Trace(runs, **whole, **kept)

@@ -9,7 +9,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidValueError, NotFiniteError
-from scratchnet.layers import Layer, Recurrent
+from scratchnet.layers import BatchNorm1d, Composite, Layer, Recurrent
 
 
 def require_positive(name: str, value: float) -> float:
@@ -37,9 +37,11 @@ def require_finite(name: str, array: Array) -> None:
 
 
 def require_samples_first(model: Layer, caller: str) -> None:
-    """ValueError where a recurrent layer would take the samples for time."""
-    for name, layer in recurrent_layers(model):
-        if not layer.batch_first:
+    """ValueError where a layer that looks along time would take the samples for time."""
+    leaves = model.leaves() if isinstance(model, Composite) else {"the layer": model}
+    for name, layer in leaves.items():
+        # batch normalisation of rows (N, F) has no time
+        if not getattr(layer, "batch_first", True) and not isinstance(layer, BatchNorm1d):
             raise InvalidValueError(
                 f"{name} takes time first, but {caller} gives samples first: make it with"
                 " batch_first=True"

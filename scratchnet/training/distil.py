@@ -21,7 +21,7 @@ Hinton, Vinyals and Dean 2015, Distilling the knowledge in a neural network.
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_floating, require_shape
+from scratchnet.arrays import Array, require_floating, require_same_dtype, require_shape
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.losses import kept, mean, put_back, shares, softmax_cross_entropy
 from scratchnet.training.checks import require_positive
@@ -76,7 +76,12 @@ class Distillation:
         """The loss, a (weighted) mean over the samples that count, and dy (..., K)."""
         because = f"y is {tuple(y.shape)} and a target has the label besides"
         require_shape("target", target, (*y.shape[:-1], y.shape[-1] + 1), because)
-        teacher, labels = target[..., :-1], target[..., -1].astype(np.int64)
+        keep = kept(mask, target[..., 0])  # what it leaves out may hold anything
+        teacher, given = target[..., :-1], target[..., -1][keep]
+        if not bool(np.all(given == np.rint(given))):
+            raise InvalidValueError("a label, the last number of a target, is not a whole number")
+        labels = np.zeros_like(target, shape=target.shape[:-1], dtype=np.int64)
+        labels[keep] = given
         hard_loss, d_hard = softmax_cross_entropy(y, labels, mask, weights=weights)
         soft_loss, d_soft = soft_cross_entropy(y, teacher, self.temperature, mask, weights=weights)
         value = self.hard * hard_loss + (1 - self.hard) * self.temperature**2 * soft_loss
@@ -94,16 +99,26 @@ def soft_cross_entropy(
     """Mean of KL(p | q), p = softmax(teacher / temperature), q = softmax(y / temperature), and its
     gradient in y (..., K).
 
-    ``mask`` and ``weights`` (...): which samples count, and how much. Raises ValueError where
-    shapes differ.
+    ``mask`` and ``weights`` (...): which samples count, and how much. A class whose logit is -inf
+    for the teacher has p = 0 and costs nothing. Raises ValueError where shapes differ, the
+    temperature is not a positive number, or a teacher that counts has NaN, +inf or -inf for all
+    classes.
     """
-    require_floating("y", y)
+    require_positive("temperature", temperature)
+    require_same_dtype({"y": y, "teacher": teacher})
     require_shape("teacher", teacher, y.shape, f"y is {tuple(y.shape)}")
     keep = kept(mask, y[..., 0])
     share = shares(weights, y[..., 0], keep)
-    log_p, log_q = log_softmax(teacher[keep] / temperature), log_softmax(y[keep] / temperature)
+    known = teacher[keep]
+    if not bool(np.all(known < np.inf)) or not bool(np.all(np.any(known > -np.inf, axis=-1))):
+        raise InvalidValueError(
+            "teacher has NaN or +inf, or -inf for all classes: expected logits, of which -inf is a"
+            " class that cannot be"
+        )
+    log_p, log_q = log_softmax(known / temperature), log_softmax(y[keep] / temperature)
     p, q = np.exp(log_p), np.exp(log_q)
-    each = np.sum(p * (log_p - log_q), axis=-1)
+    possible = p > 0  # 0 log 0 is 0
+    each = np.sum(p * np.where(possible, log_p - np.where(possible, log_q, 0), 0), axis=-1)
     # undoes  KL(p | softmax(y / temperature))
     factor = y.dtype.type(1 / each.size) if share is None else share[..., None]
     d = (q - p) * (factor / temperature)

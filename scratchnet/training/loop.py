@@ -132,7 +132,7 @@ def fit(
 
 def _validate(run: Trainer, held_out: Samples, loss: Loss) -> float:
     """The loss on the validation set, which must be finite too."""
-    x, y, lengths, weights, mask = held_out
+    x, y, lengths, weights, mask, _ = held_out
     with np.errstate(over="ignore", invalid="ignore"):
         prediction = predict(run.model, x, lengths=lengths)
         value = loss(prediction, y, **loss_options(weights, mask))[0]

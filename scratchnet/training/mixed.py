@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import HALF, Array, half_precision, require_count
+from scratchnet.arrays import HALF, Array, Lengths, half_precision, require_count
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Composite, Layer, Linear, Recurrent
 from scratchnet.training.checks import not_finite, require_positive
@@ -62,6 +62,10 @@ class Half(Layer):
     @property
     def recurrent(self) -> bool:
         return bool(self.inner.recurrent)
+
+    def lengths_after(self, lengths: Lengths) -> Lengths:
+        after: Lengths = self.inner.lengths_after(lengths)
+        return after
 
     @property
     def params(self) -> dict[str, Array]:

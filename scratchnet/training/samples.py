@@ -26,6 +26,7 @@ from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Layer
 from scratchnet.training.augment import Augmentation
 from scratchnet.training.checks import require_finite, require_samples_first
+from scratchnet.training.padding import both_masks, output_lengths, steps_inside
 
 # An array, or a tuple of arrays for a model with several inputs, all with the samples first.
 Inputs: TypeAlias = Any
@@ -40,26 +41,24 @@ class Samples(NamedTuple):
     y: Array  # (n, ...)
     lengths: Array | None = None  # (n,) on the host
     weights: Array | None = None  # (n,) on the host, positive; None: all weigh the same
-    mask: Array | None = None  # (n, T) on the host: True where a target counts; None where all do
+    # (n, ...) on the host, leading axes of y: True where a target counts; None where all do
+    mask: Array | None = None
+    ends: Array | None = None  # (n,) on the host: steps of each output that are not padding
 
     @property
     def weight(self) -> float:
         """The weight of this batch's loss in the mean over an epoch, up to a common factor."""
         if self.mask is None and self.weights is None:
             return float(count(self.x))
-        counts: Array = np.ones(count(self.x)) if self.mask is None else self.mask.sum(axis=1)
+        n = count(self.x)
+        counts = np.ones(n) if self.mask is None else self.mask.reshape(n, -1).sum(axis=1)
         return float((counts if self.weights is None else counts * self.weights).sum())
 
     def batch(self, chosen: Array) -> "Samples":
         """Some of the samples, by their indices (n,)."""
-        _, _, lengths, weights, mask = self
-        return Samples(
-            rows(self.x, chosen),
-            rows(self.y, chosen),
-            None if lengths is None else lengths[chosen],
-            None if weights is None else weights[chosen],
-            None if mask is None else mask[chosen],
-        )
+        x, y, *rest = self
+        own = (None if each is None else each[chosen] for each in rest)
+        return Samples(rows(x, chosen), rows(y, chosen), *own)
 
     def trimmed(self) -> "Samples":
         """Cut to the longest sequence, in x and, where the model answers at each step, in y."""
@@ -68,9 +67,10 @@ class Samples(NamedTuple):
         T = int(self.lengths.max())
         first, *others = parts(self.x)
         x = (first[:, :T], *others) if isinstance(self.x, tuple) else first[:, :T]
-        if self.mask is None:
+        if self.ends is None or self.mask is None:
             return self._replace(x=x)
-        return self._replace(x=x, y=self.y[:, :T], mask=self.mask[:, :T])
+        steps = int(self.ends.max())
+        return self._replace(x=x, y=self.y[:, :steps], mask=self.mask[:, :steps])
 
     def augmented(self, augment: Augmentation, rng: np.random.Generator) -> "Samples":
         """With ``augment(x, rng, lengths)`` in place of x, or of the first of several inputs."""
@@ -95,8 +95,11 @@ class Batches:
         where it reads tokens.
     y : (n, ...) targets, as the loss takes them.
     lengths : (n,) steps of each sequence, for the layers that look along time. Where the model
-        answers at every step, y (n, T, ...), later targets are padding: they are masked out of the
-        loss and may be NaN.
+        answers at every step, y (n, T', ...), later targets are padding: they are masked out of the
+        loss and may be NaN. T' is less than T where a layer shortens time; ``lengths_after`` says
+        how long each output is.
+    mask : (n, ...) True where a target counts, in the shape of y or of its leading axes. What does
+        not count is not read, and a sample of which nothing counts is left out.
     weights : (n,) the weight of each sample in the loss; a sample of weight 0 is left out.
     batch_size : samples in a mini-batch; the last one of an epoch may be smaller.
     shuffle : in another order in each epoch; False: always in the order of the samples.
@@ -119,6 +122,7 @@ class Batches:
     shuffle: bool = True
     bucket: bool = False
     augment: Augmentation | None = None
+    mask: Array | None = None
 
     @classmethod
     def of(cls, data: Data, what: str = "data", ragged: bool = False) -> "Batches":
@@ -153,12 +157,17 @@ class Batches:
             raise InvalidValueError(
                 "bucket is True but there are no lengths: nothing says which sequences are short"
             )
-        samples = check_samples(model, self.x, self.y, self.lengths, what)
-        if self.weights is None:
-            return samples
-        weights = check_weights(self.weights, count(self.x), what)
-        samples = samples._replace(weights=weights)
-        return samples if weights.all() else samples.batch(np.flatnonzero(weights))
+        samples = check_samples(model, self.x, self.y, self.lengths, what, self.mask)
+        n = count(self.x)
+        counts: Array = np.ones(n, dtype=bool)
+        if self.weights is not None:
+            weights = check_weights(self.weights, n, what)
+            samples, counts = samples._replace(weights=weights), weights > 0
+        if samples.mask is not None:
+            counts &= samples.mask.reshape(n, -1).any(axis=1)
+        if not counts.any():
+            raise InvalidValueError(f"{what}mask and weights leave no target of the {n} samples")
+        return samples if counts.all() else samples.batch(np.flatnonzero(counts))
 
     def draw(
         self,
@@ -173,11 +182,11 @@ class Batches:
         their order was drawn, gets the state ``then``.
         """
         if samples is None:
-            lengths, weights = (
+            lengths, weights, mask = (
                 None if given is None else np.asarray(to_host(given))
-                for given in (self.lengths, self.weights)
+                for given in (self.lengths, self.weights, self.mask)
             )
-            samples = Samples(self.x, self.y, lengths, weights)
+            samples = Samples(self.x, self.y, lengths, weights, mask)
         order = rng if self.shuffle else None
         if self.bucket and samples.lengths is not None:
             chosen = buckets(samples.lengths, self.batch_size, order)
@@ -194,10 +203,15 @@ class Batches:
 
 
 def check_samples(
-    model: Layer, x: Inputs, y: Array, lengths: Any = None, what: str = ""
+    model: Layer,
+    x: Inputs,
+    y: Array,
+    lengths: Any = None,
+    what: str = "",
+    mask: Array | None = None,
 ) -> Samples:
-    """x, y and lengths, with a mask where the model answers at every step and lengths say that some
-    targets are padding. Raises as ``Batches.samples``."""
+    """x, y and lengths, with a mask of the targets that count: those of ``mask`` that are not
+    padding. Raises as ``Batches.samples``."""
     check_inputs(model, x, what)
     require_array(f"{what}y", y)
     n = count(x)
@@ -210,18 +224,28 @@ def check_samples(
     require_samples_first(model, "fit")
     for part in parts(x):
         require_finite(f"{what}x", part)
-    lengths, mask = check_lengths(model, x, lengths), None
-    if lengths is not None and _answers_each_step(model, x, lengths):
+    lengths = check_lengths(model, x, lengths)
+    mask, ends = None if mask is None else check_mask(mask, y, what), None
+    if lengths is not None:
         shape = tuple(parts(x)[0].shape)
-        mask = np.arange(shape[1]) < lengths[:, None]
-        if tuple(y.shape[:2]) != shape[:2]:
-            because = f"{what}x is {shape} and the model answers at each step"
-            raise InvalidValueError(
-                f"{what}y is {tuple(y.shape)} but {because}: expected {shape[:2]} and what a"
-                " step has"
-            )
-    require_finite(f"{what}y", y if mask is None else y[np.asarray(mask, like=y)])
-    return Samples(x, y, lengths, None, mask)
+        # of the shortest sequence, so that one too short for a layer is told before the training
+        shortest = [int(np.argmin(lengths))]
+        ragged: Any = model
+        answer, _ = ragged.forward(rows(x, shortest), lengths=lengths[shortest])
+        ends = output_lengths(model, lengths, shape[1], answer)
+        if ends is not None:
+            steps = answer.shape[1]
+            if tuple(y.shape[:2]) != (n, steps):
+                because = f"{what}x is {shape} and the model answers at each of {steps} steps"
+                raise InvalidValueError(
+                    f"{what}y is {tuple(y.shape)} but {because}: expected {(n, steps)} and what a"
+                    " step has"
+                )
+            mask = both_masks(steps_inside(ends, steps), mask)
+    # what the decoder reads must be finite also where it does not count
+    read = y if mask is None or model.reads_target else y[np.asarray(mask, like=y)]
+    require_finite(f"{what}y", read)
+    return Samples(x, y, lengths, None, mask, ends)
 
 
 def check_inputs(model: Layer, x: Inputs, what: str = "") -> None:
@@ -278,10 +302,17 @@ def check_weights(weights: Any, n: int, what: str = "") -> Array:
     return weights
 
 
-def _answers_each_step(model: Any, x: Inputs, lengths: Any) -> bool:
-    """Whether the model's output keeps the time axis, tried out on one sample."""
-    y, _ = model.forward(rows(x, [0]), lengths=lengths[:1])
-    return bool(y.ndim > 2 and y.shape[1] == parts(x)[0].shape[1])
+def check_mask(mask: Array, y: Array, what: str = "") -> Array:
+    """A mask of the targets as booleans on the host; ValueError unless it is True or False, 1 or 0,
+    in the shape of y or of its leading axes."""
+    mask = np.asarray(to_host(mask))
+    if not mask.ndim or mask.shape != tuple(y.shape[: mask.ndim]):
+        raise InvalidValueError(
+            f"{what}mask is {mask.shape} but {what}y is {tuple(y.shape)}: expected its leading axes"
+        )
+    if not ((mask == 0) | (mask == 1)).all():
+        raise InvalidValueError(f"{what}mask has other values than True and False, or 1 and 0")
+    return mask.astype(bool)
 
 
 def parts(x: Inputs) -> tuple[Array, ...]:

@@ -258,7 +258,7 @@ class Trainer:
     def gradients(self, model: Layer, loss: Loss, scale: float = 1.0) -> float:
         """One forward and backward pass of ``model`` on the batch: adds the gradients of ``scale``
         times the loss, returns the loss."""
-        x, target, lengths, weights, mask = self.batch
+        x, target, lengths, weights, mask, _ = self.batch
         arguments: dict[str, Any] = {} if lengths is None else {"lengths": lengths}
         if model.reads_target:
             arguments["target"] = target

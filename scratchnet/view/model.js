@@ -150,7 +150,7 @@ const Engine = (() => {
     return runs;
   }
 
-  // ---- losses: (value, dy) of one sequence's share, of a mean over `count` -----------------------------------------------
+  // ---- losses: (value, dy) of one sequence's share, of a mean by `shares` -----------------------------------------------
 
   const ELEMENT = {
     mse: (y, t) => [(y - t) ** 2, 2 * (y - t)],
@@ -161,23 +161,26 @@ const Engine = (() => {
 
   function lossOf(model, n, y, rows, K) {
     const target = model.targets[n],
+      share = model.shares[n], // of each target in the mean; 0 where it does not count, and may be NaN
       dy = zeros(y.length);
     let value = 0;
     if (model.loss === "softmax_cross_entropy") {
       for (let r = 0; r < rows; r++) {
+        if (!share[r]) continue;
         const logits = y.subarray(r * K, (r + 1) * K),
           top = Math.max(...logits);
         const exps = logits.map(a => Math.exp(a - top)),
           sum = exps.reduce((a, b) => a + b, 0);
-        value += (Math.log(sum) + top - logits[target[r]]) / model.count;
-        for (let k = 0; k < K; k++) dy[r * K + k] = (exps[k] / sum - (k === target[r] ? 1 : 0)) / model.count;
+        value += (Math.log(sum) + top - logits[target[r]]) * share[r];
+        for (let k = 0; k < K; k++) dy[r * K + k] = (exps[k] / sum - (k === target[r] ? 1 : 0)) * share[r];
       }
     } else {
       const element = ELEMENT[model.loss];
       for (let k = 0; k < y.length; k++) {
+        if (!share[k]) continue;
         const [e, de] = element(y[k], target[k]);
-        value += e / model.count;
-        dy[k] = de / model.count;
+        value += e * share[k];
+        dy[k] = de * share[k];
       }
     }
     return { value, dy };

@@ -19,6 +19,7 @@ import numpy as np
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidValueError
 from scratchnet.files import write_text
+from scratchnet.losses import kept, shares
 from scratchnet.tracing.jacobian import per_loss_gradients
 from scratchnet.tracing.run import RunTrace
 from scratchnet.tracing.trace import Data, Trace
@@ -341,7 +342,9 @@ def _model(trace: Trace) -> tuple[Data | None, str | None]:
         modules.append(kept)
     x = trace.x.swapaxes(0, 1) if batch_first else trace.x
     sequence_target = trace.target.ndim > 1 and not batch_first and _is_sequence(trace)
-    targets = trace.target.swapaxes(0, 1) if sequence_target else trace.target
+    targets, share = trace.target, _shares(trace)
+    if sequence_target:
+        targets, share = targets.swapaxes(0, 1), share.swapaxes(0, 1)
     whole = np.issubdtype(targets.dtype, np.integer)
     return {
         "modules": modules,
@@ -351,9 +354,20 @@ def _model(trace: Trace) -> tuple[Data | None, str | None]:
         "xs": [_pack(np.nan_to_num(x[:, n]), True) for n in range(first.N)],
         "targets": [np.ravel(t).tolist() if whole else _pack(t, True) for t in targets],
         "loss": trace.loss_name,
-        "count": int(trace.target.size),
+        "shares": [_pack(s, True) for s in share],
         "editable": not (custom or wide),
     }, why
+
+
+def _shares(trace: Trace) -> Array:
+    """The share of each target's loss in the mean, of the target's shape; 0 where it does not
+    count."""
+    target: Any = trace.target
+    keep = kept(trace.mask, target)
+    share = shares(trace.weights, target, keep)
+    whole = np.zeros(target.shape)
+    whole[keep] = 1 / target[keep].size if share is None else share
+    return whole
 
 
 def _cannot_compute(trace: Trace, runs: list[RunTrace]) -> str | None:

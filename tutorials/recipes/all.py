@@ -12,7 +12,6 @@ written from that file. Last, the claims of README's guide are compared with the
 
 import argparse
 import json
-import os
 import platform
 import re
 import statistics
@@ -22,7 +21,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,8 @@ README, RESULTS = HERE / "README.md", BENCHMARKS / "results"
 sys.path.append(str(BENCHMARKS))
 
 import compact  # noqa: E402
-from cells import processor  # noqa: E402
+
+from scratchnet.files.machine import describe, installed  # noqa: E402
 
 NO_RECIPE = {"all", "pictures", "recipe"}  # what else is in this folder
 NAME = r"([^<>()]+(?:\([^()]*\)[^<>()]*)?)"  # with one pair of brackets at most, as in AR(9)
@@ -122,9 +121,9 @@ def about() -> dict[str, Any]:
     packages = ("numpy", "numba", "scikit-learn", "statsmodels", "matplotlib")
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"processor": processor(), "system": platform.system(), "cores": os.cpu_count()},
+        "machine": describe(),
         "versions": (
-            {"python": platform.python_version()} | {name: version(name) for name in packages}
+            {"python": platform.python_version()} | {name: installed(name) for name in packages}
         ),
     }
 

@@ -11,6 +11,7 @@ from recipe import Outcome, recipe
 from scratchnet import plots
 from scratchnet.arrays import Array
 from scratchnet.data import datasets
+from scratchnet.data.missing import fill_from_past
 from scratchnet.forecasting import AutoregressionForecaster, baselines
 from scratchnet.models import Hybrid
 from scratchnet.training import AdamW, Batches, Clip, EarlyStopping, fit, predict
@@ -19,11 +20,14 @@ WIDTH, AHEAD, TEST = 24, 36, 120  # months
 
 
 def monthly() -> Array:
-    """Monthly means (T,), the last incomplete month left out."""
+    """Monthly means (T,) of the weeks that were measured, the last incomplete month left out; NaN
+    where none was."""
     series = datasets.load("co2")
     months = np.array([str(time)[:7] for time in series.times])
+    weeks, measured = series.values[:, 0], ~np.isnan(series.measured[:, 0])
     names = np.unique(months)[1:-1]
-    return np.array([series.values[months == name, 0].mean() for name in names])
+    found = (weeks[(months == name) & measured] for name in names)
+    return np.array([each.mean() if len(each) else np.nan for each in found])
 
 
 def samples(values: Array, origins: Array) -> tuple[Array, Array, Array]:
@@ -43,14 +47,15 @@ def samples(values: Array, origins: Array) -> tuple[Array, Array, Array]:
 def run(seed: int, toy: bool) -> Outcome:
     """Both joins, beside last season's value with a yearly rise, and an autoregression on seasonal
     differences."""
-    values, rng = monthly(), np.random.default_rng(seed)
+    measured, rng = monthly(), np.random.default_rng(seed)
+    values = fill_from_past(measured[:, None])[:, 0]
     cut = len(values) - TEST
     train = np.arange(WIDTH, cut - 24 - AHEAD + 1, 8 if toy else 1)
     held_back = np.arange(cut - 24 - AHEAD, cut - AHEAD + 1, 3)
     origins = np.arange(cut, len(values) - AHEAD + 1, 3)
     truth = values[origins[:, None] + np.arange(AHEAD)]
-    column = values[:, None]
-    rise = float(np.mean(values[12:cut] - values[: cut - 12]))
+    column = measured[:, None]
+    rise = float(np.nanmean(measured[12:cut] - measured[: cut - 12]))
     before = values[origins[:, None] + np.arange(-12, 0)]
     steps = np.arange(AHEAD)
     paths = {
@@ -67,13 +72,15 @@ def run(seed: int, toy: bool) -> Outcome:
         for o in (train, held_back, origins)
     ]
     (x, known, y), (xv, kv, yv), (xt, kt, _) = parts
+    # months without a measurement are no targets; they are all in the training part
+    counts = ~np.isnan(measured[train[:, None] + np.arange(AHEAD)]).reshape(-1, 1)
     for join in ("concat", "attention"):
         model = Hybrid(
             1, known.shape[1], 1, rng=rng, cell="gru", units=16, static_units=16, join=join
         ).astype(np.float32)
         fit(
             model,
-            Batches((x, known), y, batch_size=256),
+            Batches((x, known), y, batch_size=256, mask=counts),
             AdamW(0.005),
             epochs=1 if toy else 12,
             rng=rng,

@@ -42,10 +42,10 @@ def run(seed: int, toy: bool) -> Outcome:
     found: dict[str, tuple[Array, ...]] = {
         "GRU, quantile loss": tuple(learned[..., level] for level in range(3)),
         "GRU, dropout alone": dropout_interval(
-            dropping, values, at, asked=ASKED, samples=draws, noise=False, seed=seed
+            dropping, values, at, asked=ASKED, samples=draws, noise=False
         ),
         "GRU, dropout and noise": dropout_interval(
-            dropping, values, at, asked=ASKED, samples=draws, seed=seed
+            dropping, values, at, asked=ASKED, samples=draws
         ),
     }
     for name, plain in (

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scratchnet.files.machine import describe
+
 HIGHER_IS_BETTER = ("accuracy", "F1", "AUC", "R2", "coverage")
 
 
@@ -84,6 +86,7 @@ def recipe(
         "title": title,
         "seeds": chosen.seeds,
         "toy": chosen.toy,
+        "machine": describe(),
         "seconds": round(seconds, 1),
         "baselines": list(first.baselines),
         "scores": scores,

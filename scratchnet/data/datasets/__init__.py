@@ -63,5 +63,5 @@ def load(name: str) -> Series:
     if name not in _FACTS:
         raise InvalidValueError(f"there is no dataset {name!r}: expected one of {', '.join(NAMES)}")
     with resources.as_file(resources.files(__name__) / f"{name}.csv") as path:
-        series = load_csv(path, time="date", missing="interpolate")
+        series = load_csv(path, time="date", missing="fill")
     return replace(series, **_FACTS[name]._asdict())
