@@ -5,6 +5,7 @@ from typing import Self
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_floating
 from scratchnet.data.windows import require_series
 from scratchnet.errors import InvalidValueError, UnavailableError
@@ -114,6 +115,7 @@ class Standardizer(Scaler):
 class MinMaxScaler(Scaler):
     """Each column to ``feature_range`` on the training rows; later rows may be outside it."""
 
+    @checked
     def __init__(self, feature_range: tuple[float, float] = (0.0, 1.0)) -> None:
         """Raises ValueError unless the range ascends."""
         if not -np.inf < feature_range[0] < feature_range[1] < np.inf:

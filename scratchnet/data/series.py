@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_one_of
 from scratchnet.data.missing import fill_from_past, first_measured
 from scratchnet.data.times import Step, read_times, require_even, with_absent_rows
@@ -50,6 +51,7 @@ class Series:
         return self.values if self.filled is None else np.where(self.filled, nan, self.values)
 
 
+@checked
 def load_csv(
     path: str | PathLike[str],
     columns: str | Sequence[str] | None = None,

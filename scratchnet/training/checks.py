@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet.errors import InvalidValueError, NotFiniteError
+from scratchnet.errors import InvalidTypeError, InvalidValueError, NotFiniteError
 from scratchnet.layers import BatchNorm1d, Composite, Layer, Recurrent
 
 
@@ -24,6 +24,19 @@ def require_share(name: str, value: float) -> float:
     if not 0 < value <= 1:
         raise InvalidValueError(f"{name} is {value}: expected more than 0 and at most 1")
     return value
+
+
+def require_parts(model: object, optimizer: object, loss: object) -> None:
+    """TypeError unless these are a layer, something with a ``step``, and a function."""
+    if not isinstance(model, Layer):
+        raise InvalidTypeError(f"model is a {type(model).__name__}: expected a layer or a model")
+    if not callable(getattr(optimizer, "step", None)):
+        kind = type(optimizer).__name__
+        raise InvalidTypeError(f"optimizer is a {kind}: expected one with step(params, grads)")
+    if not callable(loss):
+        raise InvalidTypeError(
+            f"loss is a {type(loss).__name__}: expected a function of y and target"
+        )
 
 
 def require_finite(name: str, array: Array) -> None:

@@ -21,12 +21,14 @@ Hinton, Vinyals and Dean 2015, Distilling the knowledge in a neural network.
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_floating, require_same_dtype, require_shape
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.losses import kept, mean, put_back, shares, softmax_cross_entropy
 from scratchnet.training.checks import require_positive
 
 
+@checked
 def distillation_target(labels: Array, teacher: Array) -> Array:
     """Labels and the teacher's answers as one target.
 
@@ -64,6 +66,7 @@ class Distillation:
     hard : the share of the labels, from 0 (the teacher alone) to 1 (ordinary cross-entropy).
     """
 
+    @checked
     def __init__(self, temperature: float = 4.0, hard: float = 0.3) -> None:
         require_positive("temperature", temperature)
         if not 0 <= hard <= 1:
@@ -88,6 +91,7 @@ class Distillation:
         return value, self.hard * d_hard + (1 - self.hard) * self.temperature**2 * d_soft
 
 
+@checked
 def soft_cross_entropy(
     y: Array,
     teacher: Array,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_array, require_count, require_rng
 from scratchnet.data import minibatches
 from scratchnet.errors import InvalidTypeError
@@ -91,6 +92,7 @@ def fit(
     array([[1.],
            [2.]])
     """
+    checks.require_parts(model, optimizer, loss)
     require_count("epochs", epochs, most=10**6)
     require_rng(rng)
     batches = Batches.of(data)
@@ -174,6 +176,7 @@ def fit_stream(
     model, optimizer, epochs, loss, callbacks, progress, and Returns, Raises : see ``fit`` and
         ``bptt.stream``.
     """
+    checks.require_parts(model, optimizer, loss)
     require_count("epochs", epochs, most=10**6)
     require_count("k1", k1)
     if not isinstance(data, tuple) or len(data) != 2:
@@ -214,6 +217,7 @@ def fit_stream(
     return run.history
 
 
+@checked
 def predict(model: Layer, x: Inputs, batch_size: int = 256, lengths: Any = None) -> Array:
     """The model's output, computed in batches, dropout off.
 
