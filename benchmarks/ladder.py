@@ -44,7 +44,7 @@ from gpu_contenders import Cuda, NoGpuError, ended_after, first_line, make_data,
 from gpu_report import H200, Row, Size, predict
 
 from scratchnet import engines
-from scratchnet.arrays import Array
+from scratchnet.arrays import PLAIN, Array
 from scratchnet.cells import lstm
 
 RUNGS = ("array", "naive", "step", "sequence")
@@ -101,6 +101,9 @@ class Counted(np.ndarray):
     def __setitem__(self, key: Any, value: Any) -> None:
         LEDGER.append(Cost(1, 0, nbytes(value, self[key])))
         plain(self)[key] = plain(value)
+
+
+PLAIN.add(Counted)  # it computes as an array does
 
 
 def plain(array: Any) -> Any:

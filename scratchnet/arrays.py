@@ -5,13 +5,16 @@ Most code needs nothing from here: ``np.tanh(x)``, ``np.empty_like(x, shape=...)
 which is how one file serves both.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from math import prod
 from typing import Any, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from scratchnet.errors import InvalidTypeError, InvalidValueError, MissingPackageError
 
@@ -25,6 +28,8 @@ Choice = TypeVar("Choice")
 # provides both.
 FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
 HALF = np.dtype(np.float16)
+# NumPy's arrays that compute as an array does.
+PLAIN: set[type] = {np.ndarray, np.memmap}
 _half_is_allowed = ContextVar("half precision", default=False)
 
 
@@ -58,7 +63,7 @@ def require_array(name: str, x: object) -> None:
             f"{name} is a masked array, whose mask would be lost: fill it, {name}.filled(0), and"
             " give the loss the mask"
         )
-    if isinstance(x, np.ndarray) and type(x) not in (np.ndarray, np.memmap):
+    if isinstance(x, np.ndarray) and type(x) not in PLAIN:
         raise InvalidTypeError(
             f"{name} is a {type(x).__module__}.{type(x).__name__}, which computes by rules other"
             f" than an array's: np.asarray({name})"
@@ -86,8 +91,10 @@ def require_rng(rng: object) -> None:
         )
 
 
-def require_count(name: str, value: object, least: int = 1) -> int:
-    """Return ``value`` as an int; TypeError unless it is whole, ValueError if below ``least``.
+def require_count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """Return ``value`` as an int; TypeError unless it is whole, ValueError if out of range.
+
+    ``most`` is for a count that is looped over, or allocated where no one would expect it.
 
     >>> require_count("kernel", 0)
     Traceback (most recent call last):
@@ -97,7 +104,37 @@ def require_count(name: str, value: object, least: int = 1) -> int:
         raise InvalidTypeError(f"{name} is {value!r}: expected a whole number of at least {least}")
     if value < least:
         raise InvalidValueError(f"{name} is {value}: expected at least {least}")
+    if most is not None and value > most:
+        raise InvalidValueError(
+            f"{name} is {value}: expected at most {most}, since each takes time or memory"
+        )
     return int(value)
+
+
+def require_memory(what: str, shape: Sequence[int], dtype: DTypeLike) -> None:
+    """ValueError where an array would not fit into this machine's memory, or what it may use of it.
+
+    Asked before the array is made: the system may promise memory that it does not have, and end the
+    process when it is used.
+    """
+    size = prod(int(n) for n in shape) * np.dtype(dtype).itemsize
+    if size > memory():
+        raise InvalidValueError(
+            f"{what} {tuple(shape)} takes {size / 1e9:.3g} GB, and {memory() / 1e9:.3g} GB is all"
+            " that this process can have"
+        )
+
+
+@cache
+def memory() -> int:
+    """Bytes of this machine's memory, or the process's limit where that is less."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return 1 << 36
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return physical if limit == resource.RLIM_INFINITY else min(physical, limit)
 
 
 def require_one_of(name: str, value: Choice, choices: Iterable[Choice]) -> Choice:
@@ -108,7 +145,7 @@ def require_one_of(name: str, value: Choice, choices: Iterable[Choice]) -> Choic
     scratchnet.errors.InvalidValueError: padding is 'full': expected one of 'same', 'valid'
     """
     choices = tuple(choices)
-    if value not in choices:
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
         raise InvalidValueError(
             f"{name} is {value!r}: expected one of {', '.join(map(repr, choices))}"
         )
@@ -122,6 +159,13 @@ def require_sequences(x: Array, batch_first: bool = False) -> None:
         raise InvalidValueError(
             f"x has {x.ndim} dimensions, shape {tuple(x.shape)}: expected {order}"
         )
+
+
+def require_named(what: str, arrays: object) -> None:
+    """TypeError unless the arrays are given by name."""
+    if not isinstance(arrays, Mapping):
+        kind = type(arrays).__name__
+        raise InvalidTypeError(f"{what} is a {kind}: expected a dict, name -> array")
 
 
 def require_shape(name: str, x: Array, shape: Sequence[int], because: str) -> None:
@@ -220,7 +264,12 @@ def as_lengths(lengths: Any, T: int, N: int, like: Array) -> Array | None:
         return None if lengths is None else lengths.lengths
     if isinstance(lengths, np.ndarray):
         require_array("lengths", lengths)
-    host = np.asarray(to_host(lengths))
+    try:
+        host = np.asarray(to_host(lengths))
+    except ValueError:  # a list of lists of different length
+        raise InvalidTypeError(
+            f"lengths is {lengths!r:.80}: expected a whole number for each sequence"
+        ) from None
     if host.shape != (N,):
         raise InvalidValueError(
             f"lengths has shape {host.shape} but the batch has {N} sequences: expected ({N},)"

@@ -73,7 +73,7 @@ class ChosenEngine(NamedTuple):
 
 def check_engine(engine: str) -> str:
     """The name itself, if there is such an engine."""
-    if engine not in ENGINES:
+    if not isinstance(engine, str) or engine not in ENGINES:
         raise InvalidValueError(f"engine is {engine!r}: expected one of {', '.join(ENGINES)}")
     return engine
 
@@ -112,7 +112,7 @@ def choose(
         ``sequence`` cannot run (float64, or a W_h that does not fit one multiprocessor) ``step``
         is returned instead, and ``why`` says so.
     """
-    if engine not in ENGINES:
+    if not isinstance(engine, str) or engine not in ENGINES:
         check_engine(engine)
     for registered, known in CELLS.items():
         if known is cell:
@@ -190,9 +190,9 @@ def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> ModuleType | N
     RuntimeError
         Where ``step`` is not installed or has no kernels for these arrays.
     """
-    if engine not in UPDATE_ENGINES:
+    if not isinstance(engine, str) or engine not in UPDATE_ENGINES:
         raise InvalidValueError(
-            f"engine is {engine!r}: expected one of {', '.join(UPDATE_ENGINES)}"
+            f"engine is {engine!r:.80}: expected one of {', '.join(UPDATE_ENGINES)}"
         )
     if engine != "step" or not arrays:
         return None

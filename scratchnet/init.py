@@ -17,13 +17,15 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
-from scratchnet.arrays import Array, require_floating, require_rng
+from scratchnet.arguments import checked
+from scratchnet.arrays import Array, require_floating, require_memory, require_rng
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 
 Initializer: TypeAlias = Callable[..., Array]
 Rng = np.random.Generator
 
 
+@checked
 def xavier_uniform(rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64) -> Array:
     """Draw from U(-a, a), a = sqrt(6 / (fan_in + fan_out)).
 
@@ -40,6 +42,7 @@ def xavier_uniform(rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64
     return _uniform(rng, shape, dtype, 2 / (fan_in + fan_out))
 
 
+@checked
 def xavier_normal(rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64) -> Array:
     """Draw from a normal distribution with variance 2 / (fan_in + fan_out).
 
@@ -49,6 +52,7 @@ def xavier_normal(rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64)
     return _normal(rng, shape, dtype, 2 / (fan_in + fan_out))
 
 
+@checked
 def he_uniform(rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64) -> Array:
     """Draw from U(-a, a), a = sqrt(6 / fan_in): variance 2 / fan_in.
 
@@ -59,6 +63,7 @@ def he_uniform(rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64) ->
     return _uniform(rng, shape, dtype, 2 / fan_in)
 
 
+@checked
 def he_normal(rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64) -> Array:
     """Draw from a normal distribution with variance 2 / fan_in, for ReLU.
 
@@ -69,6 +74,7 @@ def he_normal(rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64) -> 
     return _normal(rng, shape, dtype, 2 / fan_in)
 
 
+@checked
 def lecun_uniform(rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64) -> Array:
     """Draw from U(-a, a), a = sqrt(3 / fan_in): variance 1 / fan_in, so x @ W varies as much as x.
 
@@ -78,6 +84,7 @@ def lecun_uniform(rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64)
     return _uniform(rng, shape, dtype, 1 / fan_in)
 
 
+@checked
 def lecun_normal(rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64) -> Array:
     """Draw from a normal distribution with variance 1 / fan_in.
 
@@ -87,6 +94,7 @@ def lecun_normal(rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64) 
     return _normal(rng, shape, dtype, 1 / fan_in)
 
 
+@checked
 def orthogonal(
     rng: Rng, shape: Sequence[int], dtype: DTypeLike = np.float64, gain: float = 1.0
 ) -> Array:
@@ -121,6 +129,7 @@ INITIALIZERS: dict[str, Initializer] = {
 }
 
 
+@checked
 def per_gate(
     init: Initializer, rng: Rng, shape: Sequence[int], gates: str, dtype: DTypeLike = np.float64
 ) -> Array:
@@ -148,6 +157,7 @@ def per_gate(
     return np.concatenate([init(rng, (D, H), dtype) for _ in gates], axis=1)
 
 
+@checked
 def set_forget_bias(b: Array, gates: str, value: float = 1.0) -> Array:
     """Set the forget gate's block of a bias b (G*H,) to ``value``, in place; return b.
 
@@ -201,6 +211,7 @@ def _fans(rng: Rng, shape: Sequence[int], dtype: DTypeLike) -> tuple[int, int]:
         raise InvalidValueError(
             f"shape is {axes}: expected (fan_in, fan_out), two positive numbers"
         )
+    require_memory("a matrix of weights", axes, np.float64)  # drawn in float64, then converted
     return axes[0], axes[1]
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import (
     Array,
     require_array,
@@ -98,6 +99,8 @@ def huber(
     Huber 1964, Robust Estimation of a Location Parameter.
     """
     keep, share = check_same_shape(y, target, mask, weights)
+    if isinstance(delta, bool) or not isinstance(delta, (int, float, np.integer, np.floating)):
+        raise InvalidTypeError(f"delta is {delta!r:.80}: expected a positive number")
     if not 0 < delta < np.inf:
         raise InvalidValueError(
             f"delta is {delta}: expected a positive number, the residual at which the parabola"
@@ -193,6 +196,7 @@ def softmax_cross_entropy(
     return value, put_back(d.reshape(logits.shape), y, keep)
 
 
+@checked
 def quantile(levels: Sequence[float]) -> Callable[..., tuple[float, Array]]:
     """The "pinball" loss, whose minimum is not the mean but quantiles of the target.
 

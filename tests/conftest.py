@@ -1,6 +1,7 @@
 """What the tests share: a seeded generator, and the cells with all their options."""
 
 import os
+from collections.abc import Iterator
 
 # Two test processes with a BLAS thread for each core each fight for two cores; set before NumPy is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -38,3 +39,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def rng() -> np.random.Generator:
     """A generator with a fixed seed."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def raise_on_floating_point_errors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Overflow, division by zero, invalid and underflow raise, but in tests marked ``underflows``."""
+    with np.errstate(all="raise", under="ignore" if request.node.get_closest_marker("underflows") else "raise"):
+        yield

@@ -513,6 +513,7 @@ def test_results_that_are_kept_are_whole():
 # ---- the ladder --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.underflows
 @needs_numba_cuda
 def test_the_ladder_without_a_gpu_counts_and_predicts():
     done = run(FOLDER / "ladder.py", CUDA_VISIBLE_DEVICES="-1")
@@ -593,6 +594,7 @@ def test_an_operation_that_the_ladder_cannot_count_is_an_error():
     assert ladder.sum_of(ladder.LEDGER) == (4, 0, 4 * ((6 + 6 + 9) + (9 + 9) + (3 + 3) + (3 + 3)))
 
 
+@pytest.mark.underflows
 def test_steps_that_do_not_cost_the_same_are_an_error():
     def forward(x, h0, c0, W_x, W_h, b):
         y, cache = CELLS["lstm"].forward(x, h0, c0, W_x, W_h, b)

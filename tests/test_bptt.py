@@ -164,7 +164,7 @@ def test_bad_input(rng):
         bptt.windows(10, 5, 2)
     with pytest.raises(ValueError, match="T is 0 and k1 is 2: expected at least 1"):
         bptt.windows(0, 2, 2)
-    with pytest.raises(TypeError, match=r"k2 is 3\.0: expected a whole number of steps"):
+    with pytest.raises(TypeError, match=r"k2 is 3\.0: expected a whole number"):
         bptt.windows(10, 2, 3.0)
     dy, cache = random_pass(gru, {}, rng)
     for wrong in (dy[:5], np.concatenate([dy, dy])):

@@ -121,6 +121,7 @@ def test_can_be_applied_twice(cell, options, rng):
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.underflows
 def test_large_inputs_saturate_without_overflow(rng):
     for name, cell in CELLS.items():
         x, *rest = random_call(cell, rng)

@@ -172,6 +172,7 @@ def test_demo_shares_are_of_the_last_step(memories):
         assert share[-1] == 1
 
 
+@pytest.mark.underflows
 def test_demo_pictures_show_what_their_labels_say(memories, monkeypatch, tmp_path):
     drawn = {}
 

@@ -411,6 +411,7 @@ def test_distillation_and_quantiles_on_the_device(rng):
     assert_same(device_dy, dy)
 
 
+@pytest.mark.underflows
 def test_mixed_precision_on_the_device(rng):
     x, y = rng.standard_normal((12, 6, 1)).astype(np.float32), rng.standard_normal((12, 1)).astype(np.float32)
 

@@ -15,6 +15,7 @@ MODULES = sorted(
 EXTRAS = {"cupy", "numba", "optuna", "sklearn", "statsmodels", "tensorboardX", "torch", "wfdb"}
 
 
+@pytest.mark.underflows
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
     if name == "scratchnet.convert.torch":

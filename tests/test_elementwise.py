@@ -75,6 +75,7 @@ def test_the_sigmoid_of_what_is_special(form, dtype):
         np.testing.assert_array_equal(FORMS[form](a), np.array([np.nan, 1, 0, 1, 0, 0.5, 0.5], dtype))
 
 
+@pytest.mark.underflows
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("form", FORMS)
 def test_the_sigmoid_below_the_smallest_normal_number(form, dtype):

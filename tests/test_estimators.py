@@ -74,6 +74,7 @@ def wave(width=12, n=200):
 # ---- scikit-learn's own checks, none left out: all defaults, but recurrent layers with fewer epochs, which takes half as long
 
 
+@pytest.mark.underflows
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # as its own MLP has it in these checks
 @pytest.mark.filterwarnings("ignore:SCIPY_ARRAY_API is not set")
 @parametrize_with_checks([kind() if kind.__name__.startswith("MLP") else kind(max_iter=40) for kind in ESTIMATORS])

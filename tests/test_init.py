@@ -88,10 +88,12 @@ def test_orthogonal_is_uniform_over_all_orthogonal_matrices():
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
-@pytest.mark.parametrize("shape", [(5,), 5, (2, 3, 4), (), (0, 3), (3, -1)])
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 4), (), (0, 3), (3, -1)])
 def test_shape_must_be_two_positive_numbers(name, shape):
     with pytest.raises(ValueError, match=r"shape is \(.*expected \(fan_in, fan_out\)"):
         INITIALIZERS[name](np.random.default_rng(0), shape)
+    with pytest.raises(TypeError, match="shape is 5: expected a sequence, each a whole number"):
+        INITIALIZERS[name](np.random.default_rng(0), 5)
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)

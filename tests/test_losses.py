@@ -231,6 +231,7 @@ def test_arguments_are_left_alone(name):
             np.testing.assert_array_equal(now, then)
 
 
+@pytest.mark.underflows
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_logits(dtype):
     y = np.array([[1000.0, -1000.0, 0.0], [-1000.0, -1000.0, -1000.0]], dtype)
@@ -323,7 +324,7 @@ def test_softmax_refuses_what_does_not_fit():
         softmax_cross_entropy(y, target.astype(float))
     with pytest.raises(TypeError, match=r"target is bool.*integers"):
         softmax_cross_entropy(y, target > 0)
-    with pytest.raises(TypeError, match=r"target is list.*integers"):
+    with pytest.raises(TypeError, match=r"target is a builtins.list"):
         softmax_cross_entropy(y, target.tolist())
     with pytest.raises(TypeError, match="y is int64"):
         softmax_cross_entropy(np.ones((T, N, K), np.int64), target)

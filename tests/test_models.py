@@ -56,6 +56,7 @@ def test_builders_gradients(name, rng):
         assert check_layer(model, x, training=True, **arguments).error <= 1e-6
 
 
+@pytest.mark.underflows
 @pytest.mark.parametrize("name", BUILDERS)
 def test_builders_learn_one_batch(name, rng):
     """Eight samples are learned by heart, in float32."""

@@ -433,6 +433,7 @@ def half_models():
     return {"lstm": lambda rng: rec(LSTM, rng), "gru": lambda rng: rec(GRU, rng)}
 
 
+@pytest.mark.underflows
 @pytest.mark.parametrize("kind", half_models())
 def test_the_float16_pass_is_the_float32_pass_to_float16(kind, rng):
     model = half_models()[kind](rng).astype(np.float32)
@@ -459,6 +460,7 @@ def test_outside_float16_is_refused_as_ever(rng):
         layer.forward(np.ones((3, 2), np.float16))
 
 
+@pytest.mark.underflows
 def test_mixed_precision_learns_what_float32_learns(rng):
     x, y = task(rng, n=64, dtype=np.float32)
     start = small_model(rng, np.float32)
@@ -481,6 +483,7 @@ def test_mixed_precision_learns_what_float32_learns(rng):
     assert losses[halved][-1] == pytest.approx(losses[Trainer][-1], rel=0.02)
 
 
+@pytest.mark.underflows
 def test_master_weights_keep_what_float16_would_lose(rng):
     """An update of 1e-5 a step beside a weight of 1: float16 has no number between 1 and 1.001."""
     model = Linear(1, 1, rng=rng).astype(np.float32)
@@ -492,6 +495,7 @@ def test_master_weights_keep_what_float16_would_lose(rng):
     assert model.params["W"][0, 0] == pytest.approx(1 - 1e-4, rel=1e-6)
 
 
+@pytest.mark.underflows
 def test_the_loss_scale_saves_small_gradients(rng):
     """A gradient of 1e-8 is zero in float16, and is there with a scale."""
     x = np.ones((1, 1), np.float32)
@@ -508,6 +512,7 @@ def test_the_loss_scale_saves_small_gradients(rng):
     assert found[2.0**16] == pytest.approx(1e-8, rel=1e-3)
 
 
+@pytest.mark.underflows
 def test_a_step_that_overflows_is_skipped_counted_and_halves_the_scale(rng):
     x, y = task(rng, dtype=np.float32)
     model = small_model(rng, np.float32)

@@ -34,7 +34,7 @@ FLOORS = [
     {"__init__", "errors"},
     {"arrays"},
     {"files"},
-    {"elementwise", "fingerprint"},
+    {"arguments", "elementwise", "fingerprint"},
     {"cells", "init", "losses"},
     {"engines"},
     {"layers"},
@@ -131,8 +131,8 @@ def test_the_house_has_few_rooms_and_few_arrows_between_them():
             target = room_of(module_of(name)) if top == "scratchnet" else owners.get(top)
             if target and target != room:
                 arrows.add((room, target))
-    assert len(set(files.values())) <= 28
-    assert 90 < len(arrows) <= 150
+    assert len(set(files.values())) <= 30
+    assert 90 < len(arrows) <= 165
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=lambda p: str(p.relative_to(ROOT)))

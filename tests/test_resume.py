@@ -153,6 +153,7 @@ def test_resumed_is_uninterrupted_bit_for_bit(optimizer, schedule, tmp_path):
     assert_same(one, whole, history, expected)
 
 
+@pytest.mark.underflows
 def test_half_precision_and_other_generators_resume_too(tmp_path):
     halved = partial(HalfTrainer, scale=2.0**24, patience=3)
     for make in (

@@ -80,6 +80,7 @@ def facts(study):
     return [(trial.number, trial.state, trial.value, trial.params) for trial in study.trials]
 
 
+@pytest.mark.underflows
 def test_a_bowl_is_found_and_tpe_beats_random_at_it():
     study = search(bowl, BOWL, trials=60, seed=1)
     assert study.best_params["kind"] == "good"

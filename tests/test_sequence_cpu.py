@@ -783,6 +783,7 @@ def test_tanh_of_float64(rng):
     assert relative / 3 < (error[normal] / np.abs(exact[normal])).max() <= relative
 
 
+@pytest.mark.underflows
 @needs_compiler
 @dtypes
 def test_tanh_of_what_is_special(dtype):
@@ -929,6 +930,55 @@ def test_machine_code_is_kept_until_the_math_changes(tmp_path):
     assert said.splitlines() == lines
     assert sorted((tmp_path / "cache").rglob("*.nb*")) == kept  # the old code is not left behind
     assert run_it() == (edited, "")
+
+
+ONE_STEP = RNN_STEP.replace('("tanh", "relu")', "KINDS")
+
+
+def merge_caches(source, target):
+    """What two processes leave that write to one cache: all machine code, and indexes with the entries of both."""
+    for file in sorted(path for path in source.rglob("*.nb*") if path.is_file()):
+        there = target / file.relative_to(source)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".nbc" or not there.exists():
+            shutil.copy(file, there)
+            continue
+        parts = []
+        for path in (there, file):  # Numba's version, then, pickled by itself, the sources' stamp and the entries
+            with path.open("rb") as index:
+                parts.append((pickle.load(index), *pickle.loads(index.read())))
+        version, stamp, entries = parts[0]
+        there.write_bytes(pickle.dumps(version) + pickle.dumps((stamp, parts[1][2] | entries)))
+
+
+@needs_compiler
+@pytest.mark.parametrize("order", [("tanh", "relu"), ("relu", "tanh")])
+def test_two_processes_compile_loops_that_a_third_does_not_confuse(tmp_path, order):
+    """Machine code is linked by name. Both had compiled their loop as the first one, under one name, and relu was tanh."""
+    caches = {kind: tmp_path / kind for kind in order}
+    for kind, cache in caches.items():
+        python(ONE_STEP.replace("KINDS", repr((kind,))), NUMBA_CACHE_DIR=str(cache))
+    together = tmp_path / "together"
+    for cache in caches.values():
+        merge_caches(cache, together)
+    printed, _ = python(ONE_STEP.replace("KINDS", repr(order)), NUMBA_CACHE_DIR=str(together))
+    expected = {"tanh": np.tanh(0.5), "relu": 0.5}
+    assert np.allclose([float(v) for v in printed.split()], [expected[kind] for kind in order])
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", [b"", b"\x80\x04", b"not a pickle"])
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_damaged_machine_code_is_compiled_again(tmp_path, kind, damage):
+    """A file cut short, by a full disk or a kill, failed every forward pass from then on."""
+    run_it = partial(python, ONE_STEP.replace("KINDS", "('tanh',)"), NUMBA_CACHE_DIR=str(tmp_path))
+    right, _ = run_it()
+    for file in tmp_path.rglob(f"*.{kind}"):
+        file.write_bytes(damage)
+    again, said = run_it()
+    assert again == right
+    assert said.count("compiling") == 3
+    assert run_it() == (right, "")
 
 
 EVERY_CELL = """

@@ -20,6 +20,7 @@ def correlation(x, lag):
 # ---- heartbeats --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.underflows
 def test_times_between_beats_have_their_two_rhythms(rng):
     """Peaks at 0.1 and 0.25 Hz, hardly anything elsewhere, and half as much power in the low one."""
     times = ecg.intervals(rng, 4096, mean=1.0, spread=0.05)
@@ -35,6 +36,7 @@ def test_times_between_beats_have_their_two_rhythms(rng):
         assert np.average(f[near], weights=power[near]) == pytest.approx(centre, abs=0.01)
 
 
+@pytest.mark.underflows
 def test_r_peaks_stand_where_it_says(rng):
     """The highest sample within a quarter of a second of each is at most two samples away, but the ends of the signal."""
     trace, peaks = ecg.signal(rng, np.zeros(20, dtype=int), rate=128, noise=0.0)
@@ -45,12 +47,14 @@ def test_r_peaks_stand_where_it_says(rng):
     assert 0.5 < np.median(trace[peaks]) < 2.0  # millivolts
 
 
+@pytest.mark.underflows
 def test_noise_is_as_large_as_asked():
     kinds = np.zeros(10, dtype=int)
     quiet, loud = (ecg.signal(np.random.default_rng(3), kinds, noise=noise)[0] for noise in (0.0, 0.2))
     assert np.std(loud - quiet) == pytest.approx(0.2, rel=0.1)
 
 
+@pytest.mark.underflows
 def test_beats_are_balanced_scaled_and_seeded():
     x, kind = ecg.beats(np.random.default_rng(1), 41, T=96)
     assert x.shape == (41, 96, 1)
@@ -63,6 +67,7 @@ def test_beats_are_balanced_scaled_and_seeded():
     assert not np.array_equal(x, other.x)
 
 
+@pytest.mark.underflows
 def test_kinds_of_beats_differ():
     """The mean beats of any two kinds are further apart than two means of the same kind; each has what its name says."""
     x, kind = ecg.beats(np.random.default_rng(0), 400, T=128, noise=0.02)
@@ -196,7 +201,7 @@ def test_a_seed_makes_the_same_again(make):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda rng: tasks.load_like(rng, 6), "days is 6: expected at least a week"),
+        (lambda rng: tasks.load_like(rng, 6), "days is 6: expected at least 7"),
         (lambda rng: tasks.price_like(rng, 49), "days is 49: expected at least 50"),
         (lambda rng: tasks.turbofans(rng, 1), "machines is 1: expected at least 2"),
     ],
@@ -282,6 +287,7 @@ def record(tmp_path):
     return tmp_path / "100", trace, peaks
 
 
+@pytest.mark.underflows
 @own_warnings
 def test_arrhythmia_reads_beats_in_the_classes_of_the_standard(record):
     path, trace, peaks = record
@@ -296,6 +302,7 @@ def test_arrhythmia_reads_beats_in_the_classes_of_the_standard(record):
     np.testing.assert_allclose(both.x[:, :, 1], -both.x[:, :, 0], atol=0.02)
 
 
+@pytest.mark.underflows
 @own_warnings
 def test_arrhythmia_leaves_out_beats_at_the_ends(record):
     path, trace, peaks = record
@@ -305,6 +312,7 @@ def test_arrhythmia_leaves_out_beats_at_the_ends(record):
         files.load_heartbeats(path, T=2 * len(trace))
 
 
+@pytest.mark.underflows
 @own_warnings
 def test_arrhythmia_says_what_is_wrong(record, tmp_path):
     path, *_ = record

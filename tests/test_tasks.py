@@ -51,7 +51,7 @@ def test_adding_comes_from_the_generator_alone():
     [
         ({"T": 1}, ValueError, "T is 1: expected at least 2 steps, one for each of the two marks"),
         ({"n": 0}, ValueError, "n is 0: expected at least 1 sequence"),
-        ({"dtype": np.int32}, TypeError, "dtype is int32: expected a floating type"),
+        ({"dtype": np.int32}, TypeError, "dtype is int32: expected float32 or float64"),
         ({"rng": 0}, TypeError, "rng is a int: expected a numpy.random.Generator"),
         ({"rng": np.random}, TypeError, "rng is a module: expected a numpy.random.Generator"),
     ],

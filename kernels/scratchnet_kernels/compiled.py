@@ -43,12 +43,12 @@ def vector_loop(loop: F) -> F:
         "fastmath": {"contract"},
         "pipeline_class": _NoOverlap,
     }
-    return cast(F, _kept(njit(**options)(loop)))
+    return cast(F, _kept(njit(**options)(_named(loop))))
 
 
 def time_loop(loop: F) -> F:
     """Compile a loop over time, which calls BLAS and vector loops, and releases the GIL."""
-    return cast(F, _kept(njit(error_model="numpy", nogil=True)(loop)))
+    return cast(F, _kept(njit(error_model="numpy", nogil=True)(_named(loop))))
 
 
 class _NoOverlap(Compiler):  # type: ignore[misc]
@@ -74,7 +74,12 @@ class _Kept(FunctionCache):  # type: ignore[misc]
         return sig, codegen.magic_tuple(), _made_of(self._py_func)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        found = super().load_overload(sig, target_context)
+        try:
+            found = super().load_overload(sig, target_context)
+        except Exception:  # a damaged file raises whatever reading it comes to
+            found = None
+            with suppress(OSError):
+                self._cache_file.flush()
         if found is None:
             name = f"{self._py_func.__module__.partition('.')[2]}.{self._py_func.__name__}"
             said = f"scratchnet: compiling {name}, and keeping it for the next time"
@@ -108,6 +113,19 @@ def _made_of(loop: Any) -> Any:
     function = getattr(loop, "py_func", loop)
     inside = [_made_of(cell.cell_contents) for cell in function.__closure__ or ()]
     return function.__qualname__, *inside
+
+
+def _named(loop: F) -> F:
+    """The loop, under a name that also says what its closure holds.
+
+    Machine code is linked by name. Two loops of one name, such as those of the RNN's two
+    nonlinearities, compiled by two processes, would be one as soon as a third loads both: the relu
+    cell would compute tanh.
+    """
+    if loop.__closure__:
+        digest = hashlib.sha256(repr(_made_of(loop)).encode()).hexdigest()
+        loop.__qualname__ += f"_{digest[:12]}"
+    return loop
 
 
 def _kept(loop: Any) -> Any:

@@ -13,7 +13,9 @@ from scratchnet.arrays import (
     Checked,
     Lengths,
     as_lengths,
+    require_array,
     require_floating,
+    require_one_of,
     require_same_dtype,
     require_shape,
 )
@@ -120,6 +122,16 @@ def check_cache(cache: Any) -> None:
         require_same_dtype({"the cache's h": h, f"the cache's {name}": array})
         because = f"x is {tuple(x.shape)} and h is {tuple(h.shape)} there"
         require_shape(f"the cache's {name}", array, shape, because)
+    for name, choices in options_of(made).items():
+        require_one_of(f"the cache's {name}", getattr(cache, name), choices)
+    lengths = getattr(cache, "lengths", None)
+    if lengths is not None:
+        require_array("the cache's lengths", lengths)
+        require_shape("the cache's lengths", lengths, x.shape[1:2], f"x is {tuple(x.shape)}")
+        if lengths.dtype.kind != "i":
+            raise InvalidTypeError(
+                f"the cache's lengths are {lengths.dtype}: expected whole numbers"
+            )
     require_unchanged(getattr(cache, "fingerprints", None))
 
 
@@ -134,7 +146,17 @@ def annotated(
     sizes, found = {"T": T, "N": N, "D": D, "H": H}, {}
     for name, hint in get_type_hints(cache, include_extras=True).items():
         for text in getattr(hint, "__metadata__", ()):
+            if name in options_of(cache):
+                continue
             axes = re.findall(r"(\d*)([TNDH]?)(\+1)?(?:, |$)", text)[: text.count(",") + 1]
             shape = [int(times or 1) * sizes.get(axis, 1) + bool(one) for times, axis, one in axes]
             found[name] = tuple(shape), type(None) in get_args(hint.__origin__)
     return found
+
+
+@lru_cache
+def options_of(cache: type) -> dict[str, tuple[str, ...]]:
+    """The choices of each option in a cache, from its annotations: Annotated[str, ("a", "b")]."""
+    hints = get_type_hints(cache, include_extras=True)
+    metadata = {name: getattr(hint, "__metadata__", (None,))[0] for name, hint in hints.items()}
+    return {name: choices for name, choices in metadata.items() if isinstance(choices, tuple)}

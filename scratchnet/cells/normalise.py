@@ -19,7 +19,13 @@ EPS = 1e-5
 def forward(x: Array, eps: float = EPS) -> tuple[Array, Array]:
     """x (..., K) to n (..., K), of mean 0 and variance 1, and 1 / sqrt(var + eps) (..., 1)."""
     centred = x - x.mean(axis=-1, keepdims=True)
-    scale = 1 / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + eps)
+    with np.errstate(over="ignore"):
+        var = (centred * centred).mean(axis=-1, keepdims=True)
+    scale = 1 / np.sqrt(var + eps)
+    if isinstance(x, np.ndarray) and not np.isfinite(var).all():  # a square beyond the type
+        size = np.maximum(np.abs(centred).max(axis=-1, keepdims=True), 1)
+        unit = centred / size
+        scale = 1 / np.sqrt((unit * unit).mean(axis=-1, keepdims=True) + eps / size / size) / size
     return centred * scale, scale
 
 

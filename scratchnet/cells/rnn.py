@@ -15,11 +15,10 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, Lengths, Step, read_only
+from scratchnet.arrays import Array, Lengths, Step, read_only, require_one_of
 from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.sequences import carry_state, skip_padding_gradient, zero_padding
 from scratchnet.elementwise import d_relu, d_tanh, elementwise, relu
-from scratchnet.errors import InvalidValueError
 from scratchnet.fingerprint import Fingerprints, fingerprint
 
 GATES = "h"  # no gates: the one block of pre-activations is that of h itself
@@ -66,7 +65,7 @@ class Cache(NamedTuple):
     h: Annotated[Array, "T+1, N, H"]  # h[0] is the initial state, h[1:] is the output
     W_x: Annotated[Array, "D, H"]
     W_h: Annotated[Array, "H, H"]
-    nonlinearity: str
+    nonlinearity: Annotated[str, ("tanh", "relu")]
     lengths: Array | None  # (N,)
     fingerprints: Fingerprints = None  # of x and the weights
 
@@ -102,9 +101,7 @@ def input_projection(
     lengths: Lengths = None,
 ) -> tuple[Array, Cache]:
     """The forward pass outside the time loop: x W_x + b (T, N, H), and the cache to be filled."""
-    if nonlinearity not in UNIT:
-        expected = ", ".join(map(repr, UNIT))
-        raise InvalidValueError(f"nonlinearity is {nonlinearity!r}: expected one of {expected}")
+    require_one_of("nonlinearity", nonlinearity, UNIT)
     lengths = check_forward(param_shapes, lengths, x, h0=h0, W_x=W_x, W_h=W_h, b=b)
     x = zero_padding(x, lengths)
     T, N, D = x.shape

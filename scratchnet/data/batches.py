@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_count, require_rng
+from scratchnet.arguments import checked
+from scratchnet.arrays import Array, require_count, require_memory
 from scratchnet.errors import InvalidTypeError
 
 
+@checked
 def minibatches(n: int, batch_size: int, rng: np.random.Generator | None = None) -> Iterator[Array]:
     """Iterate once over n samples in index arrays (batch_size,); the last one may be shorter.
 
@@ -30,12 +32,12 @@ def minibatches(n: int, batch_size: int, rng: np.random.Generator | None = None)
     [[0, 1], [2, 3], [4]]
     """
     n, batch_size = require_count("n", n), require_count("batch_size", batch_size)
-    if rng is not None:
-        require_rng(rng)
+    require_memory("the order of the samples", (n,), np.int64)
     order = np.arange(n) if rng is None else rng.permutation(n)
     return (order[start : start + batch_size] for start in range(0, n, batch_size))
 
 
+@checked
 def buckets(
     lengths: Sequence[int] | Array,
     batch_size: int,

@@ -5,11 +5,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import require_count
 from scratchnet.data.times import ISO_TIME
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 
 
+@checked
 def chronological_split(n: int, parts: Sequence[float] = (0.7, 0.15, 0.15)) -> tuple[slice, ...]:
     """Cut n rows into consecutive parts, oldest first; one slice for each part.
 
@@ -54,6 +56,7 @@ def chronological_split(n: int, parts: Sequence[float] = (0.7, 0.15, 0.15)) -> t
     return _slices([0, *map(int, ends)], f"{n} rows cut into {tuple(parts)}")
 
 
+@checked
 def split_at(times: Iterable[object], *boundaries: str | int) -> tuple[slice, ...]:
     """Cut a series by time: each boundary is the *last* time of its part.
 

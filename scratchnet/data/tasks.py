@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from scratchnet.arrays import Array, require_rng
+from scratchnet.arguments import checked
+from scratchnet.arrays import Array, require_count, require_memory, require_rng
 from scratchnet.data.series import Series
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 
@@ -18,6 +19,7 @@ from scratchnet.errors import InvalidTypeError, InvalidValueError
 ADDING_BASELINE_MSE = 1 / 6
 
 
+@checked
 def adding(
     rng: np.random.Generator, n: int, T: int, dtype: DTypeLike = np.float64
 ) -> tuple[Array, Array]:
@@ -52,6 +54,7 @@ def adding(
         )
     if n < 1:
         raise InvalidValueError(f"n is {n}: expected at least 1 sequence")
+    require_memory("x", (2 * T, n, 2), np.float64)
     x = np.zeros((T, n, 2), dtype)
     x[:, :, 0] = rng.random((T, n))
     first, second = rng.integers(0, T // 2, size=n), rng.integers(T // 2, T, size=n)
@@ -61,6 +64,7 @@ def adding(
     return x, y
 
 
+@checked
 def load_like(rng: np.random.Generator, days: int = 365, start_weekday: int = 0) -> Series:
     """An hourly series like the load of a power grid, (24 days, 3): load, temperature, holiday.
 
@@ -71,8 +75,7 @@ def load_like(rng: np.random.Generator, days: int = 365, start_weekday: int = 0)
     for less than 7 days.
     """
     require_rng(rng)
-    if days < 7:
-        raise InvalidValueError(f"days is {days}: expected at least a week")
+    require_count("days", days, 7, most=10**6)
     T = 24 * days
     hour, day = np.arange(T) % 24, np.arange(T) // 24
     weekday = (day + start_weekday) % 7
@@ -91,6 +94,7 @@ def load_like(rng: np.random.Generator, days: int = 365, start_weekday: int = 0)
     return Series("load-like", times, values, columns, "MW, degrees, 0 or 1", "made up", "MIT")
 
 
+@checked
 def price_like(rng: np.random.Generator, days: int = 1500, drift: float = 0.0002) -> Series:
     """A daily series like a price, (days, 2): price, whose changes cannot be forecast, and volume.
 
@@ -100,8 +104,7 @@ def price_like(rng: np.random.Generator, days: int = 1500, drift: float = 0.0002
     Bollerslev 1986.
     """
     require_rng(rng)
-    if days < 50:
-        raise InvalidValueError(f"days is {days}: expected at least 50")
+    require_count("days", days, 50, most=10**6)
     e, variance = rng.standard_normal(days), np.empty(days)
     change, variance[0] = np.empty(days), 1e-4
     for t in range(days):
@@ -146,6 +149,7 @@ class Turbofans(NamedTuple):
         return np.stack(x), np.array(y, dtype=np.int64), np.array(of)
 
 
+@checked
 def turbofans(rng: np.random.Generator, machines: int = 60) -> Turbofans:
     """Machines whose wear grows exponentially from an unknown start until they fail at wear 1.
 
@@ -158,6 +162,7 @@ def turbofans(rng: np.random.Generator, machines: int = 60) -> Turbofans:
     engine run-to-failure simulation.
     """
     require_rng(rng)
+    require_count("machines", machines, 0, most=10**6)
     if machines < 2:
         raise InvalidValueError(
             f"machines is {machines}: expected at least 2, to learn from one and test on another"

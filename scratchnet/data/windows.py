@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_count, require_floating, require_shape, to_host
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 
@@ -21,6 +22,7 @@ class Windows(NamedTuple):
     at: Array  # (n,)             NumPy integers
 
 
+@checked
 def sliding_windows(
     values: Array,
     width: int,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_count
 from scratchnet.data import require_series
 from scratchnet.errors import InvalidValueError
@@ -60,6 +61,7 @@ class Backtest(NamedTuple):
         return float(np.sqrt(np.nanmean((self.forecasts[name] - self.truth) ** 2)))
 
 
+@checked
 def backtest(
     makers: Mapping[str, Callable[[], Forecaster]],
     values: Array,

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from scratchnet.arguments import checked, checked_methods
 from scratchnet.arrays import Array, require_count
 from scratchnet.data import require_series
 from scratchnet.data.missing import fill_from_past
@@ -30,6 +31,11 @@ class Forecaster:
         For a horizon below 1, a negative index, or one that is there twice.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        checked_methods(cls, "__init__")
+
+    @checked
     def __init__(self, horizon: int, targets: Sequence[int] | None = None) -> None:
         self.horizon = require_count("horizon", horizon)
         # how many columns there are is known when it is fitted

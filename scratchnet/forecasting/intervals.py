@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_count, require_shape
 from scratchnet.errors import InvalidValueError
 from scratchnet.forecasting import conformal
@@ -28,6 +29,7 @@ class Coverage(NamedTuple):
         )
 
 
+@checked
 def coverage(low: Array, high: Array, truth: Array, asked: float) -> Coverage:
     """How much of truth (n, horizon, K) lies in [low, high], of the same shape; NaN in the truth,
     which was not measured, does not count.
@@ -47,6 +49,7 @@ def coverage(low: Array, high: Array, truth: Array, asked: float) -> Coverage:
     return Coverage(asked, float(np.nanmean(inside)), by_step, float(np.mean(high - low)))
 
 
+@checked
 def pinball(forecast: Array, truth: Array, level: float) -> float:
     """The quantile loss of a forecast at one level, in the series' unit: lower is better, and both
     width and misses add to it. NaN in the truth, which was not measured, does not count.
@@ -60,6 +63,7 @@ def pinball(forecast: Array, truth: Array, level: float) -> float:
     return float(np.nanmean(np.maximum(level * r, (level - 1) * r)))
 
 
+@checked
 def dropout_interval(
     forecaster: NetworkForecaster,
     values: Array,

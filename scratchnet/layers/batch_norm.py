@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from scratchnet.arrays import Array, Lengths, as_lengths, require_count, to_host
+from scratchnet.arrays import Array, Lengths, as_lengths, require_count, require_memory, to_host
 from scratchnet.cells.sequences import sequence_mask
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers.layer import Example
@@ -62,6 +62,7 @@ class BatchNorm1d(OverTime):
     ) -> None:
         super().__init__(batch_first=batch_first)
         require_count("features", features)
+        require_memory("gain", (4 * features,), dtype)
         if not 0 < momentum <= 1:
             raise InvalidValueError(
                 f"momentum is {momentum}: expected 0 < momentum <= 1, the share of the newest batch"

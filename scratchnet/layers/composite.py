@@ -1,7 +1,7 @@
 """Layers made of layers: one table of parameters, named "layer.parameter"."""
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 from numpy.typing import DTypeLike
 
@@ -35,7 +35,7 @@ class Composite(Layer):
         Where there are no layers, one layer is given twice, or only some are batch_first.
     """
 
-    def __init__(self, layers: Mapping[str, Layer]) -> None:
+    def __init__(self, layers: Mapping[str, Any]) -> None:
         super().__init__()
         self.layers: dict[str, Layer] = dict(layers)
         if not self.layers:

@@ -78,9 +78,9 @@ class Conv1d(OverTime):
         super().__init__(batch_first=batch_first)
         require_rng(rng)
         for name, count in (("inputs", inputs), ("outputs", outputs), ("kernel", kernel)):
-            require_count(name, count)
-        self.stride = require_count("stride", stride)
-        self.dilation = require_count("dilation", dilation)
+            require_count(name, count, most=10**6)
+        self.stride = require_count("stride", stride, most=10**6)
+        self.dilation = require_count("dilation", dilation, most=10**6)
         self.padding = require_one_of("padding", padding, PADDINGS)
         W = weight_init(rng, (kernel * inputs, outputs), dtype=dtype)
         self.add_param("W", W.reshape(kernel, inputs, outputs))

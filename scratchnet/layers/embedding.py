@@ -10,7 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import DTypeLike
 
-from scratchnet.arrays import Array, array_backend, require_array, require_count, require_rng
+from scratchnet.arrays import (
+    Array,
+    array_backend,
+    require_array,
+    require_count,
+    require_memory,
+    require_rng,
+)
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers.layer import Example, Layer
 
@@ -37,6 +44,7 @@ class Embedding(Layer):
         super().__init__()
         require_rng(rng)
         shape = require_count("vocabulary", vocabulary), require_count("features", features)
+        require_memory("W", shape, np.float64)
         if padding is not None and not 0 <= padding < vocabulary:
             raise InvalidValueError(
                 f"padding is {padding} but the vocabulary has {vocabulary}: expected 0 to"

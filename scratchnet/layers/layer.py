@@ -1,11 +1,14 @@
 """The base class of all layers: parameters, gradients, forward with a cache, and backward."""
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from scratchnet.arguments import checked_methods
 from scratchnet.arrays import (
     Array,
     Lengths,
@@ -14,6 +17,22 @@ from scratchnet.arrays import (
     require_shape,
     to_device,
 )
+from scratchnet.errors import InvalidTypeError
+
+
+def _forward_with_a_flag(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward`` that refuses a ``training`` other than True or False: lengths in its place, say.
+
+    They would be true, and switch dropout on.
+    """
+
+    @wraps(forward)
+    def checked(self: "Layer", x: Any, training: Any = False, *more: Any, **options: Any) -> Any:
+        if training is not False and training is not True and not isinstance(training, np.bool_):
+            raise InvalidTypeError(f"training is {training!r:.80}: expected True or False")
+        return forward(self, x, training, *more, **options)
+
+    return checked
 
 
 class Example(NamedTuple):
@@ -37,6 +56,12 @@ class Layer:
     A cache holds x, y and weights themselves, not copies: leave all three unchanged between forward
     and backward.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        checked_methods(cls, "__init__", "backward")
+        if inspect.isfunction(own := vars(cls).get("forward")):
+            cls.forward = _forward_with_a_flag(own)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         self._params: dict[str, Array] = {}

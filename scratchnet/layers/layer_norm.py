@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from scratchnet.arrays import Array, require_count
+from scratchnet.arrays import Array, require_count, require_memory
 from scratchnet.cells import normalise
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers.layer import Example, Layer
@@ -33,6 +33,7 @@ class LayerNorm(Layer):
     ) -> None:
         super().__init__()
         require_count("features", features)
+        require_memory("gain", (4 * features,), dtype)
         self.eps = check_eps(eps)
         self.add_param("gain", np.ones(features, dtype))
         self.add_param("b", np.zeros(features, dtype))

@@ -15,6 +15,7 @@ nor is the sample of at most a few MB that fingerprints take of large arrays.
 from math import prod
 from typing import Any, NamedTuple
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import require_count
 from scratchnet.cells.checks import annotated
 from scratchnet.layers.recurrent import Recurrent
@@ -34,6 +35,7 @@ class PassMemory(NamedTuple):
     backward: int  # at the peak of backward
 
 
+@checked
 def pass_memory(layer: Recurrent, T: int, N: int, engine: str = "array") -> PassMemory:
     """Bytes that one forward and backward pass over (T, N, D) takes, to 10%.
 

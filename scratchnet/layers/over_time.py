@@ -64,8 +64,8 @@ class OverTime(Layer):
             )
         if lengths is None:
             return x, None
+        on_device = as_lengths(lengths, len(x), x.shape[1], like=x)
         host = np.asarray(to_host(lengths))  # the shortest is looked for on the host
-        on_device = as_lengths(host, len(x), x.shape[1], like=x)
         if host.min() < shortest:
             n = int(np.argmin(host))
             raise InvalidValueError(

@@ -16,6 +16,7 @@ from scratchnet.arrays import (
     Checked,
     Lengths,
     as_lengths,
+    require_count,
     require_rng,
     require_same_dtype,
     require_shape,
@@ -98,10 +99,9 @@ class Recurrent(Layer):
         options: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in sizes.items():
-            if size < 1:
-                raise InvalidValueError(f"{name} is {size}: expected at least 1")
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+            require_count(name, size)
+        require_count("num_layers", num_layers, most=1000)
         if threads is not None and threads < 1:
             raise InvalidValueError(f"threads is {threads}: expected at least 1, or None for all")
         require_rng(rng)
@@ -184,7 +184,8 @@ class Recurrent(Layer):
         """Zeros for a batch x, one (num_layers * directions, N, H) array for each state."""
         count = self.num_layers * len(self.directions)
         shape = (count, x.shape[not self.batch_first], self.hidden_size)
-        return tuple([np.zeros(shape, x.dtype, like=x) for _ in CELLS[self.cell_name].STATES])
+        states = len(CELLS[self.cell_name].STATES)
+        return tuple(np.zeros((states, *shape), x.dtype, like=x))
 
     def _check(
         self, x: Array, state: Sequence[Array] | None, lengths: Lengths

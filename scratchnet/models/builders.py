@@ -19,6 +19,7 @@ from functools import partial
 import numpy as np
 
 from scratchnet import init
+from scratchnet.arguments import checked
 from scratchnet.arrays import require_one_of
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers import (
@@ -43,6 +44,7 @@ _recurrent = partial(Recurrent, batch_first=True, return_sequences=False)
 _each_step = partial(Recurrent, batch_first=True)
 
 
+@checked
 def mlp(
     inputs: int,
     outputs: int,
@@ -81,6 +83,7 @@ def mlp(
     return Sequential(**layers, head=Linear(inputs, outputs, rng=rng))
 
 
+@checked
 def recurrent(
     inputs: int,
     outputs: int,
@@ -112,6 +115,7 @@ def recurrent(
     return Sequential(rec=rec, head=Linear(rec.output_size, outputs, rng=rng))
 
 
+@checked
 def stacked(
     inputs: int,
     outputs: int,
@@ -144,6 +148,7 @@ def stacked(
     return Sequential(**layers, head=Linear(dense, outputs, rng=rng))
 
 
+@checked
 def cnn_recurrent(
     inputs: int,
     outputs: int,
@@ -168,6 +173,7 @@ def cnn_recurrent(
     )
 
 
+@checked
 def attention_pooled(
     inputs: int,
     outputs: int,
@@ -185,6 +191,7 @@ def attention_pooled(
     return Sequential(rec=rec, pool=pool, head=Linear(rec.output_size, outputs, rng=rng))
 
 
+@checked
 def self_attentive(
     inputs: int,
     outputs: int,
@@ -204,6 +211,7 @@ def self_attentive(
     return Sequential(rec=rec, attention=look, mean=mean, head=Linear(attention, outputs, rng=rng))
 
 
+@checked
 def text_classifier(
     inputs: int,
     outputs: int,

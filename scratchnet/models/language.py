@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_count, require_rng, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers import Embedding, Linear, Recurrent, Sequential
@@ -55,6 +56,7 @@ class Vocabulary:
         return "".join(self.characters[int(k)] for k in to_host(tokens))
 
 
+@checked
 def streams(tokens: Array, count: int) -> tuple[Array, Array]:
     """Cut a text (T,) into ``count`` parallel streams: inputs and targets, (T', count) each.
 
@@ -99,6 +101,7 @@ def character_model(
     return Sequential(embed=embed, rec=rec, head=Linear(units, vocabulary, rng=rng))
 
 
+@checked
 def probabilities(logits: Array, temperature: float = 1.0, top_k: int | None = None) -> Array:
     """softmax(logits / temperature) (..., K) over the ``top_k`` largest, zero for all others.
 
@@ -123,6 +126,7 @@ def probabilities(logits: Array, temperature: float = 1.0, top_k: int | None = N
     return p / p.sum(axis=-1, keepdims=True)
 
 
+@checked
 def sample(
     model: Sequential,
     vocabulary: Vocabulary,

@@ -89,7 +89,7 @@ class EncoderDecoder(Composite):
             {"encoder": encoder, "decoder": decoder, "head": Linear(units, outputs, rng=rng)}
         )
         self.columns = list(range(outputs)) if columns is None else list(columns)
-        require_count("horizon", horizon)
+        require_count("horizon", horizon, most=10**6)
         if len(self.columns) != outputs or not all(0 <= c < inputs for c in self.columns):
             given = f"columns are {self.columns} for {outputs} outputs of {inputs} inputs"
             raise InvalidValueError(f"{given}: expected a column of x for each output")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, is_array, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.tracing.run import RunTrace
@@ -16,6 +17,7 @@ from scratchnet.tracing.terms import CellCache
 CHUNK = 2**24  # elements of the gate array of one batch: about 130 MB in float64
 
 
+@checked
 def jacobians(run: RunTrace, sample: int = 0) -> Array:
     """The Jacobian of each step of one sequence, (T, S, S): d state_t / d state_{t-1}.
 
@@ -92,6 +94,7 @@ class PerLossGradients(NamedTuple):
     size: Array  # (T, K); zero above the diagonal: a loss moves no later step
 
 
+@checked
 def per_loss_gradients(run: RunTrace, sample: int = 0, most: int = 100) -> PerLossGradients:
     """The gradient of each loss of one sequence, in one batched backward pass.
 

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, as_lengths, is_array, require_shape
 from scratchnet.cells.sequences import zero_padding
 from scratchnet.convert.torch import from_torch, is_torch, to_numpy
@@ -32,6 +33,7 @@ Tensor: TypeAlias = Any  # a NumPy or CuPy array, or a torch tensor
 Found = list[tuple[str, Recurrent, Any, Array | None]]
 
 
+@checked
 def trace(
     model: Any,
     x: Tensor,
@@ -44,7 +46,7 @@ def trace(
     mask: Tensor | None = None,
     weights: Tensor | None = None,
     backward: Backward | None = None,
-    labels: Sequence[str] = (),
+    labels: str | Sequence[Any] = (),
     title: str = "",
 ) -> Trace:
     """Record one pass of ``model`` at x: gates, states and, with a target, every gradient term.

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_count, to_host
+from scratchnet.arguments import checked
+from scratchnet.arrays import Array, as_lengths, require_count, require_floating, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.training.checks import require_positive
 
 Augmentation = Callable[[Array, np.random.Generator, Any], Array]
 
 
+@checked
 def gaussian_noise(sigma: float) -> Augmentation:
     """x + sigma e, with e standard normal for each number.
 
@@ -33,12 +35,13 @@ def gaussian_noise(sigma: float) -> Augmentation:
     require_positive("sigma", sigma)
 
     def noisy(x: Array, rng: np.random.Generator, lengths: Any = None) -> Array:
-        _require_batch(x)
+        _require_batch(x, rng)
         return x + np.asarray(sigma * rng.standard_normal(x.shape), dtype=x.dtype, like=x)
 
     return noisy
 
 
+@checked
 def time_warp(strength: float, knots: int = 4) -> Augmentation:
     """Each sequence is read at a changing speed, from its first step to its last.
 
@@ -56,12 +59,13 @@ def time_warp(strength: float, knots: int = 4) -> Augmentation:
     Um et al. 2017, Data augmentation of wearable sensor data (there with a cubic spline).
     """
     require_positive("strength", strength)
-    require_count("knots", knots, 2)
+    require_count("knots", knots, 2, most=10_000)
 
     def warped(x: Array, rng: np.random.Generator, lengths: Any = None) -> Array:
-        _require_batch(x)
+        _require_batch(x, rng)
         N, T, _ = x.shape
-        ends = np.full(N, T) if lengths is None else np.asarray(to_host(lengths))
+        checked = None if lengths is None else as_lengths(to_host(lengths), T, N, like=np.empty(0))
+        ends = np.full(N, T) if checked is None else checked
         # (N, T) where each step is read, in steps
         at = np.tile(np.arange(T, dtype=np.float64), (N, 1))
         for n, length in enumerate(ends):
@@ -95,9 +99,11 @@ def both(*augmentations: Augmentation) -> Augmentation:
     return all_of_them
 
 
-def _require_batch(x: Array) -> None:
-    """ValueError unless x is a batch of sequences, samples first."""
-    if getattr(x, "ndim", 0) != 3:
+@checked
+def _require_batch(x: Array, rng: np.random.Generator) -> None:
+    """TypeError or ValueError unless x is a batch of sequences, samples first."""
+    require_floating("x", x)
+    if x.ndim != 3:
         raise InvalidValueError(
             f"x is {tuple(np.shape(x))}: expected (N, T, D), a batch of sequences, samples first"
         )

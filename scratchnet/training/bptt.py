@@ -27,12 +27,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array
 from scratchnet.cells import Cell
 from scratchnet.cells.checks import check_backward
 from scratchnet.cells.sequences import window
-from scratchnet.errors import InvalidTypeError, InvalidValueError
+from scratchnet.errors import InvalidValueError
 from scratchnet.layers import BatchNorm1d, Layer, Recurrent
+
+MOST_WINDOWS = 10**7
 
 
 class Window(NamedTuple):
@@ -44,6 +47,7 @@ class Window(NamedTuple):
     stop: int
 
 
+@checked
 def windows(T: int, k1: int, k2: int) -> list[Window]:
     """The windows of truncated BPTT over T steps. Each step is new in exactly one; the last may
     hold fewer than k1.
@@ -51,11 +55,13 @@ def windows(T: int, k1: int, k2: int) -> list[Window]:
     Raises ValueError unless 1 <= k1 <= k2: with k2 < k1 the losses of some steps would never be
     counted.
     """
-    for name, value in (("T", T), ("k1", k1), ("k2", k2)):
-        if not isinstance(value, (int, np.integer)):
-            raise InvalidTypeError(f"{name} is {value!r}: expected a whole number of steps")
     if T < 1 or k1 < 1:
         raise InvalidValueError(f"T is {T} and k1 is {k1}: expected at least 1 of each")
+    if T // k1 > MOST_WINDOWS:
+        raise InvalidValueError(
+            f"T is {T} and k1 is {k1}: expected at most {MOST_WINDOWS} windows, since each takes"
+            " time and memory"
+        )
     if k2 < k1:
         raise InvalidValueError(
             f"k2 is {k2} but k1 is {k1}: with k2 < k1 the losses of {k1 - k2} in {k1} steps are"
@@ -65,6 +71,7 @@ def windows(T: int, k1: int, k2: int) -> list[Window]:
     return [Window(max(0, stop - k2), new, stop) for new, stop in zip(range(0, T, k1), stops)]
 
 
+@checked
 def full(
     model: Layer,
     x: Array,
@@ -151,6 +158,7 @@ class Streamed(NamedTuple):
     state: Any  # the state after the window's last step
 
 
+@checked
 def stream(
     model: Layer,
     x: Array,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.files import archives
@@ -28,6 +29,7 @@ OWN = {"forward", "backward", "_run_layer"}  # the methods in which a layer says
 Facts = dict[str, Any]  # names and plain values, as JSON has them
 
 
+@checked
 def save(model: Layer, path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
     """Write every parameter and buffer under its name to ``path``, as a whole; see
     ``files.replace``. ``facts`` are kept in the same file, for ``Archive.about``.
@@ -39,6 +41,7 @@ def save(model: Layer, path: str | Path, facts: Mapping[str, Any] | None = None)
     archives.save(path, arrays, about)
 
 
+@checked
 def load(
     model: Layer,
     path: str | Path,

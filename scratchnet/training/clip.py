@@ -27,7 +27,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from scratchnet.arrays import FLOATING, Array, array_backend, require_floating, to_host
+from scratchnet.arrays import (
+    FLOATING,
+    Array,
+    array_backend,
+    require_floating,
+    require_named,
+    to_host,
+)
 from scratchnet.engines import updates
 from scratchnet.errors import InvalidTypeError, InvalidValueError, NotFiniteError
 
@@ -123,6 +130,7 @@ CLIPS: dict[str, Callable[..., Any]] = {
 
 def each_norm(grads: Mapping[str, Array], engine: str = "auto") -> dict[str, float]:
     """Norm of each gradient; FloatingPointError for the first one that is NaN or infinite."""
+    require_named("grads", grads)
     for g in grads.values():
         if type(g) is not np.ndarray or g.dtype not in FLOATING:
             _check_arrays(grads)
@@ -246,6 +254,8 @@ def scale(g: Array, norm: float, max_norm: float) -> None:
 
 def require_limit(name: str, value: float) -> None:
     """ValueError unless the value is above 0; NaN is not, infinity only measures."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise InvalidTypeError(f"{name} is {value!r:.80}: expected a positive number")
     if not value > 0:
         raise InvalidValueError(
             f"{name} is {value}: expected a positive number; a gradient clipped to 0 would teach"

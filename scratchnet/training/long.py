@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_count
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers import BatchNorm1d, Layer, MaskedLSTM, VariationalDropout
@@ -45,6 +46,7 @@ class Chunk(NamedTuple):
     state: Any
 
 
+@checked
 def forward_chunks(model: Layer, chunks: Iterable[Array], state: Any = None) -> Iterator[Chunk]:
     """Run a model over a sequence of any length in the memory of one chunk; nothing is kept.
 
@@ -79,6 +81,7 @@ def _forward_chunks(model: Any, chunks: Iterable[Array], state: Any) -> Iterator
         yield Chunk(y, state)
 
 
+@checked
 def full_recomputed(
     model: Layer,
     x: Array,

@@ -91,7 +91,7 @@ def fit(
     array([[1.],
            [2.]])
     """
-    require_count("epochs", epochs)
+    require_count("epochs", epochs, most=10**6)
     require_rng(rng)
     batches = Batches.of(data)
     samples = batches.samples(model)
@@ -174,7 +174,7 @@ def fit_stream(
     model, optimizer, epochs, loss, callbacks, progress, and Returns, Raises : see ``fit`` and
         ``bptt.stream``.
     """
-    require_count("epochs", epochs)
+    require_count("epochs", epochs, most=10**6)
     require_count("k1", k1)
     if not isinstance(data, tuple) or len(data) != 2:
         raise InvalidTypeError(

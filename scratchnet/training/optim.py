@@ -31,11 +31,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from scratchnet.arguments import checked, checked_methods
 from scratchnet.arrays import (
     FLOATING,
     Array,
     is_array,
     require_array,
+    require_named,
     require_same_dtype,
     require_shape,
     to_device,
@@ -47,6 +49,9 @@ from scratchnet.errors import InvalidTypeError, InvalidValueError, NotFiniteErro
 Range = tuple[float, float, str]
 AT_LEAST_0: Range = (0, math.inf, "0 or a positive number")
 POSITIVE: Range = (math.ulp(0.0), math.inf, "a positive number")
+# What a gradient must stay below; the first where a rule keeps its square, v.
+ROOT = {dtype: math.sqrt(np.finfo(dtype).max) for dtype in FLOATING}
+INFINITY = dict.fromkeys(FLOATING, math.inf)
 BELOW_1: Range = (0, 1, "at least 0 and less than 1")
 
 
@@ -61,6 +66,10 @@ class Optimizer:
         some.
     state : ``state[quantity][name]`` is an array like that parameter.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        checked_methods(cls, "__init__", "load_state_dict")
 
     OPTIONS: ClassVar[dict[str, type]] = {"lr": float, "weight_decay": float, "decoupled": bool}
     RANGES: ClassVar[dict[str, Range]] = {"lr": AT_LEAST_0, "weight_decay": AT_LEAST_0}
@@ -88,9 +97,12 @@ class Optimizer:
         """
         self.check_options()
         self.check_arrays(params, grads)
-        for name, g in grads.items():  # one pass of BLAS over each gradient
-            if type(g) is np.ndarray and not math.isfinite(np.vdot(g, g)):
-                self._check_finite(name, g)
+        bounds = ROOT if "v" in self.STATE else INFINITY
+        for name, g in grads.items():
+            if type(g) is np.ndarray and g.size:
+                bound, flat = bounds[g.dtype], g.reshape(-1)
+                if not (np.maximum.reduce(flat) < bound and np.minimum.reduce(flat) > -bound):
+                    self._check_finite(name, g)
         counts: dict[str, int] = {}
         state: dict[str, dict[str, Array]] = {quantity: {} for quantity in self.state}
         for name, p in params.items():
@@ -142,6 +154,8 @@ class Optimizer:
         as a loaded one does. What fits is passed by comparisons alone, since this is done in every
         step; what does not is explained by ``_explain``.
         """
+        for what, arrays in (("params", params), ("grads", grads)):
+            require_named(what, arrays)
         same_keys("grads", grads, "params", params)
         for name, p in params.items():
             kind, g = type(p), grads[name]
@@ -167,12 +181,11 @@ class Optimizer:
                 f"the gradient of {name} holds {bad} elements of {g.size} that are NaN or infinite;"
                 " no parameter was changed"
             )
-        largest = float(np.max(np.abs(g)))
-        if "v" in self.STATE and largest > math.sqrt(np.finfo(g.dtype).max):
-            raise NotFiniteError(
-                f"the gradient of {name} holds {largest:.2g}, whose square is beyond {g.dtype}, and"
-                f" {type(self).__name__} keeps squares; no parameter was changed: clip the gradient"
-            )
+        raise NotFiniteError(
+            f"the gradient of {name} holds {float(np.max(np.abs(g))):.2g}, whose square is beyond"
+            f" {g.dtype}, and {type(self).__name__} keeps squares; no parameter was changed: clip"
+            " the gradient"
+        )
 
     def _explain(self, name: str, p: Array, g: Array) -> None:
         """The error where one parameter, its gradient and its state do not fit, if they do not."""
@@ -194,6 +207,7 @@ class Optimizer:
         }
         return {**options, "t": self.t, "updates": dict(self.updates), **state}
 
+    @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load copies of what ``state_dict`` gave; options too, ``lr`` among them.
 
@@ -202,7 +216,9 @@ class Optimizer:
         """
         expected = (*self.OPTIONS, "t", "updates", *self.STATE)
         same_keys("the state dict", state, type(self).__name__, expected)
+        require_named("updates", state["updates"])
         for quantity in self.STATE:
+            require_named(quantity, state[quantity])
             same_keys(f"the state {quantity}", state[quantity], "updates", state["updates"])
             for name, s in state[quantity].items():
                 if not is_array(s):
@@ -211,10 +227,12 @@ class Optimizer:
                     )
         loaded = copy.copy(self)
         for option, kind in self.OPTIONS.items():
-            setattr(loaded, option, kind(state[option]))
+            setattr(loaded, option, _converted(option, state[option], kind))
         loaded.check_options()
-        loaded.t = int(state["t"])
-        loaded.updates = {name: int(n) for name, n in state["updates"].items()}
+        loaded.t = _converted("t", state["t"], int)
+        loaded.updates = {
+            name: _converted(f"updates of {name}", n, int) for name, n in state["updates"].items()
+        }
         for name, n in loaded.updates.items():
             if not 1 <= n <= loaded.t:
                 raise InvalidValueError(
@@ -225,6 +243,14 @@ class Optimizer:
             for quantity in self.STATE
         }
         vars(self).update(vars(loaded))
+
+
+def _converted(name: str, value: Any, kind: type) -> Any:
+    """A number from a file, where it may have become an array; else InvalidTypeError."""
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidTypeError(f"{name} is {value!r:.80}: expected a {kind.__name__}") from None
 
 
 class SGD(Optimizer):

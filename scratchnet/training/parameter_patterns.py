@@ -3,9 +3,11 @@
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
+from scratchnet.arguments import checked
 from scratchnet.errors import InvalidValueError
 
 
+@checked
 def names_like(names: Collection[str], patterns: str | Sequence[str]) -> list[str]:
     """The names that one of the patterns fits, in the order of ``names``.
 

@@ -16,7 +16,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from scratchnet.arrays import Array
+from scratchnet.arguments import checked
+from scratchnet.arrays import Array, require_same_dtype, require_shape
 from scratchnet.errors import InvalidValueError
 from scratchnet.training.parameter_patterns import names_like
 from scratchnet.training.trainer import Callback, Trainer
@@ -50,10 +51,13 @@ class Penalty(Callback):
             return [name for name, p in params.items() if p.ndim > 1]
         return names_like(params, self.only)
 
+    @checked
     def __call__(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> float:
         """Add the gradient of the penalty into ``grads``; returns the penalty."""
         total = 0.0
         for name in self.chosen(params):
+            require_same_dtype({name: params[name], f"the gradient of {name}": grads[name]})
+            require_shape(f"the gradient of {name}", grads[name], params[name].shape, name)
             value, d = self.of(params[name])
             grads[name][...] += d
             total += value

@@ -53,6 +53,10 @@ class Schedule(Callback):
 
     def __init__(self, optimizer: Any, each: str = "epoch") -> None:
         require_one_of("each", each, EACH)
+        if not hasattr(optimizer, "lr"):
+            raise InvalidTypeError(
+                f"optimizer is a {type(optimizer).__name__}: expected one with a learning rate lr"
+            )
         self.optimizer, self.each = optimizer, each
         self.base = require_size("lr of the optimizer", optimizer.lr)
         self.t = 0

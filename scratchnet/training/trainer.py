@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from scratchnet.arguments import checked_methods
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidTypeError, UnknownNameError
 from scratchnet.files import replace
@@ -77,6 +78,10 @@ class Callback:
     """
 
     order: ClassVar[int] = 0
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        checked_methods(cls, "__init__")
 
     def on_train_begin(self, trainer: "Trainer") -> None:
         """Training begins; the model has its initial parameters."""

@@ -139,5 +139,6 @@ def vector(function: Loop) -> Loop:
             if names.get(name) in ELEMENTWISE:
                 names[name] = vector(names[name])
         copy = FunctionType(function.__code__, names, function.__name__)
+        copy.__qualname__ += "_vector"  # machine code is linked by name: it is not the original
         _REBOUND[function] = register_jitable(forceinline=True)(copy)
     return _REBOUND[function]
