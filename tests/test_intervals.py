@@ -119,6 +119,18 @@ def test_calibration_moves_the_ends_and_is_saved(tmp_path):
     assert np.array_equal(forecaster.fit(values[:150]).predict(values, [160]), again.predict(values, [160]))
 
 
+def test_without_calibration_the_quantiles_are_the_networks_own(tmp_path):
+    values = noise()
+    plain = Direct(QUICK, 2, levels=(0.1, 0.9), calibrated=False).fit(values)
+    moved = Direct(QUICK, 2, levels=(0.1, 0.9)).fit(values)
+    assert not plain.margin.any()
+    np.testing.assert_allclose(
+        moved.predict(values, [180]), np.sort(plain.predict(values, [180]) + moved.margin, axis=-1), rtol=1e-12
+    )
+    plain.save(tmp_path)
+    assert not load_forecaster(tmp_path).calibrated
+
+
 # ---- ensembles and backtests of quantiles ------------------------------------------------------------------------------
 
 

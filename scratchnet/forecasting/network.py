@@ -323,7 +323,10 @@ class Direct(NetworkForecaster):
     ----------
     config, horizon, targets : see ``NetworkForecaster``
     levels : forecast these quantiles of each step, such as (0.05, 0.5, 0.95); forecasts are then
-        (n, horizon, K, Q). They are calibrated on the validation rows, see ``conformal``
+        (n, horizon, K, Q)
+    calibrated : shift them until they hold what they say on the validation rows, see ``conformal``.
+        Where those rows are unlike all others, such as the years of the largest El Nino, intervals
+        become as wide as these rows ask
 
     Attributes
     ----------
@@ -338,20 +341,23 @@ class Direct(NetworkForecaster):
         horizon: int,
         targets: Sequence[int] | None = None,
         levels: Sequence[float] | None = None,
+        calibrated: bool = True,
     ) -> None:
         super().__init__(config, horizon, targets)
+        self.calibrated = calibrated
         self.levels = None if levels is None else tuple(levels)
         self._quantile = None if levels is None else quantile(levels)
         # (horizon, K, Q) what is added to each quantile, in the series' unit
         self.margin: Array = np.zeros(1)
 
     def arguments(self) -> dict[str, Any]:
-        return super().arguments() | {"levels": self.levels}
+        return super().arguments() | {"levels": self.levels, "calibrated": self.calibrated}
 
     def learned(self) -> dict[str, Any]:
         return {} if self.levels is None else {"margin": self.margin.tolist()}
 
     def build(self, D: int, K: int, rng: np.random.Generator) -> Layer:
+        self.margin = np.zeros(1)  # what is calibrated is the answer of the new network
         return self._network(D, self.horizon * K * len(self.levels or (1,)), rng)
 
     def loss(self, y: Array, target: Array, mask: Array | None = None) -> tuple[float, Array]:
@@ -366,8 +372,11 @@ class Direct(NetworkForecaster):
         return np.sort(y + self.margin, axis=-1)
 
     def calibrate(self, forecast: Array, truth: Array) -> None:
-        if self.levels is not None:
-            self.margin = conformal.margins(forecast - self.margin, truth, self.levels)
+        if self.levels is None:
+            return
+        self.margin = np.zeros(forecast.shape[1:])
+        if self.calibrated:
+            self.margin = conformal.margins(forecast, truth, self.levels)
 
     def middle(self, forecast: Array) -> Array:
         """The quantile at 0.5, on the straight line between the two levels around it; NaN where

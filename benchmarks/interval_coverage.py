@@ -1,6 +1,6 @@
 """How much of the truth 90% intervals hold, on AR(1) noise, where the true interval is known.
 
-    python benchmarks/intervals.py --seeds 30
+    python benchmarks/interval_coverage.py --seeds 30
 
 x_t = 0.8 x_{t-1} + e_t. A network is fitted to the first rows, and measured from every origin of
 2,000 others; one line for each kind of interval, over all seeds. "true" has the process itself:
