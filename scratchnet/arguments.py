@@ -110,7 +110,9 @@ def _is_real(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    return is_array(value) and (type(value) in PLAIN or not isinstance(value, np.ndarray))
+    if type(value) in PLAIN:
+        return True
+    return is_array(value) and not isinstance(value, np.ndarray)
 
 
 def _is_floating_dtype(value: Any) -> bool:

@@ -578,6 +578,7 @@ def uses(tmp_path):
 KINDS = ["trace", "checkpoint", "direct", "decode"]
 
 
+@pytest.mark.underflows
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of a scale of 1e99
 @pytest.mark.parametrize("count", [3, pytest.param(len(WRONG), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", KINDS)

@@ -399,7 +399,7 @@ def test_processes_have_one_thread_each_and_need_no_file():
 def killed_once(params, trial):
     """The fourth trial kills its process, while the other one is at a long trial."""
     if trial.number == 3:
-        time.sleep(0.5)
+        time.sleep(5)  # longer than the other one takes to come to its trial
         os.kill(os.getpid(), 9)
     if trial.number == 4:
         time.sleep(60)

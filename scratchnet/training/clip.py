@@ -130,7 +130,8 @@ CLIPS: dict[str, Callable[..., Any]] = {
 
 def each_norm(grads: Mapping[str, Array], engine: str = "auto") -> dict[str, float]:
     """Norm of each gradient; FloatingPointError for the first one that is NaN or infinite."""
-    require_named("grads", grads)
+    if type(grads) is not dict:
+        require_named("grads", grads)
     for g in grads.values():
         if type(g) is not np.ndarray or g.dtype not in FLOATING:
             _check_arrays(grads)
