@@ -85,7 +85,7 @@ from scratchnet.training import (
     schedule,
 )
 
-SECONDS = 30.0  # of one case, at most: more is a hang
+SECONDS = 120.0  # of one case, at most: more is a hang; a large gradient check takes half a minute
 MEMORY = 6 << 30  # bytes of the whole process: a larger allocation raises MemoryError, which counts as raw
 
 Case = tuple[str, Callable[..., Any], dict[str, Any]]
