@@ -117,7 +117,7 @@ def test_small_cases_are_those_of_exact_arithmetic(engine, cell, scale_x, scale_
         assert np.isfinite(got).all(), key
         factor = max(1.0, scale_x) if key == "W_x" else max(1.0, scale_w) if key == "x" else 1.0
         atol = 40 * eps * inside * way * factor
-        np.testing.assert_allclose(got, exact_gradient(cell, arguments, dy, key), rtol=1e-3, atol=atol, err_msg=key)
+        np.testing.assert_allclose(got, exact_gradient(cell, arguments, dy, key), rtol=0, atol=atol, err_msg=key)
 
 
 # ---- long, small, saturated, huge ----------------------------------------------------------------------------------------
