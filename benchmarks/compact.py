@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from scratchnet.files.writing import write_text
+
 
 def write(path: Path, report: dict[str, Any], levels: int = 2) -> None:
     """Write a report in one piece: a program that is stopped leaves the whole file of before.
@@ -18,9 +20,7 @@ def write(path: Path, report: dict[str, Any], levels: int = 2) -> None:
         How many levels of lists and dictionaries are spread over lines. A deeper one, and one that
         holds plain values only, is a single line.
     """
-    part = path.with_suffix(".part")
-    part.write_text(_text(report, levels, "\n") + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, _text(report, levels, "\n") + "\n")
 
 
 def _text(value: Any, levels: int, newline: str) -> str:

@@ -86,7 +86,7 @@ print(forward, peak() - before)
     ("cell", "engine"), [("rnn", "sequence"), ("lstm", "sequence"), ("gru", "sequence"), ("lstm", "step")]
 )
 def test_the_processes_own_memory(cell, engine, layers, both):
-    """Of the compiled engines, whose memory NumPy does not see: resident memory, of a process of its own."""
+    """Of the compiled engines, whose memory NumPy does not see: resident memory of a separate process."""
     pytest.importorskip("numba")
     done = subprocess.run(
         [sys.executable, "-c", RESIDENT, cell, engine, str(layers), str(both)],

@@ -479,7 +479,7 @@ def test_the_command_goes_on_to_the_same_model(tmp_path, capsys, signalled):
     state = (parts / "training.npz").read_bytes()
     table.write_text(table.read_text() + "0.5\n")
     assert main(["train", "--resume", str(parts)]) == 1
-    assert "wave.csv has changed since the training was interrupted: train anew" in capsys.readouterr().err
+    assert "wave.csv has changed since the training was interrupted: start again" in capsys.readouterr().err
     assert (parts / "training.npz").read_bytes() == state
     table.write_text("wave\n" + "".join(f"{value}\n" for value in wave))
     assert main(["train", "--resume", str(parts)]) == 0

@@ -79,7 +79,7 @@ def run(chosen: argparse.Namespace) -> int:
     facts["checksum"] = zlib.crc32(series.values.tobytes())
     if resume and facts["checksum"] != chosen.checksum:
         raise InvalidValueError(
-            f"{chosen.data} has changed since the training was interrupted: train anew"
+            f"{chosen.data} has changed since the training was interrupted: start again"
         )
     try:
         train_and_write(series, config, chosen.out, facts, resume)

@@ -57,7 +57,7 @@ def blas() -> dict[str, Any]:
     except ImportError:
         return {**found, "core": None, "threads": None}
     loaded = [each for each in threadpool_info() if each["user_api"] == "blas"]
-    # SciPy may bring another one; NumPy's lies in a folder of its own
+    # SciPy may bring another one; NumPy's is in a separate folder
     own = [each for each in loaded if "numpy" in each["filepath"].lower()] or loaded
     told = own[0] if own else {}
     return {**found, "core": told.get("architecture"), "threads": told.get("num_threads")}

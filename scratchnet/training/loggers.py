@@ -57,7 +57,7 @@ class CSVLogger(Callback):
 
     Parameters
     ----------
-    path : the file, written anew in each training; with the earlier rows where one is resumed.
+    path : the file, replaced in each training; with the earlier rows where one is resumed.
     each : "epoch" or "step".
     """
 

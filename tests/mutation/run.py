@@ -83,7 +83,7 @@ class Copy:
     def pytest(self, row, timeout):
         """(outcome, seconds, output) of the tests in this copy: "passed", "failed" or "timeout".
 
-        One file after the other, each in a process of its own: most mutants do not outlive the first, which need not wait for
+        One file after the other, each in a separate process: most mutants do not outlive the first, which need not wait for
         what the others import.
         """
         seconds = 0.0

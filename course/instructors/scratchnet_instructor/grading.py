@@ -12,6 +12,7 @@ the student reads.
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from scratchnet_course.wall import Wall
 
 from scratchnet.arrays import require_count
 from scratchnet.errors import InvalidValueError, MissingFileError
+from scratchnet.files.writing import replace
 
 FLAT = re.compile(r"(?P<student>.+?)[_-](?P<lesson>\d\d)[_-]?ex(?P<number>\d+)\.py", re.DOTALL)
 TWICE = "twice"  # the name in place of an exercise that is there more than once
@@ -289,31 +291,36 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def _write_whole(path: Path, text: str) -> None:
+    """Replace the report as a whole; what UTF-8 cannot hold is written as an escape."""
+    with replace(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
 def write(grades: Sequence[Grade], out: Path) -> list[Path]:
     """Write all reports into ``out``; returns their paths."""
     for name in ("gradescope", "feedback"):
         (out / name).mkdir(parents=True, exist_ok=True)
     made = [out / "report.csv", out / "report.json", out / "junit.xml"]
-    with made[0].open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for student, r in grades:
-            names = "; ".join(r.names)
-            row = [student, r.exercise, f"{r.points:g}", r.most, r.status, names]
-            writer.writerow([_cell(v) for v in (*row, r.file, r.sha256, r.seed, r.wall)])
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(COLUMNS)
+    for student, r in grades:
+        names = "; ".join(r.names)
+        row = [student, r.exercise, f"{r.points:g}", r.most, r.status, names]
+        writer.writerow([_cell(v) for v in (*row, r.file, r.sha256, r.seed, r.wall)])
     whole = [{"student": student, **r._asdict()} for student, r in grades]
-    made[1].write_text(
-        json.dumps(whole, indent=1) + "\n", encoding="utf-8", errors="backslashreplace"
-    )
-    made[2].write_text(_junit(grades), encoding="utf-8", errors="backslashreplace")
+    _write_whole(made[0], table.getvalue())
+    _write_whole(made[1], json.dumps(whole, indent=1) + "\n")
+    _write_whole(made[2], _junit(grades))
     for student in dict.fromkeys(g.student for g in grades):
         own = [g.result for g in grades if g.student == student]
         name = _file_name(student)
         scope, said = out / "gradescope" / f"{name}.json", out / "feedback" / f"{name}.txt"
-        scope.write_text(json.dumps(_gradescope(own), indent=1) + "\n", encoding="utf-8")
+        _write_whole(scope, json.dumps(_gradescope(own), indent=1) + "\n")
         total = f"{sum(r.points for r in own):g} of {sum(r.most for r in own)} points"
         text = "\n\n".join([f"{_name(student)}: {total}", *map(str, own)]) + "\n"
-        said.write_text(text, encoding="utf-8", errors="backslashreplace")
+        _write_whole(said, text)
         made += [scope, said]
     return made
 

@@ -112,7 +112,7 @@ def limit(seconds: float, megabytes: int, processes: bool) -> None:
 
 
 def apart(seconds: float) -> None:
-    """Go on in a process of its own, whose parent waits, ends it in time, and ends what it has
+    """Continue in a separate process, whose parent waits, ends it in time, and ends what it has
     started.
 
     So ``os.getppid()`` is not the grader. On Linux the waiting process also inherits the processes
