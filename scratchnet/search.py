@@ -295,6 +295,9 @@ def _run_processes(
                     pool.submit(job.run, share, done, worker, rest)
                     for worker, share in enumerate(shares)
                 ]
+                # submit wakes the pool's watch before it starts a process, so the last one would
+                # die unseen until another ends; this call starts none, and lets all be watched
+                pool.submit(int)
                 for future in running:
                     future.result()
             return

@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -396,22 +397,24 @@ def test_processes_have_one_thread_each_and_need_no_file():
     assert {name: os.environ.get(name) for name in THREADS} == before
 
 
-def killed_once(params, trial):
-    """The fourth trial kills its process, while the other one is at a long trial."""
+def killed_once(began, params, trial):
+    """The fourth trial kills its process, as soon as the other one is at a long trial."""
     if trial.number == 3:
-        time.sleep(5)  # longer than the other one takes to come to its trial
+        until = time.monotonic() + 60
+        while not began.exists() and time.monotonic() < until:
+            time.sleep(0.05)
         os.kill(os.getpid(), 9)
     if trial.number == 4:
+        began.touch()
         time.sleep(60)
     return bowl(params, trial)
 
 
 def test_a_worker_that_is_killed_costs_its_trial_and_the_others_and_no_more(tmp_path):
-    file = tmp_path / "study.log"
-    started = time.monotonic()
+    file, began = tmp_path / "study.log", tmp_path / "began"
     with pytest.warns(UserWarning, match=r"a process of the search was killed: trials \[3, 4\] are marked as failed"):
-        study = search(killed_once, BOWL, trials=8, storage=file, processes=2)
-    assert time.monotonic() - started < 45
+        study = search(partial(killed_once, began), BOWL, trials=8, storage=file, processes=2)
+    assert time.time() - began.stat().st_mtime < 45  # neither trial 4 nor its lock was waited for
     states = [trial.state.name for trial in study.trials]
     assert states == ["COMPLETE"] * 3 + ["FAIL"] * 2 + ["COMPLETE"] * 3
 
