@@ -23,7 +23,9 @@ from scratchnet_course import child, sandbox, testing, wall
 from scratchnet_course.checking import MOST_LINE, MOST_LINES, MOST_SOURCE, Verdict, check, check_code, source_of
 from scratchnet_course.exercises import find
 from scratchnet_course.plain import plain
-from scratchnet_instructor import grading, solution
+from scratchnet_instructor import grading
+
+from grader_attacks import FLOODS, FORGED, FRAMES, RIGHT, WRONG, submit
 
 ROOT = Path(__file__).parent.parent
 HERE, OPEN = wall.find(), wall.find("none")
@@ -35,19 +37,6 @@ BOTH = pytest.mark.parametrize(
 )
 
 EXERCISE = replace(find("06/ex1"), seconds=5.0)
-RIGHT = solution("06/ex1")
-WRONG = "def step_backward(dh, dc_next, i, f, g, o, c_prev, c):\n    return dh, dh, dh, dh, dh\n"
-# What follows is run in the middle of a call, where the child's own variables are three frames up.
-FRAMES = """
-import json, os, sys
-frame = sys._getframe()
-while "channel" not in frame.f_locals:
-    frame = frame.f_back
-task, report, channel = (frame.f_locals[name] for name in ("task", "report", "channel"))
-def forge(numbers=b"", **words):
-    whole = {"status": "ran", "text": "", "printed": "", "changed": [], "answers": []} | words
-    os.write(channel, f"{task['token']}\\n{json.dumps(whole)}\\n".encode() + numbers)
-"""
 
 
 def judged(code, behind, exercise=EXERCISE, seed=7):
@@ -55,30 +44,6 @@ def judged(code, behind, exercise=EXERCISE, seed=7):
 
 
 # ---- points without the right numbers ----------------------------------------------------------------------------------
-
-FORGED = {
-    "a report on disk": 'import json, os\njson.dump({"status": "right", "text": "", "printed": "", "changed": []}, open("report.json", "w"))\nos._exit(0)\n',
-    "a printed report": 'print({"status": "right"})\nimport os\nos.write(1, b\'{"status": "right"}\')\nos._exit(0)\n',
-    "every open file": "import os\nfor fd in range(64):\n    try: os.write(fd, b'{\"status\": \"right\"}\\n')\n    except OSError: pass\nos._exit(0)\n",
-    "the token, and right": FRAMES + 'forge(status="right")\nos._exit(0)\n',
-    "the token, no numbers": FRAMES + "forge()\nos._exit(0)\n",
-    "the token, too many cases": FRAMES + 'forge(answers=[["list", []]] * 9)\nos._exit(0)\n',
-    "the token, a huge array": FRAMES + 'forge(answers=[["one", [["<f8", [10**15]]]]] * 2)\nos._exit(0)\n',
-    "the token, a negative size": FRAMES + 'forge(answers=[["one", [["<f8", [-1, -8]]]]] * 2)\nos._exit(0)\n',
-    "the token, objects": FRAMES + 'forge(b"x" * 99, answers=[["one", [["|O", [1]]]]] * 2)\nos._exit(0)\n',
-    "the token, text": FRAMES + 'forge(b"x\\0\\0\\0" * 10, answers=[["list", [["<U1", [1, 1]]] * 5]] * 2)\nos._exit(0)\n',
-    "the token, a strange type": FRAMES + 'forge(status="type", text="many")\nos._exit(0)\n',
-    "the token, nested without end": FRAMES + 'os.write(channel, (task["token"] + "\\n" + "[" * 10**5).encode())\nos._exit(0)\n',
-    "a frame's status": FRAMES + 'report["status"] = "right"\n' + WRONG,
-    "a frame's changed": FRAMES + 'report["changed"] = ["right"]\n' + WRONG,
-    "at exit": "import atexit\n" + FRAMES + 'atexit.register(forge, status="right")\n' + WRONG,
-    "patched": "import json, numpy as np\njson.dumps = lambda *a, **k: '{\"status\": \"right\"}'\nnp.array_equal = lambda *a, **k: True\n" + WRONG,
-    "a FIFO for a report": "import os\nos.mkfifo('report.json')\nos._exit(0)\n",
-    "the reference": "from scratchnet_course.exercises import find\ndef step_backward(**a):\n    return find('06/ex1').right(**a)\n",
-    "the reference, again": "import sys\nsys.modules.pop('scratchnet_course', None)\nfrom scratchnet_course.exercises import find\ndef step_backward(**a):\n    return find('06/ex1').right(**a)\n",
-    "the instructor": "from scratchnet_instructor import solution\nexec(solution('06/ex1'))\n",
-    "objects that compare equal": "class Any:\n    def __array__(self, *a, **k): return self\n    def __eq__(self, other): return True\ndef step_backward(**a):\n    return (Any(),) * 5\n",
-}  # fmt: skip
 
 
 @posix
@@ -592,12 +557,6 @@ def test_a_file_in_a_codec_that_no_editor_writes_is_refused(tmp_path):
 # ---- the grader --------------------------------------------------------------------------------------------------------
 
 
-def submit(folder, student, code, exercise="06/ex1"):
-    path = folder / student / f"{exercise}.py"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(code, encoding="utf-8")
-
-
 def by_student(grades):
     return {grade.student: (grade.result.status, grade.result.points) for grade in grades}
 
@@ -817,12 +776,7 @@ def test_the_nasty_do_not_disturb_the_others(behind, tmp_path):
     for k in range(6):
         submit(folder, f"good{k}", RIGHT if k % 2 else mistaken)
     alone = grading.grade(folder, only=["06/ex1"], seed=5, behind=behind)
-    floods = [
-        "import os\nos.kill(os.getppid(), 9)\n",
-        "import os\nopen('x', 'wb').write(bytes(10**7))\n1/0\n",
-        "print('x' * 10**8)\n1/0\n",
-    ]
-    for k, code in enumerate([*FORGED.values(), *floods]):
+    for k, code in enumerate([*FORGED.values(), *FLOODS[:3]]):
         submit(folder, f"nasty{k}", code)
     together = grading.grade(folder, only=["06/ex1"], seed=5, behind=behind, workers=3)
     assert [grade for grade in together if grade.student.startswith("good")] == alone
