@@ -206,5 +206,5 @@ def test_a_name_belongs_to_one_layer():
     assert LAYERS["linear"] is Linear
     for wrong in (dict, Linear(1, 1, rng=np.random.default_rng(0))):
         with pytest.raises(TypeError, match="expected a subclass of Layer"):
-            register_layer("mine", wrong)
-    assert "mine" not in LAYERS
+            register_layer("nobody's", wrong)
+    assert "nobody's" not in LAYERS

@@ -165,6 +165,19 @@ def test_the_seed_is_all_the_chance_there_is():
 # ---- classical ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_value_beyond_float32_is_not_taken_for_infinite():
+    """The network would answer with finite numbers, as if nothing were wrong."""
+    forecaster = Direct(QUICK.replace(epochs=1), 2).fit(waves(60))
+    broken = waves(60)
+    broken[-1, 0] = 1e99
+    with pytest.raises(
+        ValueError, match=r"a value of the series is \d\.\d+e\+9\d when it is scaled, beyond what float32"
+    ):
+        forecaster.predict(broken)
+    with pytest.raises(ValueError, match="beyond what float32 holds"):  # scaled by rows in which it is not
+        Direct(QUICK.replace(epochs=1), 2).fit(broken)
+
+
 def test_a_short_series_still_has_an_origin_among_its_validation_rows():
     for kind in STRATEGIES.values():
         assert len(kind(QUICK.replace(epochs=1), 12).fit(waves(48)).errors) >= 1

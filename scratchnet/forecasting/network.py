@@ -225,7 +225,7 @@ class NetworkForecaster(Forecaster):
             x = x - x[:, -1:]
         elif self.config.relative_to == "previous":
             x = np.diff(x, axis=1)
-        z = self.scaler.transform(x).astype(np.float32)
+        z = _as_float32(self.scaler.transform(x))
         return z.reshape(len(z), -1) if self.config.model == "mlp" else z
 
     def unscaled(self, z: Array, x: Array) -> Array:
@@ -249,7 +249,7 @@ class NetworkForecaster(Forecaster):
         mask = cut((~gaps).astype(np.float64)).y.reshape(y.shape) == 1 if gaps.any() else None
         return self.config.batches(
             self.scaled(found.x),
-            self.shaped(z.astype(np.float32)),
+            self.shaped(_as_float32(z)),
             mask=None if mask is None else self.shaped(mask),
         )
 
@@ -526,6 +526,18 @@ def load_forecaster(folder: str | Path) -> NetworkForecaster:
         checkpoint.fill(forecaster.model, archive)
     forecaster.trained()
     return forecaster
+
+
+def _as_float32(z: Array) -> Array:
+    """What the network reads: as inf a value would shut a gate without a word."""
+    with np.errstate(over="ignore"):
+        narrow: Array = z.astype(np.float32)
+    if (np.isinf(narrow) & ~np.isinf(z)).any():
+        raise InvalidValueError(
+            f"a value of the series is {np.nanmax(np.abs(z)):.3g} when it is scaled, beyond what"
+            f" float32 holds ({np.finfo(np.float32).max:.3g})"
+        )
+    return narrow
 
 
 def _row(values: Any, D: int) -> Array:
