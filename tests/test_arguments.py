@@ -10,7 +10,7 @@ from scratchnet.errors import FileError, InvalidTypeError, InvalidValueError, Mi
 from scratchnet.files import make_folder, require_folder, start_lines, write_text
 from scratchnet.forecasting import Direct, ForecastConfig, backtest, coverage, load_forecaster, pinball
 from scratchnet.gradcheck import check_cell, check_directional, check_gradient, check_layer, numeric_gradient
-from scratchnet.layers import GRU, LAYERS, LSTM, Conv1d, LayerNorm, Linear, MaxPool1d, Sequential
+from scratchnet.layers import GRU, LAYERS, LSTM, AveragePool1d, Conv1d, LayerNorm, Linear, MaxPool1d, Sequential
 from scratchnet.layers.attend import attend, attend_backward
 from scratchnet.losses import LOSSES, mse
 from scratchnet.models import probabilities
@@ -18,8 +18,8 @@ from scratchnet.tracing import load, per_loss_gradients
 from scratchnet.training import (
     SGD,
     Batches,
-    CheckpointBest,
     CSVLogger,
+    ModelCheckpoint,
     TrainingCheckpoint,
     bptt,
     checkpoint,
@@ -28,6 +28,8 @@ from scratchnet.training import (
     predict,
 )
 from scratchnet.training.long import forward_chunks, full_recomputed
+
+from test_trust import refusal
 
 RAGGED = [[1.0, 2.0], [3.0]]
 
@@ -45,7 +47,7 @@ def test_a_step_that_cannot_be_taken_is_refused(eps, rng):
         lambda: check_layer(layer, np.ones((2, 2)), eps=eps),
         lambda: check_cell(CELLS["rnn"], T=1, N=1, D=1, H=1, eps=eps),
     ):
-        with pytest.raises(InvalidValueError, match="eps is .*: expected a step from"):
+        with pytest.raises(InvalidValueError, match=r"eps is .*: expected a step from"):
             check()
     assert (w == 1).all()
 
@@ -58,7 +60,7 @@ def test_a_tolerance_that_lets_everything_pass_is_refused(tolerance, rng):
         lambda: check_directional(lambda: float(w @ w), {"w": w}, {"w": 5 * w}, rng=rng, tolerance=tolerance),
         lambda: check_layer(Linear(2, 1, rng=rng), np.ones((2, 2)), tolerance=tolerance),
     ):
-        with pytest.raises(InvalidValueError, match="tolerance is .*: expected a relative error"):
+        with pytest.raises(InvalidValueError, match=r"tolerance is .*: expected a relative error"):
             check()
 
 
@@ -67,7 +69,7 @@ def test_other_arguments_of_a_gradient_check(rng):
     with pytest.raises(InvalidValueError, match=r"holds 1000000.0 at \(0,\), which a step of 1e-12 does not change"):
         numeric_gradient(lambda: float(w @ w), w, 1e-12)
     for returned in (None, "1", [1.0], np.ones(2), object()):
-        with pytest.raises(InvalidTypeError, match="the loss returned .*: expected a number"):
+        with pytest.raises(InvalidTypeError, match=r"the loss returned .*: expected a number"):
             numeric_gradient(lambda returned=returned: returned, w)
     with pytest.raises(InvalidValueError, match="seed is -1: expected at least 0"):
         check_layer(Linear(2, 1, rng=rng), np.ones((2, 2)), seed=-1)
@@ -112,9 +114,9 @@ def test_an_array_of_one_number_has_no_steps_and_no_samples(rng):
         ):
             with pytest.raises(InvalidValueError, match=f"{name} is one number"):
                 call()
-    with pytest.raises(InvalidTypeError, match="chunks is .*: expected a sequence"):
+    with pytest.raises(InvalidTypeError, match=r"chunks is .*: expected a sequence"):
         forward_chunks(model, one)
-    with pytest.raises(InvalidTypeError, match="times is .*: expected a sequence"):
+    with pytest.raises(InvalidTypeError, match=r"times is .*: expected a sequence"):
         split_at(one, "1920")
     linear, right = Linear(2, 1, rng=rng), (np.ones((3, 2)), np.ones((3, 1)))
     with pytest.raises(InvalidValueError, match="x is one number"):
@@ -148,7 +150,7 @@ def test_a_count_beyond_every_index_is_refused(huge, rng):
         lambda: sliding_windows(values, 4, stride=huge),
         lambda: sliding_windows(values, huge),
         lambda: Direct(ForecastConfig(window=4), horizon=huge),
-        lambda: Direct(ForecastConfig(window=huge), horizon=1),
+        lambda: Direct(ForecastConfig(window=huge), horizon=1).fit(values),
         lambda: backtest({"a": lambda: None}, values, 20, step=huge),
         lambda: tasks.load_like(rng, 10, start_weekday=huge),
     ):
@@ -178,7 +180,7 @@ def test_what_a_callers_own_function_returns_is_checked(rng):
             Linear(2, 1, rng=rng, weight_init=lambda *a, returned=returned, **k: returned)
         with pytest.raises(ScratchnetError):
             Conv1d(2, 1, 1, rng=rng, weight_init=lambda *a, returned=returned, **k: returned)
-    with pytest.raises(InvalidTypeError, match="makers\\['a'\\] made a object: expected a Forecaster"):
+    with pytest.raises(InvalidTypeError, match=r"makers\['a'\] made a object: expected a Forecaster"):
         backtest({"a": object}, rng.standard_normal((40, 2)), 20)
     run = scratchnet.trace(LSTM(1, 2, rng=rng), np.ones((3, 1, 1)), np.ones((3, 1, 2))).run
     with pytest.raises(InvalidValueError, match="most is -1"):
@@ -212,7 +214,7 @@ def uses_of_a_path(rng):
     yield "to_html", lambda path: scratchnet.to_html(trace, path)
     yield "load_csv", load_csv
     yield "load_forecaster", load_forecaster
-    yield "CheckpointBest", lambda path: training(CheckpointBest(path))
+    yield "ModelCheckpoint", lambda path: training(ModelCheckpoint(path))
     yield "TrainingCheckpoint", lambda path: training(TrainingCheckpoint(path))
     yield "CSVLogger", lambda path: training(CSVLogger(path))
     yield "write_text", lambda path: write_text(path, "")
@@ -232,6 +234,8 @@ def test_a_name_that_no_file_can_have_is_refused(name, rng):
 def test_a_name_that_is_too_long_is_refused(rng, tmp_path):
     for name in (tmp_path / f"{'x' * 300}.npz", tmp_path / ("x" * 300) / "a.npz"):
         for what, use in uses_of_a_path(rng):
+            if what == "require_folder" and name.parent == tmp_path:
+                continue
             try:
                 use(name)
             except ScratchnetError as error:
@@ -244,7 +248,7 @@ def test_a_file_that_cannot_be_opened(rng, tmp_path, monkeypatch):
     path = tmp_path / "a.npz"
     checkpoint.save(Linear(2, 1, rng=rng), path)
     (tmp_path / "file").write_text("")
-    with pytest.raises((FileError, MissingFileError), match="cannot be read: Not a directory|no such file"):
+    with pytest.raises((FileError, MissingFileError), match=r"cannot be read: Not a directory|no such file"):
         checkpoint.load(Linear(2, 1, rng=rng), tmp_path / "file" / "a.npz")
     with pytest.raises(FileError, match="was not made: "):
         make_folder(tmp_path / "file" / "folder")
@@ -259,9 +263,7 @@ def test_every_layer_refuses_what_is_not_its_cache():
         for example in kind.examples(np.random.default_rng(0)):
             y, _ = example.layer.forward(example.x, **example.arguments)
             for junk in (None, 1, "x", (), (1,), (1, 2), (None,) * 3, [y], {}, object(), (y,) * 5, (y, 1)):
-                with pytest.raises(ScratchnetError):
-                    example.layer.backward(np.ones_like(y), junk)
-                    raise AssertionError(f"{name} took {junk!r:.40}")
+                refusal(f"{name}: {junk!r:.40}", example.layer.backward, np.ones_like(y), junk)
 
 
 def test_every_field_of_a_cache_is_of_its_type():
@@ -270,9 +272,8 @@ def test_every_field_of_a_cache_is_of_its_type():
         for example in kind.examples(np.random.default_rng(0)):
             y, cache = example.layer.forward(example.x, **example.arguments)
             for field in getattr(cache, "_fields", ()):
-                with pytest.raises(ScratchnetError, match=f"cache.{field} is|cache is"):
-                    example.layer.backward(np.ones_like(y), cache._replace(**{field: object()}))
-                    raise AssertionError(f"{name} took another {field}")
+                other = cache._replace(**{field: object()})
+                assert "cache" in refusal(f"{name}: {field}", example.layer.backward, np.ones_like(y), other)
 
 
 def test_a_cache_of_another_layer_is_refused(rng):
@@ -288,13 +289,12 @@ def test_a_cache_of_another_layer_is_refused(rng):
         narrow = not isinstance(other, GRU) and getattr(other, "num_layers", 1) == 1
         y, cache = other.forward(x[..., :1].copy() if narrow else x)
         before = {name: grad.copy() for name, grad in mine.grads.items()}
-        with pytest.raises(InvalidValueError, match="another layer's|not of this layer"):
+        with pytest.raises(InvalidValueError, match=r"another layer's|not of this layer"):
             mine.backward(np.ones_like(y), cache)
         for grad_name, grad in before.items():
             np.testing.assert_array_equal(mine.grads[grad_name], grad)
+    y, cache = AveragePool1d(2).forward(x)
     with pytest.raises(InvalidTypeError, match="winner is"):
-        pool = LAYERS["average_pool"](2)
-        y, cache = pool.forward(x)
         MaxPool1d(2).backward(np.ones_like(y), cache)
 
 
@@ -308,9 +308,8 @@ def test_a_cell_takes_its_own_cache_only(rng):
         for other, cache in caches.items():
             if isinstance(cache, cell.Cache):
                 continue
-            with pytest.raises(InvalidTypeError, match="expected what forward returned"):
-                cell.backward(np.ones((3, 2, 3)), cache)
-                raise AssertionError(f"{name} took the cache of {other}")
+            said = refusal(f"{name}: the cache of {other}", cell.backward, np.ones((3, 2, 3)), cache)
+            assert "expected what forward returned" in said
 
 
 def test_attention_as_a_function_refuses_another_cache(rng):
