@@ -59,22 +59,22 @@ def fingerprint(**arrays: Array) -> Fingerprints:
     on = _detect.get()
     if not isinstance(first, np.ndarray) or not (first.dtype == np.float64 if on is None else on):
         return None
-    return [(name, array, _checksum(array)) for name, array in arrays.items()]
+    made = []
+    for name, array in arrays.items():
+        whole = array.flags.c_contiguous and array.nbytes <= LARGEST
+        made.append((name, array, zlib.crc32(array.data if whole else _sample(array))))
+    return made
 
 
 def require_unchanged(made: Fingerprints) -> None:
     """ValueError, with the array's name, where one has changed since its fingerprint was made."""
     for name, array, checksum in made or ():
-        if _checksum(array) != checksum:
+        whole = array.flags.c_contiguous and array.nbytes <= LARGEST
+        if zlib.crc32(array.data if whole else _sample(array)) != checksum:
             raise InvalidValueError(
                 f"{name} was changed in place after the forward pass, so backward would give the"
                 " gradient of another computation: change a copy, or run forward again"
             )
-
-
-def _checksum(array: Array) -> int:
-    whole = array.flags.c_contiguous and array.nbytes <= LARGEST
-    return zlib.crc32(array.data if whole else _sample(array))
 
 
 def _sample(array: Array) -> memoryview:

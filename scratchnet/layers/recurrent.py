@@ -323,10 +323,12 @@ class Recurrent(Layer):
         made: Any = self.cell
 
         def fits(run: tuple[int, str], one: Any) -> bool:
-            own = self.direction_params(*run).items()
-            return isinstance(one, made.Cache) and all(
-                np.shape(getattr(one, name, p)) == p.shape for name, p in own
-            )
+            if not isinstance(one, made.Cache):
+                return False
+            for name, p in self.direction_params(*run).items():
+                if getattr(getattr(one, name, p), "shape", None) != p.shape:
+                    return False
+            return True
 
         runs = self.layer_directions
         whole = len(cache.engines) == self.num_layers <= len(cache.masks)

@@ -43,7 +43,7 @@ def fit(
     rng: np.random.Generator,
     loss: Loss = mse,
     validation: Data | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Any] = (),
     progress: bool = True,
     trainer: Callable[..., Trainer] = Trainer,
 ) -> History:
@@ -156,14 +156,14 @@ def _with_defaults(
 @checked
 def fit_stream(
     model: Layer,
-    data: tuple[Any, Any],
+    data: Any,
     optimizer: Any,
     *,
     epochs: int,
     k1: int,
     k2: int | None = None,
     loss: Loss = mse,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Any] = (),
     progress: bool = True,
 ) -> History:
     """Stateful training on a long sequence by truncated BPTT(k1, k2).

@@ -9,7 +9,7 @@ mini-batches.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias, Union
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from scratchnet.training.padding import both_masks, output_lengths, steps_inside
 
 # An array, or a tuple of arrays for a model with several inputs, all with the samples first.
 Inputs: TypeAlias = Any
-Data: TypeAlias = Union[tuple[Any, ...], "Batches"]
+Data: TypeAlias = Any  # (x, y), (x, y, lengths) or Batches, as ``Batches.of`` checks
 
 
 class Samples(NamedTuple):
