@@ -107,7 +107,7 @@ def check_cache(cache: Any, of: type = tuple) -> None:
     """
     fields: tuple[str, ...] = getattr(cache, "_fields", ())
     if not isinstance(cache, of) or not {"h", "x"} <= {*fields}:
-        given = f"{type(cache).__module__}.{type(cache).__qualname__}"
+        given = f"{type(cache).__module__}.{type(cache).__qualname__}".removeprefix("builtins.")
         expected = "" if of is tuple else f", a {of.__module__}.{of.__qualname__}"
         raise InvalidTypeError(f"cache is a {given}: expected what forward returned{expected}")
     passed: Any = cache
