@@ -11,6 +11,7 @@ what is expected, so it is also the check:
     DTypeLike               float32 or float64
     Sequence[int], tuple[float, float], Mapping[str, Array]      what they hold, too
     Callable, Generator, a class                                 that
+    a NamedTuple, such as a cache                                that, and each of its fields
 
 Ranges, NaN and shapes are the function's own matter. ``Any`` checks nothing.
 """
@@ -72,6 +73,9 @@ def checked_methods(made: type, *methods: str) -> None:
 def _refuse(name: str, value: Any, expected: str) -> None:
     if expected == ARRAY:
         require_array(name, value)
+    for field, (test, text) in _fields_of(cast(Any, type(value))).items():
+        if not test(getattr(value, field)):
+            _refuse(f"{name}.{field}", getattr(value, field), text)
     if expected.startswith(GENERATOR) and not is_array(value):
         raise InvalidTypeError(f"{name} is a {type(value).__name__}: expected {GENERATOR}")
     given = f"an array {value.shape} of {value.dtype}" if is_array(value) else repr(value)
@@ -115,6 +119,10 @@ def _is_plain(value: Any) -> bool:
     return is_array(value) and not isinstance(value, np.ndarray)
 
 
+def _is_iterable(value: Any) -> bool:
+    return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0  # an array of one number
+
+
 def _is_floating_dtype(value: Any) -> bool:
     try:
         return value is not None and np.dtype(value) in FLOATING
@@ -154,7 +162,7 @@ def _test(hint: Any) -> tuple[Test, str] | None:
     if origin in (tuple, list, Sequence):
         return _several(inner[0])
     if origin is Iterable:
-        return lambda value: isinstance(value, Iterable), "a sequence"
+        return _is_iterable, "a sequence"
     if origin in (Mapping, dict):
         return _mapping(inner)
     if origin in (Callable, Callable) or hint is Callable:
@@ -162,9 +170,28 @@ def _test(hint: Any) -> tuple[Test, str] | None:
     if origin is type or hint is type:
         return lambda value: isinstance(value, type), "a class"
     if hint is not Any and inspect.isclass(hint) and not getattr(hint, "_is_protocol", False):
-        of = hint
-        return lambda value: isinstance(value, of), f"a {of.__module__}.{of.__name__}"
+        return _instance(hint)
     return None
+
+
+def _instance(of: type) -> tuple[Test, str]:
+    """Of this class; a NamedTuple may hold anything, so its fields are looked at too."""
+
+    def test(value: Any) -> bool:
+        return isinstance(value, of) and all(
+            fits(getattr(value, field)) for field, (fits, _) in _fields_of(of).items()
+        )
+
+    return test, f"a {of.__module__}.{of.__name__}"
+
+
+@cache
+def _fields_of(of: type) -> dict[str, tuple[Test, str]]:
+    """The test of each field of a NamedTuple that has one; of another class, none."""
+    if not (issubclass(of, tuple) and hasattr(of, "_fields")):
+        return {}
+    tests = {name: _test(hint) for name, hint in get_type_hints(of).items()}
+    return {name: test for name, test in tests.items() if test is not None}
 
 
 def _any_of(hints: Iterable[Any]) -> tuple[Test, str] | None:

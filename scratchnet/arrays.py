@@ -28,6 +28,7 @@ Choice = TypeVar("Choice")
 # provides both.
 FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
 HALF = np.dtype(np.float16)
+MOST = 10**12  # of anything that is counted: more fits in no memory, and 2^63 in no index
 # NumPy's arrays that compute as an array does.
 PLAIN: set[type] = {np.ndarray, np.memmap}
 _half_is_allowed = ContextVar("half precision", default=False)
@@ -82,6 +83,26 @@ def require_floating(name: str, x: Array) -> None:
         )
 
 
+def as_numbers(name: str, values: Any, expected: str, like: Array | None = None) -> Array:
+    """Numbers or booleans in an array or in lists, as an array; TypeError for anything else.
+
+    >>> as_numbers("weights", [[1.0, 2.0], [3.0]], "an array of numbers")
+    Traceback (most recent call last):
+    scratchnet.errors.InvalidTypeError: weights is [[1.0, 2.0], [3.0]]: expected an array of numbers
+    """
+    if isinstance(values, np.ndarray):
+        require_array(name, values)
+    try:
+        array = np.asarray(values if like is not None else to_host(values), like=like)
+    except (TypeError, ValueError):  # lists of different length
+        given = f"{values!r:.80}"
+    else:
+        if array.dtype.kind in "biuf":
+            return array
+        given = str(array.dtype)
+    raise InvalidTypeError(f"{name} is {given}: expected {expected}")
+
+
 def require_rng(rng: object) -> None:
     """TypeError unless rng is a numpy.random.Generator: nothing here draws from global state."""
     if not isinstance(rng, np.random.Generator):
@@ -91,10 +112,11 @@ def require_rng(rng: object) -> None:
         )
 
 
-def require_count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+def require_count(name: str, value: object, least: int = 1, most: int = MOST) -> int:
     """Return ``value`` as an int; TypeError unless it is whole, ValueError if out of range.
 
-    ``most`` is for a count that is looped over, or allocated where no one would expect it.
+    A smaller ``most`` is for a count that is looped over, or allocated where no one would expect
+    it.
 
     >>> require_count("kernel", 0)
     Traceback (most recent call last):
@@ -104,7 +126,7 @@ def require_count(name: str, value: object, least: int = 1, most: int | None = N
         raise InvalidTypeError(f"{name} is {value!r}: expected a whole number of at least {least}")
     if value < least:
         raise InvalidValueError(f"{name} is {value}: expected at least {least}")
-    if most is not None and value > most:
+    if value > most:
         raise InvalidValueError(
             f"{name} is {value}: expected at most {most}, since each takes time or memory"
         )
@@ -262,14 +284,7 @@ def as_lengths(lengths: Any, T: int, N: int, like: Array) -> Array | None:
     """
     if lengths is None or isinstance(lengths, Checked):
         return None if lengths is None else lengths.lengths
-    if isinstance(lengths, np.ndarray):
-        require_array("lengths", lengths)
-    try:
-        host = np.asarray(to_host(lengths))
-    except ValueError:  # a list of lists of different length
-        raise InvalidTypeError(
-            f"lengths is {lengths!r:.80}: expected a whole number for each sequence"
-        ) from None
+    host = as_numbers("lengths", lengths, "a whole number for each sequence")
     if host.shape != (N,):
         raise InvalidValueError(
             f"lengths has shape {host.shape} but the batch has {N} sequences: expected ({N},)"

@@ -46,8 +46,12 @@ class NotFiniteError(ScratchnetError, FloatingPointError):
     """A loss, gradient or parameter is NaN or infinite."""
 
 
-class FileWriteError(ScratchnetError, OSError):
-    """A file could not be written; what was there before is unchanged."""
+class FileError(ScratchnetError, OSError):
+    """A file or a folder is there and could not be read."""
 
     def __str__(self) -> str:  # OSError would show the number in place of the message
         return str(self.args[0]) if self.args else ""
+
+
+class FileWriteError(FileError):
+    """A file could not be written; what was there before is unchanged."""

@@ -18,11 +18,22 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from scratchnet.arguments import checked
-from scratchnet.arrays import Array, require_floating, require_memory, require_rng
+from scratchnet.arrays import Array, require_floating, require_memory, require_rng, require_shape
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 
 Initializer: TypeAlias = Callable[..., Array]
 Rng = np.random.Generator
+
+
+def drawn(weight_init: Initializer, rng: Rng, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """What an initialiser, perhaps the caller's own, draws; TypeError or ValueError unless it is an
+    array of this shape and type."""
+    W = weight_init(rng, shape, dtype=dtype)
+    require_floating("what weight_init returned", W)
+    require_shape("what weight_init returned", W, shape, f"the shape given was {shape}")
+    if W.dtype != dtype:
+        raise InvalidTypeError(f"weight_init returned {W.dtype}: expected {np.dtype(dtype)}")
+    return W
 
 
 @checked

@@ -25,6 +25,7 @@ import numpy as np
 from scratchnet.arguments import checked
 from scratchnet.arrays import (
     Array,
+    as_numbers,
     require_array,
     require_floating,
     require_same_dtype,
@@ -252,6 +253,20 @@ LOSSES: dict[str, Callable[..., tuple[float, Array]]] = {
 }
 
 
+def measured(
+    loss: Callable[..., Any], y: Array, target: Array, name: str = "the loss", /, **options: Any
+) -> tuple[float, Array]:
+    """What a loss, perhaps the caller's own, returns for these arguments; TypeError unless it is
+    the number and its gradient."""
+    found = loss(y, target, **options)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise InvalidTypeError(
+            f"{name} returned a {type(found).__name__}: a loss returns the number and dy, its"
+            " gradient"
+        )
+    return found
+
+
 def check_same_shape(
     y: Array, target: Array, mask: Array | None, weights: Array | None = None
 ) -> tuple[Any, Array | None]:
@@ -276,7 +291,7 @@ def kept(mask: Array | None, target: Array) -> Any:
         )
     if mask is None:
         return ...
-    keep = as_plain("mask", mask, like=target)
+    keep = as_numbers("mask", mask, "an array of numbers", like=target)
     require_leading_axes("mask", keep, target)
     if not bool(np.all((keep == 0) | (keep == 1))):
         raise InvalidValueError(
@@ -300,7 +315,7 @@ def shares(weights: Array | None, target: Array, keep: Any) -> Array | None:
     """
     if weights is None:
         return None
-    w = as_plain("weights", weights, like=target).astype(np.float64)
+    w = as_numbers("weights", weights, "an array of numbers", like=target).astype(np.float64)
     require_leading_axes("weights", w, target)
     w = np.broadcast_to(w.reshape(w.shape + (1,) * (target.ndim - w.ndim)), target.shape)[keep]
     total = float(np.sum(w))
@@ -310,16 +325,6 @@ def shares(weights: Array | None, target: Array, keep: Any) -> Array | None:
             " all of them 0"
         )
     return w / total
-
-
-def as_plain(name: str, values: Any, like: Array) -> Array:
-    """Numbers or booleans as an array where ``like`` is; TypeError for anything else."""
-    if isinstance(values, np.ndarray):
-        require_array(name, values)
-    array = np.asarray(values, like=like)
-    if array.dtype.kind not in "biuf":
-        raise InvalidTypeError(f"{name} is {array.dtype}: expected an array of numbers")
-    return array
 
 
 def require_leading_axes(name: str, array: Array, target: Array) -> None:

@@ -386,11 +386,12 @@ def _journal(path: str) -> Any:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+    files.require_folder(path)
     if sys.platform == "win32":  # Optuna's other lock needs rights on Windows that few have
         lock: Any = JournalFileOpenLock(path)
     else:
         lock = JournalLock(path)
-    if Path(path).exists():
+    if os.path.exists(path):
         _check_journal(path)
     return JournalStorage(JournalFileBackend(path, lock_obj=lock))
 

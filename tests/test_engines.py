@@ -295,6 +295,33 @@ for engine in ("array", "auto"):
     assert python(code).splitlines() == ["array False False", "auto True True"]
 
 
+UNCOMPILED = """
+import numpy as np
+from scratchnet.cells import CELLS, variants
+from scratchnet_kernels import KERNELS, find
+names = {id(cell): name for name, cell in CELLS.items()}
+rng = np.random.default_rng(0)
+for _, cell, options in variants():
+    if ("step", names[id(cell)]) not in KERNELS:
+        continue
+    shapes = [(3, 2, 2), *[(2, 3)] * len(cell.STATES), *cell.param_shapes(2, 3).values()]
+    call = [rng.standard_normal(shape) for shape in shapes]
+    results = []
+    for forward, backward in (find("step", names[id(cell)], call[0], 3), (cell.forward, cell.backward)):
+        y, cache = forward(*call, **options, lengths=[3, 2])
+        results.append([y, *backward(y, cache)])
+    for got, want in zip(*results):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-14 * np.abs(want).max())
+    print(names[id(cell)])
+"""
+
+
+def test_every_kernel_is_the_python_function_too():
+    """With NUMBA_DISABLE_JIT=1 Python itself runs every step, forward and backward, to the array engine's numbers."""
+    entered = python(UNCOMPILED, NUMBA_DISABLE_JIT="1").split()
+    assert {*entered} == {cell for engine, cell in engines.kernels().KERNELS if engine == "step"}
+
+
 def test_a_debugger_can_enter_every_kernel():
     """With NUMBA_DISABLE_JIT=1 Python itself runs the loop and the gate math, line by line, to the same numbers."""
     code = """

@@ -198,7 +198,7 @@ def test_every_block_of_the_readme_has_a_test():
 def test_readme_python_runs(tmp_path):
     """All blocks in one program, as a reader would type them one after the other."""
     program = "\n".join(blocks("python"))
-    assert len(blocks("python")) == 5
+    assert len(blocks("python")) == 6
     subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         check=True,

@@ -68,12 +68,14 @@ def check_forward(shapes: Shapes, lengths: Lengths, x: Array, **arguments: Array
     return as_lengths(lengths, T, N, like=x)
 
 
-def check_backward(dy: Array, cache: Any, **d_last: Any) -> None:
+def check_backward(dy: Array, cache: Any, made: type = tuple, /, **d_last: Any) -> None:
     """Check a cell's cache, and upstream gradients against it: dy (T, N, H), ``d_last`` (N, H).
+
+    ``made`` is the cell's class of cache: its forward pass made one of these.
 
     Raises ValueError or TypeError with the expected and the actual shape or type.
     """
-    check_cache(cache)
+    check_cache(cache, made)
     h = cache.h
     steps, N, H = h.shape
     for name, upstream in {"dy": dy, **d_last}.items():
@@ -92,7 +94,7 @@ def check_backward(dy: Array, cache: Any, **d_last: Any) -> None:
             )
 
 
-def check_cache(cache: Any) -> None:
+def check_cache(cache: Any, of: type = tuple) -> None:
     """Check that each array of a cache has the shape in its annotation, and h's floating type.
 
     Compiled loops read a cache by the sizes of x and h and would go beyond the end of an array that
@@ -103,9 +105,13 @@ def check_cache(cache: Any) -> None:
     ValueError, TypeError
         Also where x or a parameter was changed in place after the forward pass.
     """
-    if not hasattr(cache, "_fields"):
-        raise InvalidTypeError(f"cache is a {type(cache).__name__}: expected what forward returned")
-    h, x = cache.h, cache.x
+    fields: tuple[str, ...] = getattr(cache, "_fields", ())
+    if not isinstance(cache, of) or not {"h", "x"} <= {*fields}:
+        given = f"{type(cache).__module__}.{type(cache).__qualname__}".removeprefix("builtins.")
+        expected = "" if of is tuple else f", a {of.__module__}.{of.__qualname__}"
+        raise InvalidTypeError(f"cache is a {given}: expected what forward returned{expected}")
+    passed: Any = cache
+    h, x = passed.h, passed.x
     for name, array in (("h", h), ("x", x)):
         require_floating(f"the cache's {name}", array)
         if array.ndim != 3:

@@ -160,7 +160,7 @@ def backward(
     cache : as ``forward`` returned it
     dh_last : (N, H), upstream gradient of the final state; None for zero
     """
-    check_backward(dy, cache, dh_last=dh_last)
+    check_backward(dy, cache, Cache, dh_last=dh_last)
     h, gates, m_n, W_h = cache.h, cache.gates, cache.m_n, cache.W_h
     T = len(gates)
     da, dm = np.empty_like(gates), np.empty_like(gates)

@@ -166,7 +166,7 @@ def backward(
     cache : as ``forward`` returned it
     dh_last : (N, H), upstream gradient of the final state; None for zero
     """
-    check_backward(dy, cache, dh_last=dh_last)
+    check_backward(dy, cache, Cache, dh_last=dh_last)
     h, gates = cache.h, cache.gates
     H = h.shape[2]
     W_hrz, W_hn = cache.W_h[:, : 2 * H], cache.W_h[:, 2 * H :]

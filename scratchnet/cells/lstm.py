@@ -150,7 +150,7 @@ def backward(
     cache : as ``forward`` returned it
     dh_last, dc_last : (N, H), upstream gradients of the final states; None for zero
     """
-    check_backward(dy, cache, dh_last=dh_last, dc_last=dc_last)
+    check_backward(dy, cache, Cache, dh_last=dh_last, dc_last=dc_last)
     h, c, gates, W_h = cache.h, cache.c, cache.gates, cache.W_h
     T = len(gates)
     da = np.empty_like(gates)

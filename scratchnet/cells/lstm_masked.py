@@ -124,7 +124,7 @@ def backward(
     step: Step = step_backward,
 ) -> lstm.Grads:
     """Backpropagate through time; arguments and results as ``lstm.backward``'s."""
-    check_backward(dy, cache, dh_last=dh_last, dc_last=dc_last)
+    check_backward(dy, cache, Cache, dh_last=dh_last, dc_last=dc_last)
     h, c, gates, c_new, W_h = cache.h, cache.c, cache.gates, cache.c_new, cache.W_h
     m, k_h, k_c = cache.drop, cache.keep_h, cache.keep_c
     da = np.empty_like(gates)

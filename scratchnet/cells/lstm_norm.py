@@ -186,7 +186,7 @@ def backward(
     cache : as ``forward`` returned it
     dh_last, dc_last : (N, H), upstream gradients of the final states; None for zero
     """
-    check_backward(dy, cache, dh_last=dh_last, dc_last=dc_last)
+    check_backward(dy, cache, Cache, dh_last=dh_last, dc_last=dc_last)
     h, c, n_h, n_c = cache.h, cache.c, cache.n_h, cache.n_c
     da, dm, ds = np.empty_like(cache.gates), np.empty_like(n_h), np.empty_like(n_c)
     dh_next = np.zeros_like(h[0]) if dh_last is None else dh_last

@@ -142,7 +142,7 @@ def backward(
     dy: Array, cache: Cache, dh_last: Array | None = None, dc_last: Array | None = None
 ) -> Grads:
     """Backpropagate through time; arguments and results as ``lstm.backward``'s, and peepholes."""
-    check_cache(cache)
+    check_cache(cache, Cache)
     c, peepholes = cache.c, (cache.p_i, cache.p_f, cache.p_o)
     _, step = gate_steps(gates_forward, gates_backward, 4, peepholes)
     grads = lstm.backward(dy, lstm.Cache(*cache[:7]), dh_last, dc_last, step)

@@ -112,7 +112,7 @@ def backward(dy: Array, cache: Cache, dh_last: Array | None = None) -> Grads:
     cache : as ``forward`` returned it
     dh_last : (N, H), upstream gradient of the final state; None for zero
     """
-    check_backward(dy, cache, dh_last=dh_last)
+    check_backward(dy, cache, Cache, dh_last=dh_last)
     x, h, gates = cache.x, cache.h, cache.gates
     da = np.empty_like(gates)
     dh_next = np.zeros_like(h[0]) if dh_last is None else dh_last

@@ -154,7 +154,7 @@ def backward(
     cache : as ``forward`` returned it
     dh_last : (N, H), upstream gradient of the final state; None for zero
     """
-    check_backward(dy, cache, dh_last=dh_last)
+    check_backward(dy, cache, Cache, dh_last=dh_last)
     h, W_h = cache.h, cache.W_h
     T = len(h) - 1
     da = np.empty_like(h[1:])

@@ -158,7 +158,7 @@ def backward(
     cache : as ``forward`` returned it
     dh_last, dc_last : (N, H), upstream gradients of the final states; None for zero
     """
-    check_backward(dy, cache, dh_last=dh_last, dc_last=dc_last)
+    check_backward(dy, cache, Cache, dh_last=dh_last, dc_last=dc_last)
     x, h, c, gates = cache.x, cache.h, cache.c, cache.gates
     da = np.empty_like(gates)
     dh_next = np.zeros_like(h[0]) if dh_last is None else dh_last

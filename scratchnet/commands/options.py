@@ -6,6 +6,7 @@ default, help text and type. Ranges are checked by the configuration.
 
 import argparse
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,7 +92,7 @@ def load_series(
                 " CSV of your own"
             )
         return datasets.load(data)
-    if not Path(data).exists():
+    if not os.path.exists(data):
         raise MissingFileError(
             f"{data!r}: no such file or bundled series; those are {', '.join(datasets.NAMES)}"
         )

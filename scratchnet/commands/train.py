@@ -1,6 +1,7 @@
 """``scratchnet train``: a one-step forecaster of one column, fitted, measured, saved and drawn."""
 
 import argparse
+import os
 import shlex
 import signal
 import sys
@@ -101,7 +102,7 @@ def options_of(chosen: argparse.Namespace, folder: Path) -> argparse.Namespace:
     """The options of the training that was interrupted in the folder.  ValueError where its state
     is damaged; FileNotFoundError where there is none."""
     path = folder / STATE
-    if not path.exists():
+    if not os.path.exists(path):
         raise MissingFileError(
             f"{path}: there is no such file: no training was interrupted in {folder}"
         )

@@ -2,13 +2,13 @@
 
 import csv
 import io
+import os
 import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import isnan, nan
-from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_one_of
 from scratchnet.data.missing import fill_from_past, first_measured
 from scratchnet.data.times import Step, read_times, require_even, with_absent_rows
-from scratchnet.errors import InvalidValueError, MissingFileError
+from scratchnet.errors import FileError, InvalidValueError, MissingFileError
+from scratchnet.files import require_path
 
 MISSING = ("error", "fill", "drop")
 MISSING_MARKS = ("", "nan", "na", "n/a", "null")
@@ -53,7 +54,7 @@ class Series:
 
 @checked
 def load_csv(
-    path: str | PathLike[str],
+    path: str | os.PathLike[str],
     columns: str | Sequence[str] | None = None,
     time: str | None = None,
     missing: str = "error",
@@ -90,7 +91,7 @@ def load_csv(
         not a number or is infinite, a missing cell, a column without numbers, times that do not
         ascend, are not in the calendar or jump.
     """
-    path = Path(path)
+    path = require_path(path)
     require_one_of("missing", missing, MISSING)
     asked = (columns,) if isinstance(columns, str) else None if columns is None else tuple(columns)
     table = _read(path, delimiter, asked, time)
@@ -257,11 +258,11 @@ def _read(
 
     Cells are stripped, blank lines left out, and all rows are as long as the header.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InvalidValueError(f"{path} is a folder: expected a CSV file")
-    if not path.exists():
+    if not os.path.exists(path):
         raise MissingFileError(f"there is no file {path}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InvalidValueError(f"{path} is a pipe or a device: expected a CSV file")
     if delimiter is not None and len(delimiter) != 1:
         raise InvalidValueError(f"delimiter is {delimiter!r}: expected one character")
@@ -275,6 +276,8 @@ def _read(
         except UnicodeDecodeError as error:
             start = error.start
         raise InvalidValueError(f"{path} is not UTF-8 (byte {start}): save it as UTF-8") from None
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _lines_of(path: Path, file: io.TextIOWrapper) -> Iterator[str]:

@@ -76,6 +76,7 @@ def load_like(rng: np.random.Generator, days: int = 365, start_weekday: int = 0)
     """
     require_rng(rng)
     require_count("days", days, 7, most=10**6)
+    require_count("start_weekday", start_weekday, 0)
     T = 24 * days
     hour, day = np.arange(T) % 24, np.arange(T) // 24
     weekday = (day + start_weekday) % 7
@@ -162,7 +163,7 @@ def turbofans(rng: np.random.Generator, machines: int = 60) -> Turbofans:
     engine run-to-failure simulation.
     """
     require_rng(rng)
-    require_count("machines", machines, 0, most=10**6)
+    require_count("machines", machines, 0, most=10**5)
     if machines < 2:
         raise InvalidValueError(
             f"machines is {machines}: expected at least 2, to learn from one and test on another"

@@ -4,9 +4,18 @@ from scratchnet.files.writing import (
     make_folder,
     replace,
     require_folder,
+    require_path,
     save_figure,
     start_lines,
     write_text,
 )
 
-__all__ = ["make_folder", "replace", "require_folder", "save_figure", "start_lines", "write_text"]
+__all__ = [
+    "make_folder",
+    "replace",
+    "require_folder",
+    "require_path",
+    "save_figure",
+    "start_lines",
+    "write_text",
+]

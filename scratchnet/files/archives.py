@@ -22,8 +22,8 @@ from typing import IO, Any
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet.errors import InvalidValueError, MissingFileError, ScratchnetError
-from scratchnet.files.writing import replace
+from scratchnet.errors import FileError, InvalidValueError, MissingFileError, ScratchnetError
+from scratchnet.files.writing import replace, require_path
 
 ABOUT = "about"  # the member that holds the facts, as JSON
 MOST_FACTS = 1 << 28  # bytes; every character takes four
@@ -31,7 +31,7 @@ MOST_FACTS = 1 << 28  # bytes; every character takes four
 
 def require_npz(path: str | Path) -> Path:
     """The path; ValueError unless it ends in .npz."""
-    if Path(path).suffix != ".npz":
+    if require_path(path).suffix != ".npz":
         raise InvalidValueError(f"path is {path}: expected a name that ends in .npz")
     return Path(path)
 
@@ -157,13 +157,16 @@ def opened(path: str | Path, what: str) -> Iterator[Archive]:
     Raises
     ------
     FileNotFoundError : where there is none.
+    FileError : where it cannot be read, with the reason; it is an OSError.
     ValueError : where it is damaged, or not an .npz file of plain arrays.
     """
     try:
-        regular = stat.S_ISREG(os.stat(path).st_mode)
+        if not stat.S_ISREG(os.stat(require_path(path)).st_mode):  # a pipe would wait for a writer
+            raise InvalidValueError(f"{path} is not {what}: expected a regular file")
+        opened = open(path, "rb")  # noqa: SIM115  # closed below
     except FileNotFoundError:
         raise MissingFileError(f"{path}: there is no such file") from None
-    if not regular:  # a pipe would wait for a writer
-        raise InvalidValueError(f"{path} is not {what}: expected a regular file")
-    with open(path, "rb") as file:
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}") from error
+    with opened as file:
         yield Archive(file, path, what)

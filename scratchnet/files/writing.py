@@ -18,7 +18,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TextIO
 
-from scratchnet.errors import FileWriteError, InvalidValueError, MissingFileError
+from scratchnet.errors import FileWriteError, InvalidTypeError, InvalidValueError, MissingFileError
+
+
+def require_path(path: str | os.PathLike[str]) -> Path:
+    """The path; TypeError unless it is one, ValueError where no file can have this name.
+
+    >>> require_path("a\0b")
+    Traceback (most recent call last):
+    scratchnet.errors.InvalidValueError: path is 'a\x00b': expected a name without NUL characters
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InvalidTypeError(f"path is {path!r:.80}: expected the name of a file")
+    if "\0" in str(path):
+        raise InvalidValueError(
+            f"path is {str(path)!r:.80}: expected a name without NUL characters"
+        )
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise InvalidValueError(f"path is {str(path)!r:.80}: expected Unicode text") from None
+    return Path(path)
 
 
 @contextmanager
@@ -41,7 +61,7 @@ def replace(path: str | Path, text: bool = False) -> Iterator[IO[Any]]:
     FileNotFoundError : where there is no such folder.
     FileWriteError : where the file cannot be written, by name and reason; it is an OSError.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(require_path(path)))
     try:
         if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
             with _open(Path(path), os.O_WRONLY, text) as file:
@@ -93,7 +113,7 @@ def start_lines(path: str | Path) -> TextIO:
     A line is in the file once it is flushed; a kill loses at most the line that is being written.
     """
     try:
-        return open(path, "w", newline="", encoding="utf-8")
+        return open(require_path(path), "w", newline="", encoding="utf-8")
     except OSError as error:
         raise _explained(error, path) from error
 
@@ -101,14 +121,18 @@ def start_lines(path: str | Path) -> TextIO:
 def require_folder(path: str | Path) -> None:
     """MissingFileError unless the folder of this file is there: to be asked before hours of work
     whose result will be written to it."""
-    if not Path(path).parent.is_dir():
-        raise MissingFileError(f"{path}: there is no folder {Path(path).parent}: make it first")
+    folder = require_path(path).parent
+    if not os.path.isdir(folder):
+        raise MissingFileError(f"{path}: there is no folder {folder}: make it first")
 
 
 def make_folder(path: str | Path) -> Path:
     """The folder, made with its parents where it is missing."""
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = require_path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileWriteError(f"the folder {path} was not made: {error.strerror}") from error
     return folder
 
 
@@ -157,7 +181,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _explained(error: OSError, path: str | Path) -> OSError:
     """The same error with the name that the caller knows, and what became of the old file."""
-    if not Path(path).parent.is_dir():
+    if not os.path.isdir(Path(path).parent):
         return MissingFileError(f"{path}: there is no folder {Path(path).parent}: make it first")
     reason = error.strerror or str(error)
     explained = FileWriteError(

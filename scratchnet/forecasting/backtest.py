@@ -12,7 +12,7 @@ import numpy as np
 from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_count
 from scratchnet.data import require_series
-from scratchnet.errors import InvalidValueError
+from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.forecasting.forecaster import Forecaster
 
 
@@ -97,10 +97,15 @@ def backtest(
         raise InvalidValueError(
             "there are no forecasters: expected name -> a function that makes one"
         )
+    require_count("first", first, 0)
     require_count("step", step)
     if refit is not None:
         require_count("refit", refit)
-    made = {name: make() for name, make in makers.items()}
+    made: dict[str, Any] = {name: make() for name, make in makers.items()}
+    for name, forecaster in made.items():
+        if not isinstance(forecaster, Forecaster):
+            kind = type(forecaster).__name__
+            raise InvalidTypeError(f"makers[{name!r}] made a {kind}: expected a Forecaster")
     horizons = {name: forecaster.horizon for name, forecaster in made.items()}
     horizon = next(iter(horizons.values()))
     if len(set(horizons.values())) > 1:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.arguments import checked
-from scratchnet.arrays import Array, require_count, require_shape
+from scratchnet.arrays import Array, require_count, require_same_dtype, require_shape
 from scratchnet.errors import InvalidValueError
 from scratchnet.forecasting import conformal
 from scratchnet.forecasting.network import NetworkForecaster
@@ -38,6 +38,7 @@ def coverage(low: Array, high: Array, truth: Array, asked: float) -> Coverage:
     """
     for name, bound in (("low", low), ("high", high)):
         require_shape(name, bound, truth.shape, f"truth is {tuple(truth.shape)}")
+    require_same_dtype({"truth": truth, "low": low, "high": high})
     if not 0 < asked < 1:
         raise InvalidValueError(f"asked is {asked}: expected a share between 0 and 1")
     if bool((low > high).any()):
@@ -57,6 +58,7 @@ def pinball(forecast: Array, truth: Array, level: float) -> float:
     Raises ValueError where shapes differ, or the level is not between 0 and 1.
     """
     require_shape("forecast", forecast, truth.shape, f"truth is {tuple(truth.shape)}")
+    require_same_dtype({"truth": truth, "forecast": forecast})
     if not 0 < level < 1:
         raise InvalidValueError(f"level is {level}: expected a number between 0 and 1")
     r = truth - forecast

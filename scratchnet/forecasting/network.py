@@ -29,7 +29,7 @@ from scratchnet.cells import CELLS
 from scratchnet.data import Standardizer, sliding_windows
 from scratchnet.data.missing import fill_from_past
 from scratchnet.errors import InvalidValueError, ScratchnetError, UnavailableError
-from scratchnet.files import archives
+from scratchnet.files import archives, require_path
 from scratchnet.forecasting import conformal
 from scratchnet.forecasting.forecaster import Forecaster, check_values
 from scratchnet.layers import Dropout, Layer, Linear, Recurrent, Sequential, Tanh
@@ -313,7 +313,7 @@ class NetworkForecaster(Forecaster):
             **self.learned(),
             **{name: getattr(self.config, name) for name in options(ForecastConfig)},
         }
-        checkpoint.save(self.model, Path(folder) / MODEL, {"forecaster": facts})
+        checkpoint.save(self.model, require_path(folder) / MODEL, {"forecaster": facts})
 
 
 class Direct(NetworkForecaster):
@@ -478,7 +478,8 @@ def load_forecaster(folder: str | Path) -> NetworkForecaster:
     ValueError
         Where the file is not what was saved.
     """
-    path, apart = Path(folder) / MODEL, Path(folder) / SETTINGS
+    folder = require_path(folder)
+    path, apart = folder / MODEL, folder / SETTINGS
     with archives.opened(path, "a saved forecaster") as archive:
         facts = checkpoint.facts_of(archive).get("forecaster")
         if facts is None and not apart.exists():

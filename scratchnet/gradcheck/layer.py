@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arguments import checked
-from scratchnet.arrays import Array
+from scratchnet.arrays import Array, require_count
 from scratchnet.errors import InvalidTypeError
 from scratchnet.gradcheck.again import differing, nonlinear, of_other_types
 from scratchnet.gradcheck.numeric import (
@@ -63,6 +63,7 @@ def check_layer(
     >>> [row.tensor for row in report.rows], report.error < 1e-6
     (['dx', 'dW', 'db'], True)
     """
+    require_count("seed", seed, 0)
     kept = _Kept(layer)
     case = _Case(layer, kept, x, {**arguments, "training": training}, seed)
     try:

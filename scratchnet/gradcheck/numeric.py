@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from scratchnet.arguments import checked
-from scratchnet.arrays import Array, require_count, to_host
+from scratchnet.arrays import Array, require_array, require_count, to_host
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.gradcheck.report import GradientError, Report, Row
 
@@ -27,6 +27,7 @@ Tensors: TypeAlias = Mapping[str, Array]
 Line: TypeAlias = Callable[[float], float]  # the loss along a line, w + step v
 
 EPS = 1e-5
+LEAST_EPS = 1e-12  # with numbers near 1, four digits of the step are left
 TOLERANCE = 1e-6
 # The share of the largest gradient that a difference resolves. The best step of the ladder is about
 # 1e-3, where rounding is u |L| / 1e-3 = 1e-13 |L|; the loss may be a hundred times the gradient.
@@ -113,7 +114,7 @@ def line(loss: Loss, tensor: Array, v: Array) -> Line:
     def along(step: float) -> float:
         tensor[...] = kept + step * v
         try:
-            return float(loss())
+            return number(loss())
         finally:
             tensor[...] = kept
 
@@ -132,15 +133,21 @@ def numeric_gradient(loss: Loss, array: Array, eps: float = EPS) -> Array:
     [2.0, -4.0]
     """
     require_float64("the array", array)
+    require_step(eps)
     numeric = np.empty_like(array)
     for index in np.ndindex(*array.shape):
         value = array[index].item()
         up, down = value + eps, value - eps
+        if not up > down:
+            raise InvalidValueError(
+                f"the array holds {value} at {index}, which a step of {eps} does not change:"
+                " expected finite numbers, and a step above their rounding"
+            )
         try:
             array[index] = up
-            above = float(loss())
+            above = number(loss())
             array[index] = down
-            below = float(loss())
+            below = number(loss())
         finally:
             array[index] = value
         numeric[index] = (above - below) / (up - down)  # up - down: 2 eps as it was rounded
@@ -222,6 +229,8 @@ def check_directional(
     """
     require_matching(tensors, grads)
     require_count("directions", directions)
+    require_step(eps)
+    require_tolerance(tolerance)
     rows, largest = list[Row](), 0.0
     for name, tensor in tensors.items():
         rows.append(Row(f"d{name}", "", -1.0, (), 0.0, 0.0))
@@ -297,6 +306,7 @@ def compare(
 ) -> Report:
     """The report of ``check_gradient``, whether it passes or not."""
     require_matching(tensors, grads)
+    require_tolerance(tolerance)
     found = {name: to_host(numeric_gradient(loss, t, eps)) for name, t in tensors.items()}
     floor = RESOLVED / tolerance * max(float(np.max(np.abs(n))) for n in found.values())
     rows, doubts = list[Row](), 0
@@ -342,7 +352,7 @@ def _noise(loss: Loss, tensors: Tensors) -> tuple[str, ...]:
         for step in 1e-3 + 1e-6 * np.arange(8):
             for name, tensor in tensors.items():
                 tensor[...] = kept[name] + step * v[name]
-            values.append(float(loss()))
+            values.append(number(loss()))
             for name, tensor in tensors.items():
                 tensor[...] = kept[name]
         third = np.diff(values, 3)
@@ -353,6 +363,28 @@ def _noise(loss: Loss, tensors: Tensors) -> tuple[str, ...]:
             " look for float32 inside forward, or for random numbers",
         )
     return ()
+
+
+def number(loss: object) -> float:
+    """What a loss returned, as a float; TypeError unless it is one number."""
+    if np.ndim(loss) == 0 and np.asarray(loss).dtype.kind in "biuf":  # type: ignore[arg-type]
+        return float(loss)  # type: ignore[arg-type]
+    raise InvalidTypeError(f"the loss returned {loss!r:.80}: expected a number")
+
+
+def require_step(eps: float) -> None:
+    """ValueError unless eps is a step that float64 can take: not so small that it is rounded away,
+    not so large that no difference is left of it."""
+    if not LEAST_EPS <= eps <= 1:
+        raise InvalidValueError(f"eps is {eps}: expected a step from {LEAST_EPS} to 1")
+
+
+def require_tolerance(tolerance: float) -> None:
+    """ValueError unless it is a relative error: a NaN would let everything pass."""
+    if not 0 < tolerance <= 1:
+        raise InvalidValueError(
+            f"tolerance is {tolerance}: expected a relative error, above 0 and at most 1"
+        )
 
 
 def require_float64(name: str, array: Array) -> None:
@@ -375,6 +407,11 @@ def require_matching(tensors: Tensors, grads: Tensors) -> None:
                 f"there is no gradient d{name}, but {name} {tuple(tensor.shape)} is an input of the"
                 " loss"
             )
+        require_array(f"d{name}", grad)
+        if grad.dtype.kind not in "biuf":
+            raise InvalidTypeError(f"d{name} is {grad.dtype}: expected an array of numbers")
+        if not tensor.size:
+            raise InvalidValueError(f"{name} is {tuple(tensor.shape)}: there is nothing to check")
         if tuple(np.shape(grad)) != tuple(tensor.shape):
             raise InvalidValueError(
                 f"d{name} is {tuple(np.shape(grad))} but {name} is {tuple(tensor.shape)}"

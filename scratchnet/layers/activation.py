@@ -57,7 +57,7 @@ class LeakyReLU(Activation):
     def backward(self, dy: Array, cache: tuple[Array, Array]) -> Array:
         """dx = dy where x > 0, else slope dy."""
         positive, y = cache
-        self.check_upstream(dy, y)
+        self.check_upstream(dy, y, positive=positive)
         return np.where(positive, dy, self.slope * dy)
 
 
@@ -110,7 +110,7 @@ class GELU(Activation):
     def backward(self, dy: Array, cache: tuple[Array, Array]) -> Array:
         """dx = dy [ (1 + tanh u)/2 + x/2 (1 - tanh^2 u) du/dx ]: x is read twice."""
         x, tanh_u = cache
-        self.check_upstream(dy, x)
+        self.check_upstream(dy, x, tanh_u=tanh_u)
         du_dx = self.SCALE * (1 + 3 * self.CUBIC * x * x)
         return dy * (HALF * (ONE + tanh_u) + HALF * x * d_tanh(tanh_u) * du_dx)
 

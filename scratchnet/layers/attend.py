@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_one_of, require_same_dtype, require_shape
 from scratchnet.elementwise import d_tanh
 from scratchnet.errors import InvalidValueError
@@ -120,6 +121,7 @@ def attend(
     return y, AttendCache(q, k, v, weights, score, alike, v_a, y, seen)
 
 
+@checked
 def attend_backward(dy: Array, cache: AttendCache) -> AttendGrads:
     """dy (..., I, E) to the gradients of q, k, v and v_a."""
     q, k, v, weights, score, alike, v_a, y, fingerprints = cache

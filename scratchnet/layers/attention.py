@@ -115,6 +115,7 @@ class SelfAttention(OverTime):
     def backward(self, dy: Array, cache: SelfAttentionCache) -> Array:
         """dy, shaped as y, to dx, shaped as x."""
         self.check_upstream(dy, cache.y)
+        self.check_cache(**cache.parts)
         require_unchanged(cache.fingerprints)
         dy = zero_padding(self.time_first(dy), cache.lengths).swapaxes(0, 1)
         dq, dk, dv, dv_a = attend_backward(self._split(dy), cache.attend)

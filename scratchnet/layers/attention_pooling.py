@@ -86,6 +86,7 @@ class AttentionPooling(TimeReduction):
         """dy (N, D) to dx, shaped as x."""
         x, a, weights, W, v, y, fingerprints = cache
         self.check_upstream(dy, y)
+        self.check_cache(W=W, v=v)
         require_unchanged(fingerprints)
         dx = weights[:, :, None] * dy  # undoes  weights x, along x
         dweights = (dy * x).sum(axis=2)  # undoes  weights x, along the weights

@@ -143,6 +143,7 @@ class BatchNorm1d(OverTime):
         """dy (..., F) to dx (..., F)."""
         n, scale, gain, inside, count, y = cache
         self.check_upstream(dy, y)
+        self.check_cache(gain=gain)
         dy = only(inside, dy.reshape(n.shape))
         self.grads["gain"] += (dy * n).sum(axis=0)  # undoes  gain n
         self.grads["b"] += dy.sum(axis=0)  # undoes  + b

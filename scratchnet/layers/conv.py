@@ -82,7 +82,7 @@ class Conv1d(OverTime):
         self.stride = require_count("stride", stride, most=10**6)
         self.dilation = require_count("dilation", dilation, most=10**6)
         self.padding = require_one_of("padding", padding, PADDINGS)
-        W = weight_init(rng, (kernel * inputs, outputs), dtype=dtype)
+        W = init.drawn(weight_init, rng, (kernel * inputs, outputs), dtype)
         self.add_param("W", W.reshape(kernel, inputs, outputs))
         self.add_param("b", np.zeros(outputs, dtype))
 
@@ -143,6 +143,7 @@ class Conv1d(OverTime):
         """dy, shaped as y, to dx, shaped as x."""
         padded, T, W, lengths, y, fingerprints = cache
         self.check_upstream(dy, y)
+        self.check_cache(W=W)
         require_unchanged(fingerprints)
         dy = zero_padding(self.time_first(dy), window_counts(lengths, self.shortest, self.stride))
         steps, _, outputs = dy.shape

@@ -55,5 +55,5 @@ class Dropout(Layer):
     def backward(self, dy: Array, cache: tuple[Array, Array | None]) -> Array:
         """dx = dy mask."""
         y, mask = cache
-        self.check_upstream(dy, y)
+        self.check_upstream(dy, y, mask=mask)
         return dy if mask is None else dy * mask  # undoes  x mask

@@ -17,6 +17,7 @@ from scratchnet.arrays import (
     require_count,
     require_memory,
     require_rng,
+    require_shape,
 )
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers.layer import Example, Layer
@@ -101,6 +102,8 @@ class Embedding(Layer):
         """dy (..., E) to no dx: whole numbers have no derivative."""
         x, y = cache
         self.check_upstream(dy, y)
+        self.check_input(x)
+        require_shape("the cache's x", x, y.shape[:-1], f"y there is {tuple(y.shape)}")
         dW = self.grads["W"]
         V, E = dW.shape
         # undoes  W[x]: a token that occurs twice gets both gradients. dW[x] += dy would keep only

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scratchnet.arrays import Array, Lengths
+from scratchnet.arrays import Array, Lengths, require_shape
 from scratchnet.cells.sequences import sequence_mask, zero_padding
 from scratchnet.layers.layer import Example
 from scratchnet.layers.over_time import TimeReduction
@@ -46,7 +46,8 @@ class GlobalMaxPool(GlobalPool):
     def backward(self, dy: Array, cache: tuple[Array, Array, Array]) -> Array:
         """dy (N, D) to dx, shaped as x."""
         x, winner, y = cache
-        self.check_upstream(dy, y)
+        self.check_upstream(dy, y, winner=winner)
+        require_shape("the cache's x", x[0], y.shape, f"y there is {tuple(y.shape)}")
         steps: Array = np.arange(len(x), like=winner)
         # undoes  max: the winner gets the whole gradient
         dx = np.where(steps[:, None, None] == winner, dy, dy.dtype.type(0))
@@ -69,6 +70,7 @@ class GlobalAveragePool(GlobalPool):
         """dy (N, D) to dx, shaped as x."""
         x, share, lengths, y = cache
         self.check_upstream(dy, y)
+        require_shape("the cache's x", x[0], y.shape, f"y there is {tuple(y.shape)}")
         dx = np.zeros_like(x)
         dx += dy * share  # undoes  (1 / length) sum: each step gets its share
         return self.caller_order(zero_padding(dx, lengths))

@@ -155,9 +155,21 @@ class Layer:
         """TypeError unless x is of the parameters' floating type."""
         require_same_dtype({**self._params, "x": x})
 
+    def check_cache(self, **parameters: Array) -> None:
+        """ValueError where the parameters in a cache have other shapes than the layer's: it is of
+        another layer."""
+        for name, kept in parameters.items():
+            shape = tuple(self._params[name].shape)
+            because = f"the layer's {name} is {shape}: is the cache another layer's?"
+            require_shape(f"the cache's {name}", kept, shape, because)
+
     @staticmethod
-    def check_upstream(dy: Array, y: Array) -> None:
-        """TypeError or ValueError unless dy has y's type and shape: nothing is broadcast."""
+    def check_upstream(dy: Array, y: Array, **alike: Array | None) -> None:
+        """TypeError or ValueError unless dy has y's type and shape: nothing is broadcast. So must
+        what else of a cache is ``alike``."""
+        for name, kept in alike.items():
+            if kept is not None:
+                require_shape(f"the cache's {name}", kept, y.shape, f"y there is {tuple(y.shape)}")
         require_floating("dy", dy)
         require_same_dtype({"y": y, "dy": dy})
         require_shape("dy", dy, y.shape, f"the output was {tuple(y.shape)}")

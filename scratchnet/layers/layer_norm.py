@@ -45,7 +45,9 @@ class LayerNorm(Layer):
             layer = perturbed(cls(4), rng)
             yield Example(f"x {shape}", layer, 2 + 3 * rng.standard_normal(shape))
 
-    def forward(self, x: Array, training: bool = False) -> tuple[Array, tuple[Array, ...]]:
+    def forward(
+        self, x: Array, training: bool = False
+    ) -> tuple[Array, tuple[Array, Array, Array, Array]]:
         """x (..., F) to y (..., F); the cache is n, 1 / sqrt(var + eps) (..., 1), gain and y."""
         gain, b = self.params["gain"], self.params["b"]
         self.check_input(x)
@@ -58,10 +60,11 @@ class LayerNorm(Layer):
         y = gain * n + b
         return y, (n, scale, gain.copy(), y)
 
-    def backward(self, dy: Array, cache: tuple[Array, ...]) -> Array:
+    def backward(self, dy: Array, cache: tuple[Array, Array, Array, Array]) -> Array:
         """dy (..., F) to dx (..., F)."""
         n, scale, gain, y = cache
         self.check_upstream(dy, y)
+        self.check_cache(gain=gain)
         rows = tuple(range(y.ndim - 1))
         self.grads["gain"] += (dy * n).sum(axis=rows)  # undoes  gain n
         self.grads["b"] += dy.sum(axis=rows)  # undoes  + b

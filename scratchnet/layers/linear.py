@@ -53,7 +53,7 @@ class Linear(Layer):
         super().__init__()
         require_rng(rng)
         shape = require_count("inputs", inputs), require_count("outputs", outputs)
-        self.add_param("W", weight_init(rng, shape, dtype=dtype))
+        self.add_param("W", init.drawn(weight_init, rng, shape, dtype))
         self.add_param("b", np.zeros(outputs, dtype))
 
     @classmethod
@@ -78,6 +78,7 @@ class Linear(Layer):
         """dy (..., K) to dx (..., D)."""
         x, W, y, fingerprints = cache
         self.check_upstream(dy, y)
+        self.check_cache(W=W)
         require_unchanged(fingerprints)
         # every leading axis is only "another row"
         rows, d_rows = x.reshape(-1, W.shape[0]), dy.reshape(-1, W.shape[1])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, Lengths, require_count
+from scratchnet.arrays import Array, Lengths, require_array, require_count
 from scratchnet.cells.sequences import zero_padding
 from scratchnet.layers.layer import Example
 from scratchnet.layers.over_time import OverTime, strided_view, window_count, window_counts
@@ -83,6 +83,7 @@ class MaxPool1d(Pool):
     def backward(self, dy: Array, cache: PoolCache) -> Array:
         """dy, shaped as y, to dx, shaped as x."""
         x, winner, lengths, y = cache
+        require_array("the cache's winner", winner)
         self.check_upstream(dy, y)
         dy = zero_padding(self.time_first(dy), lengths)
         dx = np.zeros_like(x)

@@ -318,10 +318,36 @@ class Recurrent(Layer):
         dx = self._input_gradient(results[: len(self.directions)], cache.lengths)
         return dx.swapaxes(0, 1) if self.batch_first else dx, dstate
 
+    def _check_cache(self, cache: RecurrentCache) -> None:
+        """ValueError unless these layer directions, with weights of these shapes, made it."""
+        made: Any = self.cell
+
+        def fits(run: tuple[int, str], one: Any) -> bool:
+            if not isinstance(one, made.Cache):
+                return False
+            for name, p in self.direction_params(*run).items():
+                if getattr(getattr(one, name, p), "shape", None) != p.shape:
+                    return False
+            return True
+
+        runs = self.layer_directions
+        whole = len(cache.engines) == self.num_layers <= len(cache.masks)
+        if (
+            not whole
+            or len(cache.cell_caches) != len(runs)
+            or not all(map(fits, runs, cache.cell_caches))
+        ):
+            raise InvalidValueError(
+                f"the cache is not of this layer, {self.cell_name.upper()}({self.input_size},"
+                f" {self.hidden_size}) x {self.num_layers} in {len(self.directions)} directions:"
+                " expected what its forward returned"
+            )
+
     def backward_directions(
         self, dy: Array, cache: RecurrentCache, dstate_last: Sequence[Array] | None = None
     ) -> list[DirectionBackward]:
         """The backward pass of each layer direction; adds nothing to ``grads``."""
+        self._check_cache(cache)
         dy_layer = self._sequence_gradient(dy, cache)  # first: it checks dy
         d_last = self._upstream_of_state(dy, cache, dstate_last)
         H, results = self.hidden_size, list[DirectionBackward]()

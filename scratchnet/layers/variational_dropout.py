@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_floating, require_rng, require_sequences
+from scratchnet.arrays import Array, require_floating, require_rng, require_sequences, require_shape
 from scratchnet.layers.dropout import check_probability, keep_mask
 from scratchnet.layers.layer import Example, Layer
 
@@ -49,4 +49,7 @@ class VariationalDropout(Layer):
         """dx = dy mask."""
         y, mask = cache
         self.check_upstream(dy, y)
+        if mask is not None:
+            one_step = (y[:, :1] if self.batch_first else y[:1]).shape
+            require_shape("the cache's mask", mask, one_step, f"y there is {tuple(y.shape)}")
         return dy if mask is None else dy * mask  # undoes  x mask

@@ -131,7 +131,7 @@ def stacked(
 
     By default 64, dropout, 32, dropout, 16, outputs. Raises ValueError where there are no units.
     """
-    if not units:
+    if not len(units):
         raise InvalidValueError(
             "units is empty: expected a width for each recurrent layer, such as (64, 32)"
         )

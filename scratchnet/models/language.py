@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scratchnet.arguments import checked
-from scratchnet.arrays import Array, require_count, require_rng, to_host
+from scratchnet.arrays import Array, as_numbers, require_count, require_rng, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers import Embedding, Linear, Recurrent, Sequential
 
@@ -106,7 +106,7 @@ def probabilities(logits: Array, temperature: float = 1.0, top_k: int | None = N
     """softmax(logits / temperature) (..., K) over the ``top_k`` largest, zero for all others.
 
     A temperature below 1 sharpens, above 1 flattens; at 0 only the largest is left.
-    Raises ValueError for a negative temperature and a top_k below 1.
+    Raises ValueError for a negative temperature, a top_k below 1, and logits that are NaN.
 
     >>> probabilities(np.log([1.0, 2.0, 5.0]), top_k=2).round(3).tolist()
     [0.0, 0.286, 0.714]
@@ -117,7 +117,11 @@ def probabilities(logits: Array, temperature: float = 1.0, top_k: int | None = N
         require_count("top_k", top_k)
     if temperature == 0:
         top_k, temperature = 1, 1.0
-    z = logits.astype(np.float64)
+    z = as_numbers("logits", logits, "an array of numbers").astype(np.float64)
+    if not z.ndim or not z.size:
+        raise InvalidValueError(f"logits is {z.shape}: expected (..., K) for K choices")
+    if not np.isfinite(z.max(axis=-1)).all():  # the maximum of NaN is NaN
+        raise InvalidValueError("logits hold NaN or infinity: expected a finite largest one")
     z = (z - z.max(axis=-1, keepdims=True)) / temperature
     if top_k is not None and top_k < z.shape[-1]:
         order = np.argsort(-z, axis=-1, kind="stable")[..., top_k:]

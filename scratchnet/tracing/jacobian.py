@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.arguments import checked
-from scratchnet.arrays import Array, is_array, to_host
+from scratchnet.arrays import Array, is_array, require_count, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.tracing.run import RunTrace
 from scratchnet.tracing.terms import CellCache
@@ -103,6 +103,7 @@ def per_loss_gradients(run: RunTrace, sample: int = 0, most: int = 100) -> PerLo
     taken, spread evenly. An upstream gradient of the final state counts as the last step's loss.
     """
     run.require_sample(sample)
+    require_count("most", most)
     if run.dy is None:
         raise InvalidValueError(
             f"{run.name} has no per-loss gradients: the trace was made without a target"

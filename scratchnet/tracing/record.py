@@ -19,7 +19,7 @@ from scratchnet.engines import ChosenEngine
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Composite, Layer, Recurrent, Sequential
 from scratchnet.layers.recurrent import DirectionBackward
-from scratchnet.losses import LOSSES
+from scratchnet.losses import LOSSES, measured
 from scratchnet.tracing.run import Backward, RunTrace, upstream_gradients
 from scratchnet.tracing.terms import CellCache
 from scratchnet.tracing.trace import Data, Trace
@@ -112,13 +112,7 @@ def trace(
     if target is not None:
         measure, loss_name = _loss(loss, target)
         mask, weights = _counts(model, x, y, target, lengths, mask, weights)
-        measured: Any = measure(y, target, **loss_options(weights, mask))
-        if not isinstance(measured, tuple) or len(measured) != 2:
-            what = type(measured).__name__
-            raise InvalidTypeError(
-                f"{loss_name} returned a {what}: a loss returns the number and dy, its gradient"
-            )
-        value, dy = measured
+        value, dy = measured(measure, y, target, loss_name, **loss_options(weights, mask))
     found, _ = _walk(model, cache, dy, "")
     runs = {}
     for prefix, layer, layer_cache, layer_dy in found:

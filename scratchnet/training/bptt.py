@@ -23,7 +23,7 @@ Williams and Peng 1990, BPTT(h; h') with h = k2 and h' = k1; the names k1 and k2
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from scratchnet.cells.checks import check_backward
 from scratchnet.cells.sequences import window
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers import BatchNorm1d, Layer, Recurrent
+from scratchnet.losses import measured
 
 MOST_WINDOWS = 10**7
 
@@ -92,7 +93,7 @@ def full(
     The loss; the gradients are added to ``model.grads``.
     """
     y, cache = model.forward(x, training=True, **arguments)
-    value, dy = loss(y, target)
+    value, dy = measured(loss, y, target)
     model.backward(dy, cache)
     return value
 
@@ -118,7 +119,7 @@ def truncated_terms(
     ------
     ValueError, TypeError : where dy does not fit the cache's outputs.
     """
-    check_backward(dy, cache)
+    check_backward(dy, cache, cast(Any, cell).Cache)
     for part in windows(len(dy), k1, k2):
         counted = dy[part.start : part.stop].copy()
         counted[: part.new - part.start] = 0
@@ -194,12 +195,7 @@ def stream(
         batch_first, an output that is not a sequence).
     """
     require_streamable(model)
-    if len(x) != len(target):
-        raise InvalidValueError(
-            f"x has {len(x)} steps but target has {len(target)}: expected one target for each step,"
-            " time first"
-        )
-    cuts = windows(len(x), k1, k1 if k2 is None else k2)
+    cuts = windows(require_same_steps(x, target), k1, k1 if k2 is None else k2)
     return _stream(model, x, target, loss, cuts, state, training)
 
 
@@ -209,7 +205,7 @@ def _stream(
     for part, following in zip(cuts, [*cuts[1:], None]):
         y, cache = model.forward(x[part.start : part.stop], training=training, state=state)
         skipped = part.new - part.start
-        value, dy_new = loss(y[skipped:], target[part.new : part.stop])
+        value, dy_new = measured(loss, y[skipped:], target[part.new : part.stop])
         dy = np.zeros_like(y)
         dy[skipped:] = dy_new
         model.zero_grad()
@@ -217,6 +213,19 @@ def _stream(
         if following is not None:  # detached: no gradient flows past this state
             state = model.state_at(cache, following.start - part.start)
         yield Streamed(part, value, model.state_at(cache, part.stop - part.start))
+
+
+def require_same_steps(x: Array, target: Array) -> int:
+    """T; ValueError unless x and target have as many steps."""
+    for name, array in (("x", x), ("target", target)):
+        if not array.ndim:
+            raise InvalidValueError(f"{name} is one number: expected (T, ...), time first")
+    if len(x) != len(target):
+        raise InvalidValueError(
+            f"x has {len(x)} steps but target has {len(target)}: expected one target for each step,"
+            " time first"
+        )
+    return len(x)
 
 
 def require_streamable(model: Layer) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 from scratchnet.arrays import Array, require_count, require_one_of
 from scratchnet.errors import InvalidValueError
 from scratchnet.files import require_folder
+from scratchnet.files.archives import require_npz
 from scratchnet.training import checkpoint
 from scratchnet.training.clip import CLIPS, each_norm, global_norm, require_limit, together
 from scratchnet.training.parameter_patterns import names_like
@@ -166,9 +167,7 @@ class ModelCheckpoint(Callback):
     """
 
     def __init__(self, path: str | Path, every: bool = False) -> None:
-        if Path(path).suffix != ".npz":
-            raise InvalidValueError(f"path is {path}: expected a name that ends in .npz")
-        self.path, self.every, self.best = str(path), every, math.inf
+        self.path, self.every, self.best = str(require_npz(path)), every, math.inf
 
     def on_train_begin(self, trainer: Trainer) -> None:
         require_folder(self.path)

@@ -40,7 +40,10 @@ def require_parts(model: object, optimizer: object, loss: object) -> None:
 
 
 def require_finite(name: str, array: Array) -> None:
-    """ValueError where an array holds NaN or infinity; says how many."""
+    """ValueError where an array holds NaN or infinity, says how many; TypeError unless it holds
+    numbers."""
+    if array.dtype.kind not in "biuf":
+        raise InvalidTypeError(f"{name} is {array.dtype}: expected an array of numbers")
     bad = int(np.sum(~np.isfinite(array)))
     if bad:
         raise InvalidValueError(

@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 from scratchnet.arrays import require_one_of
 from scratchnet.errors import MissingPackageError, UnavailableError
-from scratchnet.files import start_lines
+from scratchnet.files import require_path, start_lines
 from scratchnet.training.trainer import Callback, Trainer
 
 EACH = ("epoch", "step")
@@ -63,7 +63,7 @@ class CSVLogger(Callback):
 
     def __init__(self, path: str | Path, each: str = "epoch") -> None:
         require_one_of("each", each, EACH)
-        self.path, self.each = Path(path), each
+        self.path, self.each = require_path(path), each
         self.file: TextIO | None = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -106,7 +106,7 @@ class TensorBoardLogger(Callback):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = require_path(folder)
         self.writer: Any = None
 
     def on_train_begin(self, trainer: Trainer) -> None:

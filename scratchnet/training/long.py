@@ -33,7 +33,8 @@ from scratchnet.arguments import checked
 from scratchnet.arrays import Array, require_count
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers import BatchNorm1d, Layer, MaskedLSTM, VariationalDropout
-from scratchnet.training.bptt import require_streamable
+from scratchnet.losses import measured
+from scratchnet.training.bptt import require_same_steps, require_streamable
 
 # While training these need all steps at once: batch statistics, one dropout mask for a sequence.
 WHOLE_SEQUENCE = (BatchNorm1d, VariationalDropout, MaskedLSTM)
@@ -110,12 +111,7 @@ def full_recomputed(
         training also for a layer of ``WHOLE_SEQUENCE``.
     """
     require_streamable(model)
-    T = len(x)
-    if len(target) != T:
-        raise InvalidValueError(
-            f"x has {T} steps but target has {len(target)}: expected one target for each step, time"
-            " first"
-        )
+    T = require_same_steps(x, target)
     k = ceil(sqrt(T)) if every is None else require_count("every", every)
     layers = getattr(model, "leaves", dict)() or {"the layer": model}
     for name, layer in layers.items():
@@ -145,7 +141,7 @@ def _full_recomputed(
         outputs.append(y.copy())  # y may be a view of the cache, which is dropped here
         state = cache.state_last
     after = [deepcopy(layer.rng.bit_generator.state) for layer in drawing]
-    value, dy = loss(np.concatenate(outputs), target)
+    value, dy = measured(loss, np.concatenate(outputs), target)
     del outputs, y, cache
     dstate = None  # the loss reads no final state
     for start in reversed(range(0, len(x), k)):

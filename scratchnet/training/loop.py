@@ -15,7 +15,7 @@ from scratchnet.arrays import Array, require_array, require_count, require_rng
 from scratchnet.data import minibatches
 from scratchnet.errors import InvalidTypeError
 from scratchnet.layers import Layer
-from scratchnet.losses import mse
+from scratchnet.losses import measured, mse
 from scratchnet.training import checks
 from scratchnet.training.bptt import Streamed, stream
 from scratchnet.training.callbacks import BestWeights
@@ -33,6 +33,7 @@ from scratchnet.training.samples import (
 from scratchnet.training.trainer import Callback, History, Loss, Trainer, loss_options
 
 
+@checked
 def fit(
     model: Layer,
     data: Data,
@@ -42,7 +43,7 @@ def fit(
     rng: np.random.Generator,
     loss: Loss = mse,
     validation: Data | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Any] = (),
     progress: bool = True,
     trainer: Callable[..., Trainer] = Trainer,
 ) -> History:
@@ -137,7 +138,7 @@ def _validate(run: Trainer, held_out: Samples, loss: Loss) -> float:
     x, y, lengths, weights, mask, _ = held_out
     with np.errstate(over="ignore", invalid="ignore"):
         prediction = predict(run.model, x, lengths=lengths)
-        value = loss(prediction, y, **loss_options(weights, mask))[0]
+        value, _ = measured(loss, prediction, y, **loss_options(weights, mask))
     run.require_finite_loss(value, "validation loss")
     return value
 
@@ -152,16 +153,17 @@ def _with_defaults(
     return [*found, ProgressBar(unit)] if progress else found
 
 
+@checked
 def fit_stream(
     model: Layer,
-    data: tuple[Array, Array],
+    data: Any,
     optimizer: Any,
     *,
     epochs: int,
     k1: int,
     k2: int | None = None,
     loss: Loss = mse,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Any] = (),
     progress: bool = True,
 ) -> History:
     """Stateful training on a long sequence by truncated BPTT(k1, k2).
@@ -190,8 +192,8 @@ def fit_stream(
     checks.require_finite("target", target)
     run = Trainer(model, optimizer, _with_defaults(callbacks, False, progress, "window"))
 
-    def checked(y: Array, t: Array) -> tuple[float, Array]:
-        value, dy = loss(y, t)
+    def finite(y: Array, t: Array) -> tuple[float, Array]:
+        value, dy = measured(loss, y, t)
         run.require_finite_loss(value)
         return value, dy
 
@@ -203,7 +205,7 @@ def fit_stream(
                 break
             started, total_loss, steps = time.perf_counter(), 0.0, 0
             run.tell("on_epoch_begin")
-            for part in _quiet(stream(model, x, target, checked, k1, k2)):
+            for part in _quiet(stream(model, x, target, finite, k1, k2)):
                 run.update(part.loss)
                 total_loss += part.loss * (part.window.stop - part.window.new)
                 steps = part.window.stop

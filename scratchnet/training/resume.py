@@ -7,6 +7,7 @@ The same call, after an interruption, goes on where the file left off. The resul
 training that was never interrupted, bit for bit on the same machine and engine.
 """
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -73,7 +74,7 @@ class TrainingCheckpoint(Callback):
                 f"{kind} cannot be saved: expected an optimizer with state_dict and load_state_dict"
             )
         require_folder(self.path)
-        if self.resume and self.path.exists():
+        if self.resume and os.path.exists(self.path):
             with archives.opened(self.path, "a training checkpoint") as archive:
                 restore(trainer, archive)
         self.saved = time.monotonic()

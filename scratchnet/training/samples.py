@@ -9,13 +9,14 @@ mini-batches.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias, Union
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from scratchnet.arrays import (
     Array,
     as_lengths,
+    as_numbers,
     require_array,
     require_count,
     require_floating,
@@ -30,7 +31,7 @@ from scratchnet.training.padding import both_masks, output_lengths, steps_inside
 
 # An array, or a tuple of arrays for a model with several inputs, all with the samples first.
 Inputs: TypeAlias = Any
-Data: TypeAlias = Union[tuple[Any, ...], "Batches"]
+Data: TypeAlias = Any  # (x, y), (x, y, lengths) or Batches, as ``Batches.of`` checks
 
 
 class Samples(NamedTuple):
@@ -214,6 +215,8 @@ def check_samples(
     padding. Raises as ``Batches.samples``."""
     check_inputs(model, x, what)
     require_array(f"{what}y", y)
+    if not y.ndim:
+        raise InvalidValueError(f"{what}y is one number: expected (n, ...), samples first")
     n = count(x)
     if n == 0:
         raise InvalidValueError(f"{what}x has no samples: expected at least one")
@@ -262,6 +265,8 @@ def check_inputs(model: Layer, x: Inputs, what: str = "") -> None:
                     f"{name} is {part.dtype} but the model reads tokens: expected whole numbers,"
                     " such as int64"
                 )
+        if not part.ndim:
+            raise InvalidValueError(f"{name} is one number: expected (n, ...), samples first")
         if len(part) != count(x):
             raise InvalidValueError(
                 f"{name} has {len(part)} samples but {what}x[0] has {count(x)}: expected as many,"
@@ -289,7 +294,8 @@ def check_lengths(model: Layer, x: Inputs, lengths: Any) -> Array | None:
 def check_weights(weights: Any, n: int, what: str = "") -> Array:
     """Sample weights (n,) as float64 on the host; ValueError unless they are numbers from 0 up, and
     not all 0."""
-    weights = np.asarray(to_host(weights), dtype=np.float64)
+    expected = "a number for each sample"
+    weights = as_numbers(f"{what}weights", weights, expected).astype(np.float64)
     if weights.shape != (n,):
         raise InvalidValueError(
             f"{what}weights has shape {weights.shape} but there are {n} samples: expected ({n},)"
@@ -305,7 +311,7 @@ def check_weights(weights: Any, n: int, what: str = "") -> Array:
 def check_mask(mask: Array, y: Array, what: str = "") -> Array:
     """A mask of the targets as booleans on the host; ValueError unless it is True or False, 1 or 0,
     in the shape of y or of its leading axes."""
-    mask = np.asarray(to_host(mask))
+    mask = as_numbers(f"{what}mask", mask, "True or False for each target")
     if not mask.ndim or mask.shape != tuple(y.shape[: mask.ndim]):
         raise InvalidValueError(
             f"{what}mask is {mask.shape} but {what}y is {tuple(y.shape)}: expected its leading axes"

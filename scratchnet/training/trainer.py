@@ -16,6 +16,7 @@ from scratchnet.arrays import Array
 from scratchnet.errors import InvalidTypeError, UnknownNameError
 from scratchnet.files import replace
 from scratchnet.layers import Layer
+from scratchnet.losses import measured
 from scratchnet.training import checks
 from scratchnet.training.clip import global_norm
 from scratchnet.training.interruption import exception_of, noticed
@@ -263,7 +264,7 @@ class Trainer:
         if model.reads_target:
             arguments["target"] = target
         y, cache = model.forward(x, training=True, **arguments)
-        value, dy = loss(y, target, **loss_options(weights, mask))
+        value, dy = measured(loss, y, target, **loss_options(weights, mask))
         self.require_finite_loss(value)
         model.backward(dy if scale == 1 else dy * dy.dtype.type(scale), cache)
         return value

@@ -18,7 +18,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidValueError
-from scratchnet.files import write_text
+from scratchnet.files import require_path, write_text
 from scratchnet.losses import kept, shares
 from scratchnet.tracing.jacobian import per_loss_gradients
 from scratchnet.tracing.run import RunTrace
@@ -51,7 +51,7 @@ def to_html(
     runs: Sequence[str] | None = None,
 ) -> Path:
     """Write the page to ``path`` and return it; arguments as in ``page``."""
-    path = Path(path)
+    path = require_path(path)
     text = page(trace, compare=compare, names=names, sequence=sequence, runs=runs)
     write_text(path, text)
     return path

@@ -4,6 +4,7 @@ load_turbofans("train_FD001.txt")  NASA's turbofan engines (C-MAPSS), 26 columns
 load_heartbeats("mitdb/100")       a record of the MIT-BIH arrhythmia database
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from scratchnet.arrays import Array
 from scratchnet.data.tasks import Turbofans
 from scratchnet.errors import InvalidValueError, MissingFileError, MissingPackageError
+from scratchnet.files import require_path
 
 # Each class of the AAMI standard (ANSI/AAMI EC57), and the annotation letters of its beats.
 AAMI = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
@@ -35,6 +37,8 @@ def load_turbofans(path: str | Path) -> Turbofans:
     Saxena and Goebel 2008, Turbofan Engine Degradation Simulation Data Set, NASA Prognostics Data
     Repository.
     """
+    if not os.path.isfile(require_path(path)):
+        raise MissingFileError(f"{path}: there is no such file")
     try:
         table = np.loadtxt(path, ndmin=2)
     except ValueError as error:
@@ -95,9 +99,9 @@ def load_heartbeats(path: str | Path, T: int = 180, leads: int = 1) -> Heartbeat
         raise MissingPackageError(
             "wfdb, which reads the record, is not installed: pip install wfdb"
         ) from None
-    path = Path(path)
+    path = require_path(path)
     for ending in (".hea", ".dat", ".atr"):
-        if not path.with_name(path.name + ending).exists():
+        if not os.path.isfile(f"{path}{ending}"):
             raise MissingFileError(
                 f"{path}{ending} is not there: a record has a .hea, a .dat and an .atr file"
             )
