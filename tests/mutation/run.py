@@ -11,11 +11,11 @@ was, and a mutant whose module and tests have not changed is not run again.
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -31,7 +31,6 @@ from mutants import mutants
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 OUT = ROOT / "out" / "mutation"
-LEAST = 60  # seconds that a file of tests may take, at the least
 
 
 class Row(NamedTuple):
@@ -62,10 +61,10 @@ def all_mutants(only=""):
 
 
 class Copy:
-    """A copy of the tree, in which one mutant at a time is tested."""
+    """A copy of the tree, in which one mutant at a time is tested, and its server of forks."""
 
-    baselines: ClassVar = {}  # seconds of each row's tests, in any of the copies
     measuring = threading.Lock()
+    reaches: ClassVar = {}  # what each file of tests reaches, measured in any of the copies
 
     def __init__(self, number):
         self.path = OUT / f"tree{number}"
@@ -79,78 +78,118 @@ class Copy:
             target.parent.mkdir(parents=True, exist_ok=True)
             if not target.exists() or target.read_bytes() != (ROOT / file).read_bytes():
                 shutil.copy(ROOT / file, target)
-
-    def pytest(self, row, timeout):
-        """(outcome, seconds, output) of the tests in this copy: "passed", "failed" or "timeout".
-
-        One file after the other, each in a separate process: most mutants do not outlive the first, which need not wait for
-        what the others import.
-        """
-        seconds = 0.0
-        for test in row.tests:
-            outcome, more, output = self.one_file(test, row, timeout)
-            seconds += more
-            if outcome != "passed":
-                break
-        return outcome, seconds, output
-
-    def one_file(self, test, row, timeout):
-        """``pytest`` of one file."""
-        folders = [".", "kernels", "course/students", "course/instructors", "tests/mutation"]
+        folders = [".", "kernels", "course/students", "course/instructors"]
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(str(self.path / folder) for folder in folders),
-            "PYTHONDONTWRITEBYTECODE": "1",  # two mutants of a file may have one size and one second
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "OPENBLAS_NUM_THREADS": "1",  # no threads that a fork would lose
             "OPENBLAS_CORETYPE": "Haswell",  # one processor's kernels: a red test would kill every mutant
         }
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=line"]
-        command += [] if row.kernels else ["-p", "without_kernels"]
-        command += [f"--deselect={test}" for test in row.leave_out]
-        started = time.monotonic()
-        process = subprocess.Popen(
-            [*command, test], cwd=self.path, env=environment, text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        self.server = subprocess.Popen(
+            [sys.executable, HERE / "server.py"], cwd=self.path, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # the group that this driver started
-            process.communicate()
-            return "timeout", time.monotonic() - started, ""
-        outcome = {0: "passed"}.get(process.returncode, "failed")
-        return outcome, time.monotonic() - started, output
 
-    def baseline(self, row):
-        """How long the tests take where nothing is changed; they must pass."""
+    def pytest(self, row, tests, order=None, lines=None):
+        """(outcome, seconds, output) of the tests in this copy: "passed", "failed" or "timeout"."""
+        output = self.path / "out.txt"
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=line"]
+        options += [f"--deselect={test}" for test in row.leave_out]
+        job = {
+            "tests": tests, "order": order, "options": options, "kernels": row.kernels, "output": str(output),
+            "lines": lines and str(lines),
+        }  # fmt: skip
+        self.server.stdin.write(json.dumps(job) + "\n")
+        self.server.stdin.flush()
+        outcome, seconds = json.loads(self.server.stdout.readline())
+        return outcome, seconds, output.read_text(errors="replace")
+
+    def reach(self, row, test, file):
+        """Which tests of the file ``test`` run which lines, as measured without any mutant.
+
+        {"seconds": {test: seconds}, "lines": {file: {line: tests}}, "of": {file: hash}}
+        """
+        kept = OUT / f"reach-{Path(test).stem}{'-kernels' * row.kernels}.json"
+        now = {name: self.hash(name) for name in (test, file)}
         with self.measuring:
-            if row not in self.baselines:
-                outcome, seconds, output = self.pytest(row, 3600)
+            found = self.reaches.get(kept)
+            if found is None and kept.exists():
+                found = json.loads(kept.read_text())
+            if found is None or any(found["of"].get(name) != hash for name, hash in now.items()):
+                tree = sorted({*self.path.glob("scratchnet/**/*.py"), *self.path.glob("kernels/**/*.py")})
+                of = {name: self.hash(name) for name in (test, *(str(f.relative_to(self.path)) for f in tree))}
+                outcome, _, output = self.pytest(row, [test], lines=kept)
                 if outcome != "passed":
-                    raise SystemExit(f"without any mutant {' '.join(row.tests)} does not pass:\n{output[-3000:]}")
-                self.baselines[row] = seconds
-            return self.baselines[row]
+                    raise SystemExit(f"without any mutant {test} does not pass:\n{output[-3000:]}")
+                found = {**json.loads(kept.read_text()), "of": of}
+                kept.write_text(json.dumps(found))
+            self.reaches[kept] = found
+            return found
+
+    def hash(self, file):
+        """Of a file of the copy."""
+        return hashlib.sha256((self.path / file).read_bytes()).hexdigest()[:12]
+
+    def chosen(self, mutant, row):
+        """{test: seconds} of the tests that reach the mutant, the quickest first; of the others, the seconds are None.
+
+        What runs when the module is imported (but a function's head) concerns all tests of the module. Nobody sees compiled code
+        run: where kernels are compiled, a line that seems to run nowhere concerns every test.
+        """
+        reaching, near, far = {}, {}, {}
+        at_import = False
+        for test in row.tests:
+            reach = self.reach(row, test, mutant.file)
+            lines = reach["lines"].get(mutant.file, {})
+            here = {name for line in mutant.lines for name in lines.get(str(line), ())}
+            anywhere = {name for names in lines.values() for name in names}
+            at_import |= "" in here
+            for name, seconds in reach["seconds"].items():
+                (reaching if name in here else near if name in anywhere else far)[name] = seconds
+        compiled = row.kernels and not reaching
+        wanted = [True, at_import or compiled, compiled or (at_import and not reaching and not near)]
+        order = {}
+        for group, want in zip((reaching, near, far), wanted):
+            for name in sorted(group, key=group.get):
+                order[name] = group[name] if want else None
+        return order
 
     def run(self, mutant, row):
         """The result of one mutant, as a line of results.jsonl."""
-        timeout = max(LEAST, 5 * self.baseline(row))
+        order = self.chosen(mutant, row)
+        tests = list(dict.fromkeys(name.partition("::")[0] for name, seconds in order.items() if seconds is not None))
         file = self.path / mutant.file
-        right = (ROOT / mutant.file).read_bytes()
-        file.write_bytes(mutant.apply(right))
-        try:
-            outcome, seconds, output = self.pytest(row, timeout)
-        finally:
-            file.write_bytes(right)
+        right = file.read_bytes()
+        outcome, seconds, output = "passed", 0.0, ""
+        if tests:
+            try:
+                self.write(file, mutant.apply(right))
+                outcome, seconds, output = self.pytest(row, tests, order)
+            finally:
+                self.write(file, right)
         by = [line.split(" - ")[0] for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return {
             "id": mutant.id, "file": mutant.file, "line": mutant.line, "before": mutant.before, "after": mutant.after,
             "found": "survived" if outcome == "passed" else "killed", "by": outcome if outcome == "timeout" else by[:1],
-            "seconds": round(seconds, 1), "state": state(row.tests),
+            "seconds": round(seconds, 2), "state": state(row.tests, self.path),
         }  # fmt: skip
 
+    @staticmethod
+    def write(file, text):
+        """Replace a module's text; its bytecode would be taken for the new text's if size and second are the same."""
+        file.write_bytes(text)
+        Path(importlib.util.cache_from_source(file)).unlink(missing_ok=True)
 
-def state(tests):
+    def close(self):
+        """End the server."""
+        self.server.stdin.close()
+        self.server.wait()
+
+
+def state(tests, tree=ROOT):
     """Hash of the tests: a survivor is run again when they have changed."""
-    return hashlib.sha256(b"".join((ROOT / test).read_bytes() for test in tests)).hexdigest()[:12]
+    return hashlib.sha256(b"".join((tree / test).read_bytes() for test in tests)).hexdigest()[:12]
 
 
 def results():
@@ -232,8 +271,8 @@ def main():
     errors = []
 
     def worker(number):
+        copy = Copy(number)
         try:
-            copy = Copy(number)
             while time.monotonic() < end:
                 mutant, row = queue.get_nowait()
                 found = copy.run(mutant, row)
@@ -245,6 +284,8 @@ def main():
             pass
         except (SystemExit, OSError) as error:
             errors.append(error)
+        finally:
+            copy.close()
 
     threads = [threading.Thread(target=worker, args=(number,)) for number in range(chosen.processes)]
     for thread in threads:
