@@ -90,6 +90,8 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.JoinedStr) or not isinstance(child, ast.AST):
                 continue
+            if getattr(getattr(node, "func", None), "attr", "") == "reshape" and isinstance(child, ast.UnaryOp):
+                continue  # every negative size is the one that is left
             yield from walk(child)
 
 

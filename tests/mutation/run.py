@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import random
 import shutil
@@ -39,13 +40,16 @@ class Row(NamedTuple):
     files: str
     tests: tuple[str, ...]
     leave_out: tuple[str, ...]
-    kernels: bool
+    only: str
+    kernels: str
 
 
 def table():
     """The rows of modules.toml."""
     for row in tomllib.loads((HERE / "modules.toml").read_text())["module"]:
-        yield Row(row["files"], tuple(row["tests"]), tuple(row.get("leave_out", ())), row.get("kernels", False))
+        yield Row(
+            row["files"], tuple(row["tests"]), tuple(row.get("leave_out", ())), row.get("only", ""), row.get("kernels", "none")
+        )  # fmt: skip
 
 
 def all_mutants(only=""):
@@ -86,31 +90,46 @@ class Copy:
             "OPENBLAS_NUM_THREADS": "1",  # no threads that a fork would lose
             "OPENBLAS_CORETYPE": "Haswell",  # one processor's kernels: a red test would kill every mutant
         }
+        self.collected = set()
         self.server = subprocess.Popen(
             [sys.executable, HERE / "server.py"], cwd=self.path, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
-    def pytest(self, row, tests, order=None, lines=None):
-        """(outcome, seconds, output) of the tests in this copy: "passed", "failed" or "timeout"."""
+    def pytest(self, row, test, order=None, lines=None, changed=None):
+        """(outcome, seconds, output) of one file of tests in this copy: "passed", "failed" or "timeout".
+
+        Without an order and lines, the tests are collected only.
+        """
         output = self.path / "out.txt"
-        options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=line"]
-        options += [f"--deselect={test}" for test in row.leave_out]
+        options = ["-q", "-s", "-p", "no:cacheprovider", "--tb=line", *(["-x"] if order else [])]
+        options += [f"--deselect={name}" for name in row.leave_out]
+        options += ["-k", row.only] if row.only else []
         job = {
-            "tests": tests, "order": order, "options": options, "kernels": row.kernels, "output": str(output),
-            "lines": lines and str(lines),
+            "test": test, "order": order, "options": options, "kernels": row.kernels, "output": str(output),
+            "lines": lines and str(lines), "changed": changed,
         }  # fmt: skip
+        result = self.ask(job)
+        if not (order or lines):
+            return None
+        outcome, seconds = result
+        if outcome == "import":  # more than functions has changed
+            outcome, seconds = self.ask({**job, "changed": None})
+        return outcome, seconds, output.read_text(errors="replace")
+
+    def ask(self, job):
+        """The server's result."""
         self.server.stdin.write(json.dumps(job) + "\n")
         self.server.stdin.flush()
-        outcome, seconds = json.loads(self.server.stdout.readline())
-        return outcome, seconds, output.read_text(errors="replace")
+        return json.loads(self.server.stdout.readline())
 
     def reach(self, row, test, file):
         """Which tests of the file ``test`` run which lines, as measured without any mutant.
 
         {"seconds": {test: seconds}, "lines": {file: {line: tests}}, "of": {file: hash}}
         """
-        kept = OUT / f"reach-{Path(test).stem}{'-kernels' * row.kernels}.json"
+        kept = OUT / f"reach-{Path(test).stem}-{row.only or row.kernels}.json"
+        part = kept.with_suffix(".part")
         now = {name: self.hash(name) for name in (test, file)}
         with self.measuring:
             found = self.reaches.get(kept)
@@ -119,11 +138,12 @@ class Copy:
             if found is None or any(found["of"].get(name) != hash for name, hash in now.items()):
                 tree = sorted({*self.path.glob("scratchnet/**/*.py"), *self.path.glob("kernels/**/*.py")})
                 of = {name: self.hash(name) for name in (test, *(str(f.relative_to(self.path)) for f in tree))}
-                outcome, _, output = self.pytest(row, [test], lines=kept)
-                if outcome != "passed":
+                outcome, _, output = self.pytest(row, test, lines=part)
+                if outcome != "passed" and row.kernels == "compiled":
                     raise SystemExit(f"without any mutant {test} does not pass:\n{output[-3000:]}")
-                found = {**json.loads(kept.read_text()), "of": of}
-                kept.write_text(json.dumps(found))
+                found = {**json.loads(part.read_text()), "of": of}
+                part.write_text(json.dumps(found))
+                part.replace(kept)
             self.reaches[kept] = found
             return found
 
@@ -131,48 +151,53 @@ class Copy:
         """Of a file of the copy."""
         return hashlib.sha256((self.path / file).read_bytes()).hexdigest()[:12]
 
-    def chosen(self, mutant, row):
+    def chosen(self, mutant, row, test, most):
         """{test: seconds} of the tests that reach the mutant, the quickest first; of the others, the seconds are None.
 
+        And the file, if it is enough to replace the code of its functions.
         What runs when the module is imported (but a function's head) concerns all tests of the module. Nobody sees compiled code
         run: where kernels are compiled, a line that seems to run nowhere concerns every test.
         """
-        reaching, near, far = {}, {}, {}
-        at_import = False
-        for test in row.tests:
-            reach = self.reach(row, test, mutant.file)
-            lines = reach["lines"].get(mutant.file, {})
-            here = {name for line in mutant.lines for name in lines.get(str(line), ())}
-            anywhere = {name for names in lines.values() for name in names}
-            at_import |= "" in here
-            for name, seconds in reach["seconds"].items():
-                (reaching if name in here else near if name in anywhere else far)[name] = seconds
-        compiled = row.kernels and not reaching
-        wanted = [True, at_import or compiled, compiled or (at_import and not reaching and not near)]
-        order = {}
-        for group, want in zip((reaching, near, far), wanted):
-            for name in sorted(group, key=group.get):
-                order[name] = group[name] if want else None
-        return order
+        reach = self.reach(row, test, mutant.file)
+        lines = reach["lines"].get(mutant.file, {})
+        here = {name for line in mutant.lines for name in lines.get(str(line), ())}
+        if "" in here:
+            here.update(*lines.values())
+        if here <= {""} and ("" in here or row.kernels == "compiled"):
+            here.update(reach["seconds"])
+        at_import = "" in here or row.kernels == "compiled"
+        order, total = {}, 0.0
+        for name, seconds in sorted(reach["seconds"].items(), key=lambda item: item[1] or 0):
+            wanted = name in here and seconds is not None and total < most
+            order[name] = seconds if wanted else None
+            total += seconds if wanted else 0
+        if not at_import and test not in self.collected:
+            self.collected.add(test)
+            self.pytest(row, test)
+        return order, None if at_import else mutant.file
 
-    def run(self, mutant, row):
-        """The result of one mutant, as a line of results.jsonl."""
-        order = self.chosen(mutant, row)
-        tests = list(dict.fromkeys(name.partition("::")[0] for name, seconds in order.items() if seconds is not None))
+    def run(self, mutant, row, most):
+        """The result of one mutant, as a line of results.jsonl.
+
+        One file after the other: most mutants do not outlive the first, which need not wait for what the others import.
+        """
         file = self.path / mutant.file
         right = file.read_bytes()
-        outcome, seconds, output = "passed", 0.0, ""
-        if tests:
-            try:
-                self.write(file, mutant.apply(right))
-                outcome, seconds, output = self.pytest(row, tests, order)
-            finally:
-                self.write(file, right)
+        orders = {test: self.chosen(mutant, row, test, most) for test in row.tests}
+        outcome, total, output = "passed", 0.0, ""
+        self.write(file, mutant.apply(right))
+        try:
+            for test, (order, changed) in orders.items():
+                if outcome == "passed" and any(seconds is not None for seconds in order.values()):
+                    outcome, seconds, output = self.pytest(row, test, order, changed=changed)
+                    total += seconds
+        finally:
+            self.write(file, right)
         by = [line.split(" - ")[0] for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return {
             "id": mutant.id, "file": mutant.file, "line": mutant.line, "before": mutant.before, "after": mutant.after,
             "found": "survived" if outcome == "passed" else "killed", "by": outcome if outcome == "timeout" else by[:1],
-            "seconds": round(seconds, 2), "state": state(row.tests, self.path),
+            "seconds": round(total, 2), "state": "some" if most < math.inf else state(row.tests, self.path),
         }  # fmt: skip
 
     @staticmethod
@@ -239,6 +264,9 @@ def main():
     parser.add_argument("--sample", type=int, help="so many mutants, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no mutant after this long")
+    parser.add_argument(
+        "--most", type=float, default=math.inf, help="seconds of each file of tests: survivors are then run again"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument(
         "--survivors", action="store_true", help="only mutants that survived, with the tests as they are now"
@@ -255,14 +283,15 @@ def main():
         return 0
     known = results()
     if chosen.no_kernels:
-        work = [(mutant, row) for mutant, row in work if not row.kernels]
+        work = [(mutant, row) for mutant, row in work if row.kernels == "none"]
     if chosen.survivors:
         work = [(mutant, row) for mutant, row in work if known.get(mutant.id, {}).get("found") == "survived"]
     if chosen.sample is not None:
         random.Random(chosen.seed).shuffle(work)
         work = work[: chosen.sample]
     done = {id for id, row in known.items() if row["found"] == "killed"}
-    done |= {mutant.id for mutant, row in work if known.get(mutant.id, {}).get("state") == state(row.tests)}
+    enough = {"some"} if chosen.most < math.inf else set()
+    done |= {mutant.id for mutant, row in work if known.get(mutant.id, {}).get("state") in {state(row.tests), *enough}}
     work = [(mutant, row) for mutant, row in work if mutant.id not in done]
     OUT.mkdir(parents=True, exist_ok=True)
     queue, lock, end = SimpleQueue(), threading.Lock(), time.monotonic() + 60 * chosen.minutes
@@ -275,7 +304,7 @@ def main():
         try:
             while time.monotonic() < end:
                 mutant, row = queue.get_nowait()
-                found = copy.run(mutant, row)
+                found = copy.run(mutant, row, chosen.most)
                 with lock, (OUT / "results.jsonl").open("a") as file:
                     file.write(json.dumps(found) + "\n")
                 if found["found"] == "survived":
