@@ -90,9 +90,17 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.JoinedStr) or not isinstance(child, ast.AST):
                 continue
-            if getattr(getattr(node, "func", None), "attr", "") == "reshape" and isinstance(child, ast.UnaryOp):
-                continue  # every negative size is the one that is left
+            if skipped_by_call(node, child):
+                continue
             yield from walk(child)
+
+
+def skipped_by_call(call: ast.AST, argument: ast.AST) -> bool:
+    """True where another number means the same: which array zeros are like, and a negative size in a new shape."""
+    name = call.func.attr if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) else ""
+    return (name == "zeros_like" and isinstance(argument, ast.Subscript)) or (
+        name == "reshape" and isinstance(argument, ast.UnaryOp)
+    )
 
 
 def between(text: bytes, left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int] | None:

@@ -67,7 +67,7 @@ def all_mutants(only=""):
 class Copy:
     """A copy of the tree, in which one mutant at a time is tested, and its server of forks."""
 
-    measuring = threading.Lock()
+    measuring: ClassVar = defaultdict(threading.Lock)
     reaches: ClassVar = {}  # what each file of tests reaches, measured in any of the copies
 
     def __init__(self, number):
@@ -131,7 +131,7 @@ class Copy:
         kept = OUT / f"reach-{Path(test).stem}-{row.only or row.kernels}.json"
         part = kept.with_suffix(".part")
         now = {name: self.hash(name) for name in (test, file)}
-        with self.measuring:
+        with self.measuring[kept]:
             found = self.reaches.get(kept)
             if found is None and kept.exists():
                 found = json.loads(kept.read_text())
