@@ -263,5 +263,5 @@ def test_what_is_short_enough_is_not_made_longer(how):
 @pytest.mark.parametrize("limit", [True, np.True_, "1", None, [1.0]])
 def test_a_limit_is_a_number(clip, limit):
     grads = gradients()
-    with pytest.raises(TypeError, match="is .*: expected a positive number"):
+    with pytest.raises(TypeError, match=r"is .*: expected a positive number"):
         clip(grads, limit)

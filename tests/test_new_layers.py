@@ -767,3 +767,12 @@ def test_a_slope_is_a_finite_number(slope):
 
 def test_the_token_for_padding_begins_at_zero(rng):
     assert not Embedding(4, 3, rng=rng, padding=1).params["W"][1].any()
+
+
+def test_a_gradient_of_the_token_for_padding_is_dropped_even_if_it_is_nan(rng):
+    layer = Embedding(4, 3, rng=rng, padding=1)
+    y, cache = layer.forward(np.array([1, 2]))
+    dy = np.ones_like(y)
+    dy[0] = np.nan
+    layer.backward(dy, cache)
+    np.testing.assert_array_equal(layer.grads["W"].sum(axis=1), [0, 0, 3, 0])

@@ -161,6 +161,28 @@ def test_the_shapes_above_reach_every_way():
             assert H % blocks.width(H, H, rows) == 0
 
 
+@given(columns=st.integers(1, 400), K=st.integers(1, 9000), rows=st.sampled_from([1, 2, 4, 8, 16]))
+@example(columns=blocks.WIDEST, K=blocks.WITHOUT_COPY // blocks.WIDEST, rows=1)  # exactly at the limit
+@example(columns=2 * blocks.NARROWEST, K=blocks.WITHOUT_COPY // blocks.NARROWEST, rows=1)
+@example(columns=14, K=blocks.WITHOUT_COPY // 7, rows=1)  # the halves would do, but are narrow
+def test_a_block_is_the_widest_that_needs_no_copy(columns, K, rows):
+    fit = [
+        w
+        for w in range(blocks.NARROWEST, blocks.WIDEST + 1)
+        if columns % w == 0 and rows * K * w <= blocks.WITHOUT_COPY
+    ]
+    assert blocks.width(columns, K, rows) == max(fit, default=columns)
+
+
+@given(G=st.integers(1, 10**6))
+@example(G=2 * blocks.WITHOUT_COPY // (blocks.ROWS * blocks.WIDEST))  # exactly at the limit
+def test_a_slice_has_the_most_rows_that_need_no_copy(G):
+    """Of sixteen and its halves, for blocks half as wide as the widest; at least one."""
+    rows = [blocks.ROWS >> k for k in range(blocks.ROWS.bit_length())]
+    fit = [r for r in rows if r * G * blocks.WIDEST // 2 <= blocks.WITHOUT_COPY]
+    assert blocks.rows_of_slice(G) == max(fit, default=1)
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("label", LAYERS)
 def test_layers_both_directions_side_by_side(label, batch_first):

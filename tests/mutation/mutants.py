@@ -96,11 +96,14 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def skipped_by_call(call: ast.AST, argument: ast.AST) -> bool:
-    """True where another number means the same: which array zeros are like, and a negative size in a new shape."""
-    name = call.func.attr if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) else ""
-    return (name == "zeros_like" and isinstance(argument, ast.Subscript)) or (
-        name == "reshape" and isinstance(argument, ast.UnaryOp)
-    )
+    """True where another number means the same.
+
+    Which of its steps zeros are like, a negative size in a new shape, and sizes where parameters are only named.
+    """
+    function = getattr(call, "func", None)
+    name = function.attr if isinstance(function, ast.Attribute) else ""
+    kinds = {"zeros_like": ast.Subscript, "reshape": ast.UnaryOp, "param_shapes": ast.Constant}
+    return name in kinds and isinstance(argument, kinds[name])
 
 
 def between(text: bytes, left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int] | None:

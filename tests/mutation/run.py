@@ -183,7 +183,7 @@ class Copy:
         """
         file = self.path / mutant.file
         right = file.read_bytes()
-        orders = {test: self.chosen(mutant, row, test, most) for test in row.tests}
+        orders = {test: self.chosen(mutant, row, test, most / len(row.tests)) for test in row.tests}
         outcome, total, output = "passed", 0.0, ""
         self.write(file, mutant.apply(right))
         try:
@@ -265,7 +265,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no mutant after this long")
     parser.add_argument(
-        "--most", type=float, default=math.inf, help="seconds of each file of tests: survivors are then run again"
+        "--most", type=float, default=math.inf, help="seconds of tests for a mutant; survivors are then run again"
     )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument(

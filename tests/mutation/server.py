@@ -33,6 +33,7 @@ from types import CodeType, FunctionType
 import coverage
 import numba
 import pytest
+from hypothesis.internal.conjecture import engine
 
 OTHERS = (
     "_pytest.assertion.rewrite", "hypothesis.extra.numpy", "hypothesis.strategies", "matplotlib.pyplot", "mpmath", "numpy",
@@ -209,6 +210,7 @@ def main():
     """Serve until standard input ends."""
     for name in OTHERS:
         importlib.import_module(name)
+    engine.MAX_SHRINKING_SECONDS = 0  # one failure is enough, whether or not it is the simplest
     gc.freeze()
     waiting = {}
     for line in sys.stdin:
