@@ -559,3 +559,24 @@ def test_a_watch_measures_each_gate(rng):
         assert list(gates) == (list("rzn") if name in ("rec.W_x_l0", "rec.W_h_l0", "rec.b_l0") else [""])
         total = sum(float(np.sum(block**2)) for block in gates.values())
         assert total == pytest.approx(float(np.sum(grad**2)), rel=1e-12)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_weights_of_the_sequences_are_those_of_their_steps(batch_first, rng):
+    model = Sequential(rec=LSTM(2, 4, batch_first=batch_first, rng=rng), head=Linear(4, 1, rng=rng))
+    x, target = rng.standard_normal((5, 3, 2)), rng.standard_normal((5, 3, 1))
+    of_each = np.array([0.5, 2.0, 1.0])
+    of_steps = np.tile(of_each, (5, 1))
+    if batch_first:
+        x, target, of_steps = (np.swapaxes(a, 0, 1) for a in (x, target, of_steps))
+    trace = scratchnet.trace(model, x, target, weights=of_each)
+    same = scratchnet.trace(model, x, target, weights=of_steps)
+    even = scratchnet.trace(model, x, target)
+    assert trace.loss == pytest.approx(same.loss, rel=1e-14) != pytest.approx(even.loss, rel=1e-3)
+    np.testing.assert_allclose(trace.run.grads["dW_x"], same.run.grads["dW_x"], rtol=1e-12)
+
+
+def test_a_jacobian_is_of_the_first_sequence_unless_another_is_named(rng):
+    _, trace = random_trace("lstm", rng)
+    np.testing.assert_array_equal(jacobians(trace.run), jacobians(trace.run, 0))
+    assert not np.array_equal(jacobians(trace.run), jacobians(trace.run, 1))
