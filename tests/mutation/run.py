@@ -290,7 +290,7 @@ def main():
         random.Random(chosen.seed).shuffle(work)
         work = work[: chosen.sample]
     done = {id for id, row in known.items() if row["found"] == "killed"}
-    enough = {"some"} if chosen.most < math.inf else set()
+    enough = {"some"} if chosen.most < math.inf and not chosen.survivors else set()
     done |= {mutant.id for mutant, row in work if known.get(mutant.id, {}).get("state") in {state(row.tests), *enough}}
     work = [(mutant, row) for mutant, row in work if mutant.id not in done]
     OUT.mkdir(parents=True, exist_ok=True)
