@@ -286,16 +286,18 @@ def test_read_only_arrays_compile_nothing_new():
     [(40, 8, 6, "rows"), (5, 6, 64, "columns"), (5, 90, 6, "sum"), (1, 1, 1, "sum"), (3, 2, 9, "sum")],
 )
 def test_each_way_to_cut_a_product(M, K, C, kind, rng, monkeypatch):
-    tasks = []
+    tasks, works = [], []
 
     def spy(given, work):
         tasks.extend(given)
+        works.append(work)
         slices.run_all(given, work)
 
     monkeypatch.setattr(split, "run_all", spy)
     left, right = rng.standard_normal((K, M)).T, rng.standard_normal((C, K)).T
     with constants("parts"):
         np.testing.assert_allclose(split.product(left, right), left @ right, rtol=0, atol=1e-13)
+    assert works == [M * K * C]  # multiply-adds, which say whether threads are worth their start
     (m, k), c = tasks[0].args[0].shape, tasks[0].args[1].shape[1]
     expected = {"rows": m < M, "columns": c < C, "sum": (m, c) == (M, C)}
     assert expected[kind], (m, k, c)
@@ -1166,3 +1168,21 @@ def test_nothing_is_read_before_it_is_written(name, options, monkeypatch):
     got = run(*find("sequence", name, call[0], 6), call, arriving, lengths, options)
     want = run(CELLS[name].forward, CELLS[name].backward, call, arriving, lengths, options)
     assert_close(got, want, 2 * cell_tolerance(CELLS[name], "float64", 5, 4, 3, 6))
+
+
+@cells
+def test_the_work_of_a_pass_is_that_of_its_recurrent_products(name, options, monkeypatch):
+    """T N multiply-adds for each recurrent weight, of both directions together: it says how many threads share them."""
+    works = []
+
+    def spy(tasks, work):
+        works.append(work)
+        for task in tasks:
+            task()
+
+    monkeypatch.setattr(slices, "run_all", spy)
+    call, arriving, lengths = problem(name, "float64", 5, 4, 3, 6, False, 0)
+    forward, backward = find_together("sequence", name, call[0])
+    (_, one), (_, other) = forward([call, call], **options)
+    backward([(arriving[0], one, *arriving[1:]), (arriving[0], other, *arriving[1:])])
+    assert works == [2 * 5 * 4 * one.W_h.size] * 2
