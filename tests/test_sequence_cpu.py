@@ -1181,7 +1181,7 @@ def test_the_work_of_a_pass_is_that_of_its_recurrent_products(name, options, mon
             task()
 
     monkeypatch.setattr(slices, "run_all", spy)
-    call, arriving, lengths = problem(name, "float64", 5, 4, 3, 6, False, 0)
+    call, arriving, _ = problem(name, "float64", 5, 4, 3, 6, False, 0)
     forward, backward = find_together("sequence", name, call[0])
     (_, one), (_, other) = forward([call, call], **options)
     backward([(arriving[0], one, *arriving[1:]), (arriving[0], other, *arriving[1:])])
