@@ -776,3 +776,23 @@ def test_a_gradient_of_the_token_for_padding_is_dropped_even_if_it_is_nan(rng):
     dy[0] = np.nan
     layer.backward(dy, cache)
     np.testing.assert_array_equal(layer.grads["W"].sum(axis=1), [0, 0, 3, 0])
+
+
+@pytest.mark.parametrize("axes", [0, 1])
+@pytest.mark.parametrize("name", ["k", "v"])
+def test_keys_and_values_of_too_few_axes_are_refused(name, axes, rng):
+    arrays = {each: rng.standard_normal((4, 3)) for each in "qkv"}
+    arrays[name] = np.ones((3,) * axes)
+    with pytest.raises(ValueError, match=rf"{name} is \({'3,' * axes}\)"):
+        attend(**arrays)
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_additive_scores_begin_xavier_uniform(units):
+    """v_a is a layer from ``units`` to one number: its range has the limit sqrt(6 / (units + 1)), and is used to its ends."""
+    drawn = [
+        np.abs(SelfAttention(3, units, score="additive", rng=np.random.default_rng(seed)).params["v_a"]).max()
+        for seed in range(100)
+    ]
+    limit = math.sqrt(6 / (units + 1))
+    assert 0.9 * limit < max(drawn) <= limit
