@@ -214,6 +214,8 @@ def test_a_name_belongs_to_one_layer():
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_pass_is_for_use_unless_training_is_asked_for(name):
+    _, layer, x, arguments = example_of(name, 0)
+    layer.forward(x, **(arguments | {"training": False}))
     assert inspect.signature(LAYERS[name].forward).parameters["training"].default is False
 
 

@@ -152,8 +152,9 @@ class Copy:
         return hashlib.sha256((self.path / file).read_bytes()).hexdigest()[:12]
 
     def chosen(self, mutant, row, test, most):
-        """{test: seconds} of the tests that reach the mutant, the quickest first; of the others, the seconds are None.
+        """{test: seconds} of the tests that reach the mutant; of the others, the seconds are None.
 
+        The quickest first, of each test function the first of its parameters, then the second: they test different things.
         And the file, if it is enough to replace the code of its functions.
         What runs when the module is imported (but a function's head) concerns all tests of the module. Nobody sees compiled code
         run: where kernels are compiled, a line that seems to run nowhere concerns every test.
@@ -166,8 +167,11 @@ class Copy:
         if here <= {""} and ("" in here or row.kernels == "compiled"):
             here.update(reach["seconds"])
         at_import = "" in here or row.kernels == "compiled"
-        order, total = {}, 0.0
-        for name, seconds in sorted(reach["seconds"].items(), key=lambda item: item[1] or 0):
+        order, total, turn, seen = {}, 0.0, {}, Counter()
+        for name in sorted(here & reach["seconds"].keys(), key=lambda name: reach["seconds"][name] or 0):
+            turn[name] = seen[name.partition("[")[0]]
+            seen[name.partition("[")[0]] += 1
+        for name, seconds in sorted(reach["seconds"].items(), key=lambda item: (turn.get(item[0], 0), item[1] or 0)):
             wanted = name in here and seconds is not None and total < most
             order[name] = seconds if wanted else None
             total += seconds if wanted else 0
