@@ -220,3 +220,10 @@ def test_a_stream_trains_unless_told_otherwise(options, rng):
     (part,) = bptt.stream(model, x, target, mse, k1=6, **options)
     model.layers["drop"].rng = np.random.default_rng(1)
     assert part.loss == mse(model.forward(x, training=options.get("training", True))[0], target)[0]
+
+
+def test_windows_are_bounded(monkeypatch):
+    monkeypatch.setattr(bptt, "MOST_WINDOWS", 5)
+    assert len(bptt.windows(11, 2, 2)) == 6  # the last is not a whole one
+    with pytest.raises(ValueError, match="T is 12 and k1 is 2: expected at most 5 windows"):
+        bptt.windows(12, 2, 2)

@@ -257,3 +257,11 @@ def test_what_is_short_enough_is_not_made_longer(how):
     grads = {"W": np.array([3.0, 4.0])}
     CLIPS[how](grads, 5.5)
     assert grads["W"].tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("clip", CLIPS.values())
+@pytest.mark.parametrize("limit", [True, np.True_, "1", None, [1.0]])
+def test_a_limit_is_a_number(clip, limit):
+    grads = gradients()
+    with pytest.raises(TypeError, match=r"is .*: expected a positive number"):
+        clip(grads, limit)

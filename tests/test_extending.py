@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from scratchnet.layers import Layer
+from scratchnet.training.optim import Optimizer
 
 ROOT = Path(__file__).parents[1]
 CELL = re.search(r"^MGU = '''(.*?)'''$", (ROOT / "tutorials" / "15_your_own_cell.py").read_text("utf-8"), re.M | re.S)[
@@ -160,3 +162,20 @@ def test_from_inside_one_file_and_one_line_each(tmp_path):
     )
     passed = int(re.search(r"(\d+) passed", said + " 0 passed")[1]) if "passed" in said else said.count(".")
     assert passed >= 30, said
+
+
+@pytest.mark.parametrize("base", [Layer, Optimizer])
+def test_a_second_base_class_is_told_of_its_subclasses(base):
+    """As Python's own: what is given with the class goes on to the next base."""
+    told = []
+
+    class Registered:
+        def __init_subclass__(cls, name="", **options):
+            super().__init_subclass__(**options)
+            told.append(name)
+
+    class Mine(base, Registered, name="mine"):
+        pass
+
+    assert told == ["mine"]
+    assert issubclass(Mine, Registered)

@@ -5,11 +5,13 @@ A layer that is added to ``LAYERS`` is tested here without another line.
 
 import copy
 import importlib
+import inspect
 import pickle
 import sys
 
 import numpy as np
 import pytest
+from scratchnet.errors import InvalidTypeError
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import LAYERS, Layer, Linear, register_layer
 from scratchnet.training import checkpoint
@@ -208,3 +210,25 @@ def test_a_name_belongs_to_one_layer():
         with pytest.raises(TypeError, match="expected a subclass of Layer"):
             register_layer("nobody's", wrong)
     assert "nobody's" not in LAYERS
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_pass_is_for_use_unless_training_is_asked_for(name):
+    _, layer, x, arguments = example_of(name, 0)
+    layer.forward(x, **(arguments | {"training": False}))
+    assert inspect.signature(LAYERS[name].forward).parameters["training"].default is False
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, layer in LAYERS.items() if "rng" in inspect.signature(layer).parameters]
+)
+def test_what_draws_numbers_takes_a_generator(name):
+    """A seed or nothing in its place is the library's error, before anything is drawn."""
+    layer = LAYERS[name]
+    positional = inspect.signature(layer).parameters.values()
+    needed = [p for p in positional if p.default is p.empty and p.name != "rng"]
+    arguments = {p.name: {"p": 0.5, "cell": "lstm", "input_dropout": 0.1}.get(p.name, 2) for p in needed}
+    layer(**arguments, rng=np.random.default_rng(0))
+    for wrong in (None, 7, np.random.RandomState(0)):
+        with pytest.raises(InvalidTypeError, match=r"rng is .*: expected a numpy\.random\.Generator"):
+            layer(**arguments, rng=wrong)

@@ -469,3 +469,9 @@ def test_a_parameter_of_another_shape_is_refused(rng):
     layer.params["b_l0"] = np.zeros(13)
     with pytest.raises(ValueError, match=r"b_l0 is \(13,\).*the layer was built with that"):
         layer.forward(np.ones((2, 1, 2)))
+
+
+@pytest.mark.parametrize(("shape", "features"), [((4, 6, 5), "5"), ((5,), "5"), ((), "no")])
+def test_a_linear_layer_names_the_features_that_it_is_given(shape, features, rng):
+    with pytest.raises(ValueError, match=rf"W is \(3, 2\) but x has {features} features, shape "):
+        Linear(3, 2, rng=rng).forward(np.ones(shape))

@@ -56,6 +56,11 @@ def test_every_small_mistake_is_made():
     assert [mutant.id for mutant in mutants("total.py", moved)] == ids  # results outlive a change elsewhere
 
 
+def test_nothing_is_changed_where_every_number_means_the_same():
+    text = b"names = [*cell.param_shapes(1, 1)]\na = np.zeros_like(h[0]).reshape(-1, b)\n"
+    assert list(mutants("names.py", text)) == []
+
+
 def explained():
     return tomllib.loads((HERE / "explained.toml").read_text(encoding="utf-8"))["mutant"]
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scratchnet.cells import normalise
 from scratchnet.gradcheck import check_layer
 from scratchnet.layers import (
     LSTM,
@@ -23,6 +24,7 @@ from scratchnet.layers import (
     GlobalAveragePool,
     GlobalMaxPool,
     LayerNorm,
+    LeakyReLU,
     Linear,
     MaxPool1d,
     SelfAttention,
@@ -720,3 +722,77 @@ def test_a_refused_batch_leaves_the_running_statistics_alone(rng):
         norm.forward(np.ones((1, 2)), training=True)
     np.testing.assert_array_equal(norm.buffers["running_mean"], 0)
     np.testing.assert_array_equal(norm.buffers["running_var"], 1)
+
+
+@pytest.mark.underflows
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_huge_row_changes_no_other(dtype, rng):
+    """Squares beyond the type are computed in units of the row: every row is normalised as it is alone, and huge ones as if small.
+
+    A row in units of a power of two has the same digits; eps is in the units of the variance.
+    """
+    unit = dtype(2.0) ** (np.finfo(dtype).maxexp - 3)
+    small = (1e-2 * rng.standard_normal((3, 4))).astype(dtype)  # eps is a tenth of the variance
+    like = rng.uniform(-1, 1, (3, 4)).astype(dtype)
+    n, scale = normalise.forward(np.concatenate([small, like * unit]))
+    tolerance = 8 * np.finfo(dtype).eps
+    for row, alone in enumerate([*small, *like]):
+        want, want_scale = normalise.forward(alone[None], normalise.EPS if row < 3 else 0.0)
+        np.testing.assert_allclose(n[row], want[0], rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(scale[row], want_scale[0] / (1 if row < 3 else unit), rtol=tolerance)
+
+
+def test_the_mean_of_padded_sequences_is_that_of_each_alone(rng):
+    x = rng.standard_normal((5, 3, 2))
+    y, _ = GlobalAveragePool().forward(x, lengths=[5, 1, 3])
+    for n, length in enumerate([5, 1, 3]):
+        np.testing.assert_allclose(y[n], x[:length, n].mean(axis=0), rtol=1e-15 * length, atol=1e-15)
+
+
+def test_what_a_step_reaches_by_default(rng):
+    """A convolution of three steps: the step and its neighbours. Attention: every step, earlier ones too."""
+    x = rng.standard_normal((7, 2, 3))
+    other = x.copy()
+    other[3] += 1
+    for layer, reached in ((Conv1d(3, 4, 3, rng=rng), [2, 3, 4]), (SelfAttention(3, 4, rng=rng), [*range(7)])):
+        changed = (layer.forward(x)[0] != layer.forward(other)[0]).any(axis=(1, 2))
+        assert list(np.flatnonzero(changed)) == reached
+
+
+@pytest.mark.parametrize("slope", [np.nan, np.inf, -np.inf])
+def test_a_slope_is_a_finite_number(slope):
+    with pytest.raises(ValueError, match=f"slope is {slope}: expected a finite number"):
+        LeakyReLU(slope)
+
+
+def test_the_token_for_padding_begins_at_zero(rng):
+    assert not Embedding(4, 3, rng=rng, padding=1).params["W"][1].any()
+
+
+def test_a_gradient_of_the_token_for_padding_is_dropped_even_if_it_is_nan(rng):
+    layer = Embedding(4, 3, rng=rng, padding=1)
+    y, cache = layer.forward(np.array([1, 2]))
+    dy = np.ones_like(y)
+    dy[0] = np.nan
+    layer.backward(dy, cache)
+    np.testing.assert_array_equal(layer.grads["W"].sum(axis=1), [0, 0, 3, 0])
+
+
+@pytest.mark.parametrize("axes", [0, 1])
+@pytest.mark.parametrize("name", ["k", "v"])
+def test_keys_and_values_of_too_few_axes_are_refused(name, axes, rng):
+    arrays = {each: rng.standard_normal((4, 3)) for each in "qkv"}
+    arrays[name] = np.ones((3,) * axes)
+    with pytest.raises(ValueError, match=rf"{name} is \({'3,' * axes}\)"):
+        attend(**arrays)
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_additive_scores_begin_xavier_uniform(units):
+    """v_a is a layer from ``units`` to one number: its range has the limit sqrt(6 / (units + 1)), and is used to its ends."""
+    drawn = [
+        np.abs(SelfAttention(3, units, score="additive", rng=np.random.default_rng(seed)).params["v_a"]).max()
+        for seed in range(100)
+    ]
+    limit = math.sqrt(6 / (units + 1))
+    assert 0.9 * limit < max(drawn) <= limit

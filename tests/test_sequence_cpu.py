@@ -161,6 +161,28 @@ def test_the_shapes_above_reach_every_way():
             assert H % blocks.width(H, H, rows) == 0
 
 
+@given(columns=st.integers(1, 400), K=st.integers(1, 9000), rows=st.sampled_from([1, 2, 4, 8, 16]))
+@example(columns=blocks.WIDEST, K=blocks.WITHOUT_COPY // blocks.WIDEST, rows=1)  # exactly at the limit
+@example(columns=2 * blocks.NARROWEST, K=blocks.WITHOUT_COPY // blocks.NARROWEST, rows=1)
+@example(columns=24, K=blocks.WITHOUT_COPY // 12, rows=1)  # halves need no copy, but are too narrow
+def test_a_block_is_the_widest_that_needs_no_copy(columns, K, rows):
+    fit = [
+        w
+        for w in range(blocks.NARROWEST, blocks.WIDEST + 1)
+        if columns % w == 0 and rows * K * w <= blocks.WITHOUT_COPY
+    ]
+    assert blocks.width(columns, K, rows) == max(fit, default=columns)
+
+
+@given(G=st.integers(1, 10**6))
+@example(G=2 * blocks.WITHOUT_COPY // (blocks.ROWS * blocks.WIDEST))  # exactly at the limit
+def test_a_slice_has_the_most_rows_that_need_no_copy(G):
+    """Of sixteen and its halves, for blocks half as wide as the widest; at least one."""
+    rows = [blocks.ROWS >> k for k in range(blocks.ROWS.bit_length())]
+    fit = [r for r in rows if r * G * blocks.WIDEST // 2 <= blocks.WITHOUT_COPY]
+    assert blocks.rows_of_slice(G) == max(fit, default=1)
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("label", LAYERS)
 def test_layers_both_directions_side_by_side(label, batch_first):
@@ -264,16 +286,18 @@ def test_read_only_arrays_compile_nothing_new():
     [(40, 8, 6, "rows"), (5, 6, 64, "columns"), (5, 90, 6, "sum"), (1, 1, 1, "sum"), (3, 2, 9, "sum")],
 )
 def test_each_way_to_cut_a_product(M, K, C, kind, rng, monkeypatch):
-    tasks = []
+    tasks, works = [], []
 
     def spy(given, work):
         tasks.extend(given)
+        works.append(work)
         slices.run_all(given, work)
 
     monkeypatch.setattr(split, "run_all", spy)
     left, right = rng.standard_normal((K, M)).T, rng.standard_normal((C, K)).T
     with constants("parts"):
         np.testing.assert_allclose(split.product(left, right), left @ right, rtol=0, atol=1e-13)
+    assert works == [M * K * C]  # multiply-adds, which say whether threads are worth their start
     (m, k), c = tasks[0].args[0].shape, tasks[0].args[1].shape[1]
     expected = {"rows": m < M, "columns": c < C, "sum": (m, c) == (M, C)}
     assert expected[kind], (m, k, c)
@@ -1120,3 +1144,45 @@ def test_compiled_code_is_made_again_when_a_file_of_it_changes(tmp_path, monkeyp
         seen.add(key())
     (library / "losses.py").write_text("")
     assert key() in seen
+
+
+@cells
+def test_nothing_is_read_before_it_is_written(name, options, monkeypatch):
+    """Memory that is used again holds anything: NaN in it reaches no result, of padding neither."""
+
+    class Poisoned(list):
+        def pop(self):
+            return np.full(self.size, 255, np.uint8)  # a NaN in either type
+
+    class Free(dict):
+        def __missing__(self, size):
+            found = self[size] = Poisoned()
+            found.size = size
+            return found
+
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(memory, "_kept", 0)
+    monkeypatch.setattr(memory, "_free", Free())
+    assert np.isnan(memory.empty((2, 3), np.dtype(np.float32))).all()
+    call, arriving, lengths = problem(name, "float64", 5, 4, 3, 6, True, 0)
+    got = run(*find("sequence", name, call[0], 6), call, arriving, lengths, options)
+    want = run(CELLS[name].forward, CELLS[name].backward, call, arriving, lengths, options)
+    assert_close(got, want, 2 * cell_tolerance(CELLS[name], "float64", 5, 4, 3, 6))
+
+
+@cells
+def test_the_work_of_a_pass_is_that_of_its_recurrent_products(name, options, monkeypatch):
+    """T N multiply-adds for each recurrent weight, of both directions together: it says how many threads share them."""
+    works = []
+
+    def spy(tasks, work):
+        works.append(work)
+        for task in tasks:
+            task()
+
+    monkeypatch.setattr(slices, "run_all", spy)
+    call, arriving, _ = problem(name, "float64", 5, 4, 3, 6, False, 0)
+    forward, backward = find_together("sequence", name, call[0])
+    (_, one), (_, other) = forward([call, call], **options)
+    backward([(arriving[0], one, *arriving[1:]), (arriving[0], other, *arriving[1:])])
+    assert works == [2 * 5 * 4 * one.W_h.size] * 2

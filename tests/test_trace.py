@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import scratchnet
 import torch
+from scratchnet.cells import lstm
 from scratchnet.convert.torch import from_torch
 from scratchnet.gradcheck import numeric_gradient
 from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Sequential, Tanh
 from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.tracing import Trace
 from scratchnet.tracing.jacobian import jacobians, per_loss_gradients, singular_values
+from scratchnet.tracing.run import upstream_gradients
 from scratchnet.tracing.trace import FORMAT
+from scratchnet.tracing.watch import gradient_blocks
 
 from test_layers import RECURRENT
 
@@ -506,3 +509,74 @@ def test_summary_counts_saturated_gates(rng):
     assert "f   mean  1.000   below 0.1:   0%   above 0.9: 100%" in text
     assert "|dc|" in text
     assert isinstance(scratchnet.trace(layer, np.zeros((3, 1, 1))), Trace)
+
+
+@pytest.mark.parametrize(("dtype", "small"), [(np.float64, 1e-9), (np.float32, 1e-2)])
+def test_the_sum_of_the_steps_is_compared_to_the_types_digits(dtype, small, rng):
+    """Rounding is no mistake in either type; a thousandth of what float32 resolves is one in float64."""
+    layer = LSTM(2, 4, rng=rng, dtype=dtype)
+    x = rng.standard_normal((30, 3, 2)).astype(dtype)
+    run = scratchnet.trace(layer, x, dy=rng.standard_normal((30, 3, 4)).astype(dtype)).run
+    upstream_gradients(run.cell, run.cache, run.dy, run.d_last, run.grads)
+    wrong = {**run.grads, "dW_h": run.grads["dW_h"] * dtype(1 + small)}
+    size = float(np.sum(run.step_norms["dW_h"]))
+    assert np.linalg.norm(wrong["dW_h"] - run.grads["dW_h"]) > (1e-11 if dtype == np.float64 else 1e-3) * size
+    with pytest.raises(ArithmeticError, match="the steps' dW_h differ from the whole"):
+        upstream_gradients(run.cell, run.cache, run.dy, run.d_last, wrong)
+
+
+def test_a_custom_backward_is_not_in_the_file(rng, tmp_path):
+    """What only that function can compute is refused after loading; before, its own gradients are shown."""
+    layer = LSTM(2, 4, rng=rng)
+
+    def doubled(dy, cache, *d_last):
+        return lstm.backward(2 * dy, cache, *d_last)
+
+    x, dy = rng.standard_normal((5, 3, 2)), rng.standard_normal((5, 3, 4))
+    trace = scratchnet.trace(layer, x, dy=dy, backward=doubled)
+    own = scratchnet.trace(layer, x, dy=2 * dy).run
+    np.testing.assert_allclose(trace.run.weight_gradients(4)["dW_x"], own.weight_gradients(4)["dW_x"], rtol=1e-12)
+    trace.save(tmp_path / "t.npz")
+    again = scratchnet.load_trace(tmp_path / "t.npz")
+    with pytest.raises(ValueError, match="l0 was made with a custom backward, which is not saved with a trace"):
+        again.run.weight_gradients(4)
+
+
+@pytest.mark.parametrize(("layers", "title"), [(1, "LSTM(2, 4)"), (2, "LSTM(2, 4) x 2")])
+def test_the_title_says_how_deep(layers, title, rng):
+    layer = LSTM(2, 4, num_layers=layers, rng=rng)
+    assert scratchnet.trace(layer, rng.standard_normal((5, 3, 2))).title == title
+
+
+def test_a_watch_measures_each_gate(rng):
+    """The squares of the gates' norms add up to the whole's; a parameter without gates is one block."""
+    model = Sequential(rec=GRU(2, 4, rng=rng), head=Linear(4, 12, rng=rng))
+    for grad in model.grads.values():
+        grad[...] = rng.standard_normal(grad.shape)
+    found = list(gradient_blocks(model))
+    for name, grad in model.grads.items():
+        gates = {gate: block for owner, gate, block in found if owner == name}
+        assert list(gates) == (list("rzn") if name in ("rec.W_x_l0", "rec.W_h_l0", "rec.b_l0") else [""])
+        total = sum(float(np.sum(block**2)) for block in gates.values())
+        assert total == pytest.approx(float(np.sum(grad**2)), rel=1e-12)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_weights_of_the_sequences_are_those_of_their_steps(batch_first, rng):
+    model = Sequential(rec=LSTM(2, 4, batch_first=batch_first, rng=rng), head=Linear(4, 1, rng=rng))
+    x, target = rng.standard_normal((5, 3, 2)), rng.standard_normal((5, 3, 1))
+    of_each = np.array([0.5, 2.0, 1.0])
+    of_steps = np.tile(of_each, (5, 1))
+    if batch_first:
+        x, target, of_steps = (np.swapaxes(a, 0, 1) for a in (x, target, of_steps))
+    trace = scratchnet.trace(model, x, target, weights=of_each)
+    same = scratchnet.trace(model, x, target, weights=of_steps)
+    even = scratchnet.trace(model, x, target)
+    assert trace.loss == pytest.approx(same.loss, rel=1e-14) != pytest.approx(even.loss, rel=1e-3)
+    np.testing.assert_allclose(trace.run.grads["dW_x"], same.run.grads["dW_x"], rtol=1e-12)
+
+
+def test_a_jacobian_is_of_the_first_sequence_unless_another_is_named(rng):
+    _, trace = random_trace("lstm", rng)
+    np.testing.assert_array_equal(jacobians(trace.run), jacobians(trace.run, 0))
+    assert not np.array_equal(jacobians(trace.run), jacobians(trace.run, 1))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from scratchnet import init
-from scratchnet.arrays import Array, Lengths, require_count, require_one_of, require_rng
+from scratchnet.arrays import Array, Lengths, require_count, require_one_of
 from scratchnet.cells.sequences import sequence_mask, zero_padding
 from scratchnet.errors import InvalidValueError
 from scratchnet.fingerprint import Fingerprints, fingerprint, require_unchanged
@@ -71,7 +71,6 @@ class SelfAttention(OverTime):
         dtype: DTypeLike = np.float64,
     ) -> None:
         super().__init__(batch_first=batch_first)
-        require_rng(rng)
         shape = require_count("inputs", inputs), require_count("units", units)
         require_count("heads", heads)
         require_one_of("score", score, SCORES)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from scratchnet import init
-from scratchnet.arrays import Array, Lengths, require_count, require_rng
+from scratchnet.arrays import Array, Lengths, require_count
 from scratchnet.cells.sequences import sequence_mask, zero_padding
 from scratchnet.elementwise import d_tanh
 from scratchnet.fingerprint import Fingerprints, fingerprint, require_unchanged
@@ -57,7 +57,6 @@ class AttentionPooling(TimeReduction):
         dtype: DTypeLike = np.float64,
     ) -> None:
         super().__init__(batch_first=batch_first)
-        require_rng(rng)
         shape = require_count("inputs", inputs), require_count("units", units)
         self.add_param("W", init.xavier_uniform(rng, shape, dtype=dtype))
         self.add_param("b", np.zeros(units, dtype))

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from scratchnet import init
-from scratchnet.arrays import Array, Lengths, require_count, require_one_of, require_rng
+from scratchnet.arrays import Array, Lengths, require_count, require_one_of
 from scratchnet.cells.sequences import zero_padding
 from scratchnet.fingerprint import Fingerprints, fingerprint, require_unchanged
 from scratchnet.layers.layer import Example
@@ -76,7 +76,6 @@ class Conv1d(OverTime):
         dtype: DTypeLike = np.float64,
     ) -> None:
         super().__init__(batch_first=batch_first)
-        require_rng(rng)
         for name, count in (("inputs", inputs), ("outputs", outputs), ("kernel", kernel)):
             require_count(name, count, most=10**6)
         self.stride = require_count("stride", stride, most=10**6)

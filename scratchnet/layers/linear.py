@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from scratchnet import init
-from scratchnet.arrays import Array, require_count, require_rng
+from scratchnet.arrays import Array, require_count
 from scratchnet.errors import InvalidValueError
 from scratchnet.fingerprint import Fingerprints, fingerprint, require_unchanged
 from scratchnet.layers.layer import Example, Layer
@@ -51,7 +51,6 @@ class Linear(Layer):
         dtype: DTypeLike = np.float64,
     ) -> None:
         super().__init__()
-        require_rng(rng)
         shape = require_count("inputs", inputs), require_count("outputs", outputs)
         self.add_param("W", init.drawn(weight_init, rng, shape, dtype))
         self.add_param("b", np.zeros(outputs, dtype))

@@ -17,7 +17,6 @@ from scratchnet.arrays import (
     Lengths,
     as_lengths,
     require_count,
-    require_rng,
     require_same_dtype,
     require_shape,
 )
@@ -104,7 +103,6 @@ class Recurrent(Layer):
         require_count("num_layers", num_layers, most=1000)
         if threads is not None and threads < 1:
             raise InvalidValueError(f"threads is {threads}: expected at least 1, or None for all")
-        require_rng(rng)
         if cell not in CELLS:
             raise InvalidValueError(
                 f"there is no cell {cell!r}: expected one of {', '.join(CELLS)}"

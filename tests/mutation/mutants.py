@@ -28,6 +28,7 @@ class Mutant(NamedTuple):
     new: str
     before: str  # the line, and the line as it becomes, for a reader
     after: str
+    lines: range  # where the change shows
     which: int = 0  # of the places in the file where the same line becomes the same
 
     @property
@@ -50,6 +51,7 @@ def mutants(file: str, text: bytes) -> Iterator[Mutant]:
         return begins[node.lineno - 1] + node.col_offset, begins[node.end_lineno - 1] + node.end_col_offset
 
     found, same = set(), Counter()
+    statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
     for node in walk(tree):
         for start, stop, new in changes(node, at, text):
             if (start, stop, new) in found or text[start:stop].decode() == new:
@@ -62,8 +64,18 @@ def mutants(file: str, text: bytes) -> Iterator[Mutant]:
                 continue
             line = text.count(b"\n", 0, start) + 1
             before, after = (t.splitlines()[line - 1].decode().strip() for t in (text, changed))
-            yield Mutant(file, line, start, stop, new, before, after, same[before, after, stop - start])
+            inner = max((n for n in statements if n.lineno <= line <= n.end_lineno), key=lambda n: n.lineno)
+            yield Mutant(file, line, start, stop, new, before, after, effect(inner), same[before, after, stop - start])
             same[before, after, stop - start] += 1
+
+
+def effect(node: ast.stmt) -> range:
+    """The lines that run where a change of a statement shows: its own, or a function's body where a default is changed."""
+    if not hasattr(node, "body"):
+        return range(node.lineno, node.end_lineno + 1)
+    if isinstance(node, ast.FunctionDef):
+        return range(node.body[0].lineno, node.end_lineno + 1)
+    return range(node.lineno, max(node.body[0].lineno, node.lineno + 1))  # without the statements in it
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:
@@ -78,7 +90,20 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.JoinedStr) or not isinstance(child, ast.AST):
                 continue
+            if skipped_by_call(node, child):
+                continue
             yield from walk(child)
+
+
+def skipped_by_call(call: ast.AST, argument: ast.AST) -> bool:
+    """True where another number means the same.
+
+    Which of its steps zeros are like, a negative size in a new shape, and sizes where parameters are only named.
+    """
+    function = getattr(call, "func", None)
+    name = function.attr if isinstance(function, ast.Attribute) else ""
+    kinds = {"zeros_like": ast.Subscript, "reshape": ast.UnaryOp, "param_shapes": ast.Constant}
+    return name in kinds and isinstance(argument, kinds[name])
 
 
 def between(text: bytes, left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int] | None:

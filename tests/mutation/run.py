@@ -11,11 +11,12 @@ was, and a mutant whose module and tests have not changed is not run again.
 
 import argparse
 import hashlib
+import importlib.util
 import json
+import math
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -31,7 +32,6 @@ from mutants import mutants
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 OUT = ROOT / "out" / "mutation"
-LEAST = 60  # seconds that a file of tests may take, at the least
 
 
 class Row(NamedTuple):
@@ -40,13 +40,16 @@ class Row(NamedTuple):
     files: str
     tests: tuple[str, ...]
     leave_out: tuple[str, ...]
-    kernels: bool
+    only: str
+    kernels: str
 
 
 def table():
     """The rows of modules.toml."""
     for row in tomllib.loads((HERE / "modules.toml").read_text())["module"]:
-        yield Row(row["files"], tuple(row["tests"]), tuple(row.get("leave_out", ())), row.get("kernels", False))
+        yield Row(
+            row["files"], tuple(row["tests"]), tuple(row.get("leave_out", ())), row.get("only", ""), row.get("kernels", "none")
+        )  # fmt: skip
 
 
 def all_mutants(only=""):
@@ -62,10 +65,10 @@ def all_mutants(only=""):
 
 
 class Copy:
-    """A copy of the tree, in which one mutant at a time is tested."""
+    """A copy of the tree, in which one mutant at a time is tested, and its server of forks."""
 
-    baselines: ClassVar = {}  # seconds of each row's tests, in any of the copies
-    measuring = threading.Lock()
+    measuring: ClassVar = defaultdict(threading.Lock)
+    reaches: ClassVar = {}  # what each file of tests reaches, measured in any of the copies
 
     def __init__(self, number):
         self.path = OUT / f"tree{number}"
@@ -79,78 +82,143 @@ class Copy:
             target.parent.mkdir(parents=True, exist_ok=True)
             if not target.exists() or target.read_bytes() != (ROOT / file).read_bytes():
                 shutil.copy(ROOT / file, target)
-
-    def pytest(self, row, timeout):
-        """(outcome, seconds, output) of the tests in this copy: "passed", "failed" or "timeout".
-
-        One file after the other, each in a separate process: most mutants do not outlive the first, which need not wait for
-        what the others import.
-        """
-        seconds = 0.0
-        for test in row.tests:
-            outcome, more, output = self.one_file(test, row, timeout)
-            seconds += more
-            if outcome != "passed":
-                break
-        return outcome, seconds, output
-
-    def one_file(self, test, row, timeout):
-        """``pytest`` of one file."""
-        folders = [".", "kernels", "course/students", "course/instructors", "tests/mutation"]
+        folders = [".", "kernels", "course/students", "course/instructors"]
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(str(self.path / folder) for folder in folders),
-            "PYTHONDONTWRITEBYTECODE": "1",  # two mutants of a file may have one size and one second
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "OPENBLAS_NUM_THREADS": "1",  # no threads that a fork would lose
             "OPENBLAS_CORETYPE": "Haswell",  # one processor's kernels: a red test would kill every mutant
         }
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=line"]
-        command += [] if row.kernels else ["-p", "without_kernels"]
-        command += [f"--deselect={test}" for test in row.leave_out]
-        started = time.monotonic()
-        process = subprocess.Popen(
-            [*command, test], cwd=self.path, env=environment, text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        self.collected = set()
+        self.server = subprocess.Popen(
+            [sys.executable, HERE / "server.py"], cwd=self.path, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # the group that this driver started
-            process.communicate()
-            return "timeout", time.monotonic() - started, ""
-        outcome = {0: "passed"}.get(process.returncode, "failed")
-        return outcome, time.monotonic() - started, output
 
-    def baseline(self, row):
-        """How long the tests take where nothing is changed; they must pass."""
-        with self.measuring:
-            if row not in self.baselines:
-                outcome, seconds, output = self.pytest(row, 3600)
-                if outcome != "passed":
-                    raise SystemExit(f"without any mutant {' '.join(row.tests)} does not pass:\n{output[-3000:]}")
-                self.baselines[row] = seconds
-            return self.baselines[row]
+    def pytest(self, row, test, order=None, lines=None, changed=None):
+        """(outcome, seconds, output) of one file of tests in this copy: "passed", "failed" or "timeout".
 
-    def run(self, mutant, row):
-        """The result of one mutant, as a line of results.jsonl."""
-        timeout = max(LEAST, 5 * self.baseline(row))
+        Without an order and lines, the tests are collected only.
+        """
+        output = self.path / "out.txt"
+        options = ["-q", "-s", "-p", "no:cacheprovider", "--tb=line", *(["-x"] if order else [])]
+        options += [f"--deselect={name}" for name in row.leave_out]
+        options += ["-k", row.only] if row.only else []
+        job = {
+            "test": test, "order": order, "options": options, "kernels": row.kernels, "output": str(output),
+            "lines": lines and str(lines), "changed": changed,
+        }  # fmt: skip
+        result = self.ask(job)
+        if not (order or lines):
+            return None
+        outcome, seconds = result
+        if outcome == "import":  # more than functions has changed
+            outcome, seconds = self.ask({**job, "changed": None})
+        return outcome, seconds, output.read_text(errors="replace")
+
+    def ask(self, job):
+        """The server's result."""
+        self.server.stdin.write(json.dumps(job) + "\n")
+        self.server.stdin.flush()
+        return json.loads(self.server.stdout.readline())
+
+    def reach(self, row, test, file):
+        """Which tests of the file ``test`` run which lines, as measured without any mutant.
+
+        {"seconds": {test: seconds}, "lines": {file: {line: tests}}, "of": {file: hash}}
+        """
+        kept = OUT / f"reach-{Path(test).stem}-{row.only or row.kernels}.json"
+        part = kept.with_suffix(".part")
+        now = {name: self.hash(name) for name in (test, file)}
+        with self.measuring[kept]:
+            found = self.reaches.get(kept)
+            if found is None and kept.exists():
+                found = json.loads(kept.read_text())
+            if found is None or any(found["of"].get(name) != hash for name, hash in now.items()):
+                tree = sorted({*self.path.glob("scratchnet/**/*.py"), *self.path.glob("kernels/**/*.py")})
+                of = {name: self.hash(name) for name in (test, *(str(f.relative_to(self.path)) for f in tree))}
+                outcome, _, output = self.pytest(row, test, lines=part)
+                if outcome != "passed" and row.kernels == "compiled":
+                    raise SystemExit(f"without any mutant {test} does not pass:\n{output[-3000:]}")
+                found = {**json.loads(part.read_text()), "of": of}
+                part.write_text(json.dumps(found))
+                part.replace(kept)
+            self.reaches[kept] = found
+            return found
+
+    def hash(self, file):
+        """Of a file of the copy."""
+        return hashlib.sha256((self.path / file).read_bytes()).hexdigest()[:12]
+
+    def chosen(self, mutant, row, test, most):
+        """{test: seconds} of the tests that reach the mutant; of the others, the seconds are None.
+
+        The quickest first, of each test function the first of its parameters, then the second: they test different things.
+        And the file, if it is enough to replace the code of its functions.
+        What runs when the module is imported (but a function's head) concerns all tests of the module. Nobody sees compiled code
+        run: where kernels are compiled, a line that seems to run nowhere concerns every test.
+        """
+        reach = self.reach(row, test, mutant.file)
+        lines = reach["lines"].get(mutant.file, {})
+        here = {name for line in mutant.lines for name in lines.get(str(line), ())}
+        if "" in here:
+            here.update(*lines.values())
+        if here <= {""} and ("" in here or row.kernels == "compiled"):
+            here.update(reach["seconds"])
+        at_import = "" in here or row.kernels == "compiled"
+        order, total, turn, seen = {}, 0.0, {}, Counter()
+        for name in sorted(here & reach["seconds"].keys(), key=lambda name: reach["seconds"][name] or 0):
+            turn[name] = seen[name.partition("[")[0]]
+            seen[name.partition("[")[0]] += 1
+        for name, seconds in sorted(reach["seconds"].items(), key=lambda item: (turn.get(item[0], 0), item[1] or 0)):
+            wanted = name in here and seconds is not None and total < most
+            order[name] = seconds if wanted else None
+            total += seconds if wanted else 0
+        if not at_import and test not in self.collected:
+            self.collected.add(test)
+            self.pytest(row, test)
+        return order, None if at_import else mutant.file
+
+    def run(self, mutant, row, most):
+        """The result of one mutant, as a line of results.jsonl.
+
+        One file after the other: most mutants do not outlive the first, which need not wait for what the others import.
+        """
         file = self.path / mutant.file
-        right = (ROOT / mutant.file).read_bytes()
-        file.write_bytes(mutant.apply(right))
+        right = file.read_bytes()
+        orders = {test: self.chosen(mutant, row, test, most / len(row.tests)) for test in row.tests}
+        outcome, total, output = "passed", 0.0, ""
+        self.write(file, mutant.apply(right))
         try:
-            outcome, seconds, output = self.pytest(row, timeout)
+            for test, (order, changed) in orders.items():
+                if outcome == "passed" and any(seconds is not None for seconds in order.values()):
+                    outcome, seconds, output = self.pytest(row, test, order, changed=changed)
+                    total += seconds
         finally:
-            file.write_bytes(right)
+            self.write(file, right)
         by = [line.split(" - ")[0] for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return {
             "id": mutant.id, "file": mutant.file, "line": mutant.line, "before": mutant.before, "after": mutant.after,
             "found": "survived" if outcome == "passed" else "killed", "by": outcome if outcome == "timeout" else by[:1],
-            "seconds": round(seconds, 1), "state": state(row.tests),
+            "seconds": round(total, 2), "state": "some" if most < math.inf else state(row.tests, self.path),
         }  # fmt: skip
 
+    @staticmethod
+    def write(file, text):
+        """Replace a module's text; its bytecode would be taken for the new text's if size and second are the same."""
+        file.write_bytes(text)
+        Path(importlib.util.cache_from_source(file)).unlink(missing_ok=True)
 
-def state(tests):
+    def close(self):
+        """End the server."""
+        self.server.stdin.close()
+        self.server.wait()
+
+
+def state(tests, tree=ROOT):
     """Hash of the tests: a survivor is run again when they have changed."""
-    return hashlib.sha256(b"".join((ROOT / test).read_bytes() for test in tests)).hexdigest()[:12]
+    return hashlib.sha256(b"".join((tree / test).read_bytes() for test in tests)).hexdigest()[:12]
 
 
 def results():
@@ -200,6 +268,9 @@ def main():
     parser.add_argument("--sample", type=int, help="so many mutants, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no mutant after this long")
+    parser.add_argument(
+        "--most", type=float, default=math.inf, help="seconds of tests for a mutant; survivors are then run again"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument(
         "--survivors", action="store_true", help="only mutants that survived, with the tests as they are now"
@@ -216,14 +287,15 @@ def main():
         return 0
     known = results()
     if chosen.no_kernels:
-        work = [(mutant, row) for mutant, row in work if not row.kernels]
+        work = [(mutant, row) for mutant, row in work if row.kernels == "none"]
     if chosen.survivors:
         work = [(mutant, row) for mutant, row in work if known.get(mutant.id, {}).get("found") == "survived"]
     if chosen.sample is not None:
         random.Random(chosen.seed).shuffle(work)
         work = work[: chosen.sample]
     done = {id for id, row in known.items() if row["found"] == "killed"}
-    done |= {mutant.id for mutant, row in work if known.get(mutant.id, {}).get("state") == state(row.tests)}
+    enough = {"some"} if chosen.most < math.inf and not chosen.survivors else set()
+    done |= {mutant.id for mutant, row in work if known.get(mutant.id, {}).get("state") in {state(row.tests), *enough}}
     work = [(mutant, row) for mutant, row in work if mutant.id not in done]
     OUT.mkdir(parents=True, exist_ok=True)
     queue, lock, end = SimpleQueue(), threading.Lock(), time.monotonic() + 60 * chosen.minutes
@@ -232,11 +304,11 @@ def main():
     errors = []
 
     def worker(number):
+        copy = Copy(number)
         try:
-            copy = Copy(number)
             while time.monotonic() < end:
                 mutant, row = queue.get_nowait()
-                found = copy.run(mutant, row)
+                found = copy.run(mutant, row, chosen.most)
                 with lock, (OUT / "results.jsonl").open("a") as file:
                     file.write(json.dumps(found) + "\n")
                 if found["found"] == "survived":
@@ -245,6 +317,8 @@ def main():
             pass
         except (SystemExit, OSError) as error:
             errors.append(error)
+        finally:
+            copy.close()
 
     threads = [threading.Thread(target=worker, args=(number,)) for number in range(chosen.processes)]
     for thread in threads:
