@@ -10,14 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import DTypeLike
 
-from scratchnet.arrays import (
-    Array,
-    array_backend,
-    require_array,
-    require_count,
-    require_memory,
-    require_rng,
-)
+from scratchnet.arrays import Array, array_backend, require_array, require_count, require_memory
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers.layer import Example, Layer
 
@@ -42,7 +35,6 @@ class Embedding(Layer):
         dtype: DTypeLike = np.float64,
     ) -> None:
         super().__init__()
-        require_rng(rng)
         shape = require_count("vocabulary", vocabulary), require_count("features", features)
         require_memory("W", shape, np.float64)
         if padding is not None and not 0 <= padding < vocabulary:
