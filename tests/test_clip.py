@@ -265,3 +265,9 @@ def test_a_limit_is_a_number(clip, limit):
     grads = gradients()
     with pytest.raises(TypeError, match=r"is .*: expected a positive number"):
         clip(grads, limit)
+
+
+@pytest.mark.parametrize("clip", CLIPS.values())
+def test_gradients_come_by_name(clip):
+    with pytest.raises(TypeError, match=r"grads is a list: expected a dict, name -> array"):
+        clip([np.ones(3)], 1.0)

@@ -219,16 +219,42 @@ def test_a_pass_is_for_use_unless_training_is_asked_for(name):
     assert inspect.signature(LAYERS[name].forward).parameters["training"].default is False
 
 
+def needed(name):
+    """Arguments that the class cannot do without, but for the generator."""
+    parameters = inspect.signature(LAYERS[name]).parameters.values()
+    names = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD and p.name != "rng"]
+    return {each: {"p": 0.5, "cell": "lstm"}.get(each, 2) for each in names}
+
+
 @pytest.mark.parametrize(
     "name", [name for name, layer in LAYERS.items() if "rng" in inspect.signature(layer).parameters]
 )
 def test_what_draws_numbers_takes_a_generator(name):
     """A seed or nothing in its place is the library's error, before anything is drawn."""
-    layer = LAYERS[name]
-    positional = inspect.signature(layer).parameters.values()
-    needed = [p for p in positional if p.default is p.empty and p.name != "rng"]
-    arguments = {p.name: {"p": 0.5, "cell": "lstm", "input_dropout": 0.1}.get(p.name, 2) for p in needed}
+    layer, arguments = LAYERS[name], needed(name)
     layer(**arguments, rng=np.random.default_rng(0))
     for wrong in (None, 7, np.random.RandomState(0)):
         with pytest.raises(InvalidTypeError, match=r"rng is .*: expected a numpy\.random\.Generator"):
             layer(**arguments, rng=wrong)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if 2 in needed(name).values()])
+def test_a_size_is_at_least_one(name):
+    arguments = needed(name)
+    draws = (
+        {"rng": np.random.default_rng(0)}
+        if {"rng", "kwargs"} & inspect.signature(LAYERS[name]).parameters.keys()
+        else {}
+    )
+    for size in [each for each, value in arguments.items() if value == 2]:
+        for wrong in (0, -1):
+            with pytest.raises(ValueError, match=rf"{size} is {wrong}: expected"):
+                LAYERS[name](**(arguments | {size: wrong}), **draws)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_time_comes_first_unless_the_batch_is_asked_for(name):
+    parameters = inspect.signature(LAYERS[name]).parameters
+    draws = {"rng": np.random.default_rng(0)} if {"rng", "kwargs"} & parameters.keys() else {}
+    layer = LAYERS[name](**needed(name), **draws)
+    assert getattr(layer, "batch_first", False) is False

@@ -475,3 +475,8 @@ def test_a_parameter_of_another_shape_is_refused(rng):
 def test_a_linear_layer_names_the_features_that_it_is_given(shape, features, rng):
     with pytest.raises(ValueError, match=rf"W is \(3, 2\) but x has {features} features, shape "):
         Linear(3, 2, rng=rng).forward(np.ones(shape))
+
+
+def test_a_forget_gate_begins_open(rng):
+    """Its bias is one by default, and every other bias zero (Gers et al. 2000; Jozefowicz et al. 2015)."""
+    np.testing.assert_array_equal(LSTM(2, 3, rng=rng).params["b_l0"], np.repeat([0.0, 1.0, 0.0, 0.0], 3))

@@ -354,3 +354,21 @@ def test_descending_the_gradient_lowers_every_loss():
         y, target = case(name)
         before, dy = loss(y, target)
         assert loss(y - 0.1 * dy, target)[0] < before, name
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_only_the_proportions_of_weights_count(scale, rng):
+    y, target, weights = rng.standard_normal((4, 3, 2)), rng.standard_normal((4, 3, 2)), rng.uniform(0.5, 2, (4, 3))
+    value, dy = LOSSES["mse"](y, target, weights=scale * weights)
+    want, want_dy = LOSSES["mse"](y, target, weights=weights)
+    assert value == pytest.approx(want, rel=1e-12)
+    np.testing.assert_allclose(dy, want_dy, rtol=1e-12)
+
+
+def test_equal_weights_of_quantiles_are_none(rng):
+    y, target = rng.standard_normal((5, 6)), rng.standard_normal((5, 2))
+    loss = quantile((0.1, 0.5, 0.9))
+    value, dy = loss(y, target, weights=np.full(5, 3.0))
+    want, want_dy = loss(y, target)
+    assert value == pytest.approx(want, rel=1e-12)
+    np.testing.assert_allclose(dy, want_dy, rtol=1e-12)

@@ -580,3 +580,42 @@ def test_a_jacobian_is_of_the_first_sequence_unless_another_is_named(rng):
     _, trace = random_trace("lstm", rng)
     np.testing.assert_array_equal(jacobians(trace.run), jacobians(trace.run, 0))
     assert not np.array_equal(jacobians(trace.run), jacobians(trace.run, 1))
+
+
+@pytest.mark.underflows
+def test_a_product_that_vanishes_and_grows_again():
+    """0.1^400 is beyond float64, 0.1^400 10^200 is not."""
+    sizes = np.array([10.0] * 200 + [0.1] * 400)  # the last step's is multiplied first
+    vanished, back = singular_values(sizes[:, None, None] * np.eye(2)).of_products[[200, 0]]
+    np.testing.assert_array_equal(vanished, 0)
+    np.testing.assert_allclose(back, 1e-200, rtol=600 * np.finfo(float).eps * abs(np.log(1e-200)))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("x", lambda a: a[:, :2], r"x is \(6, 2, 2\) of 3 sequences"),
+        ("x", lambda a: a[0, 0, 0], r"x is \(\) of 3 sequences"),
+        ("y", lambda a: a[:, :2], r"y is \(6, 2, 1\) of 3 sequences"),
+        ("target", lambda a: a[:, :2], r"target is \(6, 2, 1\) of 3 sequences"),
+        ("target", lambda a: a[0, 0, 0], "target is one number"),
+        ("x", lambda a: a.astype(complex), "x is of type complex128"),
+        ("0/cache/gates", lambda a: a[:4], r"gates is \(4, 3, 16\)"),
+        ("0/cache/gates", lambda a: a[:, :2], r"gates is \(6, 2, 16\)"),
+        ("0/cache/gates", lambda a: a[0], r"gates is \(3, 16\)"),
+        ("0/cache/h", lambda a: a[:-1], r"h is \(6, 3, 4\), expected \(7, 3, 4\)"),
+    ],
+)
+def test_arrays_that_are_not_of_one_trace(name, change, message, rng, tmp_path):
+    random_trace("lstm", rng)[1].save(tmp_path / "t.npz")
+    with np.load(tmp_path / "t.npz") as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "other.npz", **(arrays | {name: change(arrays[name])}))
+    with pytest.raises(ValueError, match=f"it is damaged, a part is missing or wrong.*{message}"):
+        scratchnet.load_trace(tmp_path / "other.npz")
+
+
+def test_a_trace_is_saved_as_npz(rng, tmp_path):
+    with pytest.raises(ValueError, match=r"t\.txt"):
+        random_trace("lstm", rng)[1].save(tmp_path / "t.txt")
+    assert not list(tmp_path.iterdir())

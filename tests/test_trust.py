@@ -278,3 +278,11 @@ def test_a_layers_cache_is_checked_through_every_engine(rng):
         layer.params["W_h_l1"] *= 1.01
         with pytest.raises(InvalidValueError, match="W_h was changed in place"):
             layer.backward(np.ones_like(y), cache)
+
+
+def test_an_option_in_a_cache_is_checked(rng):
+    values = arguments_of("rnn", rng)
+    forward, backward = CELLS["rnn"].forward, CELLS["rnn"].backward
+    y, cache = forward(**values)
+    with pytest.raises(InvalidValueError, match=r"the cache's nonlinearity is 'cos': expected one of"):
+        backward(np.ones_like(y), cache._replace(nonlinearity="cos"))

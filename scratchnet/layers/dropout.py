@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_floating, require_rng
+from scratchnet.arrays import Array, require_floating
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers.layer import Example, Layer
 
@@ -33,7 +33,6 @@ class Dropout(Layer):
 
     def __init__(self, p: float, *, rng: np.random.Generator) -> None:
         super().__init__()
-        require_rng(rng)
         self.p, self.rng = check_probability(p), rng
 
     @classmethod

@@ -16,7 +16,6 @@ from scratchnet.arrays import (
     require_array,
     require_count,
     require_memory,
-    require_rng,
     require_shape,
 )
 from scratchnet.errors import InvalidTypeError, InvalidValueError
@@ -43,7 +42,6 @@ class Embedding(Layer):
         dtype: DTypeLike = np.float64,
     ) -> None:
         super().__init__()
-        require_rng(rng)
         shape = require_count("vocabulary", vocabulary), require_count("features", features)
         require_memory("W", shape, np.float64)
         if padding is not None and not 0 <= padding < vocabulary:

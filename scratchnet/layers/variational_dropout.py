@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scratchnet.arrays import Array, require_floating, require_rng, require_sequences, require_shape
+from scratchnet.arrays import Array, require_floating, require_sequences, require_shape
 from scratchnet.layers.dropout import check_probability, keep_mask
 from scratchnet.layers.layer import Example, Layer
 
@@ -22,7 +22,6 @@ class VariationalDropout(Layer):
 
     def __init__(self, p: float, *, rng: np.random.Generator, batch_first: bool = False) -> None:
         super().__init__()
-        require_rng(rng)
         self.p, self.rng, self.batch_first = check_probability(p), rng, batch_first
 
     @classmethod
