@@ -86,7 +86,7 @@ def test_other_arguments_of_a_gradient_check(rng):
     ("wrong", "message"),
     [
         ({"callbacks": 1}, "callbacks is 1: expected a sequence"),
-        ({"callbacks": [1]}, r"callbacks\[0\] is a int: expected a scratchnet.training.Callback"),
+        ({"callbacks": [1]}, r"callbacks is \[1\]: expected a sequence, each a scratchnet\.training\.trainer\.Callback"),
         ({"callbacks": None}, "callbacks is None: expected a sequence"),
         ({"progress": np.ones(2)}, "progress is an array .*: expected True or False"),
         ({"progress": np.empty(0)}, "progress is an array .*: expected True or False"),

@@ -633,7 +633,7 @@ def test_bad_input(rng):
         "lengths is float64, but a length is a whole number": lambda: fitted((x, y, np.full(8, 2.5))),
         "rng is a int: expected a numpy.random.Generator": lambda: fitted(rng=0),
         "data is a ndarray: expected": lambda: fitted(x),
-        r"callbacks\[1\] is a function: expected a scratchnet.training.Callback": lambda: fitted(
+        r"callbacks is .*: expected a sequence, each a scratchnet.training.trainer.Callback": lambda: fitted(
             callbacks=[Clip(1.0), lambda trainer: None]
         ),
         r"data is not \(x, target\)": lambda: fit_stream(stream, wave, optimizer, epochs=1, k1=2),

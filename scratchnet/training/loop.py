@@ -43,7 +43,7 @@ def fit(
     rng: np.random.Generator,
     loss: Loss = mse,
     validation: Data | None = None,
-    callbacks: Sequence[Any] = (),
+    callbacks: Sequence[Callback] = (),
     progress: bool = True,
     trainer: Callable[..., Trainer] = Trainer,
 ) -> History:
@@ -163,7 +163,7 @@ def fit_stream(
     k1: int,
     k2: int | None = None,
     loss: Loss = mse,
-    callbacks: Sequence[Any] = (),
+    callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> History:
     """Stateful training on a long sequence by truncated BPTT(k1, k2).
