@@ -11,7 +11,7 @@ what is expected, so it is also the check:
     DTypeLike               float32 or float64
     Sequence[int], tuple[float, float], Mapping[str, Array]      what they hold, too
     Callable, Generator, a class                                 that
-    a NamedTuple, such as a cache                                that, and each of its fields
+    a NamedTuple, such as a cache                                that, and arrays in its fields
 
 Ranges, NaN and shapes are the function's own matter. ``Any`` checks nothing.
 """
@@ -175,7 +175,7 @@ def _test(hint: Any) -> tuple[Test, str] | None:
 
 
 def _instance(of: type) -> tuple[Test, str]:
-    """Of this class; a NamedTuple may hold anything, so its fields are looked at too."""
+    """Of this class; a NamedTuple may hold anything, so its arrays are looked at too."""
 
     def test(value: Any) -> bool:
         return isinstance(value, of) and all(
@@ -187,11 +187,14 @@ def _instance(of: type) -> tuple[Test, str]:
 
 @cache
 def _fields_of(of: type) -> dict[str, tuple[Test, str]]:
-    """The test of each field of a NamedTuple that has one; of another class, none."""
+    """The test of each field of a NamedTuple that is to be an array; of another class, none.
+
+    Not of a field that is another cache: a module that is run a second time makes other classes.
+    """
     if not (issubclass(of, tuple) and hasattr(of, "_fields")):
         return {}
     tests = {name: _test(hint) for name, hint in get_type_hints(of).items()}
-    return {name: test for name, test in tests.items() if test is not None}
+    return {name: test for name, test in tests.items() if test and test[1].startswith(ARRAY)}
 
 
 def _any_of(hints: Iterable[Any]) -> tuple[Test, str] | None:

@@ -358,7 +358,7 @@ def main():
         report = newest() if any(RESULTS.glob("reliability_*.json")) else {"parts": {}}
         row = {"seed": chosen.seed, "seconds": round(time.monotonic() - started), **found}
         report = {"date": today, "machine": describe(), "parts": report["parts"] | {part: row}}
-        compact.write(path, report, levels=4)
+        compact.write(path, report)
         print(part, json.dumps(row)[:2000], flush=True)
     if chosen.table:
         text = DOCUMENT.read_text(encoding="utf-8")

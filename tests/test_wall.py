@@ -724,8 +724,9 @@ def test_a_grader_that_is_interrupted_says_how_to_go_on(tmp_path):
     for student in ("alice", "bob"):
         submit(folder, student, "import time\ntime.sleep(2)\n" + RIGHT)
     running = subprocess.Popen(
-        grade_command(folder, out, "--workers", "1"), env=PATHS, stdout=subprocess.PIPE, text=True
-    )
+        grade_command(folder, out, "--workers", "1"), env=PATHS, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     while not (out / "results.jsonl").exists() or '"alice"' not in (out / "results.jsonl").read_text(encoding="utf-8"):
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)

@@ -24,7 +24,7 @@ import numpy as np
 
 from scratchnet.arrays import Array, Checked, Lengths
 from scratchnet.cells import lstm
-from scratchnet.cells.checks import check_cache, check_forward
+from scratchnet.cells.checks import check_forward
 from scratchnet.cells.sequences import gate_steps
 from scratchnet.elementwise import d_sigmoid, d_tanh, elementwise, sigmoid
 
@@ -86,5 +86,4 @@ def backward(
     dy: Array, cache: Cache, dh_last: Array | None = None, dc_last: Array | None = None
 ) -> lstm.Grads:
     """Backpropagate through time; arguments and results as ``lstm.backward``'s."""
-    check_cache(cache, Cache)
     return lstm.backward(dy, cache, dh_last, dc_last, step_backward)

@@ -22,7 +22,7 @@ from scratchnet.errors import FileWriteError, InvalidTypeError, InvalidValueErro
 
 
 def require_path(path: str | os.PathLike[str]) -> Path:
-    """The path; TypeError unless it is one, ValueError where no file can have this name.
+    r"""The path; TypeError unless it is one, ValueError where no file can have this name.
 
     >>> require_path("a\0b")
     Traceback (most recent call last):
@@ -132,7 +132,7 @@ def make_folder(path: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileWriteError(f"the folder {path} was not made: {error.strerror}") from error
+        raise FileWriteError(f"{path}: the folder was not made: {error.strerror}") from error
     return folder
 
 
