@@ -234,26 +234,30 @@ def explained():
     return {(row["file"], row["before"], row["after"]): row["why"] for row in rows}
 
 
+def counts():
+    """{file: how many mutants there are, were killed, explained and survived}, and those that survived unexplained."""
+    found, survivors, known, why = defaultdict(Counter), [], results(), explained()
+    for mutant, _ in all_mutants():
+        result = known.get(mutant.id, {}).get("found", "not run")
+        if result == "survived" and (mutant.file, mutant.before, mutant.after) in why:
+            result = "explained"
+        found[mutant.file].update(["mutants", result])
+        if result == "survived":
+            survivors.append(mutant)
+    return found, survivors
+
+
 def report():
     """Print counts by module, and each mutant that survived without an explanation."""
-    counts, survivors, known, every = defaultdict(Counter), [], results(), Counter()
-    why = explained()
-    for mutant, _ in all_mutants():
-        every[mutant.file] += 1
-        row = known.get(mutant.id)
-        if row:
-            found = row["found"]
-            if found == "survived" and (mutant.file, mutant.before, mutant.after) in why:
-                found = "explained"
-            counts[mutant.file][found] += 1
-            if found == "survived":
-                survivors.append(mutant)
+    found, survivors = counts()
+    found["all"] = sum(found.values(), Counter())
     print(f"{'module':<52} {'mutants':>7} {'run':>5} {'killed':>6} {'explained':>9} {'survived':>8}")
-    counts["all"] = sum(counts.values(), Counter())
-    every["all"] = every.total()
-    for file, found in counts.items():
-        row = [every[file], found.total(), found["killed"], found["explained"], found["survived"]]
-        print(f"{file:<52} {row[0]:>7} {row[1]:>5} {row[2]:>6} {row[3]:>9} {row[4]:>8}")
+    for file, row in found.items():
+        run = row["mutants"] - row["not run"]
+        if run:
+            print(
+                f"{file:<52} {row['mutants']:>7} {run:>5} {row['killed']:>6} {row['explained']:>9} {row['survived']:>8}"
+            )
     for mutant in survivors:
         print(f"\n{mutant.file}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after}")
     return bool(survivors)
