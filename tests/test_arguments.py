@@ -11,7 +11,18 @@ from scratchnet.errors import FileError, InvalidTypeError, InvalidValueError, Mi
 from scratchnet.files import make_folder, require_folder, start_lines, write_text
 from scratchnet.forecasting import Direct, ForecastConfig, backtest, coverage, load_forecaster, pinball
 from scratchnet.gradcheck import check_cell, check_directional, check_gradient, check_layer, numeric_gradient
-from scratchnet.layers import GRU, LAYERS, LSTM, AveragePool1d, Conv1d, LayerNorm, Linear, MaxPool1d, Sequential
+from scratchnet.layers import (
+    GRU,
+    LAYERS,
+    LSTM,
+    AveragePool1d,
+    Conv1d,
+    Embedding,
+    LayerNorm,
+    Linear,
+    MaxPool1d,
+    Sequential,
+)
 from scratchnet.layers.attend import attend, attend_backward
 from scratchnet.losses import LOSSES, mse
 from scratchnet.models import probabilities
@@ -322,3 +333,24 @@ def test_attention_as_a_function_refuses_another_cache(rng):
     for junk in (None, (), tuple(cache), cache._replace(k=None), cache._replace(weights=1)):
         with pytest.raises(InvalidTypeError, match="cache"):
             attend_backward(np.ones_like(y), junk)
+
+
+def test_attention_as_a_function_notices_a_change_in_place(rng):
+    q = rng.standard_normal((2, 3))
+    y, cache = attend(q, q.copy(), q.copy())
+    q[0, 0] += 1
+    with pytest.raises(InvalidValueError, match="changed"):
+        attend_backward(np.ones_like(y), cache)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda rng: LayerNorm(0), "features is 0: expected at least 1"),
+        (lambda rng: LayerNorm(2.5), r"features is 2\.5: expected a whole number"),
+        (lambda rng: Embedding(10**7, 10**7, rng=rng), r"W \(10000000, 10000000\) takes 8e\+05 GB"),
+    ],
+)
+def test_sizes_of_layers(wrong, message, rng):
+    with pytest.raises(ScratchnetError, match=message):
+        wrong(rng)

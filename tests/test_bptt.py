@@ -227,3 +227,10 @@ def test_windows_are_bounded(monkeypatch):
     assert len(bptt.windows(11, 2, 2)) == 6  # the last is not a whole one
     with pytest.raises(ValueError, match="T is 12 and k1 is 2: expected at most 5 windows"):
         bptt.windows(12, 2, 2)
+
+
+def test_windows_are_counted_before_they_are_made(rng):
+    """A hundred thousand are no reason to refuse; more than anyone waits for are."""
+    assert len(bptt.windows(100_000, 1, 1)) == 100_000
+    with pytest.raises(ValueError, match=r"T is 1000000000 and k1 is 1: expected at most 10000000 windows"):
+        bptt.windows(10**9, 1, 1)

@@ -732,7 +732,8 @@ def test_a_huge_row_changes_no_other(dtype, rng):
     A row in units of a power of two has the same digits; eps is in the units of the variance.
     """
     unit = dtype(2.0) ** (np.finfo(dtype).maxexp - 3)
-    small = (1e-2 * rng.standard_normal((3, 4))).astype(dtype)  # eps is a tenth of the variance
+    # eps is a tenth of the variance, or, with numbers above one, still seen in it
+    small = (np.array([[1e-2], [1e-2], [10]]) * rng.standard_normal((3, 4))).astype(dtype)
     like = rng.uniform(-1, 1, (3, 4)).astype(dtype)
     n, scale = normalise.forward(np.concatenate([small, like * unit]))
     tolerance = 8 * np.finfo(dtype).eps

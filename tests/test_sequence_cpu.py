@@ -1186,3 +1186,12 @@ def test_the_work_of_a_pass_is_that_of_its_recurrent_products(name, options, mon
     (_, one), (_, other) = forward([call, call], **options)
     backward([(arriving[0], one, *arriving[1:]), (arriving[0], other, *arriving[1:])])
     assert works == [2 * 5 * 4 * one.W_h.size] * 2
+
+
+def test_processors_are_counted_where_affinity_is_not_known(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    for counted, expected in ((5, 5), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda counted=counted: counted)
+        assert slices.available() == expected
+        # the thread that hands out the work takes a share of it
+        assert slices._pool.__wrapped__(0)._max_workers == max(1, expected - 1)

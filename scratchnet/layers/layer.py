@@ -9,14 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from scratchnet.arguments import checked_methods
-from scratchnet.arrays import (
-    Array,
-    Lengths,
-    require_floating,
-    require_same_dtype,
-    require_shape,
-    to_device,
-)
+from scratchnet.arrays import Array, Lengths, require_same_dtype, require_shape, to_device
 from scratchnet.errors import InvalidTypeError
 
 
@@ -170,7 +163,6 @@ class Layer:
         for name, kept in alike.items():
             if kept is not None:
                 require_shape(f"the cache's {name}", kept, y.shape, f"y there is {tuple(y.shape)}")
-        require_floating("dy", dy)
         require_same_dtype({"y": y, "dy": dy})
         require_shape("dy", dy, y.shape, f"the output was {tuple(y.shape)}")
 
