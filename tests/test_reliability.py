@@ -52,7 +52,7 @@ def test_kills_are_counted_by_kind():
 
 
 def test_alarms_are_counted(monkeypatch):
-    """Both processes have seeds of their own, above those that chose constants."""
+    """The two processes take different seeds, above those that chose constants."""
     found = reliability.alarms(seed=0, examples="cell rnn", seeds=3)
     cells = len({label for label, _ in false_alarms.checks(0, "cell rnn")})
     assert found == {"first seed": 10**6, "seeds": 4, "examples": cells, "checks": 4 * cells, "false alarms": 0}
