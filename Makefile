@@ -32,7 +32,7 @@ test-slow: $(VENV)/installed-test
 
 # Which lines and branches of the core the tests run: a table, and a failure under 95% (pyproject.toml says of which files).
 # Measuring takes time, so the tests that look at the clock are left out.
-COVERING := $(patsubst %,tests/test_%.py,arguments bptt callbacks cells checkpoint clip edge elementwise engines extending fused_update \
+COVERING := $(patsubst %,tests/test_%.py,arguments bptt callbacks cells checkpoint clip edge elementwise engines fused_update \
 	layer_table layers long losses memory new_cells new_layers optim padding parity plots sequence_cpu trace trust)
 coverage: $(VENV)/installed-test
 	rm -rf out/coverage

@@ -139,8 +139,28 @@ def mutants(seed):
     return dict(sum(found.values(), Counter()))
 
 
+def coverage(seed):
+    """Lines and branches of the core and the CPU kernels that tests run, as ``make coverage`` measures them."""
+    subprocess.run(["make", "coverage"], cwd=ROOT, check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "coverage.json")
+        subprocess.run([sys.executable, "-m", "coverage", "json", "--quiet", "-o", report], cwd=ROOT, check=True)
+        return covered(json.loads(report.read_text(encoding="utf-8")))
+
+
+def covered(report):
+    """What is kept of coverage's report: the totals, and the file of which the least is run."""
+    files = {name: file["summary"]["percent_covered"] for name, file in report["files"].items()}
+    least = min(files, key=files.get)
+    kinds = ("num_statements", "covered_lines", "num_branches", "covered_branches")
+    return {
+        "files": len(files), **{kind: report["totals"][kind] for kind in kinds},
+        "percent": round(report["totals"]["percent_covered"], 1), "least": {least: round(files[least], 1)},
+    }  # fmt: skip
+
+
 PARTS = {
-    part.__name__: part for part in (suite, again, alarms, alarms_lstm_norm, kills, writers, fuzz, grader, mutants)
+    part.__name__: part for part in (suite, again, alarms, alarms_lstm_norm, kills, writers, fuzz, grader, mutants, coverage)
 }  # fmt: skip
 
 
@@ -274,6 +294,17 @@ SECTIONS = {
             "The tests notice a mistake: small changes of the core make them fail, or change nothing and are explained",
             "`tests/mutation/run.py`; its README says how",
             [mutated],
+        ),
+        Promise(
+            "At least 95% of the lines and branches of the core and of the CPU kernels are run by tests",
+            "`make coverage`",
+            [
+                of(
+                    "coverage",
+                    "{num_statements:,} statements and {num_branches:,} branches of {files} files",
+                    "{percent}% run",
+                )
+            ],
         ),
         Promise(
             "No silent overflow, division by zero, invalid operation or underflow: every test runs with"
