@@ -121,7 +121,8 @@ def fuzz(seed, count=100_000):
     counts, found = fuzz(count, seed, processes=2)
     raw = Counter(f"{case['call']}: {case['said']}" for case in found if case["kind"] == "raw")
     kinds = {kind: counts[kind] for kind in ("refused", "fine", "raw", "hang", "crash")}
-    return {"cases": count, **kinds, "most raw": dict(raw.most_common(8))}
+    hangs = Counter(f"{case['call']} {case['changes']}" for case in found if case["kind"] == "hang")
+    return {"cases": count, **kinds, "hangs": dict(hangs), "most raw": dict(raw.most_common(8))}
 
 
 def grader(seed):
@@ -203,10 +204,11 @@ def killed(found):
 
 
 def fuzzed(found):
-    """Calls with wrong arguments."""
+    """Calls with wrong arguments; those of over two minutes by name."""
     row = found["fuzz"]
+    hangs = "".join(f"; over two minutes: {times} x `{call}`" for call, times in row["hangs"].items())
     return f"{row['cases']:,} calls", (
-        f"{row['crash']} crashes, {row['hang']} hangs, {row['raw']} ({row['raw'] / row['cases']:.2%}) in other words"
+        f"{row['crash']} crashes, {row['hang']} hangs, {row['raw']} ({row['raw'] / row['cases']:.2%}) in other words{hangs}"
     )
 
 
