@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from scratchnet.files import archives
 from scratchnet.layers import LSTM, Linear, Sequential
 from scratchnet.training import checkpoint
 
@@ -134,4 +135,32 @@ def test_files_that_are_something_else(rng, tmp_path):
         checkpoint.load(model, tmp_path / "notes.npz")
     with pytest.raises(FileNotFoundError, match=r"none\.npz"):
         checkpoint.load(model, tmp_path / "none.npz")
+    assert_holds(model, before)
+
+
+# What a file may say of itself, but for the facts of a checkpoint
+FORGED = {
+    "a list": ([1], "m.npz is not a checkpoint: its 'about' is not one of a checkpoint"),
+    "no format": ({}, "m.npz is not a checkpoint: its 'about' is not one of a checkpoint"),
+    "format in words": ({"format": "1"}, "m.npz is not a checkpoint: its 'about' is not one of a checkpoint"),
+    "format 0": ({"format": 0}, "m.npz is not a checkpoint: its format is 0"),
+    "one too new": (
+        {"format": checkpoint.FORMAT + 1},
+        "it is of format 2, but this version reads up to 1: update scratchnet",
+    ),
+    "no table": ({"format": 1, "architecture": 3}, "m.npz is damaged: its architecture is "),
+    "no pairs": ({"format": 1, "architecture": [["rec"]]}, "m.npz is damaged: its architecture is "),
+    "no facts": ({"format": 1, "architecture": [["rec", 5]]}, "m.npz is damaged: its architecture is "),
+    "no layers": ({"format": 1, "architecture": []}, "is of a model with the layers [], but this one has [rec, head]"),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_what_a_file_says_of_itself_is_not_trusted(rng, tmp_path, case):
+    about, sentence = FORGED[case]
+    model = small_model(rng)
+    before = values(model)
+    archives.save(tmp_path / "m.npz", values(small_model(rng)), about)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        checkpoint.load(model, tmp_path / "m.npz")
     assert_holds(model, before)

@@ -289,7 +289,7 @@ class Slow(Callback):
             time.sleep(60)
 rng = np.random.default_rng(0)
 x = rng.standard_normal((40, 2))
-fit(Linear(2, 1, rng=rng), (x, x[:, :1]), SGD(0.01), epochs=10**6, rng=rng, progress=False,
+fit(Linear(2, 1, rng=rng), (x, x[:, :1]), SGD(0.01), epochs=10**5, rng=rng, progress=False,
     callbacks=[Slow(), TrainingCheckpoint(sys.argv[1])])
 """
 

@@ -583,6 +583,7 @@ def test_bad_input(rng):
         "patience is 0: expected at least 1": lambda: EarlyStopping(0),
         "patience is -5: expected at least 1": lambda: EarlyStopping(-5),
         "epochs is 0: expected at least 1": lambda: fitted(epochs=0),
+        "epochs is 1000000: expected at most 100000": lambda: fitted(epochs=10**6),
         "batch_size is 0: expected at least 1": lambda: fitted(Batches(x, y, batch_size=0)),
         "by is 'tensor': expected one of": lambda: Clip(1.0, by="tensor"),
         "limit is 0: expected a positive number": lambda: Clip(0),
@@ -615,6 +616,7 @@ def test_bad_input(rng):
         ),
         "k1 is 0: expected at least 1": lambda: streamed(k1=0),
         "epochs is -1: expected at least 1": lambda: streamed(epochs=-1),
+        "epochs is 1000000: expected at most 100000": lambda: streamed(epochs=10**6),
         "target holds 2 values that are NaN or infinite, of 16: clean the data": lambda: streamed(target=bad),
         "x holds 2 values that are NaN": lambda: streamed(x=bad),
     }

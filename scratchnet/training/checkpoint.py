@@ -162,9 +162,10 @@ def check_architecture(model: Layer, about: Facts, path: str, layers: set[str] |
         ours, theirs = ([pair for pair in table if pair[0] in layers] for table in (ours, theirs))
     hint = "; any_architecture=True loads the weights all the same"
     if [name for name, _ in ours] != [name for name, _ in theirs]:
+        there, here = (", ".join(name for name, _ in table if name) for table in (theirs, ours))
         raise InvalidValueError(
-            f"{path} is of a model with the layers {', '.join(n for n, _ in theirs if n)}, but this"
-            f" one has {', '.join(n for n, _ in ours if n)}{hint}"
+            f"{path} is of a model with the layers [{there}], but this one has"
+            f" [{here}]{hint}"
         )
     for (name, own), (_, saved) in zip(ours, theirs):
         for option in {**own, **saved}:

@@ -55,7 +55,7 @@ def fit(
     data : (x, y) or (x, y, lengths), samples first, in shuffled mini-batches of 32; ``Batches``
         says more: other sizes, sample weights, buckets, augmentation.
     optimizer : of ``training.optim``, or anything with ``step(params, grads)``.
-    epochs : how often to go through the data, at most.
+    epochs : how often to go through the data, at most (the bound is 100,000).
     rng : draws the order of the samples, and augmentation.
     loss : of ``losses``, or any ``loss(y, target) -> (value, dy)``.
     validation : as ``data``. Its loss is measured after each epoch, and the weights of the best
@@ -94,7 +94,7 @@ def fit(
            [2.]])
     """
     checks.require_parts(model, optimizer, loss)
-    require_count("epochs", epochs, most=10**6)
+    require_count("epochs", epochs, most=10**5)
     require_rng(rng)
     batches = Batches.of(data)
     samples = batches.samples(model)
@@ -179,7 +179,7 @@ def fit_stream(
         ``bptt.stream``.
     """
     checks.require_parts(model, optimizer, loss)
-    require_count("epochs", epochs, most=10**6)
+    require_count("epochs", epochs, most=10**5)
     require_count("k1", k1)
     if not isinstance(data, tuple) or len(data) != 2:
         raise InvalidTypeError(

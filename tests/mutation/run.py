@@ -102,7 +102,7 @@ class Copy:
         Without an order and lines, the tests are collected only.
         """
         output = self.path / "out.txt"
-        options = ["-q", "-s", "-p", "no:cacheprovider", "--tb=line", *(["-x"] if order else [])]
+        options = ["-q", "-s", "-p", "no:cacheprovider", "--tb=line", *([] if lines else ["-x"])]
         options += [f"--deselect={name}" for name in row.leave_out]
         options += ["-k", row.only] if row.only else []
         job = {
@@ -175,8 +175,8 @@ class Copy:
             wanted = name in here and seconds is not None and total < most
             order[name] = seconds if wanted else None
             total += seconds if wanted else 0
-        if not at_import and test not in self.collected:
-            self.collected.add(test)
+        if not at_import and (test, row) not in self.collected:
+            self.collected.add((test, row))
             self.pytest(row, test)
         return order, None if at_import else mutant.file
 
@@ -319,7 +319,7 @@ def main():
                     print(f"{mutant.file}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after}", flush=True)
         except Empty:
             pass
-        except (SystemExit, OSError) as error:
+        except (SystemExit, Exception) as error:  # told when the other workers have ended
             errors.append(error)
         finally:
             copy.close()

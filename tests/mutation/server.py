@@ -215,7 +215,7 @@ def main():
     waiting = {}
     for line in sys.stdin:
         job = json.loads(line)
-        key = job["test"], job["kernels"]
+        key = job["test"], job["kernels"], *job["options"]
         if job["changed"]:
             print(line, end="", file=waiting[key][0], flush=True)
             result = json.loads(waiting[key][1].readline() or "null")
