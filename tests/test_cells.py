@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scratchnet.cells import CELLS, gru, gru_reset_before, lstm, lstm_norm, register_cell, rnn
-from scratchnet.cells.sequences import reverse
+from scratchnet.cells.sequences import reverse, zero_padding
 from scratchnet.gradcheck import check_cell
 
 from conftest import VARIANTS
@@ -127,6 +127,14 @@ def test_large_inputs_saturate_without_overflow(rng):
         x, *rest = random_call(cell, rng)
         y, _ = cell.forward(x * 1e6, *rest)
         assert np.isfinite(y).all(), name
+
+
+@pytest.mark.parametrize("features", [(), (2,), (2, 3)])
+def test_padding_is_zeroed_whatever_the_features(features):
+    zeroed = zero_padding(np.full((3, 2, *features), np.nan), np.array([0, 0]))
+    np.testing.assert_array_equal(zeroed, np.zeros((3, 2, *features)))
+    kept = zero_padding(np.ones((3, 2, *features)), np.array([3, 1]))
+    np.testing.assert_array_equal(kept.reshape(3, 2, -1)[..., 0], [[1, 1], [1, 0], [1, 0]])
 
 
 def test_reverse_is_its_own_inverse(rng):

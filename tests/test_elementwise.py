@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scratchnet import elementwise
 from scratchnet.elementwise import sigmoid
 
 numba = pytest.importorskip("numba")
@@ -124,3 +125,19 @@ def test_the_vector_loops_functions_one_number_at_a_time(dtype):
     assert np.isnan(vector.minimum(dtype("nan"), dtype(1)))
     assert np.isnan(vector.maximum(dtype("nan"), dtype(1)))
     assert vector._choose_tanh(vector.types.int64) is None
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_function_is_marked_and_keeps_the_type(dtype):
+    """An array in the caller's type, for derivatives that are 0 or 1 too."""
+    own = [
+        f for f in vars(elementwise).values() if getattr(f, "__module__", "") == elementwise.__name__ and callable(f)
+    ]
+    own.remove(elementwise.elementwise)
+    assert len(own) == 5
+    assert set(own) <= set(elementwise.ELEMENTWISE)
+    a = np.array([-1, 0, 0.5], dtype)
+    for function in own:
+        found = function(a)
+        assert (found.dtype.kind, (found * a).dtype) == ("f", dtype), function.__name__
+    assert elementwise.d_relu(np.array([0, 0.5], dtype)).tolist() == [0, 1]

@@ -493,7 +493,9 @@ def test_what_does_not_change_the_computation_may_differ(rng, tmp_path):
 def test_order_and_kinds_of_layers_are_compared_and_only_compares_its_own(rng, tmp_path):
     checkpoint.save(net(rng), tmp_path / "m.npz")
     one = Sequential(rec=LSTM(2, 3, rng=rng, batch_first=True), head=Linear(3, 1, rng=rng))
-    with pytest.raises(ValueError, match=r"is of a model with the layers \[rec, act, head\], but this one has \[rec, head\]"):
+    with pytest.raises(
+        ValueError, match=r"is of a model with the layers \[rec, act, head\], but this one has \[rec, head\]"
+    ):
         checkpoint.load(one, tmp_path / "m.npz")
     checkpoint.load(one, tmp_path / "m.npz", only="rec.*")
     relu = Sequential(rec=RNN(2, 3, "relu", rng=rng), head=Linear(3, 2, rng=rng))

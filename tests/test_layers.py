@@ -8,7 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scratchnet.cells import gru_reset_before
 from scratchnet.gradcheck import check_layer
-from scratchnet.layers import ACTIVATIONS, GRU, LSTM, RNN, Dropout, Layer, Linear, Recurrent, ReLU, Sequential, Tanh
+from scratchnet.layers import (
+    ACTIVATIONS,
+    GRU,
+    LSTM,
+    RNN,
+    Dropout,
+    Layer,
+    Linear,
+    Recurrent,
+    ReLU,
+    Sequential,
+    Tanh,
+    VariationalDropout,
+)
 from scratchnet.layers.dropout import keep_mask
 
 RECURRENT = {
@@ -436,8 +449,11 @@ def test_the_bounds_of_dropouts_probability(rng):
     fixed = Fixed(np.random.PCG64(0))
     assert keep_mask(fixed, 0.0, np.zeros(4)).tolist() == [1, 1, 1, 1]
     assert keep_mask(fixed, 0.25, np.zeros(4)).tolist() == [0, 4 / 3, 0, 4 / 3]
-    x = rng.standard_normal((3, 2))
+    x, drawn = rng.standard_normal((3, 2)), rng.bit_generator.state
     np.testing.assert_array_equal(Dropout(0.0, rng=rng).forward(x, training=True)[0], x)
+    sequences = np.ones((3, 2, 2))
+    np.testing.assert_array_equal(VariationalDropout(0.0, rng=rng).forward(sequences, training=True)[0], sequences)
+    assert rng.bit_generator.state == drawn  # without dropout, none is drawn
     largest = np.nextafter(1.0, 0)
     assert Dropout(largest, rng=rng).p == largest
     for p in (1.0, -5e-324, np.nan):
@@ -462,6 +478,10 @@ def test_the_base_class_says_what_a_layer_lacks():
 def test_threads_must_be_at_least_one(rng):
     with pytest.raises(ValueError, match="threads is 0: expected at least 1, or None for all"):
         LSTM(1, 1, threads=0, rng=rng)
+    assert LSTM(1, 1, threads=1, rng=rng).threads == 1
+    for layers in (0, 1001):
+        with pytest.raises(ValueError, match=f"num_layers is {layers}: expected at (least 1|most 1000)"):
+            LSTM(1, 1, num_layers=layers, rng=rng)
 
 
 def test_a_parameter_of_another_shape_is_refused(rng):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scratchnet.losses import LOSSES, binary_cross_entropy, huber, mae, mse, quantile, softmax_cross_entropy
+from scratchnet.losses import LOSSES, binary_cross_entropy, huber, mae, measured, mse, quantile, softmax_cross_entropy
 
 T, N, K = 5, 4, 3
 ELEMENTWISE = ["mse", "mae", "huber", "binary_cross_entropy"]
@@ -347,6 +347,34 @@ def test_probability_out_of_range(wrong):
 def test_huber_delta_must_be_positive(delta):
     with pytest.raises(ValueError, match="delta is"):
         huber(np.ones(2), np.zeros(2), delta=delta)
+
+
+@pytest.mark.parametrize("delta", [True, "1", None, [1.0]])
+def test_huber_delta_must_be_a_number(delta):
+    with pytest.raises(TypeError, match=r"delta is .*: expected a positive number"):
+        huber(np.ones(2), np.zeros(2), delta=delta)
+
+
+@pytest.mark.parametrize("levels", [[0.0, 0.5], [0.5, 1.0], [0.5, 0.5], [0.9, 0.1], [np.nan], [], [[0.5]], 0.5])
+def test_levels_ascend_between_0_and_1(levels):
+    with pytest.raises((ValueError, TypeError), match=r"levels (are|is) .*: expected"):
+        quantile(levels)
+
+
+def test_a_pinball_loss_computes_in_one_type():
+    with pytest.raises(TypeError, match="y is float32"):
+        quantile([0.5])(np.ones((2, 1), np.float32), np.ones((2, 1)))
+
+
+def test_a_weight_of_zero_leaves_its_element_out():
+    y, target = np.array([1.0, 5.0]), np.zeros(2)
+    assert mse(y, target, weights=np.array([1.0, 0.0]))[0] == 1
+
+
+@pytest.mark.parametrize("found", [1.0, [1.0, np.ones(2)], (1.0,), (1.0, np.ones(2), None)])
+def test_a_loss_returns_a_number_and_its_gradient(found):
+    with pytest.raises(TypeError, match=r"the loss returned a .*: a loss returns the number and dy"):
+        measured(lambda y, target: found, np.ones(2), np.zeros(2))
 
 
 def test_descending_the_gradient_lowers_every_loss():

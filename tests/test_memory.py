@@ -11,8 +11,6 @@ from scratchnet.fingerprint import detect_changes
 from scratchnet.layers import Recurrent
 from scratchnet.layers.memory import pass_memory
 
-SIZES = [(300, 16, 24, 32), (1000, 3, 1, 20), (150, 40, 60, 10)]
-
 
 def measured(layer, T, N):
     """Bytes that NumPy allocated: kept after forward, at the peak of forward, at the peak of backward."""
@@ -38,24 +36,35 @@ def measured(layer, T, N):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"num_layers": 3}, {"bidirectional": True}, {"num_layers": 2, "bidirectional": True}]
-)
+# Many inputs to few units, and the reverse: where each term of the formula counts.
+SIZES = [(150, 60, 80, 8), (150, 60, 8, 50)]
+BUFFER = 8192 * 8  # bytes that NumPy takes to cast or reduce: it counts where a pass is small
+OPTIONS = [
+    {
+        "num_layers": layers,
+        "dropout": dropout,
+        "bidirectional": both,
+        "batch_first": batch_first,
+        "return_sequences": sequences,
+    }
+    for layers, dropout in ((1, 0.0), (3, 0.0), (2, 0.5))
+    for both in (False, True)
+    for batch_first in (False, True)
+    for sequences in (True, False)
+]
+
+
+def described(options):
+    return " ".join(name if value is True else f"{name}={value}" for name, value in options.items() if value) or "plain"
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=described)
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_formula_is_right_to_a_tenth(cell, options):
+    """To 6% here; a tenth is what is promised."""
     for T, N, D, H in SIZES:
         layer = Recurrent(cell, D, H, rng=np.random.default_rng(0), engine="array", **options)
-        np.testing.assert_allclose(pass_memory(layer, T, N), measured(layer, T, N), rtol=0.1)
-
-
-@pytest.mark.parametrize(
-    "options", [{"batch_first": True}, {"return_sequences": False}, {"dropout": 0.5, "num_layers": 3}]
-)
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_with_other_options(cell, options):
-    for T, N, D, H in SIZES:
-        layer = Recurrent(cell, D, H, rng=np.random.default_rng(0), engine="array", **options)
-        np.testing.assert_allclose(pass_memory(layer, T, N), measured(layer, T, N), rtol=0.1)
+        np.testing.assert_allclose(pass_memory(layer, T, N), measured(layer, T, N), rtol=0.06, atol=BUFFER)
 
 
 RESIDENT = """

@@ -160,6 +160,14 @@ def test_the_cell_built_from_torch_tensors(name, lengths, dtype, tolerance, rng)
     assert_as_torch(name, random_call(name, rng, dtype=dtype), lengths, tolerance)
 
 
+def test_a_share_of_zero_keeps_nothing(rng):
+    h = rng.standard_normal((4, 2, 3))
+    np.testing.assert_array_equal(lstm_masked.mask("keep_h", 0.0, h), np.zeros((3, 2, 3)))
+    for name, given in (("keep_h", -0.1), ("keep_c", 1.1), ("drop", -1)):
+        with pytest.raises(ValueError, match=f"{name} is {given}"):
+            lstm_masked.mask(name, given, h)
+
+
 @types
 @ragged
 @pytest.mark.parametrize("which", [("drop",), ("keep_h",), ("keep_c",), ("drop", "keep_h", "keep_c")], ids="+".join)

@@ -5,6 +5,7 @@ Gradients by central differences, float32, copies and checkpoints of the same la
 
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -701,6 +702,14 @@ def bad_layers(rng):
         ),
         "dropout rank": (lambda: VariationalDropout(0.5, rng=rng).forward(x[0]), ValueError, "x has 2 dimensions"),
         "dropout p": (lambda: VariationalDropout(1.0, rng=rng), ValueError, "dropout probability is 1.0"),
+        "no heads": (lambda: SelfAttention(3, 4, rng=rng, heads=0), ValueError, "heads is 0: expected at least 1"),
+        "more momentum": (
+            lambda: BatchNorm1d(3, momentum=1.5),
+            ValueError,
+            "momentum is 1.5: expected 0 < momentum <= 1",
+        ),
+        "norm of a row": (lambda: LayerNorm(10**11), ValueError, r"gain \(400000000000,\) takes 3\.2e\+03 GB"),
+        "norm of a batch": (lambda: BatchNorm1d(10**11), ValueError, r"gain \(400000000000,\) takes 3\.2e\+03 GB"),
         "mixed": (
             lambda: Sequential(conv, LSTM(2, 3, batch_first=True, rng=rng)),
             ValueError,
@@ -766,6 +775,18 @@ def test_a_slope_is_a_finite_number(slope):
         LeakyReLU(slope)
 
 
+def test_a_step_of_a_convolution_may_be_long(rng):
+    conv = Conv1d(1, 1, 200, rng=rng, stride=100, dilation=100)
+    assert conv.forward(np.ones((201, 1, 1)))[0].shape == (3, 1, 1)
+
+
+def test_the_token_for_padding_is_nothing_whatever_its_row_holds(rng):
+    layer = Embedding(4, 3, rng=rng, padding=1)
+    layer.params["W"][1] = np.nan  # as a loader may leave it
+    y, _ = layer.forward(np.array([1, 2]))
+    np.testing.assert_array_equal(y[0], 0)
+
+
 def test_the_token_for_padding_begins_at_zero(rng):
     assert not Embedding(4, 3, rng=rng, padding=1).params["W"][1].any()
 
@@ -789,11 +810,13 @@ def test_keys_and_values_of_too_few_axes_are_refused(name, axes, rng):
 
 
 @pytest.mark.parametrize("units", [1, 2])
-def test_additive_scores_begin_xavier_uniform(units):
-    """v_a is a layer from ``units`` to one number: its range has the limit sqrt(6 / (units + 1)), and is used to its ends."""
-    drawn = [
-        np.abs(SelfAttention(3, units, score="additive", rng=np.random.default_rng(seed)).params["v_a"]).max()
-        for seed in range(100)
-    ]
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [(partial(SelfAttention, score="additive"), "v_a"), (AttentionPooling, "v")],
+    ids=["self", "pooling"],
+)
+def test_additive_scores_begin_xavier_uniform(units, layer, name):
+    """A layer from ``units`` to one number: its range has the limit sqrt(6 / (units + 1)), and is used to its ends."""
+    drawn = [np.abs(layer(3, units, rng=np.random.default_rng(seed)).params[name]).max() for seed in range(100)]
     limit = math.sqrt(6 / (units + 1))
     assert 0.9 * limit < max(drawn) <= limit

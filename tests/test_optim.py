@@ -1,6 +1,7 @@
 """Optimisers: PyTorch's numbers over 20 steps, in place, resumable, and refusals."""
 
 import copy
+import inspect
 
 import numpy as np
 import pytest
@@ -123,6 +124,9 @@ def test_defaults_are_torchs(ours):
     known = defaults | {"beta1": betas[0], "beta2": betas[1], "decoupled": ours is AdamW}
     for option in ours.OPTIONS:
         assert state[option] == known[option], option
+    lr = inspect.signature(getattr(torch.optim, ours.__name__)).parameters["lr"].default
+    if ours is not SGD:  # ours asks for it
+        assert ours().lr == lr
 
 
 def test_sgd_by_hand():
@@ -382,6 +386,20 @@ def test_options_out_of_range(kind, options, says):
         kind(**options)
 
 
+@pytest.mark.parametrize("kind", [RMSprop, Adam, AdamW])
+def test_the_smallest_number_is_a_positive_one(kind):
+    assert kind(eps=5e-324).eps == 5e-324
+
+
+def test_an_optimiser_without_a_rule_says_so():
+    class Bare(Optimizer):
+        def __init__(self):
+            super().__init__(0.1, 0.0, False)
+
+    with pytest.raises(NotImplementedError):
+        Bare().step({"w": np.ones(1)}, {"w": np.ones(1)})
+
+
 @every
 def test_an_lr_that_became_wrong_between_steps(index):
     optimizer, params = fresh(index), {"W": np.ones(3)}
@@ -411,7 +429,7 @@ def test_a_name_belongs_to_one_optimizer():
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("spoil", ["read-only", "nan", "inf"])
+@pytest.mark.parametrize("spoil", ["read-only", "nan", "inf", "-inf"])
 def test_a_step_that_cannot_be_made_changes_nothing(name, spoil):
     """Of two parameters the second is the bad one: the first must not have moved, nor time."""
     params, grads = {"a": np.ones(3), "b": np.ones(2)}, {"a": np.ones(3), "b": np.ones(2)}

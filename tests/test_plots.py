@@ -538,8 +538,10 @@ def test_a_histogram_widens_and_loses_nothing(rng):
         np.testing.assert_array_equal(counts, np.histogram(row, histogram.edges)[0])
     histogram.add(np.array([np.inf, np.nan, 1.0]))
     assert histogram.rows[-1].sum() == 1  # what is not finite has no bin
-    with pytest.raises(ValueError, match="multiple of 4"):
-        Histogram(6)
+    for bins in (6, 0, -4):
+        with pytest.raises(ValueError, match="multiple of 4"):
+            Histogram(bins)
+    assert (Histogram().bins, Histogram(4).bins) == (64, 4)
 
 
 def test_a_watch_changes_nothing_and_sees_steps_as_they_begin(rng):

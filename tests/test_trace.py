@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import scratchnet
 import torch
-from scratchnet.cells import lstm
+from scratchnet.cells import CELLS, lstm
 from scratchnet.convert.torch import from_torch
 from scratchnet.gradcheck import numeric_gradient
-from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Sequential, Tanh
+from scratchnet.layers import GRU, LSTM, RNN, Composite, Dropout, Linear, Recurrent, Sequential, Tanh
 from scratchnet.losses import mse, softmax_cross_entropy
 from scratchnet.tracing import Trace
 from scratchnet.tracing.jacobian import jacobians, per_loss_gradients, singular_values
@@ -61,6 +61,25 @@ def test_terms_add_up_to_what_backward_made(kind, lengths, rng):
             if kind == "rnn relu":
                 squash = lambda a: np.maximum(a, 0)  # noqa: E731
             np.testing.assert_allclose(np.where(alive, gate, 0), np.where(alive, squash(a), 0), atol=1e-13)
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 1, 3]], ids=["full", "ragged"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_is_traced(cell, lengths, rng):
+    """Also one whose terms nobody has written down: the gates, dh, and da by gate."""
+    layer = Recurrent(cell, 2, 4, rng=rng)
+    x, dy = rng.standard_normal((5, 3, 2)), rng.standard_normal((5, 3, 4))
+    run = scratchnet.trace(layer, x, dy=dy, lengths=lengths).run
+    alive = np.arange(run.T)[:, None, None] < run.lengths[:, None]
+    np.testing.assert_array_equal(run["dh"], np.where(alive, run["dy"] + run["dh_next"], 0))
+    by_gate = np.concatenate([run[f"da_{g}"] for g in run.cell.GATES], axis=2)
+    np.testing.assert_allclose(by_gate, run["da"], atol=1e-14)
+    if "gates" in run.cache._fields:
+        np.testing.assert_array_equal(np.concatenate([run[g] for g in run.cell.GATES], axis=2), run.cache.gates)
+    for state in run.cell.STATES:
+        if f"d{state}_prev" in run:
+            arrived = np.where(alive[1:], run[f"d{state}_prev"][1:], run[f"d{state}_next"][1:])
+            np.testing.assert_allclose(run[f"d{state}_next"][:-1], arrived, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "gru before"])
@@ -387,12 +406,27 @@ def test_files_that_are_no_traces(rng, tmp_path):
         trace.save(tmp_path / "t.bin")
 
 
+class Holder(Composite):
+    """A model of the caller's own that says nothing of time."""
+
+    recurrent = False
+
+    def __init__(self, **layers):
+        super().__init__(layers)
+
+
 def test_what_cannot_be_traced(rng):
     x, target = rng.standard_normal((4, 1, 2)), rng.standard_normal((4, 1, 3))
     with pytest.raises(
         TypeError, match=r"scratchnet.layers.linear.Linear is not recurrent: expected a recurrent layer"
     ):
         scratchnet.trace(Linear(2, 3, rng=rng), x)
+    for model, end in (
+        (Sequential(head=Linear(2, 3, rng=rng)), r"or GRU$"),
+        (Holder(rec=LSTM(2, 3, rng=rng), head=Linear(3, 1, rng=rng)), r"or GRU; it has layers\['rec'\]$"),
+    ):
+        with pytest.raises(TypeError, match=f"is not recurrent: expected .*{end}"):
+            scratchnet.trace(model, x)
     with pytest.raises(TypeError, match=r"builtins\.dict is not recurrent"):
         scratchnet.trace({}, x)
     with pytest.raises(TypeError, match=r"torch.nn.modules.linear.Linear cannot be converted"):
@@ -498,6 +532,15 @@ def test_per_loss_gradients_are_those_of_each_loss_alone(kind, rng):
             assert not matrix.size[tau + 1 :, k].any()
 
 
+def test_of_many_losses_a_hundred_are_shown(rng):
+    run = random_trace("gru", rng, T=101)[1].run
+    assert list(per_loss_gradients(run, most=101).losses) == [*range(101)]
+    shown = per_loss_gradients(run)
+    assert len(shown.losses) == 100
+    assert (shown.losses[0], shown.losses[-1]) == (0, 100)
+    np.testing.assert_array_equal(shown.size, per_loss_gradients(run, 0).size)
+
+
 def test_summary_counts_saturated_gates(rng):
     layer = LSTM(1, 2, rng=rng)
     for p in layer.params.values():
@@ -534,7 +577,10 @@ def test_a_custom_backward_is_not_in_the_file(rng, tmp_path):
 
     x, dy = rng.standard_normal((5, 3, 2)), rng.standard_normal((5, 3, 4))
     trace = scratchnet.trace(layer, x, dy=dy, backward=doubled)
+    deep = scratchnet.trace(LSTM(2, 4, num_layers=2, rng=rng), x, dy=dy, backward=doubled)
+    assert [run.custom_backward for run in deep.runs.values()] == [True, True]
     own = scratchnet.trace(layer, x, dy=2 * dy).run
+    assert not own.custom_backward
     np.testing.assert_allclose(trace.run.weight_gradients(4)["dW_x"], own.weight_gradients(4)["dW_x"], rtol=1e-12)
     trace.save(tmp_path / "t.npz")
     again = scratchnet.load_trace(tmp_path / "t.npz")
@@ -582,6 +628,11 @@ def test_a_jacobian_is_of_the_first_sequence_unless_another_is_named(rng):
     assert not np.array_equal(jacobians(trace.run), jacobians(trace.run, 1))
 
 
+def test_where_nothing_passes_the_product_is_zero():
+    found = singular_values(np.stack([np.eye(2), np.zeros((2, 2)), np.eye(2)]))
+    np.testing.assert_array_equal(found.of_products, [[0, 0], [0, 0], [1, 1]])
+
+
 @pytest.mark.underflows
 def test_a_product_that_vanishes_and_grows_again():
     """0.1^400 is beyond float64, 0.1^400 10^200 is not."""
@@ -612,6 +663,58 @@ def test_arrays_that_are_not_of_one_trace(name, change, message, rng, tmp_path):
         arrays = dict(file)
     np.savez(tmp_path / "other.npz", **(arrays | {name: change(arrays[name])}))
     with pytest.raises(ValueError, match=f"it is damaged, a part is missing or wrong.*{message}"):
+        scratchnet.load_trace(tmp_path / "other.npz")
+
+
+def change(about, *path, to):
+    """The facts with another value at the path."""
+    *inside, last = path
+    place = about
+    for key in inside:
+        place = place[key]
+    place[last] = to
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "message"),
+    [
+        (("runs",), {}, "runs is a dict"),
+        (("title",), 3, "title is a int"),
+        (("labels",), [1, 2, 3, 4, 5, 6], "a label is not a text"),
+        (("labels",), ["a"], "there are 1 labels for 6 steps"),
+        (("runs", 0, "custom_backward"), 1, "custom_backward is not yes or no"),
+        (("runs", 0, "options"), {"engine": None}, r"the options of rec.l0 are \{'engine': None\}"),
+        (("runs", 0, "options"), {"h": "relu"}, r"the options of rec.l0 are \{'h': 'relu'\}"),
+        (("runs", 0, "name"), "rec.l1", "the modules have the runs"),
+        (("runs",), [], "the modules have the runs"),
+        (("modules", 1, "name"), 3, "a module's name is not a text"),
+        (("modules", 0, "options"), {"nonlinearity": "relu"}, "the options of rec are not its cell's"),
+        (("modules", 0, "batch_first"), 0, "the options of rec are not its cell's"),
+        (("modules", 1, "params"), ["W"], r"unknown \['module1/b'\]"),
+    ],
+)
+def test_facts_that_are_not_of_one_trace(path, to, message, rng, tmp_path):
+    random_trace("lstm", rng)[1].save(tmp_path / "t.npz")
+    with np.load(tmp_path / "t.npz") as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays["about"]))
+    change(about, *path, to=to)
+    np.savez(tmp_path / "other.npz", **(arrays | {"about": np.array(json.dumps(about))}))
+    with pytest.raises(ValueError, match=f"it is damaged, a part is missing or wrong.*{message}"):
+        scratchnet.load_trace(tmp_path / "other.npz")
+
+
+def test_options_of_a_cell_are_among_its_own(rng, tmp_path):
+    """A wrong value of a right option, and the right one of batch first."""
+    trace = random_trace("rnn relu", rng, batch_first=True)[1]
+    trace.save(tmp_path / "t.npz")
+    assert scratchnet.load_trace(tmp_path / "t.npz").x.shape == trace.x.shape
+    with np.load(tmp_path / "t.npz") as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays["about"]))
+    change(about, "modules", 0, "options", to={"nonlinearity": "cos"})
+    np.savez(tmp_path / "other.npz", **(arrays | {"about": np.array(json.dumps(about))}))
+    with pytest.raises(ValueError, match="the options of rec are not its cell's"):
         scratchnet.load_trace(tmp_path / "other.npz")
 
 

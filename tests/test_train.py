@@ -616,7 +616,7 @@ def test_bad_input(rng):
         ),
         "k1 is 0: expected at least 1": lambda: streamed(k1=0),
         "epochs is -1: expected at least 1": lambda: streamed(epochs=-1),
-        "epochs is 1000000: expected at most 100000": lambda: streamed(epochs=10**6),
+        "epochs is 100001: expected at most 100000": lambda: streamed(epochs=10**5 + 1),
         "target holds 2 values that are NaN or infinite, of 16: clean the data": lambda: streamed(target=bad),
         "x holds 2 values that are NaN": lambda: streamed(x=bad),
     }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scratchnet import engines, losses
 from scratchnet.cells import CELLS
+from scratchnet.cells.checks import check_cache
 from scratchnet.errors import InvalidTypeError, InvalidValueError, ScratchnetError
 from scratchnet.fingerprint import LARGEST, detect_changes
 from scratchnet.layers import LAYERS, LSTM, Linear
@@ -278,6 +279,34 @@ def test_a_layers_cache_is_checked_through_every_engine(rng):
         layer.params["W_h_l1"] *= 1.01
         with pytest.raises(InvalidValueError, match="W_h was changed in place"):
             layer.backward(np.ones_like(y), cache)
+
+
+def test_what_is_no_cache_is_named(rng):
+    """With what was given and, where it is known, whose cache was expected."""
+    with pytest.raises(InvalidTypeError, match=r"cache is a tuple: expected what forward returned$"):
+        check_cache(())
+    y, cache = CELLS["gru"].forward(**arguments_of("gru", rng))
+    said = r"cache is a scratchnet\.cells\.gru\.Cache: expected .* returned, a scratchnet\.cells\.rnn\.Cache$"
+    with pytest.raises(InvalidTypeError, match=said):
+        CELLS["rnn"].backward(np.ones_like(y), cache)
+
+
+def test_the_lengths_in_a_cache_are_checked(rng):
+    y, cache = CELLS["rnn"].forward(**arguments_of("rnn", rng), lengths=[3, 2, 1])
+    for lengths, says in (
+        ([3, 2, 1], "the cache's lengths is a builtins.list, not a NumPy"),
+        (np.array([3, 2]), r"the cache's lengths is \(2,\) .*: expected \(3,\)"),
+        (np.array([3.0, 2, 1]), "the cache's lengths are float64: expected whole numbers"),
+    ):
+        with pytest.raises(ScratchnetError, match=says):
+            CELLS["rnn"].backward(np.ones_like(y), cache._replace(lengths=lengths))
+
+
+def test_states_are_of_one_batch_and_one_width(rng):
+    arguments = arguments_of("lstm", rng)
+    for wrong in (arguments["c0"][:2], arguments["c0"][:, :1]):
+        with pytest.raises(InvalidValueError, match="c0 is "):
+            CELLS["lstm"].forward(**arguments | {"c0": wrong})
 
 
 def test_an_option_in_a_cache_is_checked(rng):

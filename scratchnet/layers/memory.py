@@ -21,9 +21,10 @@ from scratchnet.cells.checks import annotated
 from scratchnet.layers.recurrent import Recurrent
 
 # What else a cell holds at the peak of forward and of backward, in H numbers a step and sequence:
-# the GRU's dm, the products of da with c for vectors of weights, the terms of a normalisation.
+# the GRU's dm, the products of da with c for vectors of weights, the terms of a normalisation
+# (all of them before dx is made, some beside it).
 MORE_FORWARD = {"lstm_norm": 4}
-MORE_BACKWARD = {"gru": 3, "lstm_peephole": 1, "sru": 1}
+MORE_BACKWARD = {"gru": 3, "lstm_norm": 13, "lstm_peephole": 1, "sru": 1}
 MORE_BEFORE_DX = {"lstm_norm": 21}
 
 
@@ -65,26 +66,31 @@ def pass_memory(layer: Recurrent, T: int, N: int, engine: str = "array") -> Pass
         shapes = annotated(made, T, N, D, H).items()
         cache = sum(prod(shape) for name, (shape, none) in shapes if name not in given and not none)
         columns = cell.param_shapes(D, H)["W_x"][1] + MORE_FORWARD.get(layer.cell_name, 0) * H
-        joined = both * H * steps if both > 1 else 0
+        outputs = both * H * steps
+        joined = outputs if both > 1 else 0  # the outputs of both directions side by side
         during = both * cache + columns * steps * at_once
         if both > 1:  # before the second direction has its gates, its product copies reversed x
             states = len(cell.STATES) * H * steps
             during = max(during, cache + states + (columns + D) * steps)
         # sequence keeps freed memory for the next array, so both count
         forward = max(forward, kept + during + (joined if engine == "sequence" else 0))
-        kept += both * cache + joined
+        kept += both * cache
+        forward = max(forward, kept + joined)
         if layer.dropout and number < layer.num_layers:
-            kept += 2 * both * H * steps  # the mask, and the output times the mask
+            kept += 2 * outputs  # the mask, and the output times the mask
+        elif number < layer.num_layers or layer.return_sequences:
+            kept += joined
         forward = max(forward, kept)
     live = kept if layer.return_sequences else kept + both * H * steps  # dy of all steps
     for number, D in reversed([*enumerate(inputs, start=1)]):
-        if layer.dropout and number < layer.num_layers:
-            live += both * H * steps  # dy times the mask
+        if layer.dropout and number < layer.num_layers and both == 1:
+            live += H * steps  # dy times the mask; of two directions, it replaces the sum of dx
         live += both * cell.param_shapes(D, H)["W_x"][1] * steps
         backward = max(backward, live + MORE_BEFORE_DX.get(layer.cell_name, 0) * H * steps)
         live += both * D * steps
         summed = D * steps if both > 1 else 0
         more = MORE_BACKWARD.get(layer.cell_name, 0) * H * steps * at_once
+        # while the second direction multiplies a copy of reversed x; after it, the sum of both dx
         backward = max(backward, live + summed + more)
         live += summed
     size = next(iter(layer.params.values())).itemsize

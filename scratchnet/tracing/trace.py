@@ -11,7 +11,6 @@ from scratchnet.arrays import Array, to_host
 from scratchnet.cells import CELLS, Cell
 from scratchnet.errors import ScratchnetError, UnknownNameError
 from scratchnet.files import archives
-from scratchnet.files.archives import require_npz
 from scratchnet.tracing.run import RunTrace
 
 FORMAT = 2  # of the .npz; goes up when an older library could not read it
@@ -99,7 +98,6 @@ class Trace:
 
     def save(self, path: str | Path) -> None:
         """Write the trace to ``path`` (.npz) as a whole: arrays and one JSON text, no pickles."""
-        require_npz(path)
         here = self.on_host()
         whole = {name: getattr(here, name) for name in WHOLE}
         arrays: dict[str, Array] = {k: array for k, array in whole.items() if array is not None}

@@ -164,8 +164,7 @@ def check_architecture(model: Layer, about: Facts, path: str, layers: set[str] |
     if [name for name, _ in ours] != [name for name, _ in theirs]:
         there, here = (", ".join(name for name, _ in table if name) for table in (theirs, ours))
         raise InvalidValueError(
-            f"{path} is of a model with the layers [{there}], but this one has"
-            f" [{here}]{hint}"
+            f"{path} is of a model with the layers [{there}], but this one has [{here}]{hint}"
         )
     for (name, own), (_, saved) in zip(ours, theirs):
         for option in {**own, **saved}:

@@ -52,14 +52,14 @@ def table():
         )  # fmt: skip
 
 
-def all_mutants(only=""):
+def all_mutants(only=("",)):
     """Every mutant, with its row of the table."""
     tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
     seen = set()
     for row in table():
         for file in sorted(f for f in tracked.stdout.split() if fnmatch(f, row.files) and f not in seen):
             seen.add(file)
-            if only in file:
+            if any(part in file for part in only):
                 for mutant in mutants(file, (ROOT / file).read_bytes()):
                     yield mutant, row
 
@@ -268,7 +268,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--list", action="store_true", help="count the mutants of each module, and run nothing")
     parser.add_argument("--report", action="store_true", help="what the runs so far have found")
-    parser.add_argument("--only", default="", help="modules whose path has this in it")
+    parser.add_argument("--only", nargs="+", default=("",), help="modules whose path has one of these in it")
     parser.add_argument("--sample", type=int, help="so many mutants, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no mutant after this long")
