@@ -15,13 +15,18 @@ from scratchnet.layers import (
     GRU,
     LAYERS,
     LSTM,
+    AttentionPooling,
     AveragePool1d,
+    BatchNorm1d,
     Conv1d,
+    Dropout,
     Embedding,
+    GlobalAveragePool,
     LayerNorm,
     Linear,
     MaxPool1d,
     Sequential,
+    VariationalDropout,
 )
 from scratchnet.layers.attend import attend, attend_backward
 from scratchnet.losses import LOSSES, mse
@@ -296,6 +301,7 @@ def test_a_cache_of_another_layer_is_refused(rng):
     for mine, other in (
         (Linear(2, 3, rng=rng), Linear(1, 3, rng=rng)),
         (LayerNorm(2), LayerNorm(1)),
+        (BatchNorm1d(2), BatchNorm1d(1)),
         (Conv1d(2, 3, 1, rng=rng), Conv1d(1, 3, 1, rng=rng)),
         (LSTM(2, 3, rng=rng), LSTM(1, 3, rng=rng)),
         (LSTM(2, 3, rng=rng), GRU(2, 3, rng=rng)),
@@ -308,9 +314,64 @@ def test_a_cache_of_another_layer_is_refused(rng):
             mine.backward(np.ones_like(y), cache)
         for grad_name, grad in before.items():
             np.testing.assert_array_equal(mine.grads[grad_name], grad)
+    pools = [AttentionPooling(2, 3, rng=rng), AttentionPooling(2, 4, rng=rng)]
+    y, cache = pools[1].forward(x)
+    with pytest.raises(InvalidValueError, match="another layer's"):
+        pools[0].backward(np.ones_like(y), cache)
     y, cache = AveragePool1d(2).forward(x)
     with pytest.raises(InvalidTypeError, match="winner is"):
         MaxPool1d(2).backward(np.ones_like(y), cache)
+
+
+def test_the_parts_of_a_cache_fit_each_other(rng):
+    """Caches put together by hand: another call's x or mask beside this one's y."""
+    x, tokens = rng.standard_normal((4, 3, 2)), np.array([1, 2, 1])
+    words, drop, steady, deep = (
+        Embedding(4, 2, rng=rng),
+        Dropout(0.5, rng=rng),
+        VariationalDropout(0.5, rng=rng),
+        LSTM(2, 3, num_layers=2, rng=rng),
+    )
+    y, (kept, _) = words.forward(tokens)
+    for other, says in ((kept[:2], "the cache's x"), (kept.astype(float), "tokens: expected whole numbers")):
+        with pytest.raises(ScratchnetError, match=says):
+            words.backward(np.ones_like(y), (other, y))
+    for layer in (drop, steady):
+        y, (_, mask) = layer.forward(x, training=True)
+        with pytest.raises(InvalidValueError, match="the cache's mask"):
+            layer.backward(np.ones_like(y), (y, mask[..., :1]))
+    y, (kept, *rest) = GlobalAveragePool().forward(x)
+    with pytest.raises(InvalidValueError, match="the cache's x"):
+        GlobalAveragePool().backward(np.ones_like(y), (kept[..., :1], *rest))
+    y, cache = deep.forward(x)
+    with pytest.raises(InvalidValueError, match="not of this layer"):
+        deep.backward(np.ones_like(y), cache._replace(cell_caches=cache.cell_caches[:1]))
+
+
+@pytest.mark.parametrize("training", [[4, 3], 1, "yes", None, np.ones(3)])
+def test_training_is_yes_or_no(training, rng):
+    """Lengths in its place would be true, and switch dropout on."""
+    for layer in (Linear(2, 1, rng=rng), LSTM(2, 3, rng=rng), Sequential(Linear(2, 1, rng=rng))):
+        with pytest.raises(InvalidTypeError, match=r"training is .*: expected True or False"):
+            layer.forward(np.ones((4, 3, 2)), training)
+
+
+def test_gradients_and_states_of_another_shape_or_type(rng):
+    layer = LSTM(2, 3, bidirectional=True, rng=rng)
+    _, cache = layer.forward(np.ones((4, 2, 2)))
+    with pytest.raises(InvalidValueError, match=r"dy is \(4, 2, 7\).*: expected \(4, 2, 6\)"):
+        layer.backward(np.ones((4, 2, 7)), cache)
+    state = tuple(s.astype(np.float32) for s in cache.state_last)
+    with pytest.raises(InvalidTypeError, match="state h is float32"):
+        layer.forward(np.ones((4, 2, 2)), state=state)
+
+
+def test_an_optimisers_state_is_numbers():
+    state = SGD(0.1).state_dict()
+    with pytest.raises(InvalidTypeError, match=r"lr is .*: expected a float"):
+        SGD(0.1).load_state_dict(state | {"lr": "fast"})
+    with pytest.raises(InvalidTypeError, match="lr"):
+        SGD(lr="fast")
 
 
 def test_a_cell_takes_its_own_cache_only(rng):

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 from scratchnet.files import archives
-from scratchnet.layers import LSTM, Linear, Sequential
+from scratchnet.layers import LSTM, RNN, Linear, Sequential
 from scratchnet.training import checkpoint
 
 
@@ -153,6 +153,15 @@ FORGED = {
     "no facts": ({"format": 1, "architecture": [["rec", 5]]}, "m.npz is damaged: its architecture is "),
     "no layers": ({"format": 1, "architecture": []}, "is of a model with the layers [], but this one has [rec, head]"),
 }
+
+
+def test_another_architecture_is_refused_unless_any_will_do(rng, tmp_path):
+    relu, tanh = RNN(2, 3, nonlinearity="relu", rng=rng), RNN(2, 3, rng=rng)
+    checkpoint.save(relu, tmp_path / "m.npz")
+    with pytest.raises(ValueError, match="is of another architecture"):
+        checkpoint.load(tanh, tmp_path / "m.npz")
+    checkpoint.load(tanh, tmp_path / "m.npz", any_architecture=True)
+    assert_holds(tanh, values(relu))
 
 
 @pytest.mark.parametrize("case", FORGED)

@@ -249,6 +249,8 @@ def test_a_norm_whose_squares_vanish_or_overflow(size):
     true = math.hypot(*g)
     for array in (g, on_device(g)):
         assert abs(norms_of({"g": array})["g"] - true) <= 4 * np.spacing(true)
+    pytest.importorskip("numba")
+    assert abs(norms_of({"g": g}, "step")["g"] - true) <= 4 * np.spacing(true)
 
 
 @pytest.mark.parametrize("how", ["global", "each"])

@@ -1,5 +1,7 @@
 """The formula for the memory of a pass, against what was allocated, to 10%."""
 
+import json
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -68,42 +70,59 @@ def test_the_formula_is_right_to_a_tenth(cell, options):
 
 
 RESIDENT = """
-import sys
+import json, sys
 from pathlib import Path
 import numpy as np
 from scratchnet.layers import Recurrent
 
-cell, engine, layers, both = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "True"
-T, N, D, H = 600, 32, 64, 128
-layer = Recurrent(cell, D, H, num_layers=layers, bidirectional=both, rng=np.random.default_rng(0), engine=engine)
-y, cache = layer.forward(np.ones((2, N, D)))
+cell, engine, (T, N, D, H), options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
+layer = Recurrent(cell, D, H, rng=np.random.default_rng(0), engine=engine, **options)
+
+def call(steps):
+    lead = (N, steps) if layer.batch_first else (steps, N)
+    return np.ones((*lead, D)), np.ones((*(lead if layer.return_sequences else [N]), layer.output_size))
+
+x, _ = call(2)
+y, cache = layer.forward(x, training=True)
 layer.backward(np.ones_like(y), cache)
-x, dy = np.ones((T, N, D)), np.ones((T, N, layer.output_size))
+x, dy = call(T)
 del y, cache
 peak = lambda: int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
 before = peak()
-y, cache = layer.forward(x)
+y, cache = layer.forward(x, training=True)
 forward = peak() - before
 layer.backward(dy, cache)
 print(forward, peak() - before)
 """
+WIDE, NARROW = (800, 32, 256, 32), (800, 32, 16, 128)
+BOTH = {"bidirectional": True}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts resident memory as Linux does")
-@pytest.mark.parametrize(("layers", "both"), [(1, False), (2, True)])
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({}, WIDE),
+        (BOTH | {"num_layers": 2}, NARROW),
+        (BOTH | {"return_sequences": False}, WIDE),
+        (BOTH | {"return_sequences": False}, NARROW),
+        (BOTH | {"num_layers": 2, "dropout": 0.5, "batch_first": True}, WIDE),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize(
     ("cell", "engine"), [("rnn", "sequence"), ("lstm", "sequence"), ("gru", "sequence"), ("lstm", "step")]
 )
-def test_the_processes_own_memory(cell, engine, layers, both):
+def test_the_processes_own_memory(cell, engine, options, sizes):
     """Of the compiled engines, whose memory NumPy does not see: resident memory of a separate process."""
     pytest.importorskip("numba")
     done = subprocess.run(
-        [sys.executable, "-c", RESIDENT, cell, engine, str(layers), str(both)],
+        [sys.executable, "-c", RESIDENT, cell, engine, json.dumps(sizes), json.dumps(options)],
         capture_output=True,
         text=True,
         check=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # with more, BLAS packs x in memory of its own
     )
-    forward, backward = map(int, done.stdout.split())
-    layer = Recurrent(cell, 64, 128, num_layers=layers, bidirectional=both, rng=np.random.default_rng(0))
-    expected = pass_memory(layer, 600, 32, engine)
-    np.testing.assert_allclose([expected.forward, expected.backward], [forward, backward], rtol=0.1)
+    T, N, D, H = sizes
+    expected = pass_memory(Recurrent(cell, D, H, rng=np.random.default_rng(0), **options), T, N, engine)
+    np.testing.assert_allclose([expected.forward, expected.backward], [*map(int, done.stdout.split())], rtol=0.1)

@@ -35,6 +35,8 @@ from scratchnet.layers import (
 from scratchnet.layers.attend import attend, attend_backward, softmax
 from torch.nn import functional
 
+from device_array import on_device
+
 TOLERANCE = {np.float64: 1e-10, np.float32: 1e-5}
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
 
@@ -773,6 +775,17 @@ def test_what_a_step_reaches_by_default(rng):
 def test_a_slope_is_a_finite_number(slope):
     with pytest.raises(ValueError, match=f"slope is {slope}: expected a finite number"):
         LeakyReLU(slope)
+
+
+def test_defaults_of_norms_are_torchs():
+    batch, layer = BatchNorm1d(2), LayerNorm(2)
+    assert (batch.momentum, batch.eps) == (torch.nn.BatchNorm1d(2).momentum, torch.nn.BatchNorm1d(2).eps)
+    assert layer.eps == torch.nn.LayerNorm(2).eps
+
+
+def test_tokens_are_where_the_vectors_are(rng):
+    with pytest.raises(TypeError, match="x is an array of device_array but W is one of numpy: move one of them"):
+        Embedding(4, 2, rng=rng).forward(on_device(np.array([1, 2])))
 
 
 def test_a_step_of_a_convolution_may_be_long(rng):

@@ -576,6 +576,31 @@ def test_a_forked_child_can_run_it():
     assert python(FORK.replace('"""', ""), PYTHONWARNINGS="ignore")[0] == "0\n"
 
 
+@needs_blas
+def test_after_a_fork_nobody_else_is_inside():
+    """What a child runs first: of the threads that were inside, only the one that forked is left, and it is not."""
+    with blas_of_two() as now:
+        with slices.one_blas_thread(), slices.one_blas_thread():
+            assert now() == {1}
+            slices._forked()
+            assert (slices._inside, now()) == (0, {2})
+            slices._enter()
+            slices._enter()  # for the two that leave now
+        slices._forked()
+        assert (slices._inside, now()) == (0, {2})
+
+
+@needs_compiler
+def test_what_is_compiled_runs_beside_other_threads():
+    for decorator in (compiled.time_loop, compiled.vector_loop):
+
+        @decorator
+        def loop(x):
+            return x
+
+        assert loop.targetoptions["nogil"] is True
+
+
 # ---- memory -------------------------------------------------------------------------------------------------------------
 
 

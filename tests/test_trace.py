@@ -2,6 +2,7 @@
 
 import json
 import time
+import zipfile
 from contextlib import suppress
 
 import numpy as np
@@ -63,13 +64,14 @@ def test_terms_add_up_to_what_backward_made(kind, lengths, rng):
             np.testing.assert_allclose(np.where(alive, gate, 0), np.where(alive, squash(a), 0), atol=1e-13)
 
 
+@pytest.mark.parametrize("return_sequences", [True, False])
 @pytest.mark.parametrize("lengths", [None, [5, 1, 3]], ids=["full", "ragged"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_is_traced(cell, lengths, rng):
-    """Also one whose terms nobody has written down: the gates, dh, and da by gate."""
-    layer = Recurrent(cell, 2, 4, rng=rng)
+def test_every_cell_is_traced(cell, lengths, return_sequences, rng):
+    """Also one whose terms nobody has written down: the gates, dh, da by gate, and the parts of sums."""
+    layer = Recurrent(cell, 2, 4, return_sequences=return_sequences, rng=rng)
     x, dy = rng.standard_normal((5, 3, 2)), rng.standard_normal((5, 3, 4))
-    run = scratchnet.trace(layer, x, dy=dy, lengths=lengths).run
+    run = scratchnet.trace(layer, x, dy=dy if return_sequences else dy[0], lengths=lengths).run
     alive = np.arange(run.T)[:, None, None] < run.lengths[:, None]
     np.testing.assert_array_equal(run["dh"], np.where(alive, run["dy"] + run["dh_next"], 0))
     by_gate = np.concatenate([run[f"da_{g}"] for g in run.cell.GATES], axis=2)
@@ -80,6 +82,15 @@ def test_every_cell_is_traced(cell, lengths, rng):
         if f"d{state}_prev" in run:
             arrived = np.where(alive[1:], run[f"d{state}_prev"][1:], run[f"d{state}_next"][1:])
             np.testing.assert_allclose(run[f"d{state}_next"][:-1], arrived, atol=1e-14)
+    sums = {("kept", "written"): "c" if "c" in run.cell.STATES else "h", ("shown", "past"): "h"}
+    for (one, other), state in sums.items():
+        if {one, other} <= {*run.names}:
+            found = np.where(alive, run[one] + run[other], 0)
+            np.testing.assert_allclose(found, np.where(alive, run[state][1:], 0), atol=1e-14)
+    if "tanh_c" in run and "o" in run:
+        np.testing.assert_allclose(
+            np.where(alive, run["o"] * run["tanh_c"], 0), np.where(alive, run["h"][1:], 0), atol=1e-14
+        )
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "gru before"])
@@ -716,6 +727,18 @@ def test_options_of_a_cell_are_among_its_own(rng, tmp_path):
     np.savez(tmp_path / "other.npz", **(arrays | {"about": np.array(json.dumps(about))}))
     with pytest.raises(ValueError, match="the options of rec are not its cell's"):
         scratchnet.load_trace(tmp_path / "other.npz")
+
+
+def test_what_the_archive_says_of_itself_is_kept(rng, tmp_path):
+    """A member that does not have its checksum is the archive's own sentence, not a part that is missing."""
+    random_trace("lstm", rng)[1].save(tmp_path / "t.npz")
+    whole = (tmp_path / "t.npz").read_bytes()
+    with zipfile.ZipFile(tmp_path / "t.npz") as archive:
+        member = archive.getinfo("x.npy")
+    at = member.header_offset + member.compress_size // 2
+    (tmp_path / "t.npz").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(ValueError, match=r"t\.npz is not a trace: expected an \.npz file of plain arrays, but "):
+        scratchnet.load_trace(tmp_path / "t.npz")
 
 
 def test_a_trace_is_saved_as_npz(rng, tmp_path):

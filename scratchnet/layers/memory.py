@@ -9,7 +9,8 @@ and sequence:
 
 A bidirectional layer joins its outputs and adds its two dx, and ``sequence`` runs both directions
 at once. Weights and what depends on them alone are not counted, so this is for T N larger than H;
-nor is the sample of at most a few MB that fingerprints take of large arrays.
+nor is the sample of at most a few MB that fingerprints take of large arrays, nor what a BLAS with
+several threads takes for itself: in OpenBLAS a copy of x, up to D, while x W_x is computed.
 """
 
 from math import prod
@@ -56,7 +57,8 @@ def pass_memory(layer: Recurrent, T: int, N: int, engine: str = "array") -> Pass
     """
     steps = require_count("T", T) * require_count("N", N)
     H, both, cell = layer.hidden_size, len(layer.directions), layer.cell
-    at_once = both if engine == "sequence" else 1
+    sequence = engine == "sequence"
+    at_once = both if sequence else 1
     inputs = [layer.input_size, *[layer.output_size] * (layer.num_layers - 1)]
     kept = layer.input_size * steps if layer.batch_first else 0  # x, in the order of time
     forward = backward = 0
@@ -69,11 +71,14 @@ def pass_memory(layer: Recurrent, T: int, N: int, engine: str = "array") -> Pass
         outputs = both * H * steps
         joined = outputs if both > 1 else 0  # the outputs of both directions side by side
         during = both * cache + columns * steps * at_once
-        if both > 1:  # before the second direction has its gates, its product copies reversed x
-            states = len(cell.STATES) * H * steps
-            during = max(during, cache + states + (columns + D) * steps)
-        # sequence keeps freed memory for the next array, so both count
-        forward = max(forward, kept + during + (joined if engine == "sequence" else 0))
+        first = cache  # of the first direction, when the second begins
+        if engine == "array":  # NumPy's own count: arrays that nobody has written to yet, too
+            first += len(cell.STATES) * H * steps
+        if sequence:  # which keeps freed memory for the next array, so both count
+            during, first = during + joined, columns * steps
+        if both > 1:  # the product of the second direction copies reversed x
+            during = max(during, first + (columns + D) * steps)
+        forward = max(forward, kept + during)
         kept += both * cache
         forward = max(forward, kept + joined)
         if layer.dropout and number < layer.num_layers:
@@ -86,10 +91,12 @@ def pass_memory(layer: Recurrent, T: int, N: int, engine: str = "array") -> Pass
         if layer.dropout and number < layer.num_layers and both == 1:
             live += H * steps  # dy times the mask; of two directions, it replaces the sum of dx
         live += both * cell.param_shapes(D, H)["W_x"][1] * steps
-        backward = max(backward, live + MORE_BEFORE_DX.get(layer.cell_name, 0) * H * steps)
+        more = MORE_BACKWARD.get(layer.cell_name, 0) * H * steps * at_once
+        copied = both * H * steps if sequence and both > 1 else 0  # dy of each direction
+        before_dx = MORE_BEFORE_DX.get(layer.cell_name, 0) * H * steps
+        backward = max(backward, live + max(before_dx, more + copied))
         live += both * D * steps
         summed = D * steps if both > 1 else 0
-        more = MORE_BACKWARD.get(layer.cell_name, 0) * H * steps * at_once
         # while the second direction multiplies a copy of reversed x; after it, the sum of both dx
         backward = max(backward, live + summed + more)
         live += summed
