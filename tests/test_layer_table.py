@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scratchnet.errors import InvalidTypeError
 from scratchnet.gradcheck import check_layer
-from scratchnet.layers import LAYERS, Layer, Linear, register_layer
+from scratchnet.layers import LAYERS, Layer, Linear, Sequential, register_layer
 from scratchnet.training import checkpoint
 
 
