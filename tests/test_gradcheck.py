@@ -13,7 +13,8 @@ from scratchnet.gradcheck import (
     relative_error,
 )
 from scratchnet.gradcheck.layer import _generators
-from scratchnet.gradcheck.numeric import compare_along, line, measure
+from scratchnet.gradcheck.numeric import STEPS, Slope, _direction, _noise, compare, compare_along, line, measure, number
+from scratchnet.gradcheck.report import Report, Row
 from scratchnet.layers import LAYERS, LSTM, BatchNorm1d, Dropout, Layer, Linear, Sequential
 from scratchnet.layers.dropout import keep_mask
 from scratchnet_course import mistakes
@@ -622,3 +623,159 @@ def test_the_report_says_what_was_run():
     assert check_layer(LSTM(2, 3, rng=rng), rng.standard_normal((4, 2, 2))).cases[0] == (
         "x (4, 2, 2), no padding: every element"
     )
+
+
+# ---- the instrument's parts ----------------------------------------------------------------------------------------------
+
+
+def test_a_distance_is_what_the_uncertainty_does_not_cover():
+    steady = Slope(2.0, 0.1, 2.0, 2.0)
+    assert [round(steady.distance(ours, 1e-3), 12) for ours in (2.05, 2.3, 1.5)] == [0, 0.2, 0.4]
+    kink = Slope(0.5, 0.1, 1.0, -1.0)  # between the two slopes everything is a subgradient
+    assert [round(kink.distance(ours, 1e-3), 12) for ours in (-1.0, 0.3, 1.05, 1.5, -2.0)] == [0, 0, 0, 0.4, 0.9]
+    assert kink.distance(0.9, 2.0) == pytest.approx(0.3)  # as far apart as the bound: no kink
+    shallow = Slope(-3.0, 0.1, -3.0, -2.5)
+    assert shallow.distance(-2.6, 0.2) == 0
+    assert shallow.distance(-3.5, 0.6) == pytest.approx(0.4)
+
+
+def test_the_slopes_of_both_sides_are_measured():
+    """A kink between curves: one-sided differences are extrapolated twice, so that curvature leaves nothing of itself."""
+    slope = measure(lambda s: 3 * abs(s) + 2 * s + 5 * s**2 + 7 * s**3 + 11)
+    assert slope.left == pytest.approx(-1, abs=1e-9)
+    assert slope.right == pytest.approx(5, abs=1e-9)
+    assert slope.value == pytest.approx(2, abs=1e-9)
+    assert slope.uncertainty < 1e-8
+
+
+def test_the_uncertainty_counts_the_losses_own_rounding():
+    """A loss of 10^6 has a last digit of 10^-10: over a step of 10^-3, that is 10^-7 of a slope near 1."""
+    for size in (1e6, 1e9):
+        slope = measure(lambda s, size=size: size + np.sin(s))
+        assert abs(slope.value - 1) <= slope.uncertainty
+        assert np.finfo(float).eps * size / STEPS[0] <= slope.uncertainty
+
+
+def test_a_direction_has_length_one(rng):
+    for shape in ((3,), (4, 5), (1, 1)):
+        assert np.linalg.norm(_direction(np.empty(shape), rng)) == pytest.approx(1)
+
+
+def test_each_gate_has_its_own_worst_element():
+    """Every element is wrong by a share of its own; the report has the largest of each block, and where it is."""
+    w = np.arange(1.0, 13).reshape(2, 6)
+    share = np.array([[1, 5, 2, 3, 1, 4], [2, 3, 9, 1, 6, 1]]) * 1e-3
+    report = compare(lambda: float(np.sum(w**2) / 2), {"w": w}, {"w": w * (1 - share)}, 1e-5, 1e-6, {"w": "abc"})
+    found = [(row.gate, row.worst, round(row.error, 6)) for row in report.rows]
+    assert found == [("a", (0, 1), 0.005), ("b", (1, 2), 0.009), ("c", (1, 4), 0.006)]
+    whole = compare(lambda: float(np.sum(w**2) / 2), {"w": w}, {"w": w * (1 - share)}, 1e-5, 1e-6, {})
+    assert [(row.gate, row.worst) for row in whole.rows] == [("", (1, 2))]
+    right = compare(lambda: float(np.sum(w**2) / 2), {"w": w}, {"w": w.copy()}, 1e-5, 1e-6, {"w": "abc"})
+    assert all(0 <= row.error <= 1e-8 for row in right.rows)
+
+
+def test_what_is_too_small_to_measure_is_measured_against_the_largest():
+    """Beside a gradient of 1e6 one of 1e-6 has no digit: below 1e-11 / tolerance of the largest, errors are shares of that."""
+    w = np.array([1.0, 1.0])
+
+    def check(small):
+        grads = {"w": np.array([1e6, small])}
+        return compare(lambda: float(1e6 * w[0] + 1e-3 * w[1]), {"w": w}, grads, 1e-5, 1e-6, {})
+
+    assert check(1e-3).ok
+    assert check(1e-3 + 1e-7).ok  # 1e-7 of a floor of 10
+    assert not check(1e-3 + 1e-4).ok
+    w[...] = 1.0
+    tiny = compare(lambda: float(1e-6 * w[0] + 1e-9 * w[1]), {"w": w}, {"w": np.array([1e-6, 2e-9])}, 1e-5, 1e-6, {})
+    assert [round(row.error, 3) for row in tiny.rows] == [0.5]
+
+
+def test_a_direction_small_by_chance_is_measured_against_the_typical_one(rng):
+    """An error of one part in 10^4 of a typical slope is found whatever the tensor's size, and the report has its numbers."""
+    for size in (4, 400):
+        w = np.zeros(size)
+        grad = rng.standard_normal(size)
+        loss = lambda w=w, grad=grad: float(w @ grad)  # noqa: E731
+        assert check_directional(loss, {"w": w}, {"w": grad}, rng=rng).error <= 1e-9
+        with pytest.raises(GradientError) as caught:
+            check_directional(loss, {"w": w}, {"w": grad * (1 + 1e-4)}, rng=rng)
+        (row,) = caught.value.report.rows
+        assert (row.tensor, row.worst) == ("dw", ())
+        assert row.error == pytest.approx(1e-4, rel=0.02) or row.error < 1e-4
+        assert row.ours == pytest.approx(row.numeric * (1 + 1e-4), rel=1e-6)
+        # an error that is the same everywhere is a share of the typical slope, not of one that is zero by chance
+        wrong = grad + 1e-3 * np.abs(grad).mean() * rng.standard_normal(size)
+        report = compare_along(loss, {"w": w}, {"w": wrong}, 0)
+        assert 1e-5 < report.rows[0].error < 1e-2
+
+
+def test_noise_is_measured_and_named():
+    """Relative to the loss: 1e-7 of it is what float32 leaves; float64's own rounding is not noise."""
+    w, draws = np.array([0.3, -0.2]), np.random.default_rng(5)
+    assert _noise(lambda: 1e3 * float(np.sum(np.sin(w))), {"w": w}) == ()
+    shares = []
+    for _ in range(50):  # the quieter of two places, of five differences each: it scatters
+        (note,) = _noise(lambda: 1e3 * (2 + float(np.sum(np.sin(w)))) * (1 + 1e-7 * draws.standard_normal()), {"w": w})
+        shares.append(float(note.partition("noise of ")[2].partition(" ")[0]))
+    assert 5e-8 < np.median(shares) < 1.1e-7
+    assert w.tolist() == [0.3, -0.2]
+    assert _noise(lambda: abs(float(w[0]) - 0.3) * 1e3 + 1, {"w": w}) == ()  # a kink at one of two places
+
+
+def test_a_loss_is_one_number():
+    assert number(np.array(2.5)) == 2.5
+    assert number(np.float32(0.5)) == 0.5
+    for wrong in (np.ones(1), "1", np.array("1"), None, 1j, [1.0]):
+        with pytest.raises(TypeError, match="expected a number"):
+            number(wrong)
+
+
+def row(tensor, gate, error):
+    return Row(tensor, gate, error, (0, 1), 1.0, 2.0)
+
+
+def test_a_report_in_words():
+    """What is wrong, where it is worst, when it begins, what is right; and over all steps, if that is something else."""
+    one = Report([row("dW", "i", 0.5), row("dW", "f", 1e-9), row("dx", "", 0.7)], 1e-6, steps=2, final_states=True)
+    whole = Report([row("dW", "i", 0.6), row("dW", "f", 0.3), row("dx", "", 0.7)], 1e-6, 5, True, one, (), ("T=5",))
+    assert whole.explain().split("\n") == [
+        "dW is wrong in gate i: relative error 5.0e-01, tolerance 1e-06",
+        "  worst element dW[0, 1]: yours 1, numeric 2",
+        "  begins at t=3 of 0 to 4, going backwards: the steps after it are right",
+        "  and only where a gradient arrives at the final states: with a loss on y alone it is right",
+        "  wrong: dW (i), dx; right: none",
+        "  in the case T=5",
+        "  over all 5 steps wrong: dW (i, f), dx; right: none",
+    ]
+    alone = Report([row("dW", "", 1e-6), row("db", "", np.nan)], 1e-6)
+    assert [each.tensor for each in alone.wrong] == ["db"]  # the tolerance itself is right, a NaN is not
+    assert alone.explain().split("\n") == [
+        "db is wrong: relative error nan, tolerance 1e-06",
+        "  worst element db[0, 1]: yours 1, numeric 2",
+        "  wrong: db; right: dW",
+    ]
+    assert str(alone).split("\n") == [
+        "gradient gate  relative error",
+        "dW                    1.0e-06",
+        "db                        nan   WRONG",
+    ]
+    assert (alone.final_states, alone.doubts) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "first", "says"),
+    [
+        (1, 1, "begins at t=0, the last step of 1: wrong within a single step"),
+        (4, 1, "begins at t=3, the last step of 4: wrong within a single step"),
+        (4, 2, "begins at t=2 of 0 to 3, going backwards: the steps after it are right"),
+        (2, 2, "begins at t=0 of 0 to 1, going backwards: the steps after it are right"),
+    ],
+)
+def test_the_step_at_which_an_error_begins(steps, first, says):
+    origin = Report([row("dx", "", 0.5)], 1e-6, steps=first, final_states=False)
+    report = origin if steps == first else Report([row("dx", "", 0.5)], 1e-6, steps, origin=origin)
+    report = report._replace(origin=origin)
+    lines = report.explain().split("\n")
+    assert f"  {says}" in lines
+    assert not any("only where a gradient" in line for line in lines)
+    assert any(line.startswith("  over all") for line in lines) == (steps != first)

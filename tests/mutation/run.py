@@ -156,17 +156,15 @@ class Copy:
 
         The quickest first, of each test function the first of its parameters, then the second: they test different things.
         And the file, if it is enough to replace the code of its functions.
-        What runs when the module is imported (but a function's head) concerns all tests of the module. Nobody sees compiled code
-        run: where kernels are compiled, a line that seems to run nowhere concerns every test.
+        What runs when the module is imported (but a function's head) concerns every test, and so does all code of a row whose
+        kernels are compiled: nobody sees compiled code run, nor what runs in other processes.
         """
         reach = self.reach(row, test, mutant.file)
         lines = reach["lines"].get(mutant.file, {})
         here = {name for line in mutant.lines for name in lines.get(str(line), ())}
-        if "" in here:
-            here.update(*lines.values())
-        if here <= {""} and ("" in here or row.kernels == "compiled"):
-            here.update(reach["seconds"])
         at_import = "" in here or row.kernels == "compiled"
+        if at_import:
+            here.update(reach["seconds"])
         order, total, turn, seen = {}, 0.0, {}, Counter()
         for name in sorted(here & reach["seconds"].keys(), key=lambda name: reach["seconds"][name] or 0):
             turn[name] = seen[name.partition("[")[0]]
