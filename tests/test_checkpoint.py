@@ -160,6 +160,11 @@ def test_another_architecture_is_refused_unless_any_will_do(rng, tmp_path):
     checkpoint.save(relu, tmp_path / "m.npz")
     with pytest.raises(ValueError, match="is of another architecture"):
         checkpoint.load(tanh, tmp_path / "m.npz")
+    with (
+        archives.opened(tmp_path / "m.npz", "a checkpoint") as archive,
+        pytest.raises(ValueError, match="is of another architecture"),
+    ):
+        checkpoint.fill(tanh, archive)
     checkpoint.load(tanh, tmp_path / "m.npz", any_architecture=True)
     assert_holds(tanh, values(relu))
 

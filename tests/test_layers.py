@@ -461,6 +461,11 @@ def test_the_bounds_of_dropouts_probability(rng):
             Dropout(p, rng=rng)
 
 
+def test_a_model_is_for_use_unless_training_is_asked_for(rng):
+    x = np.ones((4, 3, 2))
+    np.testing.assert_array_equal(Sequential(Dropout(0.5, rng=rng)).forward(x)[0], x)
+
+
 def test_the_base_class_says_what_a_layer_lacks():
     class Bare(Layer):
         pass

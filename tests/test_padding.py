@@ -178,6 +178,8 @@ def test_a_layer_that_does_not_say_how_it_changes_time_is_refused(rng):
     with pytest.raises(InvalidTypeError, match="Silent has layers that look along time, but no lengths_after"):
         check_samples(Silent({"rec": LSTM(2, 2, rng=rng, batch_first=True)}), x, x, [6, 2, 4])
     assert output_lengths(model, None, 6, y) is None
+    assert Silent({"rec": LSTM(2, 2, rng=rng)}).lengths_after(None) is None
+    assert Silent({"head": Linear(2, 2, rng=rng)}).lengths_after([6, 2]) == [6, 2]
 
 
 def test_a_sequence_too_short_for_a_layer_is_told_before_the_training(rng):
