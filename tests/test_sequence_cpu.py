@@ -576,6 +576,31 @@ def test_a_forked_child_can_run_it():
     assert python(FORK.replace('"""', ""), PYTHONWARNINGS="ignore")[0] == "0\n"
 
 
+def test_a_librarys_threads_are_set_from_any_thread():
+    """By force, before: another thread may have been the last to set them. And after, for the next one."""
+    calls = []
+
+    class Library:
+        def clear_controlling_thread(self, force):
+            calls.append(force)
+
+        def set_num_threads(self, count):
+            calls.append(count)
+
+    slices._set(Library(), 2)
+    assert calls == [True, 2, True]
+
+
+def test_what_a_loop_is_given_cannot_be_written():
+    whole = np.arange(6.0).reshape(2, 3)
+    for array in (whole, whole.T, whole[:, 1:]):
+        given = slices.as_contiguous_readonly(array)
+        assert (given.flags.c_contiguous, given.flags.writeable) == (True, False)
+        np.testing.assert_array_equal(given, array)
+    assert np.shares_memory(slices.as_contiguous_readonly(whole), whole)
+    assert whole.flags.writeable
+
+
 @needs_blas
 def test_after_a_fork_nobody_else_is_inside():
     """What a child runs first: of the threads that were inside, only the one that forked is left, and it is not."""
