@@ -136,8 +136,9 @@ def mutants(seed):
     """What the runs of tests/mutation/run.py so far have found; the seed is that of their order."""
     import run
 
-    found, _ = run.counts()
-    return dict(sum(found.values(), Counter()))
+    found, survivors, apart = run.counts()
+    counted = dict(sum(found.values(), Counter()))
+    return counted | {"survived": len(survivors), "survived, gradient check": len(apart)}
 
 
 def coverage(seed):
@@ -229,11 +230,12 @@ def disturbed(found):
 
 
 def mutated(found):
-    """Mutants: a random sample of all, of which survivors got more time."""
+    """Mutants: what was run, and what came of it."""
     row = found["mutants"]
     run = row["mutants"] - row["not run"]
     return f"{run:,} of {row['mutants']:,} mutants run", (
-        f"{row['killed']:,} killed, {row['explained']} explained, {row['survived']} not yet"
+        f"{row['killed']:,} killed, {row['explained']} explained, {row['survived']} not yet;"
+        f" of the gradient check's constants and words {row['survived, gradient check']} not yet"
     )
 
 

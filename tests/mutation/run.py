@@ -42,13 +42,15 @@ class Row(NamedTuple):
     leave_out: tuple[str, ...]
     only: str
     kernels: str
+    apart: bool
 
 
 def table():
     """The rows of modules.toml."""
     for row in tomllib.loads((HERE / "modules.toml").read_text())["module"]:
         yield Row(
-            row["files"], tuple(row["tests"]), tuple(row.get("leave_out", ())), row.get("only", ""), row.get("kernels", "none")
+            row["files"], tuple(row["tests"]), tuple(row.get("leave_out", ())), row.get("only", ""),
+            row.get("kernels", "none"), row.get("apart", False),
         )  # fmt: skip
 
 
@@ -233,21 +235,24 @@ def explained():
 
 
 def counts():
-    """{file: how many mutants there are, were killed, explained and survived}, and those that survived unexplained."""
-    found, survivors, known, why = defaultdict(Counter), [], results(), explained()
-    for mutant, _ in all_mutants():
+    """{file: how many mutants there are, were killed, explained and survived}, and those that survived unexplained.
+
+    The survivors of rows that are counted apart have their own list.
+    """
+    found, survivors, apart, known, why = defaultdict(Counter), [], [], results(), explained()
+    for mutant, row in all_mutants():
         result = known.get(mutant.id, {}).get("found", "not run")
         if result == "survived" and (mutant.file, mutant.before, mutant.after) in why:
             result = "explained"
         found[mutant.file].update(["mutants", result])
         if result == "survived":
-            survivors.append(mutant)
-    return found, survivors
+            (apart if row.apart else survivors).append(mutant)
+    return found, survivors, apart
 
 
 def report():
-    """Print counts by module, and each mutant that survived without an explanation."""
-    found, survivors = counts()
+    """Print counts by module, and each mutant that survived without an explanation; True unless there are none."""
+    found, survivors, apart = counts()
     found["all"] = sum(found.values(), Counter())
     print(f"{'module':<52} {'mutants':>7} {'run':>5} {'killed':>6} {'explained':>9} {'survived':>8}")
     for file, row in found.items():
@@ -256,7 +261,7 @@ def report():
             print(
                 f"{file:<52} {row['mutants']:>7} {run:>5} {row['killed']:>6} {row['explained']:>9} {row['survived']:>8}"
             )
-    for mutant in survivors:
+    for mutant in survivors + apart:
         print(f"\n{mutant.file}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after}")
     return bool(survivors)
 
