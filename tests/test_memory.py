@@ -103,6 +103,7 @@ BOTH = {"bidirectional": True}
     ("options", "sizes"),
     [
         ({}, WIDE),
+        ({}, NARROW),
         (BOTH | {"num_layers": 2}, NARROW),
         (BOTH | {"return_sequences": False}, WIDE),
         (BOTH | {"return_sequences": False}, NARROW),

@@ -280,7 +280,9 @@ def main():
     )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument(
-        "--survivors", action="store_true", help="only mutants that survived, with the tests as they are now"
+        "--survivors",
+        action="store_true",
+        help="only mutants that survived unexplained, with the tests as they are now",
     )
     parser.add_argument("--no-kernels", action="store_true", help="leave out modules that are compiled")
     chosen = parser.parse_args()
@@ -296,7 +298,13 @@ def main():
     if chosen.no_kernels:
         work = [(mutant, row) for mutant, row in work if row.kernels == "none"]
     if chosen.survivors:
-        work = [(mutant, row) for mutant, row in work if known.get(mutant.id, {}).get("found") == "survived"]
+        why = explained()
+        work = [
+            (mutant, row)
+            for mutant, row in work
+            if known.get(mutant.id, {}).get("found") == "survived"
+            and (mutant.file, mutant.before, mutant.after) not in why
+        ]
     if chosen.sample is not None:
         random.Random(chosen.seed).shuffle(work)
         work = work[: chosen.sample]
