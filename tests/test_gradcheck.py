@@ -662,7 +662,7 @@ def test_a_direction_has_length_one(rng):
 
 
 def test_each_gate_has_its_own_worst_element():
-    """Every element is wrong by a share of its own; the report has the largest of each block, and where it is."""
+    """No two elements are wrong by the same share: the report has the largest error of each gate, and where it is."""
     w = np.arange(1.0, 13).reshape(2, 6)
     share = np.array([[1, 5, 2, 3, 1, 4], [2, 3, 9, 1, 6, 1]]) * 1e-3
     report = compare(lambda: float(np.sum(w**2) / 2), {"w": w}, {"w": w * (1 - share)}, 1e-5, 1e-6, {"w": "abc"})
@@ -695,13 +695,16 @@ def test_a_direction_small_by_chance_is_measured_against_the_typical_one(rng):
     for size in (4, 400):
         w = np.zeros(size)
         grad = rng.standard_normal(size)
-        loss = lambda w=w, grad=grad: float(w @ grad)  # noqa: E731
+
+        def loss(w=w, grad=grad):
+            return float(w @ grad)
+
         assert check_directional(loss, {"w": w}, {"w": grad}, rng=rng).error <= 1e-9
         with pytest.raises(GradientError) as caught:
             check_directional(loss, {"w": w}, {"w": grad * (1 + 1e-4)}, rng=rng)
         (row,) = caught.value.report.rows
         assert (row.tensor, row.worst) == ("dw", ())
-        assert row.error == pytest.approx(1e-4, rel=0.02) or row.error < 1e-4
+        assert row.error <= 1e-4 * (1 + 1e-6)  # a share of the slope, or of the typical one where that is larger
         assert row.ours == pytest.approx(row.numeric * (1 + 1e-4), rel=1e-6)
         # an error that is the same everywhere is a share of the typical slope, not of one that is zero by chance
         wrong = grad + 1e-3 * np.abs(grad).mean() * rng.standard_normal(size)

@@ -122,7 +122,7 @@ def test_the_processes_own_memory(cell, engine, options, sizes):
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # with more, BLAS packs x in memory of its own
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # with more threads BLAS copies x, which is not counted
     )
     T, N, D, H = sizes
     expected = pass_memory(Recurrent(cell, D, H, rng=np.random.default_rng(0), **options), T, N, engine)

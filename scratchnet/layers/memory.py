@@ -22,8 +22,8 @@ from scratchnet.cells.checks import annotated
 from scratchnet.layers.recurrent import Recurrent
 
 # What else a cell holds at the peak of forward and of backward, in H numbers a step and sequence:
-# the GRU's dm, the products of da with c for vectors of weights, the terms of a normalisation
-# (all of them before dx is made, some beside it).
+# the GRU's dm, the products of da with c for vectors of weights, the terms of a normalisation (21
+# before dx is allocated, 13 beside it).
 MORE_FORWARD = {"lstm_norm": 4}
 MORE_BACKWARD = {"gru": 3, "lstm_norm": 13, "lstm_peephole": 1, "sru": 1}
 MORE_BEFORE_DX = {"lstm_norm": 21}

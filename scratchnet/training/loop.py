@@ -32,6 +32,9 @@ from scratchnet.training.samples import (
 )
 from scratchnet.training.trainer import Callback, History, Loss, Trainer, loss_options
 
+# A larger number is mistyped: on all but the smallest data it would run for days.
+MOST_EPOCHS = 10**5
+
 
 @checked
 def fit(
@@ -94,7 +97,7 @@ def fit(
            [2.]])
     """
     checks.require_parts(model, optimizer, loss)
-    require_count("epochs", epochs, most=10**5)
+    require_count("epochs", epochs, most=MOST_EPOCHS)
     require_rng(rng)
     batches = Batches.of(data)
     samples = batches.samples(model)
@@ -179,7 +182,7 @@ def fit_stream(
         ``bptt.stream``.
     """
     checks.require_parts(model, optimizer, loss)
-    require_count("epochs", epochs, most=10**5)
+    require_count("epochs", epochs, most=MOST_EPOCHS)
     require_count("k1", k1)
     if not isinstance(data, tuple) or len(data) != 2:
         raise InvalidTypeError(
