@@ -396,7 +396,7 @@ def test_an_optimiser_without_a_rule_says_so():
         def __init__(self):
             super().__init__(0.1, 0.0, False)
 
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match="Bare has no update"):
         Bare().step({"w": np.ones(1)}, {"w": np.ones(1)})
 
 

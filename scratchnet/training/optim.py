@@ -86,7 +86,7 @@ class Optimizer:
     def update(self, p: Array, g: Array, t: int, state: dict[str, Array]) -> None:
         """The rule: change p and its state in place, never g. t is 1 at a parameter's first
         update."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no update")
 
     def step(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
         """One step: changes every array in ``params`` in place; ``grads`` stays as it is.
