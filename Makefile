@@ -9,7 +9,7 @@ EXTRAS ?= test
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-slow test-blas coverage mutation lint bench recipes course gpu clean
+.PHONY: demo test test-all test-slow test-blas coverage mutation lint bench bench-random recipes course gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -20,7 +20,7 @@ test: $(VENV)/installed-test lint
 
 # What computes and compares numbers, with OpenBLAS's kernels for older processors: they round differently.
 NUMERICAL := $(patsubst %,tests/test_%.py,bptt cells clip device engines fused_update gradcheck init layer_table layers losses \
-	models new_cells new_layers optim parity schedule sequence_cpu trace)
+	models new_cells new_layers optim parity schedule sequence_cpu sequence_threads trace vector)
 test-blas: $(VENV)/installed-test
 	for core in Haswell Nehalem; do OPENBLAS_CORETYPE=$$core $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(NUMERICAL) || exit 1; done
 
@@ -33,7 +33,8 @@ test-slow: $(VENV)/installed-test
 # Which lines and branches of the core the tests run: a table, and a failure under 95% (pyproject.toml says of which files).
 # Measuring takes time, so the tests that look at the clock are left out.
 COVERING := $(patsubst %,tests/test_%.py,arguments bptt callbacks cells checkpoint clip edge elementwise engines fused_update \
-	layer_table layers long losses memory new_cells new_layers optim padding parity plots sequence_cpu trace trust)
+	layer_table layers long losses machine_code memory new_cells new_layers optim padding parity plots sequence_cpu \
+	sequence_memory sequence_threads trace trust vector)
 coverage: $(VENV)/installed-test
 	rm -rf out/coverage
 	$(BIN)/python -m coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder -k 'not in_seconds' $(COVERING)
@@ -70,6 +71,11 @@ bench: $(VENV)/installed-test
 	env -u OPENBLAS_CORETYPE PYTHONPATH=.:kernels $(BIN)/python benchmarks/parts.py
 	$(BIN)/python benchmarks/cpu.py
 	$(BIN)/python benchmarks/cpu.py --table
+
+# Sixty sizes drawn at random, every cell, beside PyTorch: forty minutes on an idle machine, and the tables in docs/speed.md.
+bench-random: $(VENV)/installed-test
+	$(BIN)/python benchmarks/random_sizes.py
+	$(BIN)/python benchmarks/random_sizes.py --table
 
 # Every recipe with three seeds, about twenty minutes, and the table in tutorials/recipes/README.md.
 recipes: $(VENV)/installed-test

@@ -147,19 +147,19 @@ def passes(
         vector = np.full(shape, name.startswith("gain"), np.float32)
         params[name] = xavier_uniform(rng, shape, np.float32) if len(shape) == 2 else vector
     try:
-        chosen = engines.choose(cell, x, H, engine)
+        chosen = engines.choose(cell_name, x, H, engine)
     except RuntimeError:
         return None
     optimizer = Adam(1e-3)
 
     def forward() -> list[Any]:
-        y, _ = chosen.forward(x, *states, *params.values())
+        [(y, _)] = chosen.forward([(x, *states, *params.values())])
         return [y]
 
     def training_step() -> list[Any]:
-        y, cache = chosen.forward(x, *states, *params.values())
+        [(y, cache)] = chosen.forward([(x, *states, *params.values())])
         _, dy = mse(y, target)
-        found = chosen.backward(dy, cache)
+        [found] = chosen.backward([(dy, cache)])
         grads = {name: getattr(found, f"d{name}") for name in params}
         optimizer.step(params, grads)
         return [*grads.values()]

@@ -55,15 +55,15 @@ class Ours:
         H = dy.shape[2]
         params = {name: data[name] for name in cell.param_shapes(x.shape[2], H)}
         states = [np.zeros_like(dy[0]) for _ in cell.STATES]
-        chosen = engines.choose(cell, x, H, self.engine, self.threads)
+        chosen = engines.choose(cell_name, x, H, self.engine, self.threads)
 
         def forward() -> Named:
-            y, _ = chosen.forward(x, *states, *params.values())
+            [(y, _)] = chosen.forward([(x, *states, *params.values())])
             return {"y": y}
 
         def training() -> Named:
-            y, cache = chosen.forward(x, *states, *params.values())
-            found = chosen.backward(dy, cache)
+            [(y, cache)] = chosen.forward([(x, *states, *params.values())])
+            [found] = chosen.backward([(dy, cache)])
             grads = {f"d{name}": getattr(found, f"d{name}") for name in params}
             return {"y": y, "dx": found.dx} | grads
 
@@ -254,6 +254,12 @@ class Worker:
         for _ in range(runs):
             self.jobs[what]()
         return {"bytes": peak() - before, "how": how}
+
+    def copy(self, size: int, runs: int = 9) -> float:
+        """The highest rate, in bytes a second, of reading ``size`` bytes and writing as many."""
+        here, there = np.ones(size, np.uint8), np.empty(size, np.uint8)
+        self.jobs = {"copy": lambda: np.copyto(there, here)}
+        return 2 * size / min(self.time("copy", runs, warm=WARM))
 
     def gemm(self, n: int, runs: int = 6) -> float:
         """The highest rate, in floating-point operations a second, of a float32 matrix product."""

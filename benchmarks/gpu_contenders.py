@@ -253,12 +253,20 @@ def scratchnet(device: Host, cell_name: str, data: Data, engine: str) -> Contend
     wrong name.
     """
     try:
-        chosen = engines.choose(CELLS[cell_name], device.place(data.x), data.dy.shape[2], engine)
+        chosen = engines.choose(cell_name, device.place(data.x), data.dy.shape[2], engine)
     except RuntimeError as error:
         raise DoesNotFitError(str(error)) from None
-    if chosen.engine != engine:
+    if chosen.name != engine:
         raise DoesNotFitError(chosen.why)
-    return of_pair(device, data, chosen.forward, chosen.backward)
+    return of_pair(device, data, *pair_of(chosen))
+
+
+def pair_of(engine: engines.Engine) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Forward and backward of an engine with the cell's own signatures, for one layer direction."""
+    return (
+        lambda *call, **options: engine.forward([call], **options)[0],
+        lambda *call: engine.backward([call])[0],
+    )
 
 
 def of_pair(

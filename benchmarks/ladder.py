@@ -40,7 +40,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from gpu import BOUNDS, GRACE, check, look, size_of, time_alternating
-from gpu_contenders import Cuda, NoGpuError, ended_after, first_line, make_data, of_pair, reference
+from gpu_contenders import (
+    Cuda,
+    NoGpuError,
+    ended_after,
+    first_line,
+    make_data,
+    of_pair,
+    pair_of,
+    reference,
+)
 from gpu_report import H200, Row, Size, predict
 
 from scratchnet import engines
@@ -92,7 +101,7 @@ class Counted(np.ndarray):
         )
         if function is np.zeros_like:
             LEDGER.append(Cost(1, 0, nbytes(result)))
-        elif function not in (np.empty_like, np.asarray, np.ascontiguousarray):
+        elif function not in (np.empty, np.empty_like, np.asarray, np.ascontiguousarray):
             raise NotImplementedError(
                 f"the ladder does not know what np.{function.__name__} launches"
             )
@@ -196,10 +205,12 @@ def pairs() -> Iterator[tuple[str, Callable[[], Pair]]]:
         )
 
     def engine(name: str) -> Pair:
-        from scratchnet_kernels import cuda_kernels
+        from scratchnet_kernels import cuda_kernels, step_engine
+        from scratchnet_kernels.sequence_cuda.engine import CudaSequence
 
-        pair: Pair = cuda_kernels()[name, "lstm"]
-        return pair
+        if name == "step":
+            return pair_of(step_engine(lstm, cuda_kernels()["step", "lstm"], ""))
+        return pair_of(CudaSequence("lstm", ""))
 
     yield "array", lambda: (lstm.forward, lstm.backward)
     yield "naive", naive
@@ -305,10 +316,10 @@ def measure(size: Size, seconds: float) -> dict[str, Any]:
 
 def chosen(device: Cuda, data: Any, engine: str) -> Pair:
     """The engine as a layer would get it; RuntimeError where another would run instead."""
-    choice = engines.choose(lstm, device.place(data.x), data.dy.shape[2], engine)
-    if choice.engine != engine:
+    choice = engines.choose("lstm", device.place(data.x), data.dy.shape[2], engine)
+    if choice.name != engine:
         raise RuntimeError(choice.why)
-    return choice.forward, choice.backward
+    return pair_of(choice)
 
 
 def report(

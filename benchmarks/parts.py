@@ -4,31 +4,38 @@
 
 writes results/parts_<date>.json, about these files of scratchnet_kernels:
 
-blocks    sequence_cpu/blocks.py: the recurrent product of 16 sequences, W_h in blocks and whole,
+products  sequence_cpu/product.py: the recurrent product of 16 sequences, in tiles and by BLAS,
           GFLOP/s on one thread
 reuse     sequence_cpu/memory.py: an LSTM's training step with fresh and with reused memory, ms
-threads   sequence_cpu/slices.py: the same for several values of WORTH_A_THREAD, ms
+wake      sequence_cpu/threads.py: two tasks in turn, in an executor, in our threads, microseconds
+threads   sequence_cpu/work.py: an LSTM's training step for several values of WORTH_A_THREAD, ms
 updates   update_cpu.py: Adam and norms with array operations and fused, microseconds
 """
 
 import argparse
+import math
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import compact
 import numpy as np
 from cells import machine
-from scratchnet_kernels import sequence, sequence_cpu
-from scratchnet_kernels.sequence_cpu import memory, slices, split
-from scratchnet_kernels.sequence_cpu.blocks import in_blocks, multiply
+from scratchnet_kernels.compiled import compiled
+from scratchnet_kernels.sequence_cpu import memory, product, work
+from scratchnet_kernels.sequence_cpu.threads import available
+from scratchnet_kernels.sequence_cpu.threads import run as run_tasks
+from threadpoolctl import threadpool_limits
 
 from scratchnet.cells import lstm
+from scratchnet.engines import choose
 from scratchnet.training import clip
 from scratchnet.training.optim import Adam
 
@@ -47,67 +54,110 @@ def timed(runs: dict[Any, Callable[[], Any]], rounds: int) -> dict[Any, float]:
     return {name: statistics.median(all_[1:]) for name, all_ in times.items()}
 
 
-def blocks(rng: np.random.Generator) -> dict[str, Any]:
+def products(rng: np.random.Generator) -> dict[str, Any]:
     """(16, H) times (H, 4H), GFLOP/s."""
     found = {}
-    for H in (64, 128, 256, 512):
+    for H in (64, 100, 128, 256, 512):
         h, W = rng.standard_normal((16, H)).astype(F), rng.standard_normal((H, 4 * H)).astype(F)
-        cut, whole = in_blocks(W, 64), in_blocks(W, 4 * H)
-        out, out_whole = (np.empty((len(b), 16, b.shape[2]), F) for b in (cut, whole))
+        packed, out = product.pack(W), np.empty((16, 4 * H), F)
         runs = {
-            "blocks": lambda: [multiply(h, cut, out) for _ in range(20)],  # noqa: B023  called before the next H
-            "whole": lambda: [multiply(h, whole, out_whole) for _ in range(20)],  # noqa: B023
+            "tiles": lambda: [product.multiply(h, packed, out, 0) for _ in range(20)],  # noqa: B023  called before the next H
+            "BLAS": lambda: [np.dot(h, W, out) for _ in range(20)],  # noqa: B023
         }
-        with slices.one_blas_thread():
-            found[f"H={H}"] = {
-                k: round(20 * 2 * 16 * H * 4 * H / t / 1e9, 1) for k, t in timed(runs, 25).items()
-            }
+        with threadpool_limits(1, "blas"):
+            times = timed(runs, 25)
+        found[f"H={H}"] = {k: round(20 * 2 * 16 * H * 4 * H / t / 1e9, 1) for k, t in times.items()}
     return found
+
+
+def training_step(rng: np.random.Generator, T: int, N: int, D: int, H: int) -> Callable[[], None]:
+    """One of an LSTM, on all threads."""
+    shapes = [(T, N, D), (N, H), (N, H), *lstm.param_shapes(D, H).values()]
+    call, dy = [rng.standard_normal(s).astype(F) / 8 for s in shapes], np.ones((T, N, H), F)
+    engine = choose("lstm", call[0], H, "sequence")
+
+    def step() -> None:
+        [(_, cache)] = engine.forward([call])
+        engine.backward([(dy, cache)])
+
+    return step
 
 
 def reuse(rng: np.random.Generator) -> dict[str, Any]:
     """Training step of an LSTM (T, N, D, H), ms, with fresh memory and with reused memory."""
-    forward, backward = sequence.pair(sequence_cpu.LOOPS["lstm"])
-    found = {}
-    for T, N, D, H in ((100, 32, 1, 64), (100, 64, 64, 128)):
-        shapes = [(T, N, D), (N, H), (N, H), *lstm.param_shapes(D, H).values()]
-        call, dy = [rng.standard_normal(s).astype(F) / 8 for s in shapes], np.ones((T, N, H), F)
+    found, before = {}, memory.KEPT
+    for size in ((24, 32, 1, 64), (100, 32, 1, 64), (100, 64, 64, 128)):
+        step = training_step(rng, *size)
 
-        def step(empty: Callable[..., Any], call: list[Any] = call, dy: Any = dy) -> None:
-            split.empty = empty
-            _, cache = forward(*call)
-            backward(dy, cache)
+        def keeping(most: int, step: Callable[[], None] = step) -> None:
+            memory.KEPT = most
+            if not most:
+                memory._free.clear()
+            for _ in range(6):
+                step()
 
         runs = {
-            "fresh": lambda step=step: step(np.empty),
-            "used before": lambda step=step: step(memory.empty),
+            "fresh": lambda keeping=keeping: keeping(0),
+            "used before": lambda keeping=keeping: keeping(before),
         }
-        found[f"{T}, {N}, {D}, {H}"] = {k: round(1000 * t, 3) for k, t in timed(runs, 25).items()}
-    split.empty = memory.empty
+        times = timed(runs, 25)
+        found[str(size)[1:-1]] = {k: round(1000 * t / 6, 3) for k, t in times.items()}
+    memory.KEPT = before
     return found
+
+
+def wake(rng: np.random.Generator) -> dict[str, Any]:
+    """Two tasks of so many microseconds each, us."""
+    found = {}
+    busy(rng.standard_normal((16, 16)).astype(F), 1)  # compiles
+    with ThreadPoolExecutor(1) as pool:
+        for microseconds in (20, 50, 100, 200, 1000):
+            numbers = rng.standard_normal((16, 16)).astype(F)
+            started = time.perf_counter()
+            busy(numbers, 1000)
+            count = int(1000 * microseconds * 1e-6 / (time.perf_counter() - started))
+            task = partial(busy, numbers, count)
+
+            def executor(task: Callable[[], Any] = task) -> None:
+                other = pool.submit(task)
+                task()
+                other.result()
+
+            runs = {
+                "one after the other": lambda task=task: (task(), task()),
+                "executor": executor,
+                "ours": lambda task=task: run_tasks([task, task]),
+            }
+            found[f"{microseconds} us"] = {k: round(1e6 * t) for k, t in timed(runs, 100).items()}
+    return found
+
+
+@compiled
+def busy(a: Any, count: int) -> float:
+    """Some arithmetic, without the GIL."""
+    total = 0.0
+    for _ in range(count):
+        for number in a.flat:
+            total += math.sqrt(abs(number) + total)
+    return total
 
 
 def threads(rng: np.random.Generator) -> dict[str, Any]:
     """Training step of an LSTM (T, N, D, H), ms, for each multiply-adds worth a thread."""
-    forward, backward = sequence.pair(sequence_cpu.LOOPS["lstm"])
-    found, before = {}, slices.WORTH_A_THREAD
-    for T, N, D, H in ((20, 32, 8, 32), (100, 32, 1, 64), (100, 64, 64, 128)):
-        shapes = [(T, N, D), (N, H), (N, H), *lstm.param_shapes(D, H).values()]
-        call, dy = [rng.standard_normal(s).astype(F) / 8 for s in shapes], np.ones((T, N, H), F)
+    found, before = {}, work.WORTH_A_THREAD
+    for size in ((20, 32, 8, 32), (24, 32, 1, 64), (100, 32, 1, 64), (100, 64, 64, 128)):
+        step = training_step(rng, *size)
 
-        def step(worth: int, call: list[Any] = call, dy: Any = dy) -> None:
-            slices.WORTH_A_THREAD = worth
-            _, cache = forward(*call)
-            backward(dy, cache)
+        def worth(least: int, step: Callable[[], None] = step) -> None:
+            work.WORTH_A_THREAD = least
+            step()
 
         runs = {
-            worth: lambda worth=worth, step=step: step(worth)
-            for worth in (400_000, 2_000_000, 4_000_000, 10_000_000)
+            least: lambda least=least, worth=worth: worth(least)
+            for least in (400_000, 1_000_000, 2_000_000, 4_000_000, 10_000_000)
         }
-        found[f"{T}, {N}, {D}, {H}"] = {
-            str(k): round(1000 * t, 3) for k, t in timed(runs, 25).items()
-        }
-    slices.WORTH_A_THREAD = before
+        found[str(size)[1:-1]] = {str(k): round(1000 * t, 3) for k, t in timed(runs, 50).items()}
+    work.WORTH_A_THREAD = before
     return found
 
 
@@ -148,13 +198,8 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     day = datetime.now(UTC).date().isoformat()
-    report: dict[str, Any] = {
-        "date": day,
-        **machine(slices.available()),
-        "dtype": "float32",
-        "seed": 0,
-    }
-    for part in (blocks, reuse, threads, updates):
+    report: dict[str, Any] = {"date": day, **machine(available()), "dtype": "float32", "seed": 0}
+    for part in (products, reuse, wake, threads, updates):
         report[part.__name__] = part(np.random.default_rng(0))
         print(
             part.__name__,

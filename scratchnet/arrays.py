@@ -262,6 +262,15 @@ def read_only(view: Array) -> Array:
     return view
 
 
+# (like, shape) -> an uninitialised array of like's library and dtype, C-contiguous.
+Empty: TypeAlias = Callable[[Array, tuple[int, ...]], Array]
+
+
+def empty_array(like: Array, shape: tuple[int, ...]) -> Array:
+    """An uninitialised array of like's library and dtype, C-contiguous."""
+    return np.empty(shape, like.dtype, like=like)
+
+
 class Checked(NamedTuple):
     """Validated lengths (N,) on x's device, or None: all arguments of the call have been checked.
 

@@ -19,13 +19,15 @@ from here.
 """
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache, lru_cache
 from types import ModuleType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
-from scratchnet.arrays import Array, array_backend
-from scratchnet.cells import CELLS, Cell
+from scratchnet.arrays import Array, array_backend, is_array
+from scratchnet.cells import CELLS
+from scratchnet.cells.engine import CellEngine, Engine
 from scratchnet.errors import InvalidValueError, UnavailableError
 
 ENGINES = ("auto", "array", "step", "sequence")
@@ -37,38 +39,33 @@ NOT_SELECTED = {
     ("step", "cupy"): "on a GPU it has not been measured",
     ("sequence", "cupy"): "on a GPU it has not been measured",
 }
-KERNEL_PACKAGES = ("scratchnet_kernels", "numba", "scipy", "threadpoolctl")
+KERNEL_PACKAGES = ("scratchnet_kernels", "numba")
 NO_KERNELS = (
-    "needs Numba and the kernels package, and one of them is not installed:"
-    " pip install numba scipy threadpoolctl"
+    "needs Numba and the kernels package, and one of them is not installed: pip install numba"
 )
 
-Pass: TypeAlias = Callable[..., Any]  # a cell's forward or backward
 
+class Patience:
+    """When "auto" begins with compiled engines: after about a second of array operations.
 
-class ChosenEngine(NamedTuple):
-    """An engine for one cell and one array, with forward and backward of the cell's signatures."""
+    Numba takes half a second to load, and the first time on a machine some seconds to compile: a
+    short job would wait longer for its engine than for its result. So a process begins with
+    ``array``. What counts is work, by a formula, and no clock: the same program changes its engine
+    at the same place in every run, and its numbers are the same to the last bit.
+    """
 
-    engine: str
-    forward: Pass
-    backward: Pass
-    why: str  # this engine
-    together: tuple[Pass, Pass] | None = None  # for several calls
+    enough = 1.0  # seconds, about
+    done = 0.0  # what array operations have taken so far, by the formula
 
-    def forward_many(self, calls: Sequence[Sequence[Any]], **options: Any) -> list[Any]:
-        """``forward`` of each tuple of arguments, such as a layer's two directions.
-
-        All at once where the engine can.
-        """
-        if self.together is not None:
-            return list(self.together[0](calls, **options))
-        return [self.forward(*call, **options) for call in calls]
-
-    def backward_many(self, calls: Sequence[Sequence[Any]]) -> list[Any]:
-        """``backward`` of each tuple of arguments, as ``forward_many``."""
-        if self.together is not None:
-            return list(self.together[1](calls))
-        return [self.backward(*call) for call in calls]
+    @classmethod
+    def engine(cls, engine: str, x: Array, H: int, gates: int) -> str:
+        """ "array" in place of "auto" while too little work has been done; counts this pass."""
+        if engine != "auto" or cls.done >= cls.enough:
+            return engine
+        (T, N, D), G = x.shape, gates * H
+        # forward and backward: Python for each step, multiply-adds, and passes over the gates
+        cls.done += T * 1e-4 + 3 * T * N * (D + H) * G / 2e10 + T * N * G * 1e-8
+        return "array"
 
 
 def check_engine(engine: str) -> str:
@@ -93,52 +90,78 @@ def kernels() -> ModuleType | None:
 
 
 def choose(
-    cell: Cell, x: Array, H: int, engine: str = "auto", threads: int | None = None
-) -> ChosenEngine:
-    """Choose the engine that runs ``cell`` on x.
+    cell_name: str, x: Array, H: int, engine: str = "auto", threads: int | None = None
+) -> Engine:
+    """Choose the engine that runs a cell on x.
 
     Parameters
     ----------
-    cell : one of ``CELLS``
-    x : (T, N, D), or any array of its kind and dtype
+    cell_name : a name in ``CELLS``
+    x : (T, N, D), or any array of its kind, dtype and number of sequences
     H : number of hidden units
     engine : one of ``ENGINES``; "auto" never raises
     threads : maximum number of CPU threads (None: all available)
 
     Raises
     ------
+    ValueError
+        For a cell or an engine that does not exist.
     RuntimeError
         Where the engine is not installed or has no kernel for this cell. For an x on a GPU that
         ``sequence`` cannot run (float64, or a W_h that does not fit one multiprocessor) ``step``
         is returned instead, and ``why`` says so.
     """
-    if not isinstance(engine, str) or engine not in ENGINES:
-        check_engine(engine)
-    for registered, known in CELLS.items():
-        if known is cell:
-            name = registered
-            break
-    else:
-        name = repr(cell)
-    if engine == "auto":
-        package = kernels() if array_backend(x) == "numpy" else None
-        fast = package is not None and package.missing("sequence", name, x, H) is None
-        engine = "sequence" if fast else "array"
+    if cell_name not in CELLS:
+        raise InvalidValueError(
+            f"there is no cell {cell_name!r}: expected one of {', '.join(CELLS)}"
+        )
+    if threads is not None and threads < 1:
+        raise InvalidValueError(f"threads is {threads}: expected at least 1, or None for all")
+    cell = CELLS[cell_name]
+    array = CellEngine("array", "NumPy and BLAS", cell.forward, cell.backward)
     if engine == "array":
-        return ChosenEngine("array", cell.forward, cell.backward, "NumPy and BLAS")
-    package = kernels()
-    if package is None:
-        raise UnavailableError(f"engine {engine!r} {NO_KERNELS}")
-    reason, instead = package.missing(engine, name, x, H), ""
-    on_gpu = engine == "sequence" and array_backend(x) == "cupy"
-    if reason and on_gpu and not package.missing("step", name, x, H):
-        engine, instead = "step", f", in place of 'sequence', which {reason}"
-    elif reason:
-        raise UnavailableError(f"engine {engine!r} {reason}; use 'auto' or 'array'")
-    forward, backward = package.find(engine, name, x, H, threads)
-    why = f"fused kernels of scratchnet_kernels for the {name} cell{instead}"
-    many = package.find_together(engine, name, x, threads)
-    return ChosenEngine(engine, forward, backward, why, many)
+        return array
+    check_engine(engine)
+    where = array_backend(x) if is_array(x) else f"{type(x).__module__}.{type(x).__name__}"
+    if engine == "auto" and where != "numpy":
+        return array
+    N = x.shape[1] if where == "cupy" else 0  # on a GPU it decides what fits
+    # by the cell's identity, too: a notebook may register another one under its name
+    kind = cell_name, id(cell), where, x.dtype, N, H
+    return _with_kernels(kernels(), engine, *kind, threads) or array
+
+
+@lru_cache(maxsize=1024)
+def _with_kernels(
+    package: Any,
+    engine: str,
+    cell_name: str,
+    cell_id: int,
+    where: str,
+    dtype: Any,
+    N: int,
+    H: int,
+    threads: int | None,
+) -> Engine | None:
+    """``choose`` among the compiled engines; None where "auto" finds none."""
+    kind = cell_name, where, str(dtype), N, H, threads
+    try:
+        if package is None:
+            raise UnavailableError(NO_KERNELS)
+        found: Engine = package.build("sequence" if engine == "auto" else engine, *kind)
+        return found
+    except UnavailableError as why:
+        if engine == "auto":
+            return None
+        if engine == "sequence" and where == "cupy":
+            with suppress(UnavailableError):
+                step = package.build("step", *kind)
+                instead: Engine = step._replace(
+                    why=f"{step.why}, in place of 'sequence', which {why}"
+                )
+                return instead
+        advice = "" if package is None else "; use 'auto' or 'array'"
+        raise UnavailableError(f"engine {engine!r} {why}{advice}") from None
 
 
 def explain(layer: Any, x: Array) -> str:
@@ -149,17 +172,19 @@ def explain(layer: Any, x: Array) -> str:
     RuntimeError
         Where the layer's engine cannot run, as the layer itself does.
     """
-    chosen = choose(layer.cell, x, layer.hidden_size, layer.engine)
-    lines = [f"{chosen.engine}: runs the {layer.cell_name} cell here, with {chosen.why}"]
+    chosen = choose(layer.cell_name, x, layer.hidden_size, layer.engine)
+    lines = [f"{chosen.name}: runs the {layer.cell_name} cell here, with {chosen.why}"]
+    if layer.engine == "auto" and chosen.name != "array" and Patience.done < Patience.enough:
+        lines[0] += "; 'array' does, until the process has done about a second of work"
     for engine in ENGINES[1:]:
-        if engine == chosen.engine:
+        if engine == chosen.name:
             continue
         try:
-            other = choose(layer.cell, x, layer.hidden_size, engine)
+            other = choose(layer.cell_name, x, layer.hidden_size, engine)
         except RuntimeError as error:
             lines.append(f"{engine}: not here: {error}")
         else:
-            if other.engine != engine:
+            if other.name != engine:
                 lines.append(f"{engine}: not here: {other.why.partition('which ')[2]}")
             elif layer.engine == "auto":
                 reason = NOT_SELECTED[engine, array_backend(x)]

@@ -1,6 +1,26 @@
-"""Counting Python calls: what a step costs besides its arithmetic, the same on every machine."""
+"""Calls: of an engine with one layer direction, and counted, which is what a step costs besides its arithmetic."""
 
 import sys
+
+from scratchnet import engines
+from scratchnet.cells import CELLS
+
+
+def pair(cell_name, x, H, engine, threads=None):
+    """Forward and backward of an engine with the cell's own signatures, for one layer direction."""
+    chosen = engines.choose(cell_name, x, H, engine, threads)
+
+    cell = CELLS[cell_name]
+    arrays = ["x", *(f"{state}0" for state in cell.STATES), *cell.param_shapes(1, 1)]
+
+    def forward(*args, **named):
+        call = [*args, *(named.pop(name) for name in arrays[len(args) :] if name in named)]
+        return chosen.forward([call], **named)[0]
+
+    def backward(dy, cache, *d_last, **named):
+        return chosen.backward([(dy, cache, *d_last, *named.values())])[0]
+
+    return forward, backward
 
 
 def count_calls(function):

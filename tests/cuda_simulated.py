@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 from scratchnet.cells import variants
-from scratchnet_kernels import cuda_kernels
+from scratchnet_kernels import cuda_kernels, step_engine
 
 
 def relative(ours, oracle):
@@ -15,11 +15,12 @@ def relative(ours, oracle):
 
 
 def main():
-    pairs = cuda_kernels()
+    kernels = cuda_kernels()
     for label, cell, options in variants():
-        if ("step", label.split()[0]) not in pairs:
+        if ("step", label.split()[0]) not in kernels:
             continue
-        forward, backward = pairs["step", label.split()[0]]
+        step = step_engine(cell, kernels["step", label.split()[0]], "")
+        forward, backward = step.forward_one, step.backward_one
         for dtype in (np.float32, np.float64):
             # the last fills neither its blocks nor its warps
             for T, N, D, H in ((3, 2, 2, 5), (1, 1, 1, 1), (2, 9, 1, 33)):

@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 from scratchnet.cells import variants
-from scratchnet_kernels import cuda_loops, sequence
 from scratchnet_kernels.launch import Persistent
-from scratchnet_kernels.sequence_cuda import runs
+from scratchnet_kernels.sequence_cuda import engine
+from scratchnet_kernels.sequence_cuda.engine import CudaSequence
 from scratchnet_kernels.sequence_cuda.resources import Resources, resources
 
 # (T, N, D, H), rows of a block, weights in registers: all in registers; some in shared memory; a block that is not full;
@@ -52,12 +52,11 @@ def relative(ours, oracle):
 
 def main():
     Persistent.launch = counted(Persistent.launch)
-    loops = cuda_loops()
     for label, cell, options in variants():
-        if label not in ("rnn tanh", "rnn relu", *loops):
+        if label not in ("rnn tanh", "rnn relu", "lstm", "gru"):
             continue
         for (T, N, D, H), rows, in_registers in SIZES:
-            runs.resources = fixed(rows, in_registers)
+            engine.resources = fixed(rows, in_registers)
             for lengths in (None, np.random.default_rng(1).integers(1, T + 1, N)):
                 rng = np.random.default_rng(0)
 
@@ -76,10 +75,9 @@ def main():
                 # dy has strides
                 arriving = [(draw(T, N, 2 * H)[:, :, H:], *(draw(N, H) for _ in range(states))) for _ in range(2)]
                 launches.clear()
-                made = sequence.forward_many(loops[label.split()[0]], calls, **options, lengths=lengths)
-                grads = sequence.backward_many(
-                    loops[label.split()[0]], [(dy, cache, *d) for (_, cache), (dy, *d) in zip(made, arriving)]
-                )
+                ours = CudaSequence(label.split()[0], "")
+                made = ours.forward(calls, **options, lengths=lengths)
+                grads = ours.backward([(dy, cache, *d) for (_, cache), (dy, *d) in zip(made, arriving)])
                 count = len(launches)
                 for call, (y, cache), found, (dy, *d_last) in zip(calls, made, grads, arriving):
                     want_y, want_cache = cell.forward(*call, **options, lengths=lengths)
@@ -89,11 +87,17 @@ def main():
                         f"cache {name}": (getattr(cache, name), value) for name, value in want_cache._asdict().items()
                     }
                     named |= {name: (getattr(found, name), value) for name, value in want._asdict().items()}
-                    for name, (ours, oracle) in named.items():
+                    for name, (found_here, oracle) in named.items():
                         if isinstance(oracle, np.ndarray) and oracle.dtype == np.float32:
-                            assert ours.dtype == np.float32, name
+                            assert found_here.dtype == np.float32, name
                             print(
-                                label, (T, N, D, H), lengths is not None, name, relative(ours, oracle), count, sep="|"
+                                label,
+                                (T, N, D, H),
+                                lengths is not None,
+                                name,
+                                relative(found_here, oracle),
+                                count,
+                                sep="|",
                             )
 
 

@@ -466,11 +466,16 @@ def test_the_parts_say_what_the_kernels_docstrings_say():
     found = json.loads(max((ROOT / "benchmarks" / "results").glob("parts_*.json")).read_text(encoding="utf-8"))
     folder = ROOT / "kernels" / "scratchnet_kernels" / "sequence_cpu"
     texts = {
-        name: " ".join((folder / f"{name}.py").read_text(encoding="utf-8").split()) for name in ("blocks", "memory")
+        name: " ".join((folder / f"{name}.py").read_text(encoding="utf-8").split())
+        for name in ("product", "memory", "threads")
     }
-    product, step = found["blocks"]["H=256"], found["reuse"]["100, 64, 64, 128"]
-    assert f"{product['blocks']:.0f} GFLOP/s with blocks, {product['whole']:.0f} without" in texts["blocks"]
+    product, step = found["products"]["H=256"], found["reuse"]["100, 64, 64, 128"]
+    assert f"{product['tiles']:.0f} GFLOP/s in tiles, {product['BLAS']:.0f} by BLAS" in texts["product"]
     assert f"takes {step['used before']:.1f} ms so, and {step['fresh']:.1f} with fresh memory" in texts["memory"]
+    for size in ("20 us", "100 us"):
+        took = found["wake"][size]
+        said = f"{took['executor']} with an executor, {took['ours']} with these threads and {took['one after the other']} in turn"
+        assert said in texts["threads"]
     readme = (ROOT / "kernels" / "README.md").read_text(encoding="utf-8")
     for row in found["updates"].values():
         assert (

@@ -58,8 +58,8 @@ def by_name(rows):
 def choosing(change):
     """engines.choose, with something done to what it answers for "step"."""
 
-    def choose(cell, x, H, engine):
-        choice = engines.ChosenEngine(engine, cell.forward, cell.backward, "")
+    def choose(name, x, H, engine):
+        choice = engines.CellEngine(engine, "", CELLS[name].forward, CELLS[name].backward)
         return change(choice) if engine == "step" else choice
 
     return choose
@@ -179,7 +179,7 @@ def test_all_contenders_compute_the_same(cell):
 
 
 def wrong_backward(choice):
-    return choice._replace(backward=lambda dy, cache: choice.backward(dy * np.float32(1.001), cache))
+    return choice._replace(backward_one=lambda dy, cache: choice.backward_one(dy * np.float32(1.001), cache))
 
 
 def forgets_the_last_step(choice):
@@ -187,34 +187,34 @@ def forgets_the_last_step(choice):
     kept = {}
 
     def forward(*args):
-        _, cache = choice.forward(*args)
+        _, cache = choice.forward_one(*args)
         if "h" not in kept:
             kept["h"] = cache.h
         kept["h"][:-1] = cache.h[:-1]
         return kept["h"][1:], cache._replace(h=kept["h"])
 
-    return choice._replace(forward=forward)
+    return choice._replace(forward_one=forward)
 
 
 def never_the_same(choice):
     rng = np.random.default_rng(0)
 
     def forward(*args):
-        y, cache = choice.forward(*args)
+        y, cache = choice.forward_one(*args)
         return y * np.float32(1 + 1e-6 * rng.standard_normal()), cache
 
-    return choice._replace(forward=forward)
+    return choice._replace(forward_one=forward)
 
 
 def raises(choice):
     def forward(*args):
         raise ValueError("in /some/folder/of/this_machine/kernel.py\nand more")
 
-    return choice._replace(forward=forward)
+    return choice._replace(forward_one=forward)
 
 
 def another(choice):
-    return choice._replace(engine="array", why="array, in place of 'step', which does not fit: 1 KB")
+    return choice._replace(name="array", why="array, in place of 'step', which does not fit: 1 KB")
 
 
 def missing(choice):

@@ -14,6 +14,8 @@ from scratchnet.training import fit
 from scratchnet.training.clip import CLIPS
 from scratchnet.training.optim import OPTIMIZERS, SGD, Adam, RMSprop
 
+from calls import pair
+
 mpmath.mp.dps = 60
 
 EXACT = ("rnn", "lstm", "gru", "gru_reset_before")
@@ -104,9 +106,9 @@ def test_small_cases_are_those_of_exact_arithmetic(engine, cell, scale_x, scale_
     """
     arguments = {key: a.astype(dtype) for key, a in arguments_of(cell, rng, scale_x, scale_w).items()}
     dy = rng.uniform(-1, 1, (3, 1, 2)).astype(dtype)
-    chosen = engines.choose(CELLS[cell], arguments["x"], 2, engine)
-    y, cache = chosen.forward(**arguments)
-    grads = chosen.backward(dy, cache)
+    forward, backward = pair(cell, arguments["x"], 2, engine)
+    y, cache = forward(*arguments.values())
+    grads = backward(dy, cache)
     exact_y = exact_loss(cell, arguments, dy)[1]
     eps = np.finfo(dtype).eps
     inside = max(1.0, min(scale_x, 40.0)) * max(1.0, min(scale_w, 40.0))  # the size of a that still moves a gate

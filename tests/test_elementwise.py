@@ -6,26 +6,21 @@ from scratchnet import elementwise
 from scratchnet.elementwise import sigmoid
 
 numba = pytest.importorskip("numba")
-vector = pytest.importorskip("scratchnet_kernels.sequence_cpu.vector")
-in_vector_loops, in_loops = vector.vector(sigmoid), sigmoid
+pytest.importorskip("scratchnet_kernels.sequence_cpu.vector_math")
+from scratchnet_kernels.sequence_cpu.vector import load, store  # noqa: E402
 
 
-@numba.njit(error_model="numpy", fastmath={"contract"})
+@numba.njit(error_model="numpy")
 def vector_loop(a, out):
-    for i in range(len(a)):
-        out[i] = in_vector_loops(a[i])
+    rows, into = a.reshape(1, -1), out.reshape(1, -1)
+    for i in range(0, len(a), 4):
+        store(into, 0, i, min(4, len(a) - i), sigmoid(load(rows, 0, i, min(4, len(a) - i))))
 
 
 @numba.njit(error_model="numpy")
 def loop(a, out):
     for i in range(len(a)):
-        out[i] = in_loops(a[i])
-
-
-@numba.njit(error_model="numpy", fastmath={"contract"})
-def exp_loop(a, out):
-    for i in range(len(a)):
-        out[i] = vector.exp(a[i])
+        out[i] = sigmoid(a[i])
 
 
 def filled(compiled):
@@ -88,43 +83,6 @@ def test_the_sigmoid_below_the_smallest_normal_number(form, dtype):
     assert (y >= 0).all()
     assert (np.diff(y) >= 0).all()
     assert (y <= exact * (1 + 1e-5) + np.finfo(dtype).smallest_subnormal).all()
-
-
-@wide
-@pytest.mark.parametrize(("dtype", "claim"), [(np.float32, 0), (np.float64, 1)])
-def test_the_exp_of_vector_loops(dtype, claim, rng):
-    """Within what vector.py claims, and the claim is not three times as much as it need be."""
-    least = np.log(np.finfo(dtype).tiny)
-    x = np.concatenate([rng.uniform(least, 40, 300_000), rng.uniform(-1, 1, 300_000), [0.0, -0.0]]).astype(dtype)
-    x = x[x > least]
-    exact = np.exp(x.astype(np.longdouble))
-    error = (np.abs(filled(exp_loop)(x) - exact) / exact).max()
-    words = " ".join(vector.__doc__.split()).partition("error of exp: ")[2].replace(".", " .", 0).split()
-    claimed = float((words[0], words[4].rstrip("."))[claim])
-    assert claimed / 3 < error <= claimed
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_vector_loops_functions_one_number_at_a_time(dtype):
-    """What a compiled loop has in place of NumPy's tanh and exp, run by Python: within the errors that vector.py states."""
-    bits = np.dtype(dtype).itemsize * 8
-    tanh, exp = (
-        vector._choose_tanh(getattr(vector.types, f"float{bits}")),
-        vector._choose_exp(getattr(vector.types, f"float{bits}")),
-    )
-    right = np.longdouble
-    for x in np.concatenate([np.linspace(-30, 30, 401), [0.0, 1e-30, -1e-6]]).astype(dtype):
-        assert tanh(x).dtype == exp(x).dtype == dtype
-        assert abs(right(tanh(x)) - np.tanh(right(x))) <= (1.5e-7 if bits == 32 else 4e-16)
-        assert abs(right(exp(x)) / np.exp(right(x)) - 1) <= (1e-7 if bits == 32 else 2.5e-16)
-    assert exp(dtype(-1e4)) == 0
-    assert vector.tanh(dtype(1)) == np.tanh(dtype(1))
-    assert vector.exp(dtype(1)) == np.exp(dtype(1))
-    for one, other in ((dtype(1), dtype(2)), (dtype(2), dtype(1))):
-        assert (vector.minimum(one, other), vector.maximum(one, other)) == (1, 2)
-    assert np.isnan(vector.minimum(dtype("nan"), dtype(1)))
-    assert np.isnan(vector.maximum(dtype("nan"), dtype(1)))
-    assert vector._choose_tanh(vector.types.int64) is None
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

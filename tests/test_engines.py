@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numba
 import numpy as np
@@ -17,11 +18,15 @@ from numba.extending import register_jitable
 from scratchnet import engines
 from scratchnet.cells import CELLS, lstm, variants
 from scratchnet.elementwise import HALF
+from scratchnet.engines import Patience
 from scratchnet.gradcheck import check_cell
 from scratchnet.layers.recurrent import GRU, LSTM, RNN
-from scratchnet_kernels import KERNELS, WHY_NOT, find, step_cpu
+from scratchnet.losses import mse
+from scratchnet.training import Adam, Batches, TrainingCheckpoint, fit
+from scratchnet_kernels import KERNELS, WHY_NOT, step_cpu
 from scratchnet_kernels.compiled import compiled
 
+from calls import pair
 from rounding import cell_tolerance
 
 ROOT = Path(__file__).parents[1]
@@ -44,9 +49,12 @@ def test_no_entry_means_no_kernel():
     assert not KERNELS.keys() & WHY_NOT.keys(), "a kernel and a reason why there is none"
     for name in CELLS:
         for engine in ("step", "sequence"):
-            why = scratchnet_kernels.missing(engine, name, np.zeros((2, 1, 1)), 3)
-            assert (why is None) == ((engine, name) in KERNELS)
-            assert why is None or f"none is registered for cell {name!r}" in why
+            if (engine, name) in KERNELS:
+                assert engines.choose(name, np.zeros((2, 1, 1)), 3, engine).name == engine
+            else:
+                with pytest.raises(RuntimeError, match=f"none is registered for cell {name!r}"):
+                    engines.choose(name, np.zeros((2, 1, 1)), 3, engine)
+                assert engines.choose(name, np.zeros((2, 1, 1)), 3).name == "array"
 
 
 def assert_same(got, want, tolerance):
@@ -74,7 +82,7 @@ def test_equals_array(engine, cell, options, dtype, shape, ragged, seed):
     call = [uniform(T, N, D), *states, *(uniform(*s) * HALF for s in cell.param_shapes(D, H).values())]
     arriving = [uniform(T, N, H), *(uniform(N, H) for _ in states)]
     before = [a.copy() for a in call + arriving]
-    forward, backward = find(engine, NAMES[id(cell)], call[0], H)
+    forward, backward = pair(NAMES[id(cell)], call[0], H, engine)
     y, cache = forward(*call, **options, lengths=lengths)
     grads = backward(arriving[0], cache, *arriving[1:])
     for a, b in zip(call + arriving, before):
@@ -93,7 +101,7 @@ def test_equals_array(engine, cell, options, dtype, shape, ragged, seed):
 def test_gradients(engine, cell, options):
     """Against central differences too: a mistake that an engine shared with the cell file would show here."""
     assert (
-        check_cell(cell, *find(engine, NAMES[id(cell)], np.zeros((1, 1, 1)), 1), lengths=[4, 2, 1], **options).error
+        check_cell(cell, *pair(NAMES[id(cell)], np.zeros((1, 1, 1)), 1, engine), lengths=[4, 2, 1], **options).error
         <= 1e-6
     )
 
@@ -112,7 +120,7 @@ def test_any_memory_order(engine, cell, options, rng):
     for a in call + arriving:
         a.flags.writeable = False
     results = []
-    for forward, backward in ((cell.forward, cell.backward), find(engine, NAMES[id(cell)], call[0], H)):
+    for forward, backward in ((cell.forward, cell.backward), pair(NAMES[id(cell)], call[0], H, engine)):
         y, cache = forward(*call, **options)
         results.append([y, *backward(arriving[0], cache, *arriving[1:])])
     for want, got in zip(*results):
@@ -126,7 +134,7 @@ def test_saturates_and_keeps_nan(engine, cell, options, rng):
     x[:, 1] = np.nan
     states = [np.zeros((2, 3)) for _ in cell.STATES]
     params = [rng.uniform(0.5, 1, s) for s in cell.param_shapes(1, 3).values()]
-    y, _ = find(engine, NAMES[id(cell)], x, 3)[0](x, *states, *params, **options)
+    y, _ = pair(NAMES[id(cell)], x, 3, engine)[0](x, *states, *params, **options)
     assert np.isfinite(y[:, 0]).all()
     assert np.isnan(y[:, 1]).all()
 
@@ -219,14 +227,35 @@ def test_a_layer_takes_it_by_name(layer, options, dtype):
 
 
 def test_choose_says_which_engine_it_took():
-    chosen = engines.choose(lstm, np.zeros((1, 1, 1)), 1, "step")
-    assert (chosen.engine, chosen.forward) == ("step", KERNELS["step", "lstm"][0])
-    assert chosen.forward.keywords["step"] is step_cpu.lstm.step_forward
-    assert engines.choose(lstm, np.zeros((1, 1, 1)), 1, "auto").engine == "sequence"
+    x = np.zeros((1, 1, 1))
+    chosen = engines.choose("lstm", x, 1, "step")
+    assert (chosen.name, chosen.forward_one.func) == ("step", lstm.forward)
+    assert chosen.forward_one.keywords["step"] is step_cpu.lstm.step_forward
+    assert engines.choose("lstm", x, 1, "auto").name == "sequence"
+    assert engines.choose("lstm", x, 1, "array").forward_one is lstm.forward
+
+
+def test_an_engine_is_resolved_once():
+    """For a cell, a kind of array and a number of threads; not for each call, nor for another cell of the same name."""
+    x = np.zeros((3, 2, 1))
+    chosen = engines.choose("lstm", x, 4, "sequence")
+    assert engines.choose("lstm", np.ones((9, 5, 7)), 4, "sequence") is chosen
+    assert engines.choose("lstm", x.astype(np.float32), 4, "sequence") is not chosen
+    assert engines.choose("lstm", x, 4, "sequence", 1) is not chosen
+
+
+def test_a_cell_registered_again_is_the_new_one(monkeypatch):
+    """As in a notebook whose cell is run a second time."""
+    x = np.zeros((1, 1, 1))
+    for _ in range(2):
+        mine = ModuleType("mine")
+        mine.__dict__.update(vars(lstm))
+        monkeypatch.setitem(CELLS, "mine", mine)
+        assert engines.choose("mine", x, 1).forward_one is mine.forward
 
 
 class NotNumPy:
-    """An array of another library, as far as ``find`` looks."""
+    """An array of another library, as far as ``choose`` looks."""
 
     dtype = np.dtype(np.float32)
     shape = (1, 1, 1)
@@ -235,29 +264,27 @@ class NotNumPy:
 @pytest.mark.parametrize("dtype", [np.float16, np.longdouble, ">f4", ">f8", np.int64])
 def test_other_types_have_no_kernel(dtype):
     x = np.zeros((1, 1, 1), dtype)
-    assert find("step", "lstm", x, 1) is None
     with pytest.raises(
         RuntimeError, match=rf"'step' computes in float32 or float64, not in {x.dtype}; use 'auto' or 'array'"
     ):
-        engines.choose(lstm, x, 1, "step")
+        engines.choose("lstm", x, 1, "step")
 
 
 def test_other_arrays_have_no_kernel():
-    assert find("step", "lstm", NotNumPy(), 1) is None
     with pytest.raises(
         RuntimeError, match=r"'step' has kernels for NumPy and CuPy arrays, not for test_engines\.NotNumPy"
     ):
-        engines.choose(lstm, NotNumPy(), 1, "step")
+        engines.choose("lstm", NotNumPy(), 1, "step")
 
 
 def test_no_kernel_for_a_cell_of_your_own():
-    with pytest.raises(RuntimeError, match="'step' has no kernel: none is registered for cell \"'mine'\""):
+    with pytest.raises(ValueError, match=r"there is no cell 'mine': expected one of rnn, lstm"):
         engines.choose("mine", np.zeros((1, 1, 1)), 1, "step")
 
 
 def test_no_numba(monkeypatch, rng):
     monkeypatch.setattr(engines, "kernels", lambda: None)
-    with pytest.raises(RuntimeError, match=r"engine 'step' needs Numba.*pip install numba scipy threadpoolctl"):
+    with pytest.raises(RuntimeError, match=r"engine 'step' needs Numba.*pip install numba"):
         LSTM(2, 3, rng=rng, engine="step").forward(np.zeros((2, 1, 2)))
     LSTM(2, 3, rng=rng).forward(np.zeros((2, 1, 2)))
 
@@ -276,7 +303,11 @@ def test_kernels_is_none_without_numba_and_only_then(monkeypatch):
 
 def python(code, **environment):
     """Run ``code`` in a new Python; returns what it printed."""
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])} | environment
+    env = (
+        os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels"), str(ROOT / "tests")])}
+        | environment
+    )
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -288,17 +319,61 @@ import sys
 import numpy as np
 import scratchnet
 from scratchnet.layers.recurrent import LSTM
-for engine in ("array", "auto"):
-    LSTM(2, 3, rng=np.random.default_rng(0), engine=engine).forward(np.zeros((2, 1, 2)))
-    print(engine, "numba" in sys.modules, "scratchnet_kernels" in sys.modules)
+for engine, T in (("array", 2), ("auto", 2), ("auto", 20000), ("auto", 2)):
+    _, cache = LSTM(2, 3, rng=np.random.default_rng(0), engine=engine).forward(np.zeros((T, 1, 2)))
+    print(engine, T, cache.engines[0].name, "numba" in sys.modules, "scratchnet_kernels" in sys.modules)
 """
-    assert python(code).splitlines() == ["array False False", "auto True True"]
+    assert python(code).splitlines() == [
+        "array 2 array False False",
+        "auto 2 array False False",
+        "auto 20000 array False False",  # and after this one a second's work is done
+        "auto 2 sequence True True",
+    ]
+
+
+def test_patience_counts_work_by_a_formula(monkeypatch):
+    """Not by a clock: the same program changes its engine at the same place in every run."""
+    monkeypatch.setattr(Patience, "enough", 1.0)
+    monkeypatch.setattr(Patience, "done", 0.0)
+    seen = []
+    x = np.zeros((1000, 1, 2))
+    for _ in range(12):
+        seen.append(Patience.engine("auto", x, 3, 4))
+    assert seen == ["array"] * 10 + ["auto"] * 2
+    assert Patience.engine("sequence", x, 3, 4) == "sequence"
+    monkeypatch.setattr(Patience, "done", 0.0)
+    Patience.engine("auto", np.zeros((1, 256, 256)), 512, 4)  # one large step is a tenth of a second
+    assert 0.05 < Patience.done < 0.5
+
+
+def test_a_resumed_training_goes_on_with_its_engine(monkeypatch, tmp_path):
+    """Its numbers are those of a training that was not interrupted: the work that was done is in the file."""
+    monkeypatch.setattr(Patience, "enough", 0.05)
+    data = Batches(*np.random.default_rng(0).standard_normal((2, 32, 20, 1)), batch_size=8)
+
+    def train(epochs, done):
+        monkeypatch.setattr(Patience, "done", done)
+        rng = np.random.default_rng(1)
+        layer = LSTM(1, 1, rng=rng, batch_first=True)
+        checkpoint = TrainingCheckpoint(tmp_path / "training.npz", resume=True)
+        fit(layer, data, Adam(0.01), epochs=epochs, rng=rng, loss=mse, callbacks=[checkpoint], progress=False)
+        return {name: p.copy() for name, p in layer.params.items()}
+
+    train(4, 0.0)
+    assert Patience.done < Patience.enough
+    resumed = train(12, 0.0)
+    (tmp_path / "training.npz").unlink()
+    whole = train(12, 0.0)
+    assert Patience.done >= Patience.enough
+    for name, p in whole.items():
+        np.testing.assert_array_equal(resumed[name], p)
 
 
 UNCOMPILED = """
 import numpy as np
 from scratchnet.cells import CELLS, variants
-from scratchnet_kernels import KERNELS, find
+from scratchnet_kernels import KERNELS
+from calls import pair
 names = {id(cell): name for name, cell in CELLS.items()}
 rng = np.random.default_rng(0)
 for _, cell, options in variants():
@@ -307,7 +382,7 @@ for _, cell, options in variants():
     shapes = [(3, 2, 2), *[(2, 3)] * len(cell.STATES), *cell.param_shapes(2, 3).values()]
     call = [rng.standard_normal(shape) for shape in shapes]
     results = []
-    for forward, backward in (find("step", names[id(cell)], call[0], 3), (cell.forward, cell.backward)):
+    for forward, backward in (pair(names[id(cell)], call[0], 3, "step"), (cell.forward, cell.backward)):
         y, cache = forward(*call, **options, lengths=[3, 2])
         results.append([y, *backward(y, cache)])
     for got, want in zip(*results):
@@ -328,7 +403,8 @@ def test_a_debugger_can_enter_every_kernel():
 import sys
 import numpy as np
 from scratchnet.cells import CELLS
-from scratchnet_kernels import KERNELS, find
+from scratchnet_kernels import KERNELS
+from calls import pair
 entered = set()
 def trace(frame, event, argument):
     entered.add(frame.f_code.co_qualname)
@@ -339,7 +415,7 @@ for name, cell in CELLS.items():
     x = rng.standard_normal((2, 3, 2)).astype(np.float32)
     rest = [rng.standard_normal((3, 4)).astype(np.float32) for _ in cell.STATES]
     rest += [rng.standard_normal(s).astype(np.float32) for s in cell.param_shapes(2, 4).values()]
-    forward, backward = find("step", name, x, 4)
+    forward, backward = pair(name, x, 4, "step")
     sys.settrace(trace)
     y, cache = forward(x, *rest)
     grads = backward(y, cache)

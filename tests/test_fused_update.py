@@ -278,7 +278,7 @@ def test_engines_by_name(monkeypatch):
     Adam(engine="step").step({}, {})
     monkeypatch.setattr(engines, "kernels", lambda: None)
     for call in (lambda: Adam(engine="step").step(one, copies(one)), lambda: global_norm(one, "step")):
-        with pytest.raises(RuntimeError, match=r"engine 'step' needs Numba.*pip install numba scipy threadpoolctl"):
+        with pytest.raises(RuntimeError, match=r"engine 'step' needs Numba.*pip install numba"):
             call()
     assert np.all(one["W"] == 1)
     Adam().step(one, copies(one))

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scratchnet import engines, trace
+from scratchnet.cells import CELLS
 from scratchnet.layers import LSTM, Linear, Sequential
 
 ROOT = Path(__file__).parent.parent
@@ -387,12 +388,13 @@ def test_the_benchmark_measures_every_engine(tmp_path, bench):
 
 
 def test_the_benchmark_times_no_wrong_engine(bench, monkeypatch):
-    def choose(cell, x, H, engine):
-        right = engines.ChosenEngine("array", cell.forward, cell.backward, "")
+    def choose(name, x, H, engine):
+        cell = CELLS[name]
+        right = engines.CellEngine("array", "", cell.forward, cell.backward)
         return (
             right
             if engine == "array"
-            else right._replace(backward=lambda dy, cache: cell.backward(dy * np.float32(1.01), cache))
+            else right._replace(backward_one=lambda dy, cache: cell.backward(dy * np.float32(1.01), cache))
         )
 
     assert len(list(bench.measure("gru", (3, 2, 2, 4), 0, 0))) == 2

@@ -7,26 +7,33 @@ No cell's math is written here. The functions that a cell marks ``@elementwise``
 they are: below, each is registered with Numba, and from then on compiled loops may call it.
 """
 
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
 
-import numpy as np
 from numba.extending import register_jitable
 
-from scratchnet.arrays import Array, array_backend, is_array
+from scratchnet.arrays import Array, Step
 from scratchnet.cells import CELLS
+from scratchnet.cells.engine import CellEngine, Engine
 from scratchnet.elementwise import ELEMENTWISE
-from scratchnet_kernels import sequence, sequence_cpu, step_cpu
-from scratchnet_kernels.sequence import Pair
+from scratchnet.errors import UnavailableError
+from scratchnet_kernels import sequence_cpu, step_cpu
+from scratchnet_kernels.checks import require_cache
+from scratchnet_kernels.sequence_cpu.engine import CpuSequence
 
 for function in ELEMENTWISE:  # all of them: CELLS, imported above, has loaded every cell's file
     register_jitable(function)
 
-Table = dict[tuple[str, str], Pair]
+Table = dict[tuple[str, str], ModuleType]
 
-# Kernels for NumPy arrays: (engine, cell) -> forward and backward with the cell's own signatures.
+# Kernels for NumPy arrays: (engine, cell) -> the file with its loops.
 # For CuPy arrays: ``cuda_kernels()``, which imports Numba's CUDA part when it is first needed.
-KERNELS: Table = {("step", cell): pair for cell, pair in step_cpu.PAIRS.items()}
-KERNELS |= {("sequence", cell): sequence.pair(loops) for cell, loops in sequence_cpu.LOOPS.items()}
+KERNELS: Table = {("step", cell): file for cell, file in step_cpu.STEPS.items()}
+KERNELS |= {("sequence", cell): file for cell, file in sequence_cpu.PASSES.items()}
 
 # No entry means no kernel. Where there is a reason besides that nobody has written one:
 WHY_NOT = {
@@ -36,80 +43,89 @@ WHY_NOT = {
     ("cuda", "gru_reset_before"): "its two products, one after the other, would both read W_h",
 }
 
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+DTYPES = ("float32", "float64")
 
 
 def cuda_kernels() -> Table:
     """Table of the kernels for CuPy arrays, as KERNELS; ImportError without numba-cuda."""
     from scratchnet_kernels import step_cuda
 
-    steps = {("step", cell): pair for cell, pair in step_cuda.PAIRS.items()}
-    loops = cuda_loops().items()
-    return steps | {("sequence", cell): sequence.pair(loop) for cell, loop in loops}
+    table: Table = {("step", cell): file for cell, file in step_cuda.STEPS.items()}
+    for cell in ("rnn", "lstm", "gru"):
+        table["sequence", cell] = import_module(f"scratchnet_kernels.sequence_cuda.{cell}")
+    return table
 
 
-def cuda_loops() -> dict[str, sequence.Loops]:
-    """The loops over time for CuPy arrays, by cell."""
-    from scratchnet_kernels.sequence_cuda import gru, lstm, rnn
+def build(
+    engine: str, cell_name: str, where: str, dtype: str, N: int, H: int, threads: int | None
+) -> Engine:
+    """The engine "step" or "sequence" for one cell and one kind of array.
 
-    return {"rnn": rnn.LOOPS, "lstm": lstm.LOOPS, "gru": gru.LOOPS}
+    Parameters
+    ----------
+    engine, cell_name : names
+    where, dtype : "numpy" or "cupy", and the name of the floating type
+    N, H : number of sequences and units, which decide what fits a GPU
+    threads : maximum number of CPU threads of ``sequence`` (None: all available)
 
-
-def missing(engine: str, cell_name: str, x: Array, H: int) -> str | None:
-    """Why ``engine`` cannot run this cell with H units on x, or None.
-
-    The reason is the end of a sentence that begins with the engine's name.
+    Raises
+    ------
+    UnavailableError
+        With the end of a sentence that begins with the engine's name.
     """
-    if array_backend(x) not in ("numpy", "cupy") or not is_array(x):
-        kind = f"{type(x).__module__}.{type(x).__name__}"
-        return f"has kernels for NumPy and CuPy arrays, not for {kind}"
-    on_gpu = array_backend(x) == "cupy"
+    if where not in ("numpy", "cupy"):
+        raise UnavailableError(f"has kernels for NumPy and CuPy arrays, not for {where}")
+    on_gpu = where == "cupy"
     if on_gpu and find_spec("numba_cuda") is None:
-        return (
+        raise UnavailableError(
             "needs numba-cuda for CuPy arrays, which is not installed: pip install numba-cuda[cu12]"
             " or numba-cuda[cu13]"
         )
-    if x.dtype not in DTYPES:
-        return f"computes in {' or '.join(map(str, DTYPES))}, not in {x.dtype}"
-    if (engine, cell_name) not in (cuda_kernels() if on_gpu else KERNELS):
+    if dtype not in DTYPES:
+        raise UnavailableError(f"computes in {' or '.join(DTYPES)}, not in {dtype}")
+    table = cuda_kernels() if on_gpu else KERNELS
+    if (engine, cell_name) not in table:
         key = (("cuda" if on_gpu else engine), cell_name)
-        why = f": {WHY_NOT[key]}" if key in WHY_NOT else ""
-        return f"has no kernel: none is registered for cell {cell_name!r}{why}"
-    return _does_not_fit(cell_name, x, H) if on_gpu and engine == "sequence" else None
+        why_not = f": {WHY_NOT[key]}" if key in WHY_NOT else ""
+        raise UnavailableError(f"has no kernel: none is registered for cell {cell_name!r}{why_not}")
+    why = f"fused kernels of scratchnet_kernels for the {cell_name} cell"
+    if engine == "step":
+        return step_engine(CELLS[cell_name], table["step", cell_name], why)
+    if not on_gpu:
+        return CpuSequence(cell_name, threads, why)
+    _require_fit(len(CELLS[cell_name].GATES), dtype, N, H)
+    from scratchnet_kernels.sequence_cuda.engine import CudaSequence
+
+    return CudaSequence(cell_name, why)
 
 
-def _does_not_fit(cell_name: str, x: Array, H: int) -> str | None:
+def _require_fit(gates: int, dtype: str, N: int, H: int) -> None:
     from scratchnet_kernels.launch import device
     from scratchnet_kernels.sequence_cuda.resources import resources
 
-    if x.dtype != np.float32:
-        return f"computes in float32 on a GPU, not in {x.dtype}"
+    if dtype != "float32":
+        raise UnavailableError(f"computes in float32 on a GPU, not in {dtype}")
     try:
-        resources(len(CELLS[cell_name].GATES), H, x.shape[1], device())
+        resources(gates, H, N, device())
     except ValueError as error:
-        return f"does not fit: {error}"
-    return None
+        raise UnavailableError(f"does not fit: {error}") from None
 
 
-def find(engine: str, cell_name: str, x: Array, H: int, threads: int | None = None) -> Pair | None:
-    """Forward and backward that run this cell on x (T, N, D); None where ``missing`` says why.
-
-    Both have the cell's own signatures. ``threads``: maximum number of CPU threads of ``sequence``
-    (None: all available).
-    """
-    if missing(engine, cell_name, x, H):
-        return None
-    if engine == "sequence":
-        return sequence.pair(_loops(cell_name, x), threads)
-    return (cuda_kernels() if array_backend(x) == "cupy" else KERNELS)[engine, cell_name]
+def step_engine(cell: Any, file: ModuleType, why: str) -> CellEngine:
+    """The cell's own loop over time, forward and backward, with the kernels of one time step."""
+    backward = partial(_step_backward, cell.Cache, cell.backward, file.step_backward)
+    return CellEngine("step", why, partial(cell.forward, step=file.step_forward), backward)
 
 
-def find_together(engine: str, cell_name: str, x: Array, threads: int | None = None) -> Pair | None:
-    """Forward and backward of several calls at once, or None where an engine has neither."""
-    if engine != "sequence":
-        return None
-    return sequence.together(_loops(cell_name, x), threads)
-
-
-def _loops(cell_name: str, x: Array) -> sequence.Loops:
-    return (cuda_loops() if array_backend(x) == "cupy" else sequence_cpu.LOOPS)[cell_name]
+def _step_backward(
+    made: type,
+    backward: Callable[..., Any],
+    step: Step,
+    /,
+    dy: Array,
+    cache: Any,
+    *d_last: Any,
+    **named: Any,
+) -> Any:
+    require_cache(made, cache)
+    return backward(dy, cache, *d_last, **named, step=step)

@@ -1,20 +1,29 @@
-"""How this package compiles loops for the CPU: three decorators, all options in one place."""
+"""How this package compiles loops for the CPU, and where it keeps their machine code."""
 
 import hashlib
+import os
+import platform
+import shutil
 import sys
-from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache, wraps
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar, cast
 
+import llvmlite.binding
+import numba
 from numba import njit
-from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.compiler import Compiler
 
 from scratchnet import elementwise
+from scratchnet.arrays import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_lock = Lock()
+UNUSED = 30 * 24 * 3600  # seconds after which the machine code of other sources is removed
 
 
 def compiled(loop: F) -> F:
@@ -22,123 +31,138 @@ def compiled(loop: F) -> F:
 
     No ``fastmath``: it reorders sums and forgets NaN, and the array engine would no longer be an
     oracle. ``error_model="numpy"``: 1 / 0 is inf, as in an array, and the loop needs no test for
-    it. Nothing is kept on disk: these loops are there to be read and changed, and compile in a
-    second.
+    it. ``nogil``: other threads run meanwhile.
 
     With NUMBA_DISABLE_JIT=1 in the environment the loop stays the Python function it is, and a
     debugger can enter it.
     """
-    return cast(F, njit(error_model="numpy")(loop))
+    return cast(F, njit(error_model="numpy", nogil=True)(loop))
 
 
-def vector_loop(loop: F) -> F:
-    """Compile an elementwise loop to vector instructions; no two of its arrays may overlap.
+def kept(loop: F) -> F:
+    """As ``compiled``, with the machine code kept on disk; called with arrays of one float type.
 
-    ``contract`` allows a multiplication and an addition to become one instruction, rounded once;
-    nothing is reordered, and NaN and infinity are what they are.
+    Each float type has a folder, and in a folder a loop has one file. (Numba numbers the files of a
+    loop, and two processes that compile it for two types at once would give one number to both.)
     """
-    options = {
-        "error_model": "numpy",
-        "nogil": True,
-        "fastmath": {"contract"},
-        "pipeline_class": _NoOverlap,
-    }
-    return cast(F, _kept(njit(**options)(_named(loop))))
+    sources()  # now: by the first call somebody may have edited a file, and Python has the old one
+    loops: dict[Any, Callable[..., Any]] = {}
+    compiling = Lock()
+
+    @wraps(loop)
+    def run(first: Array, *others: Any) -> Any:
+        dtype = first.dtype
+        if dtype in loops:
+            return loops[dtype](first, *others)
+        with compiling:  # one thread does; the others find it done
+            made = loops.get(dtype)
+            if made is None:
+                return first_call(dtype, first, *others)
+        return made(first, *others)
+
+    def first_call(dtype: Any, *arguments: Any) -> Any:
+        for attempt in (_kept, _kept_anew, _not_kept):
+            made = attempt(loop, dtype.name)
+            try:
+                found = made(*arguments)
+            except Exception:  # a damaged file raises whatever reading it comes to, a full disk too
+                if attempt is _not_kept:
+                    raise
+            else:
+                loops[dtype] = made
+                return found
+
+    return cast(F, run)
 
 
-def time_loop(loop: F) -> F:
-    """Compile a loop over time, which calls BLAS and vector loops, and releases the GIL."""
-    return cast(F, _kept(njit(error_model="numpy", nogil=True)(_named(loop))))
+def _kept(loop: F, dtype: str) -> F:
+    with _folder(dtype) as folder:
+        if folder is None or numba.config.DISABLE_JIT:
+            return compiled(loop)
+        if not any(folder.rglob(f"{_name(loop)}-*.nbi")):
+            said = f"compiling {_name(loop)} for {dtype}, and keeping it for the next time"
+            print(f"scratchnet: {said}", file=sys.stderr, flush=True)
+        return cast(F, njit(error_model="numpy", nogil=True, cache=True)(loop))
 
 
-class _NoOverlap(Compiler):  # type: ignore[misc]
-    """Tells LLVM that arrays do not overlap, as Numba itself does in the body of a ``prange``."""
+def _kept_anew(loop: F, dtype: str) -> F:
+    with _folder(dtype) as folder, suppress(OSError):
+        for file in () if folder is None else list(folder.rglob(f"{_name(loop)}-*")):
+            file.unlink()
+    return _kept(loop, dtype)
 
-    def define_pipelines(self) -> Any:
-        self.state.flags.noalias = True
-        return super().define_pipelines()
+
+def _not_kept(loop: F, dtype: str) -> F:
+    return compiled(loop)
 
 
-class _Kept(FunctionCache):  # type: ignore[misc]
-    """Machine code kept on disk until any file that it is compiled from changes.
+def _name(loop: Callable[..., Any]) -> str:
+    """What Numba's names for its files begin with."""
+    return f"{loop.__module__.rpartition('.')[2]}.{loop.__qualname__}"
 
-    Numba itself checks only the *loop's* file. The math that the loop calls is in the cell's file:
-    after a change there, Numba would go on running the old code without a message.
-    """
 
-    def __init__(self, loop: Callable[..., Any]) -> None:
-        super().__init__(loop)
-        self._cache_file = _File(self._cache_path, self._impl.filename_base, sources())
-
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return sig, codegen.magic_tuple(), _made_of(self._py_func)
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
+@contextmanager
+def _folder(dtype: str) -> Iterator[Path | None]:
+    """Inside, Numba keeps machine code in this folder; None where none can be written to."""
+    folder = cache_root() / sources() / dtype
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder.parent)  # in use
+        if not os.access(folder, os.W_OK):
+            raise PermissionError
+    except OSError:
+        yield None
+        return
+    with _lock:  # the setting is the whole process's
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
         try:
-            found = super().load_overload(sig, target_context)
-        except Exception:  # a damaged file raises whatever reading it comes to
-            found = None
-            with suppress(OSError):
-                self._cache_file.flush()
-        if found is None:
-            name = f"{self._py_func.__module__.partition('.')[2]}.{self._py_func.__name__}"
-            said = f"scratchnet: compiling {name}, and keeping it for the next time"
-            print(said, file=sys.stderr, flush=True)
-        return found
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):  # go on without the cache when the disk is full
-            super().save_overload(sig, data)
+            yield folder
+        finally:
+            numba.config.CACHE_DIR = before
 
 
-class _File(IndexDataCacheFile):  # type: ignore[misc]
-    """Data files named after a hash of their key.
-
-    Numba numbers them, and two processes may give one number to two loops.
-    """
-
-    def save(self, key: Any, data: Any) -> None:
-        self._name = f"{self._index_name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
-        super().save(key, data)
-
-    def _data_name(self, number: int) -> str:
-        return self._name
-
-
-def _made_of(loop: Any) -> Any:
-    """Names of a loop and of every function in its closure: a key that is equal in every process.
-
-    Numba's own key is not.
-    """
-    function = getattr(loop, "py_func", loop)
-    inside = [_made_of(cell.cell_contents) for cell in function.__closure__ or ()]
-    return function.__qualname__, *inside
+def cache_root() -> Path:
+    """Where machine code is kept: NUMBA_CACHE_DIR, or the user's folder for caches."""
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(chosen) / "scratchnet"
+    system = {"win32": "LOCALAPPDATA", "linux": "XDG_CACHE_HOME"}.get(sys.platform, "")
+    if folder := os.environ.get(system):
+        return Path(folder) / "scratchnet"
+    with suppress(RuntimeError):  # no home
+        return Path.home().joinpath(
+            *{"darwin": ("Library", "Caches")}.get(sys.platform, (".cache",)), "scratchnet"
+        )
+    return Path(os.devnull)  # a folder that cannot be made
 
 
-def _named(loop: F) -> F:
-    """The loop, under a name that also says what its closure holds.
-
-    Machine code is linked by name. Two loops of one name, such as those of the RNN's two
-    nonlinearities, compiled by two processes, would be one as soon as a third loads both: the relu
-    cell would compute tanh.
-    """
-    if loop.__closure__:
-        digest = hashlib.sha256(repr(_made_of(loop)).encode()).hexdigest()
-        loop.__qualname__ += f"_{digest[:12]}"
-    return loop
-
-
-def _kept(loop: Any) -> Any:
-    if hasattr(loop, "py_func"):  # with NUMBA_DISABLE_JIT=1 it is the Python function
-        with suppress(RuntimeError):  # no folder to write to: each process compiles for itself
-            loop._cache = _Kept(loop.py_func)
-    return loop
+def processor() -> tuple[str, str]:
+    """Name and features of the processor that Numba compiles for, as LLVM says them."""
+    name, features = numba.config.CPU_NAME, numba.config.CPU_FEATURES
+    if not name and features is None:
+        features = llvmlite.binding.get_host_cpu_features().flatten()
+    return name or llvmlite.binding.get_host_cpu_name(), features or ""
 
 
 @cache
 def sources() -> str:
-    """Hash of the text of every file that compiled code is made of, when the first loop loads."""
+    """Name of this code's folder: a hash of all that the machine code is made of.
+
+    Numba itself looks at the file of the loop only. The math that a loop calls is in the cell's
+    file: after a change there, Numba would go on running the old code without a message.
+    """
     library, package = Path(elementwise.__file__).parent, Path(__file__).parent
     files = [library / "elementwise.py", *sorted((library / "cells").glob("*.py"))]
     files += sorted(package.rglob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    made_by = [platform.python_version(), numba.__version__, *processor()]
+    said = [*made_by, *(file.read_text(encoding="utf-8") for file in files)]
+    name = hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+    _remove_others(cache_root(), name)
+    return name
+
+
+def _remove_others(root: Path, name: str) -> None:
+    """Remove folders of other sources that no process has used for long."""
+    with suppress(OSError):
+        for folder in root.iterdir():
+            if folder.name != name and time.time() - folder.stat().st_mtime > UNUSED:
+                shutil.rmtree(folder, ignore_errors=True)

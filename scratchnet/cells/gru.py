@@ -21,9 +21,15 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, Lengths, Step, read_only
+from scratchnet.arrays import Array, Empty, Lengths, Step, empty_array, read_only
 from scratchnet.cells.checks import check_backward, check_forward
-from scratchnet.cells.sequences import carry_state, skip_padding_gradient, split_gates, zero_padding
+from scratchnet.cells.sequences import (
+    carry_state,
+    input_projection,
+    skip_padding_gradient,
+    split_gates,
+    zero_padding,
+)
 from scratchnet.elementwise import ONE, d_sigmoid, d_tanh, elementwise, sigmoid
 from scratchnet.fingerprint import Fingerprints, fingerprint
 
@@ -103,19 +109,26 @@ def step_backward(
     return dh_direct
 
 
-def input_projection(
-    x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, b_hn: Array, lengths: Lengths = None
-) -> tuple[Array, Cache]:
-    """The forward pass outside the time loop: x W_x + b (T, N, 3H), and the cache to be filled."""
+def new_cache(
+    x: Array,
+    h0: Array,
+    W_x: Array,
+    W_h: Array,
+    b: Array,
+    b_hn: Array,
+    lengths: Lengths = None,
+    empty: Empty = empty_array,
+) -> Cache:
+    """A cache with the checked inputs and initial states; the time loop fills the rest of it.
+
+    ``empty(like, shape)`` allocates; engines have a faster one.
+    """
     lengths = check_forward(param_shapes, lengths, x, h0=h0, W_x=W_x, W_h=W_h, b=b, b_hn=b_hn)
     x = zero_padding(x, lengths)
-    T, N, D = x.shape
-    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C")
+    (T, N, _), H = x.shape, h0.shape[1]
+    h, gates, m_n = empty(x, (T + 1, N, H)), empty(x, (T, N, 3 * H)), empty(x, (T, N, H))
     h[0] = h0
-    a = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
-    a += b
-    seen = fingerprint(x=x, W_x=W_x, W_h=W_h)
-    return a, Cache(x, h, np.empty_like(a), np.empty_like(h[1:]), W_x, W_h, lengths, seen)
+    return Cache(x, h, gates, m_n, W_x, W_h, lengths, fingerprint(x=x, W_x=W_x, W_h=W_h))
 
 
 def forward(
@@ -137,8 +150,9 @@ def forward(
     lengths : (N,), lengths of the sequences in a padded batch
     step : one time step; engines pass a kernel
     """
-    a, cache = input_projection(x, h0, W_x, W_h, b, b_hn, lengths)
+    cache = new_cache(x, h0, W_x, W_h, b, b_hn, lengths)
     h, H = cache.h, len(b_hn)
+    a = input_projection(cache.x, W_x, b)
     for t in range(len(a)):
         m = h[t] @ W_h
         m[:, 2 * H :] += b_hn

@@ -24,9 +24,15 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, Lengths, Step, read_only
+from scratchnet.arrays import Array, Empty, Lengths, Step, empty_array, read_only
 from scratchnet.cells.checks import check_backward, check_forward
-from scratchnet.cells.sequences import carry_state, skip_padding_gradient, split_gates, zero_padding
+from scratchnet.cells.sequences import (
+    carry_state,
+    input_projection,
+    skip_padding_gradient,
+    split_gates,
+    zero_padding,
+)
 from scratchnet.elementwise import ONE, d_sigmoid, d_tanh, elementwise, sigmoid
 from scratchnet.fingerprint import Fingerprints, fingerprint
 
@@ -112,19 +118,25 @@ def step_backward(dh: Array, gates: Array, W_hn: Array, h_prev: Array, da: Array
     return dh_direct + dh_reset
 
 
-def input_projection(
-    x: Array, h0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths = None
-) -> tuple[Array, Cache]:
-    """The forward pass outside the time loop: x W_x + b (T, N, 3H), and the cache to be filled."""
+def new_cache(
+    x: Array,
+    h0: Array,
+    W_x: Array,
+    W_h: Array,
+    b: Array,
+    lengths: Lengths = None,
+    empty: Empty = empty_array,
+) -> Cache:
+    """A cache with the checked inputs and initial states; the time loop fills the rest of it.
+
+    ``empty(like, shape)`` allocates; engines have a faster one.
+    """
     lengths = check_forward(param_shapes, lengths, x, h0=h0, W_x=W_x, W_h=W_h, b=b)
     x = zero_padding(x, lengths)
-    T, N, D = x.shape
-    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C")
+    (T, N, _), H = x.shape, h0.shape[1]
+    h, gates, s = empty(x, (T + 1, N, H)), empty(x, (T, N, 3 * H)), empty(x, (T, N, H))
     h[0] = h0
-    a = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
-    a += b
-    seen = fingerprint(x=x, W_x=W_x, W_h=W_h)
-    return a, Cache(x, h, np.empty_like(a), np.empty_like(h[1:]), W_x, W_h, lengths, seen)
+    return Cache(x, h, gates, s, W_x, W_h, lengths, fingerprint(x=x, W_x=W_x, W_h=W_h))
 
 
 def forward(
@@ -145,8 +157,9 @@ def forward(
     lengths : (N,), lengths of the sequences in a padded batch
     step : one time step; engines pass a kernel
     """
-    a, cache = input_projection(x, h0, W_x, W_h, b, lengths)
+    cache = new_cache(x, h0, W_x, W_h, b, lengths)
     h, H = cache.h, h0.shape[1]
+    a = input_projection(cache.x, W_x, b)
     for t in range(len(a)):
         a[t, :, : 2 * H] += h[t] @ W_h[:, : 2 * H]
         step(a[t], h[t], W_h[:, 2 * H :], cache.gates[t], cache.s[t], h[t + 1])

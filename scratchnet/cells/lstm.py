@@ -20,9 +20,15 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, Lengths, Step, read_only
+from scratchnet.arrays import Array, Empty, Lengths, Step, empty_array, read_only
 from scratchnet.cells.checks import check_backward, check_forward
-from scratchnet.cells.sequences import carry_state, gate_steps, skip_padding_gradient, zero_padding
+from scratchnet.cells.sequences import (
+    carry_state,
+    gate_steps,
+    input_projection,
+    skip_padding_gradient,
+    zero_padding,
+)
 from scratchnet.elementwise import d_sigmoid, d_tanh, elementwise, sigmoid
 from scratchnet.fingerprint import Fingerprints, fingerprint
 
@@ -90,20 +96,26 @@ class Grads(NamedTuple):
 step_forward, step_backward = gate_steps(gates_forward, gates_backward, 4)
 
 
-def input_projection(
-    x: Array, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths = None
-) -> tuple[Array, Cache]:
-    """The forward pass outside the time loop: x W_x + b (T, N, 4H), and the cache to be filled."""
+def new_cache(
+    x: Array,
+    h0: Array,
+    c0: Array,
+    W_x: Array,
+    W_h: Array,
+    b: Array,
+    lengths: Lengths = None,
+    empty: Empty = empty_array,
+) -> Cache:
+    """A cache with the checked inputs and initial states; the time loop fills the rest of it.
+
+    ``empty(like, shape)`` allocates; engines have a faster one.
+    """
     lengths = check_forward(param_shapes, lengths, x, h0=h0, c0=c0, W_x=W_x, W_h=W_h, b=b)
     x = zero_padding(x, lengths)
-    T, N, D = x.shape
-    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C")
-    c = np.empty_like(h)
+    (T, N, _), H, G = x.shape, h0.shape[1], W_x.shape[1]  # G is 4H; some variants have fewer gates
+    h, c, gates = empty(x, (T + 1, N, H)), empty(x, (T + 1, N, H)), empty(x, (T, N, G))
     h[0], c[0] = h0, c0
-    a_x = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
-    a_x += b
-    seen = fingerprint(x=x, W_x=W_x, W_h=W_h)
-    return a_x, Cache(x, h, c, np.empty_like(a_x), W_x, W_h, lengths, seen)
+    return Cache(x, h, c, gates, W_x, W_h, lengths, fingerprint(x=x, W_x=W_x, W_h=W_h))
 
 
 def forward(
@@ -125,8 +137,9 @@ def forward(
     lengths : (N,), lengths of the sequences in a padded batch
     step : one time step; engines pass a kernel, variants their own gates
     """
-    a_x, cache = input_projection(x, h0, c0, W_x, W_h, b, lengths)
+    cache = new_cache(x, h0, c0, W_x, W_h, b, lengths)
     h, c, gates = cache.h, cache.c, cache.gates
+    a_x = input_projection(cache.x, W_x, b)
     for t in range(len(a_x)):
         a = a_x[t] + h[t] @ W_h
         step(a, c[t], gates[t], c[t + 1], h[t + 1])

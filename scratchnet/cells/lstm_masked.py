@@ -30,7 +30,7 @@ from scratchnet.arrays import Array, Lengths, Step, read_only, require_same_dtyp
 from scratchnet.cells import lstm
 from scratchnet.cells.checks import check_backward
 from scratchnet.cells.lstm import step_backward, step_forward
-from scratchnet.cells.sequences import carry_state, skip_padding_gradient
+from scratchnet.cells.sequences import carry_state, input_projection, skip_padding_gradient
 from scratchnet.errors import InvalidValueError
 from scratchnet.fingerprint import Fingerprints
 
@@ -99,8 +99,9 @@ def forward(
     drop : number or (N, H), what multiplies h' in the product; None for no dropout
     keep_h, keep_c : number or (T, N, H), zoneout; None for none
     """
-    a_x, base = lstm.input_projection(x, h0, c0, W_x, W_h, b, lengths)
+    base = lstm.new_cache(x, h0, c0, W_x, W_h, b, lengths)
     h, c, gates, lengths = base.h, base.c, base.gates, base.lengths
+    a_x = input_projection(base.x, W_x, b)
     m, k_h, k_c = mask("drop", drop, h), mask("keep_h", keep_h, h), mask("keep_c", keep_c, h)
     c_new = np.empty_like(c[1:])
     for t in range(len(a_x)):

@@ -23,9 +23,15 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, Lengths, read_only
+from scratchnet.arrays import Array, Lengths, empty_array, read_only
 from scratchnet.cells.checks import check_backward, check_forward
-from scratchnet.cells.sequences import carry_state, skip_padding_gradient, split_gates, zero_padding
+from scratchnet.cells.sequences import (
+    carry_state,
+    input_projection,
+    skip_padding_gradient,
+    split_gates,
+    zero_padding,
+)
 from scratchnet.elementwise import ONE, d_sigmoid, elementwise, sigmoid
 from scratchnet.fingerprint import Fingerprints, fingerprint
 
@@ -90,11 +96,11 @@ def forward(
     """
     lengths = check_forward(param_shapes, lengths, x, h0=h0, W_x=W_x, b=b)
     x = zero_padding(x, lengths)
-    T, N, D = x.shape
-    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C")
+    T, N, _ = x.shape
+    h = empty_array(x, (T + 1, N, h0.shape[1]))
+    gates = empty_array(x, (T, N, W_x.shape[1]))
     h[0] = h0
-    a = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1) + b  # the only product, for all time steps
-    gates = np.empty_like(a)
+    a = input_projection(x, W_x, b)  # the only product, for all time steps
     for t in range(T):
         z, n = split_gates(gates[t], 2)
         z[...], n[...], h[t + 1] = gates_forward(*split_gates(a[t], 2), h[t])

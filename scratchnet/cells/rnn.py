@@ -15,9 +15,14 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, Lengths, Step, read_only, require_one_of
+from scratchnet.arrays import Array, Empty, Lengths, Step, empty_array, read_only, require_one_of
 from scratchnet.cells.checks import check_backward, check_forward
-from scratchnet.cells.sequences import carry_state, skip_padding_gradient, zero_padding
+from scratchnet.cells.sequences import (
+    carry_state,
+    input_projection,
+    skip_padding_gradient,
+    zero_padding,
+)
 from scratchnet.elementwise import d_relu, d_tanh, elementwise, relu
 from scratchnet.fingerprint import Fingerprints, fingerprint
 
@@ -91,7 +96,7 @@ def step_backward(dh: Array, h: Array, da: Array, nonlinearity: str) -> None:
     da[...] = UNIT[nonlinearity][1](dh, h)
 
 
-def input_projection(
+def new_cache(
     x: Array,
     h0: Array,
     W_x: Array,
@@ -99,18 +104,19 @@ def input_projection(
     b: Array,
     nonlinearity: str = "tanh",
     lengths: Lengths = None,
-) -> tuple[Array, Cache]:
-    """The forward pass outside the time loop: x W_x + b (T, N, H), and the cache to be filled."""
+    empty: Empty = empty_array,
+) -> Cache:
+    """A cache with the checked inputs and initial states; the time loop fills the rest of it.
+
+    ``empty(like, shape)`` allocates; engines have a faster one.
+    """
     require_one_of("nonlinearity", nonlinearity, UNIT)
     lengths = check_forward(param_shapes, lengths, x, h0=h0, W_x=W_x, W_h=W_h, b=b)
     x = zero_padding(x, lengths)
-    T, N, D = x.shape
-    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C")
+    (T, N, _), H = x.shape, h0.shape[1]
+    h = empty(x, (T + 1, N, H))
     h[0] = h0
-    a_x = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)  # one product for all time steps
-    a_x += b
-    seen = fingerprint(x=x, W_x=W_x, W_h=W_h)
-    return a_x, Cache(x, h, W_x, W_h, nonlinearity, lengths, seen)
+    return Cache(x, h, W_x, W_h, nonlinearity, lengths, fingerprint(x=x, W_x=W_x, W_h=W_h))
 
 
 def forward(
@@ -133,8 +139,8 @@ def forward(
     lengths : (N,), lengths of the sequences in a padded batch
     step : one time step; engines pass a kernel
     """
-    a_x, cache = input_projection(x, h0, W_x, W_h, b, nonlinearity, lengths)
-    h = cache.h
+    cache = new_cache(x, h0, W_x, W_h, b, nonlinearity, lengths)
+    h, a_x = cache.h, input_projection(cache.x, W_x, b)
     for t in range(len(a_x)):
         a = a_x[t] + h[t] @ W_h
         step(a, h[t + 1], nonlinearity)

@@ -47,6 +47,14 @@ def gate_steps(
     return step_forward, step_backward
 
 
+def input_projection(x: Array, W_x: Array, b: Array) -> Array:
+    """x W_x + b (T, N, G), the forward pass outside the time loop: one product for all steps."""
+    T, N, D = x.shape
+    a = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1)
+    a += b
+    return a
+
+
 def sequence_mask(T: int, lengths: Array | None) -> Array | None:
     """(T, N), True where sequence n has a step t, False in the padding; None where none has any.
 

@@ -29,11 +29,12 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array, Lengths, read_only
+from scratchnet.arrays import Array, Lengths, empty_array, read_only
 from scratchnet.cells.checks import check_backward, check_forward
 from scratchnet.cells.sequences import (
     carry_state,
     gate_steps,
+    input_projection,
     skip_padding_gradient,
     split_gates,
     zero_padding,
@@ -132,12 +133,11 @@ def forward(
     """
     lengths = check_forward(param_shapes, lengths, x, h0=h0, c0=c0, W_x=W_x, v_f=v_f, v_r=v_r, b=b)
     x = zero_padding(x, lengths)
-    T, N, D = x.shape
-    h = np.empty_like(x, shape=(T + 1, N, h0.shape[1]), order="C")
-    c = np.empty_like(h)
+    (T, N, _), H = x.shape, h0.shape[1]
+    h, c = empty_array(x, (T + 1, N, H)), empty_array(x, (T + 1, N, H))
+    gates = empty_array(x, (T, N, W_x.shape[1]))
     h[0], c[0] = h0, c0
-    a = (x.reshape(T * N, D) @ W_x).reshape(T, N, -1) + b  # the only product, for all time steps
-    gates = np.empty_like(a)
+    a = input_projection(x, W_x, b)  # the only product, for all time steps
     step, _ = gate_steps(gates_forward, gates_backward, 4, (v_f, v_r))
     for t in range(T):
         step(a[t], c[t], gates[t], c[t + 1], h[t + 1])

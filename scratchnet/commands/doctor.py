@@ -19,7 +19,7 @@ import numpy as np
 from scratchnet import __version__
 from scratchnet import engines as library_engines
 from scratchnet.arrays import Array
-from scratchnet.cells import CELLS, Cell
+from scratchnet.cells import CELLS
 from scratchnet.commands.options import Commands
 from scratchnet.errors import MissingPackageError
 from scratchnet.files.machine import blas_in_words
@@ -130,9 +130,9 @@ def engines() -> list[Finding]:
     """Which engine runs which cell, on NumPy arrays."""
     found = []
     for engine in library_engines.ENGINES[1:]:
-        for name, cell in CELLS.items():
+        for name in CELLS:
             x = np.zeros((2, 1, 1), np.float32)
-            found.append(_try(f"{engine:<9} {name}", partial(_why, cell, x, engine)))
+            found.append(_try(f"{engine:<9} {name}", partial(_why, name, x, engine)))
     return found
 
 
@@ -159,8 +159,8 @@ def report() -> str:
     return "\n".join(lines)
 
 
-def _why(cell: Cell, x: Array, engine: str) -> str:
-    return library_engines.choose(cell, x, x.shape[2], engine).why
+def _why(cell_name: str, x: Array, engine: str) -> str:
+    return library_engines.choose(cell_name, x, x.shape[2], engine).why
 
 
 def _try(what: str, action: Callable[[], str]) -> Finding:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array, Checked, Lengths
-from scratchnet.engines import ChosenEngine
+from scratchnet.cells.engine import Engine
 from scratchnet.layers.dropout import check_probability, keep_mask
 from scratchnet.layers.layer import Example
 from scratchnet.layers.recurrent import Recurrent, RecurrentCache, State
@@ -86,10 +86,10 @@ class MaskedLSTM(Recurrent):
         return dx if mask is None else dx * mask, dstate
 
     def _run_layer(
-        self, engine: ChosenEngine, calls: list[Any], lengths: Checked, training: bool
+        self, engine: Engine, calls: list[Any], lengths: Checked, training: bool
     ) -> list[Any]:
         return [
-            engine.forward(*call, lengths=lengths, **self._noise(call[0], training))
+            engine.forward([call], lengths=lengths, **self._noise(call[0], training))[0]
             for call in calls
         ]
 

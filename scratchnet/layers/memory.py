@@ -25,6 +25,7 @@ from scratchnet.layers.recurrent import Recurrent
 # the GRU's dm, the products of da with c for vectors of weights, the terms of a normalisation (21
 # before dx is allocated, 13 beside it).
 MORE_FORWARD = {"lstm_norm": 4}
+LATE = {"lstm_norm"}  # makes its cache, but for the states, after the first product
 MORE_BACKWARD = {"gru": 3, "lstm_norm": 13, "lstm_peephole": 1, "sru": 1}
 MORE_BEFORE_DX = {"lstm_norm": 21}
 
@@ -58,7 +59,6 @@ def pass_memory(layer: Recurrent, T: int, N: int, engine: str = "array") -> Pass
     steps = require_count("T", T) * require_count("N", N)
     H, both, cell = layer.hidden_size, len(layer.directions), layer.cell
     sequence = engine == "sequence"
-    at_once = both if sequence else 1
     inputs = [layer.input_size, *[layer.output_size] * (layer.num_layers - 1)]
     kept = layer.input_size * steps if layer.batch_first else 0  # x, in the order of time
     forward = backward = 0
@@ -70,14 +70,16 @@ def pass_memory(layer: Recurrent, T: int, N: int, engine: str = "array") -> Pass
         columns = cell.param_shapes(D, H)["W_x"][1] + MORE_FORWARD.get(layer.cell_name, 0) * H
         outputs = both * H * steps
         joined = outputs if both > 1 else 0  # the outputs of both directions side by side
-        during = both * cache + columns * steps * at_once
-        first = cache  # of the first direction, when the second begins
-        if engine == "array":  # NumPy's own count: arrays that nobody has written to yet, too
-            first += len(cell.STATES) * H * steps
-        if sequence:  # which keeps freed memory for the next array, so both count
-            during, first = during + joined, columns * steps
-        if both > 1:  # the product of the second direction copies reversed x
-            during = max(during, first + (columns + D) * steps)
+        reversed_x = D * steps if both > 1 else 0  # a copy, for the second direction's product
+        during = both * cache + reversed_x
+        if not sequence:  # which makes the pre-activations in the cache
+            # NumPy counts the second cache before it is written to, the system does not
+            first = cache
+            if engine == "array":
+                late = layer.cell_name in LATE
+                first = cache + len(cell.STATES) * H * steps if late else both * cache
+            during = both * cache if both == 1 else max(both * cache, first + reversed_x)
+            during += columns * steps
         forward = max(forward, kept + during)
         kept += both * cache
         forward = max(forward, kept + joined)
@@ -91,10 +93,12 @@ def pass_memory(layer: Recurrent, T: int, N: int, engine: str = "array") -> Pass
         if layer.dropout and number < layer.num_layers and both == 1:
             live += H * steps  # dy times the mask; of two directions, it replaces the sum of dx
         live += both * cell.param_shapes(D, H)["W_x"][1] * steps
-        more = MORE_BACKWARD.get(layer.cell_name, 0) * H * steps * at_once
-        copied = both * H * steps if sequence and both > 1 else 0  # dy of each direction
+        more = MORE_BACKWARD.get(layer.cell_name, 0) * H * steps
         before_dx = MORE_BEFORE_DX.get(layer.cell_name, 0) * H * steps
-        backward = max(backward, live + max(before_dx, more + copied))
+        if sequence:  # all directions at once, each with a contiguous dy, and one with reversed x
+            copied = both * H * steps + D * steps if both > 1 else 0
+            backward = max(backward, live + both * (more + D * steps) + copied)
+        backward = max(backward, live + max(before_dx, more))
         live += both * D * steps
         summed = D * steps if both > 1 else 0
         # while the second direction multiplies a copy of reversed x; after it, the sum of both dx

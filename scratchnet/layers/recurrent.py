@@ -21,8 +21,9 @@ from scratchnet.arrays import (
     require_shape,
 )
 from scratchnet.cells import CELLS, Cell, variants
+from scratchnet.cells.engine import Engine
 from scratchnet.cells.sequences import reverse, zero_padding
-from scratchnet.engines import ChosenEngine, check_engine, choose
+from scratchnet.engines import Patience, check_engine, choose
 from scratchnet.errors import InvalidValueError
 from scratchnet.layers.dropout import check_probability, keep_mask
 from scratchnet.layers.layer import Example, Layer
@@ -35,7 +36,7 @@ class RecurrentCache(NamedTuple):
     """One forward pass of a recurrent layer."""
 
     cell_caches: list[Any]  # the cell's Cache of each layer direction, in the order of them
-    engines: list[ChosenEngine]  # what ran each layer, and will run it backwards
+    engines: list[Engine]  # what ran each layer, and will run it backwards
     masks: list[Array | None]  # dropout after each layer
     lengths: Array | None  # (N,)
     state_last: State  # final states; for the reverse direction, the state at t = 0
@@ -261,7 +262,10 @@ class Recurrent(Layer):
         shape = (count, x.shape[1], self.hidden_size)
         state_last = tuple([np.empty(shape, x.dtype, like=x) for _ in state])
         for layer in range(self.num_layers):
-            engines.append(choose(cell, x, self.hidden_size, self.engine, self.threads))
+            engine = self.engine
+            if engine == "auto":
+                engine = Patience.engine(engine, x, self.hidden_size, len(cell.GATES))
+            engines.append(choose(self.cell_name, x, self.hidden_size, engine, self.threads))
             calls = []
             for number, direction in enumerate(self.directions, start=len(caches)):
                 x_run = reverse(x, lengths) if direction else x
@@ -290,10 +294,10 @@ class Recurrent(Layer):
         return y, RecurrentCache(caches, engines, masks, lengths, state_last)
 
     def _run_layer(
-        self, engine: ChosenEngine, calls: list[Any], lengths: Checked, training: bool
+        self, engine: Engine, calls: list[Any], lengths: Checked, training: bool
     ) -> list[Any]:
         """(y, cache) of each direction of one layer; layers with noise in the loop override it."""
-        return engine.forward_many(calls, **self.options, lengths=lengths)
+        return engine.forward(calls, **self.options, lengths=lengths)
 
     def _dropout_mask(self, y: Array) -> Array:
         """What y (T, N, outputs) of a layer is multiplied with before the next, while training."""
@@ -355,7 +359,7 @@ class Recurrent(Layer):
                 dy_run = dy_layer[:, :, k * H : (k + 1) * H]
                 dy_run = reverse(dy_run, cache.lengths) if direction else dy_run
                 calls.append([dy_run, cache.cell_caches[number], *[d[number] for d in d_last]])
-            grads = cache.engines[layer].backward_many(calls)
+            grads = cache.engines[layer].backward(calls)
             both = [
                 DirectionBackward(dy_run, tuple(d), found)
                 for (dy_run, _, *d), found in zip(calls, grads)

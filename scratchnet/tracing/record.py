@@ -13,9 +13,9 @@ import numpy as np
 
 from scratchnet.arguments import checked
 from scratchnet.arrays import Array, as_lengths, is_array, require_shape
+from scratchnet.cells.engine import CellEngine
 from scratchnet.cells.sequences import zero_padding
 from scratchnet.convert.torch import from_torch, is_torch, to_numpy
-from scratchnet.engines import ChosenEngine
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Composite, Layer, Recurrent, Sequential
 from scratchnet.layers.recurrent import DirectionBackward
@@ -117,7 +117,7 @@ def trace(
     runs = {}
     for prefix, layer, layer_cache, layer_dy in found:
         if backward is not None:
-            custom = ChosenEngine("custom", layer.cell.forward, backward, "custom backward")
+            custom = CellEngine("custom", "custom backward", layer.cell.forward, backward)
             layer_cache = layer_cache._replace(engines=[custom] * layer.num_layers)
         results: Sequence[DirectionBackward | None] = [None] * len(layer.layer_directions)
         if layer_dy is not None:

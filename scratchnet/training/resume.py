@@ -17,12 +17,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchnet.arrays import Array, is_array, require_count, to_host
+from scratchnet.engines import Patience
 from scratchnet.errors import InvalidValueError, ScratchnetError
 from scratchnet.files import archives, require_folder
 from scratchnet.files.archives import Archive, require_npz
 from scratchnet.layers import Layer
 from scratchnet.training import checkpoint
 from scratchnet.training.optim import same_keys
+from scratchnet.training.schedule import require_size
 from scratchnet.training.trainer import Callback, History, Place, Trainer
 
 ARRAY = "<array>"  # in the facts: the name of an array, in its place
@@ -120,6 +122,7 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "random": [rng.bit_generator.state for rng in _generators(trainer)],
         "each": trainer.each,
         "place": asdict(trainer.place),
+        "array_work": Patience.done,  # "auto" goes on with the engine that it had
         "steps": _columns(history.steps),
         "epochs": _columns(history.epochs),
         "best_epoch": history.best_epoch,
@@ -145,6 +148,7 @@ def restore(trainer: Trainer, archive: Archive) -> None:
             raise archive.refused("its parameters are not the model's")
         same_keys("the place", state["place"], "Place", asdict(Place()))
         place = Place(**state["place"])
+        work = require_size("array_work", state.get("array_work", Patience.done))
         require_count("epoch", place.epoch, 0)
         require_count("batch", place.batch, 0)
         history = History(_rows(state["steps"]), _rows(state["epochs"]))
@@ -165,6 +169,7 @@ def restore(trainer: Trainer, archive: Archive) -> None:
         own[name][...] = array
     if state["teacher"] is not None:
         model.teacher = float(state["teacher"])  # type: ignore[attr-defined]
+    Patience.done = work
     trainer.place = place
     trainer.history.steps[:], trainer.history.epochs[:] = history.steps, history.epochs
     trainer.history.best_epoch, trainer.history.stopped = state["best_epoch"], state["stopped"]

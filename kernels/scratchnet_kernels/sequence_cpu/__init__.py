@@ -1,17 +1,17 @@
-"""The ``sequence`` engine on NumPy arrays: a thread takes a slice of the batch through all of time.
+"""The ``sequence`` engine on NumPy arrays: a thread takes some sequences through all of time.
 
-Rows of a batch are independent, so threads never wait for each other at a step, and a slice's
-states stay in the cache of one core. Each file has the name of its cell, with a vector loop for a
-step's elementwise math (the cell's own functions) and a loop over time. ``slices.py`` cuts the
-batch and owns the threads, ``blocks.py`` lays the recurrent weights out for BLAS, ``vector.py`` has
-the tanh, ``split.py`` the products outside the time loop.
+Rows of a batch are independent, so threads never wait for each other at a step. Each file has the
+name of its cell: a step's elementwise math (the cell's own functions), and the loops over time.
+``vector.py`` and ``vector_math.py`` compile that math for many units at once, ``product.py`` has
+the products, ``work.py`` cuts the work for threads, ``engine.py`` puts it together.
 """
 
-from scratchnet_kernels.sequence_cpu import gru, gru_reset_before, lstm, rnn
+from scratchnet_kernels.sequence_cpu import (
+    gru,
+    gru_reset_before,
+    lstm,
+    rnn,
+    vector_math,  # noqa: F401  teaches Numba tanh and exp of vectors
+)
 
-LOOPS = {
-    "rnn": rnn.LOOPS,
-    "lstm": lstm.LOOPS,
-    "gru": gru.LOOPS,
-    "gru_reset_before": gru_reset_before.LOOPS,
-}
+PASSES = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_reset_before": gru_reset_before}

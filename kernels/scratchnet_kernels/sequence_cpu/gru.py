@@ -1,63 +1,83 @@
-"""The GRU over all of time on a slice of the batch, a vector of units at a time.
+"""The GRU over all of time, for some rows of the batch, a vector of units at a time.
 
-The math is that of ``scratchnet.cells.gru``.
+The math is that of ``scratchnet.cells.gru``. A step's a = x W_x + b is made in the place of its
+gates, in the cache, and ``forward_step`` replaces it.
 """
-
-from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.cells import gru
-from scratchnet_kernels.compiled import time_loop, vector_loop
-from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
-from scratchnet_kernels.sequence_cpu.blocks import (
-    add_blocks,
-    backward_blocks,
-    forward_blocks,
-    multiply,
-)
-from scratchnet_kernels.sequence_cpu.slices import (
-    as_contiguous_readonly,
-    one_blas_thread,
-    run_slices,
-)
-from scratchnet_kernels.sequence_cpu.split import plain, split
-from scratchnet_kernels.sequence_cpu.vector import vector
-
-gates_forward, gates_backward = vector(gru.gates_forward), vector(gru.gates_backward)
+from scratchnet.cells.gru import gates_backward, gates_forward
+from scratchnet_kernels.compiled import compiled, kept
+from scratchnet_kernels.sequence_cpu.memory import empty
+from scratchnet_kernels.sequence_cpu.passes import contiguous, lengths_of, over_columns, over_rows
+from scratchnet_kernels.sequence_cpu.product import multiply, pack, pack_transposed
+from scratchnet_kernels.sequence_cpu.projection import back_project, project, steps_at_once
+from scratchnet_kernels.sequence_cpu.vector import BYTES, load, store
+from scratchnet_kernels.sequence_cpu.work import Passes
 
 
-@vector_loop
+@compiled
 def forward_step(
-    a: Array, m: Array, b_hn: Array, h_prev: Array, gates: Array, m_n: Array, h: Array
+    a: Array, b: Array, m: Array, b_hn: Array, h_prev: Array, m_n: Array, h: Array
 ) -> None:
-    """One step: a, gates (rows, 3H); m = h' W_h (3H / w, rows, w); b_hn (H,); others (rows, H)."""
-    # unsigned: no index counts from the end
-    rows, H, w = np.uintp(h.shape[0]), np.uintp(h.shape[1]), np.uintp(m.shape[2])
-    blocks = H // w  # of one gate
-    for row in range(rows):
-        for p in range(blocks):
-            b_z = p + blocks
-            b_n = b_z + blocks
-            for k in range(w):
-                r = p * w + k
-                z = r + H
-                n = z + H
-                m_n[row, r] = m[b_n, row, k] + b_hn[r]
-                gates[row, r], gates[row, z], gates[row, n], h[row, r] = gates_forward(
-                    a[row, r],
-                    a[row, z],
-                    a[row, n],
-                    m[p, row, k],
-                    m[b_z, row, k],
-                    m[b_n, row, k] + b_hn[r],
-                    h_prev[row, r],
-                )
+    """One step: a (rows, 3H), to which b (1, 3H) is added, becomes the gates; fills m_n and h.
+
+    m = h' W_h (rows, 3H), b_hn (1, H).
+    """
+    (N, H), L = h.shape, BYTES // h.itemsize
+    for row in range(N):
+        for r in range(0, H, L):
+            z, n = r + H, r + 2 * H  # where units r, r + 1, ... have their gates
+            units = H - r  # that are left
+            v_m_n = load(m, row, n, units) + load(b_hn, 0, r, units)
+            v_r, v_z, v_n, v_h = gates_forward(
+                load(a, row, r, units) + load(b, 0, r, units),
+                load(a, row, z, units) + load(b, 0, z, units),
+                load(a, row, n, units) + load(b, 0, n, units),
+                load(m, row, r, units),
+                load(m, row, z, units),
+                v_m_n,
+                load(h_prev, row, r, units),
+            )
+            store(a, row, r, units, v_r)
+            store(a, row, z, units, v_z)
+            store(a, row, n, units, v_n)
+            store(m_n, row, r, units, v_m_n)
+            store(h, row, r, units, v_h)
 
 
-@vector_loop
+@kept
+def forward_rows(
+    x: Array,
+    W_x: Array,
+    W_h: Array,
+    b: Array,
+    b_hn: Array,
+    h: Array,
+    gates: Array,
+    m_n: Array,
+    lengths: Array,
+    first: int,
+    last: int,
+) -> None:
+    """All of time for sequences ``first`` to ``last`` - 1; W_x and W_h packed."""
+    T, ours = len(x), slice(first, last)
+    m = np.empty((last - first, b.shape[1]), x.dtype)
+    some = steps_at_once(last - first, b.shape[1])
+    for begin in range(0, T, some):
+        end = min(begin + some, T)
+        project(x, W_x, gates, begin, end, first, last)  # a = x W_x
+        for t in range(begin, end):
+            multiply(h[t, ours], W_h, m, 0)  # m = h' W_h
+            forward_step(gates[t, ours], b, m, b_hn, h[t, ours], m_n[t, ours], h[t + 1, ours])
+            for n in range(first, last):
+                if t >= lengths[n]:  # an ended sequence carries its state
+                    h[t + 1, n] = h[t, n]
+
+
+@compiled
 def backward_step(
     dy: Array,
     t: int,
@@ -71,56 +91,39 @@ def backward_step(
 ) -> None:
     """One step back: gates, da, dm (rows, 3H), the others (rows, H).
 
-    Leaves in dh the direct part of the gradient of h'.
+    Leaves in dh the part of the gradient of h' that skips W_h; an ended sequence passes dh on.
     """
-    rows, H = np.uintp(dy.shape[0]), np.uintp(dy.shape[1])
-    for row in range(rows):
-        if t < lengths[row]:
-            for r in range(H):
-                z = r + H
-                n = z + H
-                da_r, da_z, da_n, dm_n, dh_direct = gates_backward(
-                    dy[row, r] + dh[row, r],
-                    gates[row, r],
-                    gates[row, z],
-                    gates[row, n],
-                    m_n[row, r],
-                    h_prev[row, r],
-                )
-                da[row, r], da[row, z], da[row, n], dh[row, r] = da_r, da_z, da_n, dh_direct
-                dm[row, r], dm[row, z], dm[row, n] = da_r, da_z, dm_n
-        else:  # an ended sequence passes its gradient on
+    (N, H), L = dh.shape, BYTES // dh.itemsize
+    for row in range(N):
+        if t >= lengths[row]:
             da[row] = 0
             dm[row] = 0
+            continue
+        for r in range(0, H, L):
+            z, n = r + H, r + 2 * H
+            units = H - r
+            da_r, da_z, da_n, dm_n, dh_direct = gates_backward(
+                load(dy, row, r, units) + load(dh, row, r, units),
+                load(gates, row, r, units),
+                load(gates, row, z, units),
+                load(gates, row, n, units),
+                load(m_n, row, r, units),
+                load(h_prev, row, r, units),
+            )
+            store(da, row, r, units, da_r)
+            store(da, row, z, units, da_z)
+            store(da, row, n, units, da_n)
+            store(dm, row, r, units, da_r)
+            store(dm, row, z, units, da_z)
+            store(dm, row, n, units, dm_n)
+            store(dh, row, r, units, dh_direct)
 
 
-@time_loop
-def forward_slice(
-    a: Array,
-    W: Array,
-    b_hn: Array,
-    h: Array,
-    gates: Array,
-    m_n: Array,
-    lengths: Array,
-    first: int,
-    last: int,
-) -> None:
-    """All of time for sequences first to last - 1; W (3H / w, H, w)."""
-    m = np.empty((W.shape[0], last - first, W.shape[2]), a.dtype)
-    ours = slice(first, last)
-    for t in range(len(a)):
-        multiply(h[t, ours], W, m)
-        forward_step(a[t, ours], m, b_hn, h[t, ours], gates[t, ours], m_n[t, ours], h[t + 1, ours])
-        for n in range(first, last):
-            if t >= lengths[n]:  # an ended sequence carries its state
-                h[t + 1, n] = h[t, n]
-
-
-@time_loop
-def backward_slice(
+@kept
+def backward_rows(
     dy: Array,
-    W: Array,
+    W_x: Array,
+    W_h: Array,
     h: Array,
     gates: Array,
     m_n: Array,
@@ -128,55 +131,44 @@ def backward_slice(
     dh: Array,
     da: Array,
     dm: Array,
+    dx: Array,
     first: int,
     last: int,
 ) -> None:
-    """All of time, backwards; W (H / w, 3H, w), dh (N, H): of the final, then the initial state."""
-    parts = np.empty((W.shape[0], last - first, W.shape[2]), dy.dtype)
-    ours = slice(first, last)
-    for t in range(len(dy) - 1, -1, -1):
-        seen = gates[t, ours], m_n[t, ours], h[t, ours]
-        backward_step(dy[t, ours], t, lengths[ours], *seen, dh[ours], da[t, ours], dm[t, ours])
-        multiply(dm[t, ours], W, parts)  # undoes  m = h' W_h
-        add_blocks(parts, t, lengths[ours], dh[ours])
+    """All of time, backwards, for sequences ``first`` to ``last`` - 1.
+
+    W_x and W_h are transposed and packed. dh (N, H): gradient of the final state first, of the
+    initial state at the end.
+    """
+    T, ours = len(dy), slice(first, last)
+    some = steps_at_once(last - first, da.shape[2])
+    for end in range(T, 0, -some):
+        begin = max(0, end - some)
+        for t in range(end - 1, begin - 1, -1):
+            seen = gates[t, ours], m_n[t, ours], h[t, ours]
+            backward_step(dy[t, ours], t, lengths[ours], *seen, dh[ours], da[t, ours], dm[t, ours])
+            multiply(dm[t, ours], W_h, dh[ours], 1)  # undoes  m = h' W_h
+        back_project(da, W_x, dx, begin, end, first, last)  # undoes  a = x W_x + ...
 
 
-def loop_forward(runs: Sequence[ForwardRun]) -> None:
-    """The loop of ``gru.forward``."""
-
-    def loop(run: ForwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
-        W, b_hn, cache = (
-            forward_blocks(run.cache.W_h, rows),
-            as_contiguous_readonly(run.args[-1]),
-            run.cache,
-        )
-        return partial(forward_slice, run.a, W, b_hn, cache.h, cache.gates, cache.m_n, lengths)
-
-    run_slices(runs, loop)
+def forward(cache: gru.Cache, W_x: Array, W_h: Array, b: Array, b_hn: Array) -> Passes[None]:
+    """Fill the cache's h, gates and m_n."""
+    weights = pack(W_x), pack(W_h), b[None], b_hn[None]
+    filled = cache.h, cache.gates, cache.m_n
+    yield [over_rows(forward_rows, cache, cache.x, *weights, *filled, lengths_of(cache))]
 
 
-def loop_backward(runs: Sequence[BackwardRun]) -> None:
-    """The loop of ``gru.backward``."""
-
-    def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
-        W, cache = backward_blocks(run.cache.W_h, rows), run.cache
-        (dh,), (da, dm) = run.d_states, run.da
-        return partial(
-            backward_slice,
-            as_contiguous_readonly(run.dy),
-            W,
-            cache.h,
-            cache.gates,
-            cache.m_n,
-            lengths,
-            dh,
-            da,
-            dm,
-        )
-
-    run_slices(runs, loop)
-
-
-LOOPS = Loops(
-    gru, loop_forward, loop_backward, parts=2, split=split, plain=plain, session=one_blas_thread
-)
+def backward(dy: Array, cache: gru.Cache, dh: Array) -> Passes[gru.Grads]:
+    """The gradients; dh is that of the final state, and changes."""
+    x, h, gates, m_n, W_x, W_h = cache[:6]
+    da, dm, dx = empty(gates, gates.shape), empty(gates, gates.shape), empty(x, x.shape)
+    read = dy, pack_transposed(W_x), pack_transposed(W_h), h, gates, m_n, lengths_of(cache)
+    yield [over_rows(backward_rows, cache, *read, dh, da, dm, dx)]
+    dW_x, dW_h = np.empty_like(W_x), np.empty_like(W_h)
+    db, db_h = np.empty_like(da[0, 0]), np.empty_like(dm[0, 0])
+    none, no_grad = contiguous(x[:, :, :0]), dW_x[:0]
+    yield [
+        over_columns(x, none, da, dW_x, no_grad, db, last=len(db)),
+        over_columns(none, h[:-1], dm, no_grad, dW_h, db_h, last=len(db)),
+    ]
+    return gru.Grads(dx, dh, dW_x, dW_h, db, db_h[2 * h.shape[2] :], da)

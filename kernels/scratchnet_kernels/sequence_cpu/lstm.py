@@ -1,62 +1,74 @@
-"""The LSTM over all of time on a slice of the batch, a vector of units at a time.
+"""The LSTM over all of time, for some rows of the batch, a vector of units at a time.
 
-The math is that of ``scratchnet.cells.lstm``.
+The math is that of ``scratchnet.cells.lstm``. A step's pre-activations are made in the place of its
+gates, in the cache, and ``forward_step`` replaces them.
 """
-
-from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.cells import lstm
-from scratchnet_kernels.compiled import time_loop, vector_loop
-from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
-from scratchnet_kernels.sequence_cpu.blocks import (
-    add_blocks,
-    backward_blocks,
-    forward_blocks,
-    multiply,
-)
-from scratchnet_kernels.sequence_cpu.slices import (
-    as_contiguous_readonly,
-    one_blas_thread,
-    run_slices,
-)
-from scratchnet_kernels.sequence_cpu.split import plain, split
-from scratchnet_kernels.sequence_cpu.vector import vector
-
-gates_forward, gates_backward = vector(lstm.gates_forward), vector(lstm.gates_backward)
+from scratchnet.cells.lstm import gates_backward, gates_forward
+from scratchnet_kernels.compiled import compiled, kept
+from scratchnet_kernels.sequence_cpu.memory import empty
+from scratchnet_kernels.sequence_cpu.passes import lengths_of, over_columns, over_rows
+from scratchnet_kernels.sequence_cpu.product import multiply, pack, pack_transposed
+from scratchnet_kernels.sequence_cpu.projection import back_project, project, steps_at_once
+from scratchnet_kernels.sequence_cpu.vector import BYTES, load, store
+from scratchnet_kernels.sequence_cpu.work import Passes
 
 
-@vector_loop
-def forward_step(a_x: Array, m: Array, c_prev: Array, gates: Array, c: Array, h: Array) -> None:
-    """One step: a_x, gates (rows, 4H); m = h' W_h (4H / w, rows, w); c_prev, c, h (rows, H)."""
-    # unsigned: no index counts from the end
-    rows, H, w = np.uintp(h.shape[0]), np.uintp(h.shape[1]), np.uintp(m.shape[2])
-    blocks = H // w  # of one gate
-    for n in range(rows):
-        for p in range(blocks):
-            b_f = p + blocks
-            b_g = b_f + blocks
-            b_o = b_g + blocks
-            for k in range(w):
-                i = p * w + k
-                f = i + H
-                g = f + H
-                o = g + H
-                gates[n, i], gates[n, f], gates[n, g], gates[n, o], c[n, i], h[n, i] = (
-                    gates_forward(
-                        a_x[n, i] + m[p, n, k],
-                        a_x[n, f] + m[b_f, n, k],
-                        a_x[n, g] + m[b_g, n, k],
-                        a_x[n, o] + m[b_o, n, k],
-                        c_prev[n, i],
-                    )
-                )
+@compiled
+def forward_step(a: Array, b: Array, c_prev: Array, c: Array, h: Array) -> None:
+    """One step: a (rows, 4H), to which b (1, 4H) is added, becomes the gates; fills c and h."""
+    (N, H), L = h.shape, BYTES // h.itemsize
+    for n in range(N):
+        for i in range(0, H, L):
+            f, g, o = i + H, i + 2 * H, i + 3 * H  # where units i, i + 1, ... have their gates
+            units = H - i  # that are left
+            v_i, v_f, v_g, v_o, v_c, v_h = gates_forward(
+                load(a, n, i, units) + load(b, 0, i, units),
+                load(a, n, f, units) + load(b, 0, f, units),
+                load(a, n, g, units) + load(b, 0, g, units),
+                load(a, n, o, units) + load(b, 0, o, units),
+                load(c_prev, n, i, units),
+            )
+            store(a, n, i, units, v_i)
+            store(a, n, f, units, v_f)
+            store(a, n, g, units, v_g)
+            store(a, n, o, units, v_o)
+            store(c, n, i, units, v_c)
+            store(h, n, i, units, v_h)
 
 
-@vector_loop
+@kept
+def forward_rows(
+    x: Array,
+    W_x: Array,
+    W_h: Array,
+    b: Array,
+    h: Array,
+    c: Array,
+    gates: Array,
+    lengths: Array,
+    first: int,
+    last: int,
+) -> None:
+    """All of time for sequences ``first`` to ``last`` - 1; W_x and W_h packed, b (1, 4H)."""
+    T, ours = len(x), slice(first, last)
+    some = steps_at_once(last - first, gates.shape[2])
+    for begin in range(0, T, some):
+        project(x, W_x, gates, begin, min(begin + some, T), first, last)  # a = x W_x
+        for t in range(begin, min(begin + some, T)):
+            a = gates[t, ours]
+            multiply(h[t, ours], W_h, a, 1)  # a += h' W_h
+            forward_step(a, b, c[t, ours], c[t + 1, ours], h[t + 1, ours])
+            for n in range(first, last):
+                if t >= lengths[n]:  # an ended sequence carries its state
+                    h[t + 1, n], c[t + 1, n] = h[t, n], c[t, n]
+
+
+@compiled
 def backward_step(
     dy: Array,
     t: int,
@@ -70,93 +82,86 @@ def backward_step(
 ) -> None:
     """One step back: gates, da (rows, 4H), the others (rows, H).
 
-    Leaves dh at zero, for the product to be added.
+    Leaves dh at zero, for the product to be added; an ended sequence passes dh and dc on.
     """
-    rows, H = np.uintp(dy.shape[0]), np.uintp(dy.shape[1])
-    for n in range(rows):
-        if t < lengths[n]:
-            for i in range(H):
-                f = i + H
-                g = f + H
-                o = g + H
-                da[n, i], da[n, f], da[n, g], da[n, o], dc[n, i] = gates_backward(
-                    dy[n, i] + dh[n, i],
-                    dc[n, i],
-                    gates[n, i],
-                    gates[n, f],
-                    gates[n, g],
-                    gates[n, o],
-                    c_prev[n, i],
-                    c[n, i],
-                )
-                dh[n, i] = 0
-        else:  # an ended sequence passes its gradient on
+    (N, H), L = dh.shape, BYTES // dh.itemsize
+    for n in range(N):
+        if t >= lengths[n]:
             da[n] = 0
+            continue
+        for i in range(0, H, L):
+            f, g, o = i + H, i + 2 * H, i + 3 * H
+            units = H - i
+            da_i, da_f, da_g, da_o, dc_prev = gates_backward(
+                load(dy, n, i, units) + load(dh, n, i, units),
+                load(dc, n, i, units),
+                load(gates, n, i, units),
+                load(gates, n, f, units),
+                load(gates, n, g, units),
+                load(gates, n, o, units),
+                load(c_prev, n, i, units),
+                load(c, n, i, units),
+            )
+            store(da, n, i, units, da_i)
+            store(da, n, f, units, da_f)
+            store(da, n, g, units, da_g)
+            store(da, n, o, units, da_o)
+            store(dc, n, i, units, dc_prev)
+        dh[n] = 0
 
 
-@time_loop
-def forward_slice(
-    a_x: Array, W: Array, h: Array, c: Array, gates: Array, lengths: Array, first: int, last: int
-) -> None:
-    """All of time for sequences first to last - 1; W (4H / w, H, w)."""
-    m = np.empty((W.shape[0], last - first, W.shape[2]), a_x.dtype)
-    for t in range(len(a_x)):
-        multiply(h[t, first:last], W, m)
-        made = gates[t, first:last], c[t + 1, first:last], h[t + 1, first:last]
-        forward_step(a_x[t, first:last], m, c[t, first:last], *made)
-        for n in range(first, last):
-            if t >= lengths[n]:  # an ended sequence carries its state
-                h[t + 1, n], c[t + 1, n] = h[t, n], c[t, n]
-
-
-@time_loop
-def backward_slice(
+@kept
+def backward_rows(
     dy: Array,
-    W: Array,
+    W_x: Array,
+    W_h: Array,
     c: Array,
     gates: Array,
     lengths: Array,
     dh: Array,
     dc: Array,
     da: Array,
+    dx: Array,
     first: int,
     last: int,
 ) -> None:
-    """All of time, backwards; W (H / w, 4H, w).
+    """All of time, backwards, for sequences ``first`` to ``last`` - 1.
 
-    dh and dc (N, H): gradients of the final states first, of the initial states at the end.
+    W_x and W_h are transposed and packed. dh and dc (N, H): gradients of the final states first, of
+    the initial states at the end.
     """
-    parts = np.empty((W.shape[0], last - first, W.shape[2]), dy.dtype)
-    ours = slice(first, last)
-    for t in range(len(dy) - 1, -1, -1):
-        states = c[t, ours], c[t + 1, ours]
-        backward_step(
-            dy[t, ours], t, lengths[ours], gates[t, ours], *states, dh[ours], dc[ours], da[t, ours]
-        )
-        multiply(da[t, ours], W, parts)  # undoes  a = ... + h' W_h
-        add_blocks(parts, t, lengths[ours], dh[ours])
+    T, ours = len(dy), slice(first, last)
+    some = steps_at_once(last - first, gates.shape[2])
+    for end in range(T, 0, -some):
+        begin = max(0, end - some)
+        for t in range(end - 1, begin - 1, -1):
+            states = c[t, ours], c[t + 1, ours], dh[ours], dc[ours]
+            backward_step(dy[t, ours], t, lengths[ours], gates[t, ours], *states, da[t, ours])
+            multiply(da[t, ours], W_h, dh[ours], 1)  # undoes  a = ... + h' W_h
+        back_project(da, W_x, dx, begin, end, first, last)  # undoes  a = x W_x + ...
 
 
-def loop_forward(runs: Sequence[ForwardRun]) -> None:
-    """The loop of ``lstm.forward``."""
-
-    def loop(run: ForwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
-        W, cache = forward_blocks(run.cache.W_h, rows), run.cache
-        return partial(forward_slice, run.a, W, cache.h, cache.c, cache.gates, lengths)
-
-    run_slices(runs, loop)
-
-
-def loop_backward(runs: Sequence[BackwardRun]) -> None:
-    """The loop of ``lstm.backward``."""
-
-    def loop(run: BackwardRun, rows: int, lengths: Array) -> Callable[[int, int], None]:
-        W, cache = backward_blocks(run.cache.W_h, rows), run.cache
-        (dh, dc), (da,) = run.d_states, run.da
-        dy = as_contiguous_readonly(run.dy)
-        return partial(backward_slice, dy, W, cache.c, cache.gates, lengths, dh, dc, da)
-
-    run_slices(runs, loop)
+def forward(cache: lstm.Cache, W_x: Array, W_h: Array, b: Array) -> Passes[None]:
+    """Fill the cache's h, c and gates."""
+    arrays = (
+        cache.x,
+        pack(W_x),
+        pack(W_h),
+        b[None],
+        cache.h,
+        cache.c,
+        cache.gates,
+        lengths_of(cache),
+    )
+    yield [over_rows(forward_rows, cache, *arrays)]
 
 
-LOOPS = Loops(lstm, loop_forward, loop_backward, split=split, plain=plain, session=one_blas_thread)
+def backward(dy: Array, cache: lstm.Cache, dh: Array, dc: Array) -> Passes[lstm.Grads]:
+    """The gradients; dh and dc are those of the final states, and change."""
+    x, h, c, gates, W_x, W_h = cache[:6]
+    da, dx = empty(gates, gates.shape), empty(x, x.shape)
+    read = dy, pack_transposed(W_x), pack_transposed(W_h), c, gates, lengths_of(cache)
+    yield [over_rows(backward_rows, cache, *read, dh, dc, da, dx)]
+    dW_x, dW_h, db = np.empty_like(W_x), np.empty_like(W_h), np.empty_like(da[0, 0])
+    yield [over_columns(x, h[:-1], da, dW_x, dW_h, db, last=len(db))]
+    return lstm.Grads(dx, dh, dc, dW_x, dW_h, db, da)

@@ -1,144 +1,272 @@
-"""tanh and exp that vectorise, and the cells' elementwise math with them in place of NumPy's.
+"""A vector: as many numbers as the processor's widest instruction takes, as one value in a loop.
 
-exp(y) = 2^n (1 + q): y = n log 2 + r, and q = exp(r) - 1 is a short polynomial, since |r| <= log(2)
-/ 2. 2^n is written straight into the exponent bits; a result below the smallest normal number is 0.
-tanh(x) = e / (e + 2) with e = exp(2x) - 1 = 2^n q + (2^n - 1); near zero n is 0 and nothing
-cancels. There is no branch, so one instruction computes 8 or 16 numbers.
+    v = load(a, n, j, count)        a[n, j], a[n, j + 1], ...; zeros from number ``count`` on
+    store(a, n, j, count, v * v)
 
-Error of tanh: 1.5e-7 in float32 and 4e-16 in float64, absolute; relative 2.4e-7 and 1e-15. Relative
-error of exp: 1e-7 in float32 and 2.5e-16 in float64.
+Arithmetic between vectors, or between a vector and a number, is element by element, as between
+arrays. So are ``np.tanh`` and ``np.exp`` (``vector_math.py``) and the few other functions that a
+cell's gate math may use, and the cell's own functions can be compiled for vectors. It is what a
+warp is on a GPU: one instruction, many units.
+
+In compiled code a vector is one register. With NUMBA_DISABLE_JIT=1 it is a NumPy array, and a
+debugger shows it.
 """
 
+import operator
 from collections.abc import Callable
-from types import FunctionType, ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
+from llvmlite import ir
 from numba import types
-from numba.extending import overload, register_jitable
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import (
+    intrinsic,
+    lower_builtin,
+    models,
+    overload,
+    register_jitable,
+    register_model,
+)
+from numpy.typing import DTypeLike
 
-from scratchnet.elementwise import ELEMENTWISE, HALF, ONE, ZERO
+from scratchnet.arrays import Array
+from scratchnet_kernels.compiled import processor
 
-Scalar: TypeAlias = Any  # one float32 or float64 in a compiled function
-TWO = np.float32(2)
-LARGE_32, LARGE_64 = np.float32(10), np.float64(20)  # from here on tanh is 1
-LOWEST_32, LOWEST_64 = np.float32(-126 * np.log(2)), np.float64(-1022 * np.log(2))
-PER_LOG2_32, PER_LOG2_64 = np.float32(1 / np.log(2)), np.float64(1 / np.log(2))
-# log 2 in two parts, so that n times the first is exact
-LOG2_32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
-LOG2_64 = np.float64(6.93145751953125e-1), np.float64(1.42860682030941723212e-6)
-FACTORIALS = np.cumprod(np.arange(1, 15, dtype=np.float64))
-C_32 = tuple(np.float32(1 / f) for f in FACTORIALS[:7])
-C_64 = tuple(np.float64(1 / f) for f in FACTORIALS[:13])
+# LLVM's and Numba's objects, which have no types.
+Builder: TypeAlias = Any
+Value: TypeAlias = Any
+Kind: TypeAlias = Any
 
-
-def tanh(x: Scalar) -> Scalar:
-    """tanh of one float.  Compiled code has one for each type; this is what a debugger sees."""
-    return np.tanh(x)
-
-
-def exp(x: Scalar) -> Scalar:
-    """exp of one float up to 88; see ``tanh``."""
-    return np.exp(x)
+INDEX, LANE = ir.IntType(64), ir.IntType(32)
 
 
-@register_jitable(forceinline=True)  # type: ignore[untyped-decorator]
-def minimum(x: Scalar, bound: Scalar) -> Scalar:
-    """The smaller one, in one instruction, where NumPy's takes several; a NaN in x stays."""
-    return bound if bound < x else x
+def register_bytes() -> int:
+    """Width of a vector register, in bytes, of the processor that Numba compiles for."""
+    enabled = processor()[1].split(",")
+    return 64 if "+avx512f" in enabled else 32 if "+avx2" in enabled else 16
 
 
-@register_jitable(forceinline=True)  # type: ignore[untyped-decorator]
-def maximum(x: Scalar, bound: Scalar) -> Scalar:
-    """The larger one; see ``minimum``."""
-    return bound if bound > x else x
+BYTES = register_bytes()
 
 
-@register_jitable(forceinline=True)  # type: ignore[untyped-decorator]
-def _parts_32(y: Scalar) -> tuple[Scalar, Scalar]:
-    """n and q of  exp(y) = 2^n (1 + q)."""
-    n = np.floor(y * PER_LOG2_32 + HALF)
-    r = y - n * LOG2_32[0] - n * LOG2_32[1]
-    c = C_32
-    q = r * (c[0] + r * (c[1] + r * (c[2] + r * (c[3] + r * (c[4] + r * (c[5] + r * c[6]))))))
-    return np.int32(n), q
+def lanes(dtype: DTypeLike) -> int:
+    """How many numbers of this type a vector has."""
+    return BYTES // np.dtype(dtype).itemsize
 
 
-@register_jitable(forceinline=True)  # type: ignore[untyped-decorator]
-def _parts_64(y: Scalar) -> tuple[Scalar, Scalar]:
-    n = np.floor(y * PER_LOG2_64 + HALF)
-    r = y - n * LOG2_64[0] - n * LOG2_64[1]
-    c = C_64
-    high = c[7] + r * (c[8] + r * (c[9] + r * (c[10] + r * (c[11] + r * c[12]))))
-    q = r * (
-        c[0]
-        + r * (c[1] + r * (c[2] + r * (c[3] + r * (c[4] + r * (c[5] + r * (c[6] + r * high))))))
+class Vector(types.Type):  # type: ignore[misc]
+    """Numba's type of a vector of float32 or float64."""
+
+    def __init__(self, element: Kind) -> None:
+        self.element = element
+        super().__init__(f"Vector({element})")
+
+
+@register_model(Vector)
+class _Register(models.PrimitiveModel):  # type: ignore[misc]
+    """How LLVM holds it: as its own vector type."""
+
+    def __init__(self, manager: Any, kind: Vector) -> None:
+        element = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}[kind.element]
+        size = kind.element.bitwidth // 8
+        super().__init__(manager, kind, ir.VectorType(element, BYTES // size))
+
+
+# ---- from memory to registers and back ---------------------------------------------------------
+
+
+def load(a: Array, n: int, j: int, count: int) -> Array:
+    """The vector that starts at a[n, j]; zeros in place of all numbers from ``count`` on."""
+    v = np.zeros(lanes(a.dtype), a.dtype)
+    v[:count] = a[n, j : j + min(count, len(v))]
+    return v
+
+
+def store(a: Array, n: int, j: int, count: int, v: Array) -> None:
+    """Write the first ``count`` numbers of v to a[n, j] and what follows."""
+    a[n, j : j + min(count, len(v))] = v[:count]
+
+
+@overload(load, jit_options={"forceinline": True}, strict=False)  # type: ignore[untyped-decorator]
+def _compiled_load(a: Any, n: Any, j: Any, count: Any) -> Any:
+    return lambda a, n, j, count: _load(a, n, j, count)
+
+
+@overload(store, jit_options={"forceinline": True}, strict=False)  # type: ignore[untyped-decorator]
+def _compiled_store(a: Any, n: Any, j: Any, count: Any, v: Any) -> Any:
+    return lambda a, n, j, count, v: _store(a, n, j, count, v)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _load(typing: Any, a: Kind, n: Kind, j: Kind, count: Kind) -> Any:
+    kind = Vector(a.dtype)
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        vector = context.get_value_type(kind)
+        pointer = _address(context, builder, a, args[0], args[1:3], vector)
+        return masked_load(builder, pointer, first_lanes(builder, args[3], vector), vector)
+
+    return kind(a, types.intp, types.intp, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _store(typing: Any, a: Kind, n: Kind, j: Kind, count: Kind, v: Kind) -> Any:
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        vector = args[4].type
+        pointer = _address(context, builder, a, args[0], args[1:3], vector)
+        masked_store(builder, args[4], pointer, first_lanes(builder, args[3], vector))
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, types.intp, types.intp, v), generate
+
+
+def _address(
+    context: Any, builder: Builder, kind: Kind, array: Value, index: Any, vector: Any
+) -> Value:
+    parts = context.make_array(kind)(context, builder, array)
+    pointer = cgutils.get_item_pointer(context, builder, kind, parts, index)
+    return builder.bitcast(pointer, vector.as_pointer())
+
+
+def first_lanes(builder: Builder, count: Value, vector: Any) -> Value:
+    """A mask: true in the first ``count`` lanes."""
+    all_lanes = INDEX(vector.count)
+    count = builder.select(builder.icmp_signed("<", count, all_lanes), count, all_lanes)
+    numbers = ir.VectorType(LANE, vector.count)
+    limit = splat(builder, builder.trunc(count, LANE), numbers)
+    return builder.icmp_signed("<", ir.Constant(numbers, list(range(vector.count))), limit)
+
+
+def masked_load(builder: Builder, pointer: Value, mask: Value, vector: Any) -> Value:
+    """Load the lanes in the mask, zeros for the others; no other memory is touched."""
+    kind = ir.FunctionType(vector, [pointer.type, LANE, mask.type, vector])
+    function = _declared(builder, kind, f"llvm.masked.load.{suffix(vector)}.p0")
+    zeros = ir.Constant(vector, None)
+    return builder.call(function, [pointer, LANE(alignment(vector)), mask, zeros])
+
+
+def masked_store(builder: Builder, value: Value, pointer: Value, mask: Value) -> None:
+    """Store the lanes in the mask; no other memory is touched."""
+    vector = value.type
+    kind = ir.FunctionType(ir.VoidType(), [vector, pointer.type, LANE, mask.type])
+    function = _declared(builder, kind, f"llvm.masked.store.{suffix(vector)}.p0")
+    builder.call(function, [value, pointer, LANE(alignment(vector)), mask])
+
+
+def fused_multiply_add(builder: Builder, vector: Any) -> Value:
+    """LLVM's function (x, y, sum) -> x y + sum, rounded once."""
+    return _declared(builder, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.{suffix(vector)}")
+
+
+def splat(builder: Builder, number: Value, vector: Any) -> Value:
+    """A vector whose lanes are all the same number."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(undefined, number, LANE(0))
+    return builder.shuffle_vector(
+        one, undefined, ir.Constant(ir.VectorType(LANE, vector.count), None)
     )
-    return np.int32(n), q  # int32: AVX2 has no instruction from float64 to int64
 
 
-@register_jitable(forceinline=True)  # type: ignore[untyped-decorator]
-def _power_32(n: Scalar) -> Scalar:
-    """2^n, for n from -126 to 127."""
-    return np.int32((n + np.int32(127)) << np.int32(23)).view(np.float32)
+def alignment(vector: Any) -> int:
+    """Bytes to which memory is aligned for certain: those of one number."""
+    return 4 if isinstance(vector.element, ir.FloatType) else 8
 
 
-@register_jitable(forceinline=True)  # type: ignore[untyped-decorator]
-def _power_64(n: Scalar) -> Scalar:
-    return np.int64((np.int64(n) + np.int64(1023)) << np.int64(52)).view(np.float64)
+def suffix(vector: Any) -> str:
+    """What LLVM appends to the name of a function of such vectors."""
+    return f"v{vector.count}f{8 * alignment(vector)}"
 
 
-def _tanh_32(x: Scalar) -> Scalar:
-    n, q = _parts_32(TWO * min(max(x, -LARGE_32), LARGE_32))
-    power = _power_32(n)
-    e = power * q + (power - ONE)
-    return e / (e + TWO)
+def _declared(builder: Builder, kind: Any, name: str) -> Value:
+    return cgutils.get_or_insert_function(builder.module, kind, name)
 
 
-def _tanh_64(x: Scalar) -> Scalar:
-    n, q = _parts_64(TWO * min(max(x, -LARGE_64), LARGE_64))
-    power = _power_64(n)
-    e = power * q + (power - ONE)
-    return e / (e + TWO)
+# ---- arithmetic --------------------------------------------------------------------------------
 
 
-def _exp_32(x: Scalar) -> Scalar:
-    n, q = _parts_32(x)
-    power = _power_32(n)
-    return ZERO if x < LOWEST_32 else power * q + power
+def _operands(context: Any, builder: Builder, vector: Any, kinds: Any, values: Any) -> list[Value]:
+    """The values as vectors: a number is rounded to the element's type, and repeated."""
+    found = []
+    register = context.get_value_type(vector)
+    for kind, value in zip(kinds, values):
+        if not isinstance(kind, Vector):
+            value = splat(builder, context.cast(builder, value, kind, vector.element), register)
+        found.append(value)
+    return found
 
 
-def _exp_64(x: Scalar) -> Scalar:
-    n, q = _parts_64(x)
-    power = _power_64(n)
-    return ZERO if x < LOWEST_64 else power * q + power
+def _operator(function: Callable[..., Any], instruction: Callable[..., Value]) -> None:
+    """Teach Numba an operator of two vectors, or of a vector and a number."""
+
+    @infer_global(function)
+    class Typed(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, keywords: Any) -> Any:
+            vectors = {arg for arg in args if isinstance(arg, Vector)}
+            others = set(args) - vectors
+            if len(args) == 2 and len(vectors) == 1 and others <= {types.float32, types.float64}:
+                return signature(vectors.pop(), *args)
+            return None
+
+    def lower(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        operands = _operands(context, builder, sig.return_type, sig.args, args)
+        return instruction(builder, *operands)
+
+    for left, right in ((Vector, Vector), (Vector, types.Float), (types.Float, Vector)):
+        lower_builtin(function, left, right)(lower)
 
 
-@overload(tanh, jit_options={"forceinline": True})  # type: ignore[untyped-decorator]
-def _choose_tanh(x: Any) -> Any:
-    return {types.float32: _tanh_32, types.float64: _tanh_64}.get(x)
+# A multiplication and an addition may become one instruction, rounded once. Nothing is reordered.
+FUSED = ("contract",)
+_operator(operator.add, lambda builder, x, y: builder.fadd(x, y, flags=FUSED))
+_operator(operator.sub, lambda builder, x, y: builder.fsub(x, y, flags=FUSED))
+_operator(operator.mul, lambda builder, x, y: builder.fmul(x, y, flags=FUSED))
+_operator(operator.truediv, lambda builder, x, y: builder.fdiv(x, y))
 
 
-@overload(exp, jit_options={"forceinline": True})  # type: ignore[untyped-decorator]
-def _choose_exp(x: Any) -> Any:
-    return {types.float32: _exp_32, types.float64: _exp_64}.get(x)
+def _function(instruction: Callable[..., Value]) -> Any:
+    """A compiled function of a vector x and a vector or number y."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def function(typing: Any, x: Kind, y: Kind) -> Any:
+        def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+            return instruction(builder, *_operands(context, builder, x, sig.args, args))
+
+        return x(x, y), generate
+
+    return function
 
 
-MATH = ModuleType("math_of_a_vector_loop")
-MATH.__dict__.update(tanh=tanh, exp=exp, minimum=minimum, maximum=maximum, greater=np.greater)
+def _either(condition: str) -> Callable[..., Value]:
+    def instruction(builder: Builder, x: Value, bound: Value) -> Value:
+        return builder.select(builder.fcmp_ordered(condition, bound, x), bound, x)
 
-Loop = Callable[..., Any]
-_REBOUND: dict[Loop, Loop] = {}
+    return instruction
 
 
-def vector(function: Loop) -> Loop:
-    """An ``@elementwise`` function of a cell, with the tanh above in all that it calls."""
-    if function not in _REBOUND:
-        names = dict(function.__globals__) | {"np": MATH}
-        for name in function.__code__.co_names:
-            if names.get(name) in ELEMENTWISE:
-                names[name] = vector(names[name])
-        copy = FunctionType(function.__code__, names, function.__name__)
-        copy.__qualname__ += "_vector"  # machine code is linked by name: it is not the original
-        _REBOUND[function] = register_jitable(forceinline=True)(copy)
-    return _REBOUND[function]
+def _is_greater(builder: Builder, x: Value, y: Value) -> Value:
+    return builder.uitofp(builder.fcmp_ordered(">", x, y), x.type)
+
+
+# One instruction each, where NumPy's take several; a NaN in x stays a NaN.
+minimum, maximum = _function(_either("<")), _function(_either(">"))
+greater = _function(_is_greater)  # 1 where x > y, else 0
+
+
+def for_vectors(numpys: Any, ours: Any) -> None:
+    """Let compiled code call NumPy's function ``numpys`` with vectors."""
+
+    @overload(numpys, jit_options={"forceinline": True}, strict=False)  # type: ignore[untyped-decorator]
+    def choose(x: Any, y: Any) -> Any:
+        return (lambda x, y: ours(x, y)) if isinstance(x, Vector) else None
+
+
+for_vectors(np.minimum, minimum)
+for_vectors(np.maximum, maximum)
+for_vectors(np.greater, greater)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Let compiled code call a function, without the cost of a call."""
+    return register_jitable(forceinline=True)(function)

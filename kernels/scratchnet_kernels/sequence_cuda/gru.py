@@ -14,10 +14,11 @@ from numba import cuda, float32
 from scratchnet.cells import gru
 from scratchnet.cells.gru import gates_backward, gates_forward
 from scratchnet_kernels.launch import ALIGNED, Persistent, Pointers
-from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
+from scratchnet_kernels.sequence_cuda.engine import BackwardRun, ForwardRun, launch_runs
 from scratchnet_kernels.sequence_cuda.product import ZERO, product
 from scratchnet_kernels.sequence_cuda.resources import Resources
-from scratchnet_kernels.sequence_cuda.runs import launch_runs
+
+GRADIENTS = 2  # that ``parameter_gradients`` takes: da, dm
 
 
 @cache
@@ -159,7 +160,7 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
 
 def loop_forward(runs: Sequence[ForwardRun]) -> None:
     """The loop of ``gru.forward``, for one or two runs in one launch."""
-    read = [{"a": run.a, "W_h": run.cache.W_h, "b_hn": run.args[-1]} for run in runs]
+    read = [{"a": run.a, "W_h": run.cache.W_h, "b_hn": run.params["b_hn"]} for run in runs]
     filled = [{"h": run.cache.h, "gates": run.cache.gates, "m_n": run.cache.m_n} for run in runs]
     launch_runs(forward_kernel, gru, [run.cache for run in runs], read, filled)
 
@@ -178,6 +179,3 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
     ]
     filled = [{"da": run.da[0], "dm": run.da[1], "dh": run.d_states[0]} for run in runs]
     launch_runs(backward_kernel, gru, [run.cache for run in runs], read, filled)
-
-
-LOOPS = Loops(gru, loop_forward, loop_backward, parts=2)

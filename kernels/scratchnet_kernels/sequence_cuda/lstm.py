@@ -14,10 +14,11 @@ from numba import cuda, float32
 from scratchnet.cells import lstm
 from scratchnet.cells.lstm import gates_backward, gates_forward
 from scratchnet_kernels.launch import ALIGNED, Persistent, Pointers
-from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
+from scratchnet_kernels.sequence_cuda.engine import BackwardRun, ForwardRun, launch_runs
 from scratchnet_kernels.sequence_cuda.product import ZERO, product
 from scratchnet_kernels.sequence_cuda.resources import Resources
-from scratchnet_kernels.sequence_cuda.runs import launch_runs
+
+GRADIENTS = 1  # that ``parameter_gradients`` takes: da
 
 
 @cache
@@ -179,6 +180,3 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
     ]
     filled = [{"da": run.da[0], "dh": run.d_states[0], "dc": run.d_states[1]} for run in runs]
     launch_runs(backward_kernel, lstm, [run.cache for run in runs], read, filled)
-
-
-LOOPS = Loops(lstm, loop_forward, loop_backward)

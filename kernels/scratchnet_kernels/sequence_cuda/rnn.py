@@ -15,10 +15,11 @@ from scratchnet.arrays import Array
 from scratchnet.cells import rnn
 from scratchnet.cells.rnn import UNIT
 from scratchnet_kernels.launch import ALIGNED, Persistent, Pointers
-from scratchnet_kernels.sequence import BackwardRun, ForwardRun, Loops
+from scratchnet_kernels.sequence_cuda.engine import BackwardRun, ForwardRun, Kernel, launch_runs
 from scratchnet_kernels.sequence_cuda.product import ZERO, product
 from scratchnet_kernels.sequence_cuda.resources import Resources
-from scratchnet_kernels.sequence_cuda.runs import Kernel, launch_runs
+
+GRADIENTS = 1  # that ``parameter_gradients`` takes: da
 
 
 def forward_kernel(nonlinearity: str) -> Kernel:
@@ -131,6 +132,3 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
     read = [{"dy": run.dy, "W_h": run.cache.W_h, "h": run.cache.h} for run in runs]
     filled = [{"da": run.da[0], "dh": run.d_states[0]} for run in runs]
     launch_runs(BACKWARD[caches[0].nonlinearity], rnn, caches, read, filled)
-
-
-LOOPS = Loops(rnn, loop_forward, loop_backward)

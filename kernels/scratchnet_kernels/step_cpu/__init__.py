@@ -4,8 +4,6 @@ A file here has the name of its cell and defines ``step_forward`` and ``step_bac
 exactly the arguments of the functions of that name in ``scratchnet/cells/``.
 """
 
-from scratchnet.cells import CELLS
-from scratchnet_kernels.sequence import step_pair
 from scratchnet_kernels.step_cpu import gru, gru_reset_before, lstm, rnn
 
 # lstm_masked has the LSTM's own pointwise step; its masks act around it.
@@ -16,6 +14,3 @@ STEPS = {
     "gru_reset_before": gru_reset_before,
     "lstm_masked": lstm,
 }
-
-# cell -> (forward, backward), with the cell's own signatures
-PAIRS = {name: step_pair(CELLS[name], steps) for name, steps in STEPS.items()}

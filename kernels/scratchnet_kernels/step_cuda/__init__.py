@@ -5,8 +5,6 @@ exactly the arguments of the functions of that name in ``scratchnet/cells/``. Im
 imports Numba's CUDA part.
 """
 
-from scratchnet.cells import CELLS
-from scratchnet_kernels.sequence import step_pair
 from scratchnet_kernels.step_cuda import gru, gru_reset_before, lstm, rnn
 
 # lstm_masked has the LSTM's own pointwise step; its masks act around it.
@@ -17,6 +15,3 @@ STEPS = {
     "gru_reset_before": gru_reset_before,
     "lstm_masked": lstm,
 }
-
-# cell -> (forward, backward), with the cell's own signatures
-PAIRS = {name: step_pair(CELLS[name], steps) for name, steps in STEPS.items()}
