@@ -10,9 +10,9 @@ no multiple of a vector. Measured as in ``cpu.py``: each peer in its own process
 before it is timed. On one thread and on all; training step, and forward alone (PyTorch's in
 ``inference_mode``). With ``--busy`` other processes keep that many processors busy meanwhile.
 
-Beside each time stands the largest of three limits of this machine, each from a measurement of its
-own: the products at the peak rate of a large matrix product, the bytes that must be moved at the
-rate of copying as many, and the chain of T steps at the time of the smallest step.
+Each time is printed with the largest of three limits of this machine, which are measured too: the
+products at the peak rate of a large matrix product, the bytes that must be moved at the rate of
+copying as many, and the chain of T steps at the time of the smallest step.
 """
 
 import argparse

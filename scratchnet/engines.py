@@ -4,11 +4,12 @@ array: the cell file itself, on any array; the oracle for every other engine.
 
 step: the same loop with its pointwise step in one fused Numba loop or CUDA kernel.
 
-sequence: the whole time loop in compiled code; on a CPU a thread for each slice of the batch, on a
+sequence: the whole time loop in compiled code; on a CPU each thread takes some sequences, on a
 GPU one kernel that keeps the recurrent weights in a multiprocessor.
 
-auto: on NumPy arrays ``sequence`` where Numba is installed, else ``array``. On CuPy arrays it is
-``array`` until the others have been measured on a GPU.
+auto: on NumPy arrays ``sequence`` where Numba is installed, else ``array``; in a layer, ``array``
+until a process has done about a second of work (``Patience``). On CuPy arrays it is ``array`` until
+the others have been measured on a GPU.
 
 ``step`` shows what a kernel is. It saves passes over memory, but on a CPU it computes tanh for one
 number at a time, where NumPy's tanh takes a vector: from 16 sequences on that costs more than the
@@ -48,10 +49,10 @@ NO_KERNELS = (
 class Patience:
     """When "auto" begins with compiled engines: after about a second of array operations.
 
-    Numba takes half a second to load, and the first time on a machine some seconds to compile: a
-    short job would wait longer for its engine than for its result. So a process begins with
-    ``array``. What counts is work, by a formula, and no clock: the same program changes its engine
-    at the same place in every run, and its numbers are the same to the last bit.
+    Numba takes time to load, and the first time on a machine to compile: a short job would wait
+    longer for its engine than for its result. So a process begins with ``array``. Work is counted
+    by a formula and not by a clock: the same program changes its engine at the same place in every
+    run, and its numbers are the same to the last bit.
     """
 
     enough = 1.0  # seconds, about
@@ -59,7 +60,10 @@ class Patience:
 
     @classmethod
     def engine(cls, engine: str, x: Array, H: int, gates: int) -> str:
-        """ "array" in place of "auto" while too little work has been done; counts this pass."""
+        """Return "array" instead of "auto" while too little work is done, and count this pass.
+
+        x (T, N, D), H units and ``gates`` blocks of them; other names are returned as they are.
+        """
         if engine != "auto" or cls.done >= cls.enough:
             return engine
         (T, N, D), G = x.shape, gates * H

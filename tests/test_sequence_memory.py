@@ -53,7 +53,7 @@ def test_memory_is_used_again_when_no_view_is_left():
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=60))
 def test_living_arrays_share_no_memory(steps):
-    """Arrays of a few sizes come and go in any order, each holding a number of its own."""
+    """Arrays of a few sizes come and go in any order, each holding another number."""
     living = {}
     for number, (make, which) in enumerate(steps):
         if make or not living:

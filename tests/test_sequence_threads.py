@@ -210,7 +210,7 @@ if child == 0:
     try:
         again, cache = layer.forward(x)
         layer.backward(np.ones_like(again), cache)
-        meet = threading.Barrier(2)  # the child has workers of its own
+        meet = threading.Barrier(2)  # the child starts new workers
         threads.run([lambda: meet.wait(20)] * 2)
         os._exit(0 if np.array_equal(y, again) else 3)
     finally:

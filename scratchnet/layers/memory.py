@@ -4,7 +4,7 @@ For each layer direction, with G the columns of W_x (4H for an LSTM) and numbers
 and sequence:
 
     kept for backward      the arrays of the cell's cache: h, c and gates, 6H for an LSTM
-    while forward runs     x W_x + b as well, G
+    while forward runs     x W_x + b as well, G; ``sequence`` makes it in the place of the gates
     while backward runs    da and dx as well, G + D, which stay until all layers have theirs
 
 A bidirectional layer joins its outputs and adds its two dx, and ``sequence`` runs both directions

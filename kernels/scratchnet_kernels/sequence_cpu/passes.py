@@ -10,12 +10,12 @@ from scratchnet_kernels.sequence_cpu.product import gradients
 from scratchnet_kernels.sequence_cpu.vector import lanes
 from scratchnet_kernels.sequence_cpu.work import Work
 
-TOGETHER = 1 << 16  # numbers of one step: 256 KB of float32, a part of a core's own cache
+ONE_STEP = 1 << 16  # numbers of one step: 256 KB of float32, a part of a core's own cache
 
 
 def rows_at_once(G: int) -> int:
     """Sequences that are computed in one call, for G pre-activations each."""
-    return max(16, TOGETHER // G)
+    return max(16, ONE_STEP // G)
 
 
 def over_rows(loop: Callable[..., None], cache: Any, *args: Any) -> Work:

@@ -45,7 +45,7 @@ from scratchnet_kernels.sequence_cpu.vector import (
 REGISTERS = 32 if BYTES == 64 else 16
 ROWS = 6 if REGISTERS == 32 else 3  # of a tile: sums, a row of the right factor and the left number
 VECTORS = 4  # of a tile, in each row
-TOGETHER = 1 << 17  # numbers that are packed together: 512 KB of float32, half a core's own cache
+PACKED = 1 << 17  # numbers that are packed together: 512 KB of float32, half a core's own cache
 
 
 def pack(W: Array) -> Array:
@@ -195,7 +195,7 @@ class _Corner:
 
 
 def _one_tile(b: Builder, at: _Corner, R: int, masks: list[Value], add: Value) -> None:
-    """for k in range(K): sums[r, v] += left[r, k] panel[k, v], for all r and v at once."""
+    """for k in range(K): sums[r, v] += left[r, k] panel[k, v], for all r and v at once; K > 0."""
     V = len(masks)
     on = splat(b, b.trunc(add, ir.IntType(1)), masks[0].type)
     places = [(r, v) for r in range(R) for v in range(V)]
@@ -248,7 +248,7 @@ def add_rows(right: Array, out: Array) -> None:
 @compiled
 def terms_at_once(G: int) -> int:
     """Terms of a sum whose right factors, G numbers each, are packed together."""
-    return max(32, min(128, TOGETHER // G))
+    return max(32, min(128, PACKED // G))
 
 
 @kept

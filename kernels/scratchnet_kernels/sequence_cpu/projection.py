@@ -8,13 +8,13 @@ from scratchnet.arrays import Array
 from scratchnet_kernels.compiled import compiled
 from scratchnet_kernels.sequence_cpu.product import multiply
 
-TOGETHER = 1 << 15  # pre-activations: 128 KB of float32, which stay in a core's own cache
+PROJECTED = 1 << 15  # pre-activations: 128 KB of float32, which stay in a core's own cache
 
 
 @compiled
 def steps_at_once(N: int, G: int) -> int:
     """Number of time steps that are projected together, for (N, G) pre-activations a step."""
-    return max(1, TOGETHER // (N * G))
+    return max(1, PROJECTED // (N * G))
 
 
 @compiled
