@@ -11,8 +11,10 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -738,6 +740,30 @@ def test_a_grader_that_is_interrupted_says_how_to_go_on(tmp_path):
     assert grader(folder, out, "--resume").returncode == 0
     with (out / "report.csv").open(encoding="utf-8") as file:
         assert [row["points"] for row in csv.DictReader(file)] == ["10", "10"]
+
+
+def test_an_interruption_while_jobs_are_handed_out_starts_no_other(tmp_path, monkeypatch):
+    """Ctrl-C can come before the main thread waits: what was handed out by then is not graded either."""
+    started, interrupted = [], threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *arguments):
+            if len(started) and self._work_queue.qsize() >= 2:
+                interrupted.set()
+                raise KeyboardInterrupt
+            return super().submit(*arguments)
+
+    def verdict(self, job, again=False):
+        started.append(job.exercise.id)
+        interrupted.wait(60)
+        time.sleep(0.5)  # the main thread has this long to say that no other is to start
+
+    monkeypatch.setattr(grading, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(grading._Grader, "verdict", verdict)
+    submit(tmp_path / "in", "alice", RIGHT)
+    with pytest.raises(KeyboardInterrupt):
+        grading.grade(tmp_path / "in", workers=1, behind=wall.find("none"), journal=tmp_path / "results.jsonl")
+    assert len(started) == 1
 
 
 def test_grading_resumes_with_what_is_new(tmp_path, monkeypatch):

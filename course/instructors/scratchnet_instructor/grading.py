@@ -223,9 +223,12 @@ def grade(
             kept.write(seed=chosen)
         grader = _Grader(chosen, wall.find() if behind is None else behind, kept)
         # Threads wait for processes: a loop for ever costs its own time only. Ctrl-C waits for
-        # those that run, and starts no other.
+        # those that run, and starts no other, even if it comes before all jobs are handed out.
         with ThreadPoolExecutor(require_count("workers", workers)) as pool:
-            results = list(pool.map(grader.verdict, jobs))
+            try:
+                results = list(pool.map(grader.verdict, jobs))
+            finally:
+                pool.shutdown(cancel_futures=True)
         # alone, one after the other: those that were running when the grader ended
         results = [result or grader.verdict(job, again=True) for job, result in zip(jobs, results)]
     return [Grade(job.student, result) for job, result in zip(jobs, results) if result is not None]
