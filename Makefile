@@ -9,7 +9,7 @@ EXTRAS ?= test
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-slow test-blas coverage mutation lint bench bench-random recipes course gpu clean
+.PHONY: demo test test-all test-slow test-blas coverage mutation lint bench bench-random bench-others recipes course gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -77,6 +77,17 @@ bench-random: $(VENV)/installed-test
 	$(BIN)/python benchmarks/random_sizes.py
 	$(BIN)/python benchmarks/random_sizes.py --table
 
+# The same work in PyTorch, torch.compile, Keras, JAX and onnxruntime, ten minutes; they get an environment of their own.
+OTHERS := .venv-others
+bench-others: $(OTHERS)/installed
+	$(OTHERS)/bin/python benchmarks/others.py
+
+$(OTHERS)/installed: pyproject.toml Makefile
+	$(PYTHON) -m venv $(OTHERS)
+	$(OTHERS)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) )\
+		--editable '.[numba,torch]' keras jax optax onnx onnxruntime
+	touch $@
+
 # Every recipe with three seeds, about twenty minutes, and the table in tutorials/recipes/README.md.
 recipes: $(VENV)/installed-test
 	PYTHONPATH=.:kernels $(BIN)/python tutorials/recipes/all.py
@@ -94,6 +105,6 @@ gpu:
 	PYTHONPATH=.:kernels $(PYTHON) benchmarks/gpu.py && exit $$tests
 
 clean:
-	rm -rf $(VENV) out build course/*/build *.egg-info course/*/*.egg-info
+	rm -rf $(VENV) $(OTHERS) out build course/*/build *.egg-info course/*/*.egg-info
 	rm -rf course/students/scratchnet_course/material course/instructors/scratchnet_instructor/solutions
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -108,9 +108,9 @@ THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 class Peer:
     """A worker process that is asked and answers."""
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int, worker: str = "cpu_worker.py") -> None:
         self.name, self.threads = name, threads
-        command = [sys.executable, str(FOLDER / "cpu_worker.py"), name, str(threads)]
+        command = [sys.executable, str(FOLDER / worker), name, str(threads)]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -144,12 +144,14 @@ class Peer:
 
 
 @contextmanager
-def peers(names: Iterable[str], threads: int) -> Iterator[list[Peer]]:
+def peers(
+    names: Iterable[str], threads: int, worker: str = "cpu_worker.py"
+) -> Iterator[list[Peer]]:
     """Workers by these names, for as long as the context lasts."""
     with ExitStack() as stack:
         found = []
         for name in names:
-            found.append(Peer(name, threads))
+            found.append(Peer(name, threads, worker))
             stack.callback(found[-1].close)
         yield found
 
@@ -258,12 +260,16 @@ def check(workers: Sequence[Peer], what: str, folder: Path, bound: float) -> Che
 
 
 def rounds(
-    workers: Sequence[Peer], what: dict[str, str], once: dict[str, float], seconds: float
+    workers: Sequence[Peer],
+    what: dict[str, str],
+    once: dict[str, float],
+    seconds: float,
+    beside: int = BESIDE_ROUNDS,
 ) -> dict[str, list[float]]:
     """Seconds of a run, by peer, a number a round, at least LEAST_ROUNDS rounds.
 
-    ``what``: the job of each peer; ``once``: what a run takes, roughly. The order turns round every
-    time.
+    ``what``: the job of each peer; ``once``: what a run takes, roughly; ``beside``: rounds, at
+    most, of those besides ours and PyTorch. The order turns round every time.
     """
     turn = min(TURN, seconds / LEAST_ROUNDS)
     fitting = {peer.name: round(turn / max(once[peer.name], 1e-6)) for peer in workers}
@@ -273,9 +279,7 @@ def rounds(
     for number in range(MOST_ROUNDS):
         if number >= LEAST_ROUNDS and time.perf_counter() > end:
             break
-        taking_part = [
-            peer for peer in workers if number < BESIDE_ROUNDS or peer.name in (OURS, "torch")
-        ]
+        taking_part = [peer for peer in workers if number < beside or peer.name in (OURS, "torch")]
         for peer in taking_part if number % 2 else taking_part[::-1]:
             count = runs[peer.name]
             warm = WARM if count > 1 else 0

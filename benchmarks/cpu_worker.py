@@ -125,6 +125,7 @@ class Torch:
         H = dy.shape[2]
         module = getattr(torch.nn, cell_name.upper())(x.shape[2], H)
         weights = self.put(module, "_l0", data)
+        module = self.made(module)
 
         def forward() -> Named:
             with torch.inference_mode():
@@ -139,6 +140,10 @@ class Torch:
             return {name: value.numpy() for name, value in found.items()}
 
         return {"forward": forward, "training": training}
+
+    def made(self, module: Any) -> Any:
+        """The module as it is run; another contender compiles it."""
+        return module
 
     def put(self, module: Any, end: str, data: Named, before: str = "") -> list[Any]:
         """Copy our weights into a recurrent module; return the module's weights.
@@ -302,14 +307,18 @@ def version_of(package: str) -> str:
 
 
 def main(name: str, threads: str) -> None:
+    """Answer requests, as one engine or PyTorch."""
+    answer(lambda: Worker(Torch(int(threads)) if name == "torch" else Ours(name, int(threads))))
+
+
+def answer(make: Callable[[], Worker]) -> None:
     """Answer requests until there are no more."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not be read as an answer
-    worker = Worker(Torch(int(threads)) if name == "torch" else Ours(name, int(threads)))
+    worker = make()
     for line in sys.stdin:
         request = json.loads(line)
-        answer = getattr(worker, request.pop("do"))(**request)
-        print(json.dumps(answer), file=answers, flush=True)
+        print(json.dumps(getattr(worker, request.pop("do"))(**request)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any
 
-from scratchnet.arrays import Array, array_backend, is_array
+import numpy as np
+
+from scratchnet.arrays import FLOATING, Array, array_backend, is_array
 from scratchnet.cells import CELLS
 from scratchnet.cells.engine import CellEngine, Engine
 from scratchnet.errors import InvalidValueError, UnavailableError
@@ -64,12 +66,18 @@ class Patience:
 
         x (T, N, D), H units and ``gates`` blocks of them; other names are returned as they are.
         """
-        if engine != "auto" or cls.done >= cls.enough:
-            return engine
         (T, N, D), G = x.shape, gates * H
         # forward and backward: Python for each step, multiply-adds, and passes over the gates
-        cls.done += T * 1e-4 + 3 * T * N * (D + H) * G / 2e10 + T * N * G * 1e-8
-        return "array"
+        seconds = T * 1e-4 + 3 * T * N * (D + H) * G / 2e10 + T * N * G * 1e-8
+        return "array" if engine == "auto" and cls.lasts(seconds) else engine
+
+    @classmethod
+    def lasts(cls, seconds: float) -> bool:
+        """Whether array operations do this work, of about so many seconds, too; if so, count it."""
+        if cls.done >= cls.enough:
+            return False
+        cls.done += seconds
+        return True
 
 
 def check_engine(engine: str) -> str:
@@ -200,17 +208,18 @@ def explain(layer: Any, x: Array) -> str:
 
 # Engines of an optimiser's rule and of norms: as above, without a loop over time.
 UPDATE_ENGINES = ("auto", "array", "step")
+UPDATES = {"numpy": "update_cpu", "cupy": "update_cuda"}  # in the kernels package
 
 
-def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> ModuleType | None:
+def updates(arrays: Mapping[Any, Array], engine: str, passes: int) -> ModuleType | None:
     """The module with the fused kernels ``adam`` and ``squares``, or None for array operations.
 
     Parameters
     ----------
     arrays : parameters or gradients by name, all NumPy's or all CuPy's
-    engine : "auto" is None for now. On a CPU the loops are faster from some thousand elements on,
-        with the same bits, but Numba takes one or two seconds to load and compile; on a GPU
-        nothing has been measured
+    engine : "auto" is "step" on NumPy arrays where Numba is installed, once a process has done
+        about a second of work (``Patience``); on a GPU nothing has been measured
+    passes : how often array operations would go over the arrays, for ``Patience``
 
     Raises
     ------
@@ -223,18 +232,25 @@ def updates(arrays: Mapping[Any, Array], engine: str = "auto") -> ModuleType | N
         raise InvalidValueError(
             f"engine is {engine!r:.80}: expected one of {', '.join(UPDATE_ENGINES)}"
         )
-    if engine != "step" or not arrays:
+    if engine == "array" or not arrays:
         return None
+    if engine == "auto":
+        size = 0
+        for a in arrays.values():
+            if type(a) is not np.ndarray or a.dtype not in FLOATING:
+                return None
+            size += a.size
+        if Patience.lasts(passes * (len(arrays) * 1e-6 + size * 1e-9)) or kernels() is None:
+            return None
     where = array_backend(next(iter(arrays.values())))
-    modules = {"numpy": "update_cpu", "cupy": "update_cuda"}
-    if where not in modules:
+    if where not in UPDATES:
         raise UnavailableError(
             f"engine 'step' has kernels for NumPy and CuPy arrays, not for those of {where}"
         )
     if kernels() is None:
         raise UnavailableError(f"engine 'step' {NO_KERNELS}")
     try:
-        return importlib.import_module(f"scratchnet_kernels.{modules[where]}")
+        return importlib.import_module(f"scratchnet_kernels.{UPDATES[where]}")
     except ImportError as error:
         raise UnavailableError(
             "engine 'step' needs numba-cuda for CuPy arrays, which is not installed:"

@@ -31,7 +31,7 @@ class Five(Layer):
 class Still:
     """An optimiser that does nothing."""
 
-    lr = 0.1
+    lr, engine = 0.1, "array"
 
     def step(self, params, grads):
         pass
@@ -44,12 +44,15 @@ def test_the_count_is_right():
     assert count_calls(lambda: sum(n for n in (1, 2))) == 3  # a generator is resumed after each value
 
 
-@pytest.mark.parametrize("optimizer", [Adam(1e-3), SGD(0.1, momentum=0.9), RMSprop()])
-def test_an_optimiser_checks_by_comparisons(optimizer, rng):
+@pytest.mark.parametrize(
+    ("optimizer", "most"),
+    [(Adam(1e-3, engine="array"), 30), (Adam(1e-3, engine="step"), 50), (SGD(0.1, momentum=0.9), 20), (RMSprop(), 20)],
+)
+def test_an_optimiser_checks_by_comparisons(optimizer, most, rng):
     params = {f"p{n}": rng.standard_normal((4, 3)) for n in range(5)}
     grads = {name: 0.1 * p for name, p in params.items()}
     optimizer.step(params, grads)
-    assert count_calls(lambda: optimizer.step(params, grads)) <= 20 < ADAM_BEFORE / 3
+    assert count_calls(lambda: optimizer.step(params, grads)) <= most < ADAM_BEFORE / 3
 
 
 @pytest.mark.parametrize("kind", FIT_BEFORE)

@@ -202,7 +202,7 @@ def test_a_float32_norm_is_summed_in_more_than_float32():
 @pytest.mark.parametrize("measure", [global_norm, *(lambda g, c=clip: c(g, 0.5) for clip in CLIPS.values())])
 def test_a_device_is_waited_for_once_a_call(measure):
     """However many tensors there are, their norms come to the host in one transfer; a second one would be a second wait."""
-    plain = gradients() | {"empty": np.zeros((0, 4)), "zero": np.zeros(3)}
+    plain = gradients() | {"empty": np.zeros((0, 4)), "zero": np.zeros(3, np.float32)}
     device = {name: on_device(g) for name, g in plain.items()}
     TRANSFERS.clear()
     assert measure(device) == measure(plain)

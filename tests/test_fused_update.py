@@ -9,9 +9,11 @@ import numba
 import numpy as np
 import pytest
 from scratchnet import engines
+from scratchnet.engines import Patience
 from scratchnet.training.clip import CLIPS, each_norm, global_norm, norms_of
 from scratchnet.training.optim import Adam, AdamW
 from scratchnet_kernels import update_cpu
+from scratchnet_kernels.compiled import compiled
 from scratchnet_kernels.update_cpu import LANES
 
 from device_array import on_device
@@ -126,11 +128,12 @@ def test_a_parameter_that_is_not_finite_stays_alone():
 @needs_compiler
 def test_float32_is_computed_in_float32():
     """No double in the machine code, but where it takes the numbers of a step from Python; one would be found."""
-    numbers = update_cpu.rates(np.float32, 1, 0.1, 0.9, 0.999, 1e-8, 0.1, False)
+    numbers = update_cpu.rates(np.dtype(np.float32), 1, 0.1, 0.9, 0.999, 1e-8, 0.1, False)
     for k, wide in ((numbers, False), (numbers._replace(lr=0.1), True)):
         types = (*[numba.typeof(np.ones(2, np.float32))] * 4, numba.typeof(k))
-        update_cpu.adam_loop.compile(types)
-        functions = update_cpu.adam_loop.inspect_llvm(types).split("\ndefine ")[1:]
+        loop = compiled(update_cpu.adam_loop.__wrapped__)
+        loop.compile(types)
+        functions = loop.inspect_llvm(types).split("\ndefine ")[1:]
         own = [f for f in functions if "_ZN7cpython" not in f.partition("(")[0]]
         assert own
         assert bool(re.search(r"\bdouble\b", "".join(own))) == wide
@@ -198,32 +201,75 @@ def test_the_norm_is_the_same_again(rng):
     assert all(global_norm({"g": g.copy()}, "step") == first for _ in range(5))
 
 
-WRONG = {
-    "strided parameter": (lambda p, g: (p[:, ::2], g[:, ::2].copy()), ValueError, r"^W \(2, 2\) is not contiguous"),
-    "strided gradient": (lambda p, g: (p.T.copy(), g.T), ValueError, r"the gradient of W \(4, 2\) is not contiguous"),
-    "Fortran's order": (lambda p, g: (np.asfortranarray(p), g), ValueError, r"^W \(2, 4\) is not contiguous"),
-    "on a device": (
-        lambda p, g: (on_device(p), on_device(g)),
-        RuntimeError,
-        "kernels for NumPy and CuPy arrays, not for those of device_array",
-    ),
+def misaligned(a):
+    """The same numbers, two bytes beside where their type begins."""
+    memory = np.zeros(a.nbytes + 2, np.uint8)[2:]
+    found = memory.view(a.dtype).reshape(a.shape)
+    found[...] = a
+    assert not found.flags.aligned
+    return found
+
+
+ORDERS = {
+    "strided": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "Fortran's": np.asfortranarray,
+    "backwards": lambda a: a[::-1].copy()[::-1],
+    "misaligned": misaligned,
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_what_it_cannot_take_changes_nothing(case):
-    make, error, says = WRONG[case]
-    p, g = make(np.ones((2, 4)), np.ones((2, 4)))
-    optimizer, params = AdamW(0.1, engine="step"), {"ok": np.ones(3), "W": p}
-    if case == "on a device":
-        params = {"W": p}
-    with pytest.raises(error, match=says):
-        optimizer.step(params, {"ok": np.ones(3), "W": g} if len(params) == 2 else {"W": g})
-    assert all(np.all((a.get() if hasattr(a, "get") else a) == 1) for a in params.values())
+@dtypes
+@pytest.mark.parametrize("of_gradient", ORDERS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_any_order_in_memory(order, of_gradient, dtype):
+    """Parameters, means and gradients that the loop cannot take as they are, are copied, and the result is written back."""
+    runs = []
+    for engine in ("array", "step"):
+        own = ORDERS[order](draws(dtype)["W"])
+        p, optimizer = {"W": own}, AdamW(0.1, engine=engine)
+        for t in range(3):
+            optimizer.step(p, {"W": ORDERS[of_gradient](draws(dtype, t + 1)["W"])})
+            optimizer.state["m"]["W"] = ORDERS[order](optimizer.state["m"]["W"])
+        assert p["W"] is own
+        runs.append(everything(p, optimizer))
+    for key, a in runs[0].items():
+        np.testing.assert_array_equal(runs[1][key], a, err_msg=key)
+    g = draws(dtype)["W"]
+    assert norms_of({"g": ORDERS[order](g)}, "step") == norms_of({"g": g}, "step")
+
+
+def test_arrays_on_a_device_are_refused_and_nothing_changes():
+    params, optimizer = {"W": on_device(np.ones((2, 4)))}, AdamW(0.1, engine="step")
+    with pytest.raises(RuntimeError, match="kernels for NumPy and CuPy arrays, not for those of device_array"):
+        optimizer.step(params, {"W": on_device(np.ones((2, 4)))})
+    assert np.all(params["W"].get() == 1)
     assert (optimizer.t, optimizer.updates, optimizer.state) == (0, {}, {"m": {}, "v": {}})
     optimizer.engine = "array"  # which can
-    optimizer.step(params, {name: g if name == "W" else np.ones(3) for name in params})
-    assert optimizer.updates == dict.fromkeys(params, 1)
+    optimizer.step(params, {"W": on_device(np.ones((2, 4)))})
+    assert optimizer.updates == {"W": 1}
+
+
+def test_auto_begins_with_arrays_and_goes_on_with_kernels(monkeypatch):
+    """After a fixed amount of work, to the same bits; and it refuses nothing that arrays can do."""
+    monkeypatch.setattr(Patience, "enough", 1.0)
+    params = {"W": np.ones((1000, 100))}
+    seen = []
+    for done in (0.0, 0.5, 1.0 - 1e-9, 1.0):
+        monkeypatch.setattr(Patience, "done", done)
+        seen.append(engines.updates(params, "auto", 12))
+    assert seen == [None, None, None, update_cpu]
+    assert engines.updates(params, "array", 12) is None
+    assert engines.updates({"W": np.ones(3, np.float16)}, "auto", 12) is None
+    assert engines.updates({"W": on_device(np.ones(3))}, "auto", 12) is None
+    monkeypatch.setattr(Patience, "done", 0.0)
+    work = []
+    for rows in (1, 1000):
+        engines.updates({"W": np.ones((rows, 100))}, "auto", 12)
+        work.append(Patience.done)
+    assert work[1] > 50 * work[0] > 0
+    monkeypatch.setattr(engines, "kernels", lambda: None)
+    monkeypatch.setattr(Patience, "done", 1.0)
+    assert engines.updates(params, "auto", 12) is None
 
 
 def test_kernels_called_by_hand_refuse():
@@ -256,8 +302,6 @@ def test_kernels_called_by_hand_refuse():
             update_cpu.adam(*arrays, {"W": 1}, **{k: v for k, v in Adam().state_dict().items() if k in Adam.OPTIONS})
     with pytest.raises(TypeError, match="b is int64"):
         update_cpu.squares({"a": np.ones(3), "b": np.ones(3, np.int64)})
-    with pytest.raises(ValueError, match=r"b \(3, 2\) is not contiguous"):
-        norms_of({"a": np.ones(3), "b": np.ones((2, 3)).T}, "step")
 
 
 def test_engines_by_name(monkeypatch):
@@ -273,8 +317,8 @@ def test_engines_by_name(monkeypatch):
     for clip in (global_norm, norms_of, *(lambda g, engine, c=clip: c(g, 1.0, engine) for clip in CLIPS.values())):
         with pytest.raises(ValueError, match="engine is 'fast': expected one of auto, array, step"):
             clip(one, "fast")
-    assert engines.updates(one, "auto") is engines.updates(one, "array") is engines.updates({}, "step") is None
-    assert engines.updates(one, "step") is update_cpu
+    assert engines.updates(one, "array", 1) is engines.updates({}, "step", 1) is None
+    assert engines.updates(one, "step", 1) is engines.updates(one, "auto", 1) is update_cpu
     Adam(engine="step").step({}, {})
     monkeypatch.setattr(engines, "kernels", lambda: None)
     for call in (lambda: Adam(engine="step").step(one, copies(one)), lambda: global_norm(one, "step")):

@@ -36,7 +36,7 @@ FLOORS = [
     {"arrays"},
     {"files"},
     {"arguments", "elementwise", "fingerprint"},
-    {"cells", "init", "losses"},
+    {"adam", "cells", "init", "losses"},
     {"engines"},
     {"layers"},
     {"models", "gradcheck", "data", "convert"},

@@ -131,7 +131,7 @@ def refusals():
 def main():
     warnings.simplefilter("ignore", RuntimeWarning)  # the simulator is Python: a square that overflows warns there
     update.launch, norm.launch = counted(update.launch), counted(norm.launch)
-    chosen = lambda arrays, engine="auto": update_cuda if engine == "step" else None  # noqa: E731
+    chosen = lambda arrays, engine, passes: update_cuda if engine == "step" else None  # noqa: E731
     optim.updates = clip.updates = chosen  # for NumPy arrays, which the simulator takes for those of a GPU
     updates()
     norms()

@@ -151,8 +151,8 @@ def sources() -> str:
     file: after a change there, Numba would go on running the old code without a message.
     """
     library, package = Path(elementwise.__file__).parent, Path(__file__).parent
-    files = [library / "elementwise.py", *sorted((library / "cells").glob("*.py"))]
-    files += sorted(package.rglob("*.py"))
+    files = [library / "elementwise.py", library / "adam.py"]
+    files += [*sorted((library / "cells").glob("*.py")), *sorted(package.rglob("*.py"))]
     made_by = [platform.python_version(), numba.__version__, *processor()]
     said = [*made_by, *(file.read_text(encoding="utf-8") for file in files)]
     name = hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]

@@ -30,20 +30,21 @@ BLOCK = (32, 8)
 ALIGNED = None if SIMULATED else 16
 
 
-def _teach_exp() -> None:
-    """Let kernels call ``np.exp``, as the sigmoid does: for CUDA Numba has ``math.exp`` only."""
+def _teach(numpys: np.ufunc, own: Callable[[float], float]) -> None:
+    """Let kernels call a function of NumPy: for CUDA Numba has that of ``math`` only."""
     from numba.cuda.mathimpl import get_unary_impl_for_fn_and_ty
     from numba.cuda.ufuncs import ufunc_db
 
-    def exp(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        lower = get_unary_impl_for_fn_and_ty(math.exp, signature.args[0])
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lower = get_unary_impl_for_fn_and_ty(own, signature.args[0])
         return lower(context, builder, signature, args)
 
-    ufunc_db().setdefault(np.exp, {"f->f": exp, "d->d": exp})
+    ufunc_db().setdefault(numpys, {"f->f": generate, "d->d": generate})
 
 
 if not SIMULATED:
-    _teach_exp()
+    _teach(np.exp, math.exp)  # of the sigmoid
+    _teach(np.sqrt, math.sqrt)  # of Adam's rule
 
 
 def kernel(function: Callable[..., None]) -> Compiled:

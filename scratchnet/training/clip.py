@@ -12,8 +12,8 @@ FloatingPointError with the name of the first tensor where it is, and no gradien
 times a factor is still NaN, and infinity would become NaN.
 
 ``engine="step"`` measures the norms with a fused kernel, one pass over each tensor, on a GPU one
-launch for all of them; "array" and, for now, "auto" with array operations. It needs Numba, and
-tensors that are contiguous. In ``fit``, the callback ``Clip`` does the clipping.
+launch for all of them, "array" with array operations; "auto" takes "step" on a CPU after about a
+second of work, where Numba is installed. In ``fit``, the callback ``Clip`` does the clipping.
 
 References
 ----------
@@ -177,58 +177,47 @@ def require_writeable(grads: Mapping[str, Array]) -> None:
 def norms_of(arrays: Mapping[Name, Array], engine: str = "auto") -> dict[Name, float]:
     """Norm of each array, NaN and infinity among them.
 
-    On a device all norms are computed first and come to the host together, in one transfer: a
-    float() for each would wait for the device as often.
+    On a device all are computed first and come to the host together, in one transfer (float64 whose
+    squares overflow or vanish: in three): a float() for each would wait for the device as often.
     """
-    kernels = updates(arrays, engine)
-    if kernels is not None:
-        squares = kernels.squares(arrays)
-        norms = {name: math.sqrt(s) for name, s in squares.items()}
-        # The squares of float32 neither overflow nor vanish in float64; those of float64 may, and
-        # are then scaled after all.
-        again = {
-            n: arrays[n]
-            for n, s in squares.items()
-            if arrays[n].dtype == np.float64 and not TINY <= s < math.inf
-        }
-        return norms | norms_of(again, "array")
-    norms, on_device = dict.fromkeys(arrays, 0.0), {}
+    kernels = updates(arrays, engine, passes=2)
     # what is not finite is told by each_norm, in a sentence
-    with np.errstate(over="ignore", invalid="ignore"):
-        for name, a in arrays.items():
-            if a.size and type(a) is np.ndarray:
-                norms[name] = _host_norm(a)
-            elif a.size:
-                on_device[name] = norm_in_place(a)
-    if on_device:
-        norms.update(zip(on_device, to_host(np.stack(list(on_device.values()))).tolist()))
-    return norms
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        squares = kernels.squares(arrays) if kernels else array_squares(arrays)
+        norms = {name: math.sqrt(s) for name, s in squares.items()}
+        # Squares of float32 neither overflow nor vanish in float64; those of float64 may.
+        again = {
+            name: arrays[name]
+            for name, s in squares.items()
+            if arrays[name].dtype == np.float64 and arrays[name].size and not TINY <= s < math.inf
+        }
+        return norms | _scaled_norms(again) if again else norms
 
 
-def _host_norm(g: Array) -> float:
-    """Norm of one NumPy array that is not empty, as ``norm_in_place`` computes it.
+def array_squares(arrays: Mapping[Name, Array]) -> dict[Name, float]:
+    """Sum of the squares of each array, in float64: ``squares`` in array operations."""
+    # the ufunc's own reduction: np.sum is the same in several Python calls
+    sums = {n: np.add.reduce(np.square(a, dtype=np.float64), axis=None) for n, a in arrays.items()}
+    return _on_host(sums)
 
-    It calls the ufuncs' own reductions: those of NumPy's functions are the same in several Python
-    calls each, which is most of the time for small arrays.
-    """
-    peak = np.maximum.reduce(np.abs(g), axis=None)
-    unit = peak if 0 < peak < np.inf else g.dtype.type(1)
-    return float(unit * np.sqrt(np.add.reduce((g / unit) ** 2, axis=None, dtype=np.float64)))
+
+def _scaled_norms(arrays: Mapping[Name, Array]) -> dict[Name, float]:
+    """Norms of arrays that are not empty, each divided by its largest element first."""
+    peaks = _on_host({name: np.max(np.abs(a)) for name, a in arrays.items()})
+    scaled = {n: arrays[n] / peak for n, peak in peaks.items() if 0 < peak < math.inf}
+    return peaks | {n: peaks[n] * math.sqrt(s) for n, s in array_squares(scaled).items()}
+
+
+def _on_host(scalars: Mapping[Name, Any]) -> dict[Name, float]:
+    """As Python's floats, in one transfer for all that are on a device."""
+    device = {n: s for n, s in scalars.items() if not isinstance(s, np.floating)}
+    moved = to_host(np.stack(list(device.values()))).tolist() if device else ()
+    return {n: float(s) for n, s in scalars.items() if n not in device} | dict(zip(device, moved))
 
 
 def norm_of(g: Array) -> float:
     """Norm of one array, NaN and infinity among them."""
     return norms_of({"g": g})["g"]
-
-
-def norm_in_place(g: Array) -> Array:
-    """Norm of one array that is not empty, as a float64 scalar on g's device.
-
-    Divided by its largest element first: the square of 1e30 overflows float32, of 1e200 float64.
-    """
-    peak = np.max(np.abs(g))
-    unit = np.where(np.isfinite(peak) & (peak > 0), peak, peak.dtype.type(1))
-    return unit * np.sqrt(np.sum((g / unit) ** 2, dtype=np.float64))
 
 
 def together(norms: Mapping[str, float]) -> float:

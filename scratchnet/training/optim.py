@@ -14,10 +14,11 @@ Adam divides the coupled term by the size of the gradient and so decays most wha
 
 Numbers equal those of ``torch.optim``.
 
-A rule written with arrays passes over memory once for each of its operations.
-``Adam(engine="step")`` does all of them in one pass, in a Numba loop or, for CuPy arrays, in one
-CUDA launch for all parameters together; ``kernels/README.md`` has the times. The engine says where
-a step runs and is not part of the state: a ``state_dict`` is the same whichever it was.
+A rule applied to arrays passes over memory once for each of its operations. Adam's engine "step"
+does all of them in one pass, in a Numba loop or, for CuPy arrays, in one CUDA launch for all
+parameters together; ``kernels/README.md`` has the times. Both call ``scratchnet.adam``, and their
+numbers are the same to the last bit. The engine is not part of the state: a ``state_dict`` is the
+same whichever it was.
 
 References
 ----------
@@ -31,6 +32,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from scratchnet.adam import adam_rule, decay_rates, decayed, rates
 from scratchnet.arguments import checked, checked_methods
 from scratchnet.arrays import (
     FLOATING,
@@ -128,13 +130,11 @@ class Optimizer:
     ) -> None:
         """Weight decay and the rule, for one parameter after the other; ``counts`` are the t of
         ``update``."""
-        lr, wd = float(self.lr), float(self.weight_decay)
+        shrink, decay = decay_rates(float(self.lr), float(self.weight_decay), self.decoupled)
         for name, p in params.items():
             g = grads[name]
-            if wd and self.decoupled:
-                p *= 1 - lr * wd  # p <- (1 - lr wd) p
-            elif wd:
-                g = g + wd * p  # g <- g + wd p, in a new array: the gradient belongs to the caller
+            if self.weight_decay:
+                p[...], g = decayed(p, g, shrink, decay)
             own = {}
             for quantity, arrays in state.items():
                 own[quantity] = arrays[name]
@@ -386,8 +386,9 @@ class Adam(Optimizer):
     betas : (beta1, beta2), each from 0 to less than 1.
     eps : above 0.
     decoupled : how the weight decays; see the module.
-    engine : "array", the rule as written in ``update``; "step", the same in one pass, for which
-        Numba must be installed and arrays be contiguous; "auto", for now "array".
+    engine : "array", the rule applied to whole arrays; "step", the same in one pass, for which
+        Numba must be installed; "auto", "step" on a CPU after about a second of work, where Numba
+        is installed, else "array".
 
     References
     ----------
@@ -444,7 +445,7 @@ class Adam(Optimizer):
         counts: Mapping[str, int],
         state: dict[str, dict[str, Array]],
     ) -> None:
-        kernels = updates(params, self.engine)
+        kernels = updates(params, self.engine, passes=12)
         if kernels is None:
             super().update_all(params, grads, counts, state)
             return
@@ -452,20 +453,10 @@ class Adam(Optimizer):
         kernels.adam(params, grads, state["m"], state["v"], counts, **options)
 
     def update(self, p: Array, g: Array, t: int, state: dict[str, Array]) -> None:
-        lr, beta1, beta2, eps = (
-            float(self.lr),
-            float(self.beta1),
-            float(self.beta2),
-            float(self.eps),
-        )
         m, v = state["m"], state["v"]
-        m *= beta1
-        m += (1 - beta1) * g  # m <- beta1 m + (1 - beta1) g
-        v *= beta2
-        v += (1 - beta2) * g * g  # v <- beta2 v + (1 - beta2) g^2
-        m_hat = m / (1 - beta1**t)  # m started at 0 and is too small by just this factor
-        v_hat = v / (1 - beta2**t)
-        p -= lr * m_hat / (np.sqrt(v_hat) + eps)  # p <- p - lr m_hat / (sqrt(v_hat) + eps)
+        options = float(self.lr), float(self.beta1), float(self.beta2), float(self.eps)
+        k = rates(p.dtype, t, *options)
+        p[...], m[...], v[...] = adam_rule(p, g, m, v, k)
 
 
 class AdamW(Adam):

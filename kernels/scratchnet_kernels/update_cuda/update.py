@@ -1,13 +1,14 @@
-"""Adam's update on the GPU: a block for each chunk of a parameter, the rule of ``update_cpu``."""
+"""Adam's update on the GPU, by ``scratchnet.adam``: a block for each chunk of a parameter."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from numba import cuda
 
+from scratchnet.adam import Rates, adam_rule, decayed, rates
 from scratchnet.arrays import Array
 from scratchnet_kernels.launch import BLOCK, kernel, launch, require_launchable
-from scratchnet_kernels.update_cpu import Arrays, Rates, adam_rule, rates, require_matching
+from scratchnet_kernels.update_cpu import Arrays, require_matching
 from scratchnet_kernels.update_cuda.table import THREADS, array_at, table
 
 
@@ -20,7 +21,8 @@ def adam_kernel(chunks: Array, k: Rates) -> None:
     m, v = array_at(row[2], n, k.lr), array_at(row[3], n, k.lr)
     # Neighbouring threads take neighbouring elements, so that a warp reads 128 bytes in one piece.
     for j in range(cuda.threadIdx.y * BLOCK[0] + cuda.threadIdx.x, n, THREADS):
-        p[j], m[j], v[j] = adam_rule(p[j], g[j], m[j], v[j], k)
+        p_j, g_j = decayed(p[j], g[j], k.shrink, k.decay)
+        p[j], m[j], v[j] = adam_rule(p_j, g_j, m[j], v[j], k)
 
 
 def adam(
