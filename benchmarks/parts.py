@@ -92,7 +92,7 @@ def reuse(rng: np.random.Generator) -> dict[str, Any]:
         def keeping(most: int, step: Callable[[], None] = step) -> None:
             memory.KEPT = most
             if not most:
-                memory._free.clear()
+                memory.store.free.clear()
             for _ in range(6):
                 step()
 

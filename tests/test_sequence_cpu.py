@@ -230,20 +230,9 @@ def test_truncated_backpropagation(label):
 @cells
 def test_nothing_is_read_before_it_is_written(name, options, monkeypatch):
     """Memory that is used again holds anything: NaN in it reaches no result, of padding neither."""
-
-    class Poisoned(list):
-        def pop(self):
-            return np.full(self.size, 255, np.uint8)  # a NaN in either type
-
-    class Free(dict):
-        def __missing__(self, size):
-            found = self[size] = Poisoned()
-            found.size = size
-            return found
-
+    nans = lambda store, size: np.full(size, 255, np.uint8)  # of either type  # noqa: E731
     monkeypatch.setattr(memory, "SMALL", 0)
-    monkeypatch.setattr(memory, "_kept", 0)
-    monkeypatch.setattr(memory, "_free", Free())
+    monkeypatch.setattr(memory._Store, "take", nans)
     assert np.isnan(memory.empty(np.ones(1, np.float32), (2, 3))).all()
     call, arriving, lengths = problem(name, "float64", 5, 4, 3, 6, True, 0)
     got = run(*pair(name, call[0], 6, "sequence"), call, arriving, lengths, options)

@@ -26,10 +26,9 @@ def address(array):
 
 @pytest.fixture
 def empty_store(monkeypatch):
-    monkeypatch.setattr(memory, "_kept", 0)
-    memory._free.clear()
-    yield
-    memory._free.clear()
+    found = memory._Store()
+    monkeypatch.setattr(memory, "store", found)
+    return found
 
 
 @pytest.mark.usefixtures("empty_store")
@@ -88,23 +87,39 @@ def test_living_arrays_share_no_memory_in_threads():
     assert failures == []
 
 
-@pytest.mark.usefixtures("empty_store")
-def test_no_more_is_kept_than_allowed(monkeypatch):
+def kept(store):
+    """The sizes of what is kept; the count of bytes is right."""
+    sizes = sorted(m.nbytes for found in store.free.values() for m in found)
+    assert sum(sizes) == store.kept
+    return sizes
+
+
+def test_no_more_is_kept_than_allowed(empty_store, monkeypatch):
     size = memory.SMALL * 2
     monkeypatch.setattr(memory, "KEPT", 3 * size)
     several = [empty((size,), np.uint8) for _ in range(5)]
-    assert memory._kept == 0
+    assert kept(empty_store) == []
     del several
-    assert memory._kept == sum(m.nbytes for kept in memory._free.values() for m in kept) == 2 * size  # three, none, two
+    assert kept(empty_store) == [size, size]  # three, none, two
     a = empty((size,), np.uint8)
-    assert memory._kept == size
+    assert kept(empty_store) == [size]
     del a
-    assert memory._kept == 2 * size
+    assert kept(empty_store) == [size, size]
     del [empty((10 * size,), np.uint8)][:]  # larger than all that may be kept
-    assert memory._kept == 2 * size
+    assert kept(empty_store) == [size, size]
     del [empty((2 * size,), np.uint8)][:]  # of another size: it takes the room of those that nobody asks for
-    assert memory._kept == sum(m.nbytes for kept in memory._free.values() for m in kept) == 2 * size
-    assert [m.nbytes for kept in memory._free.values() for m in kept] == [2 * size]
+    assert kept(empty_store) == [2 * size]
+
+
+def test_no_more_is_kept_than_was_in_use(empty_store):
+    """Batches of many lengths: a process needs no more than twice what it would need without a store."""
+    assert 10**8 < memory.KEPT == memory.eighth_of_memory()
+    for n in range(50):
+        both = [empty((memory.SMALL + n,), np.uint8) for _ in range(2)]
+        assert empty_store.used == 2 * (memory.SMALL + n)
+        del both
+        assert sum(kept(empty_store)) <= empty_store.most_used == 2 * (memory.SMALL + n)
+    assert empty_store.used == 0
 
 
 @pytest.mark.usefixtures("empty_store")

@@ -8,17 +8,73 @@ memory; with (100, 64, 64, 128) it takes 14.0 ms so, and 17.0 with fresh memory.
 """
 
 import math
+import os
 from collections import defaultdict
+from threading import RLock
 
 import numpy as np
 
 from scratchnet.arrays import Array
 
 SMALL = 1 << 16  # bytes; below that malloc does as well
-KEPT = 1 << 29  # bytes that are kept at most, unused
 
-_free: defaultdict[int, list[Array]] = defaultdict(list)
-_kept = 0
+
+def eighth_of_memory() -> int:
+    """An eighth of the machine's memory, in bytes; a gigabyte where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 8
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 1 << 30
+
+
+KEPT = eighth_of_memory()  # bytes that are kept at most, unused
+
+
+class _Store:
+    """Unused memory by size, never more than was in use at one time: a process may be allowed much
+    less than the machine has."""
+
+    def __init__(self) -> None:
+        self.free: defaultdict[int, list[Array]] = defaultdict(list)
+        self.kept = self.used = self.most_used = 0  # bytes
+        # a collection of garbage can give memory back in the midst of a request
+        self.lock = RLock()
+
+    def take(self, size: int) -> Array:
+        """So many bytes, old or new."""
+        with self.lock:
+            self.used += size
+            self.most_used = max(self.most_used, self.used)
+            if self.free[size]:
+                self.kept -= size
+                return self.free[size].pop()
+        return np.empty(size, np.uint8)
+
+    def give_back(self, memory: Array) -> None:
+        """Keep it for the next one, if that is not too much."""
+        size = memory.nbytes
+        with self.lock:
+            self.used -= size
+            allowed = min(KEPT, self.most_used)
+            if size > allowed:
+                return
+            if self.kept + size > allowed:  # perhaps of sizes no longer in use: start again
+                self.free.clear()
+                self.kept = 0
+            self.kept += size
+            self.free[size].append(memory)
+
+
+store = _Store()
+
+
+def _forked() -> None:
+    """In the child of a fork: another thread may have held the lock."""
+    store.lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def empty(like: Array, shape: tuple[int, ...]) -> Array:
@@ -26,32 +82,19 @@ def empty(like: Array, shape: tuple[int, ...]) -> Array:
 
     Its memory is reused when no view of it is left.
     """
-    global _kept
     size = math.prod(shape) * like.dtype.itemsize
     if size < SMALL:
         return np.empty(shape, like.dtype)
-    try:
-        memory = _free[size].pop()
-        _kept -= size
-    except IndexError:
-        memory = np.empty(size, np.uint8)
-    return np.asarray(_Lease(memory)).view(like.dtype).reshape(shape)
+    lease = _Lease(store.take(size))
+    return np.asarray(lease).view(like.dtype).reshape(shape)
 
 
 class _Lease:
     """Owner of an array's memory, which it gives back when the last view lets go of it."""
 
     def __init__(self, memory: Array) -> None:
-        self.memory = memory
+        self.memory, self.store = memory, store  # its own: at the end modules are taken apart
         self.__array_interface__ = memory.__array_interface__
 
     def __del__(self) -> None:
-        global _kept
-        size = self.memory.nbytes
-        if size > KEPT:
-            return
-        if _kept + size > KEPT:  # perhaps of sizes no longer in use: start again
-            _free.clear()
-            _kept = 0
-        _kept += size
-        _free[size].append(self.memory)
+        self.store.give_back(self.memory)
