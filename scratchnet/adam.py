@@ -30,8 +30,8 @@ class Rates(NamedTuple):
     start2: Number  # 1 - beta2^t
     lr: Number
     eps: Number
-    shrink: Number = ONE  # see ``decay_rates``
-    decay: Number = ZERO
+    shrink: Number  # see ``decay_rates``
+    decay: Number
 
 
 @lru_cache(maxsize=16)  # as a rule all parameters of a step have had as many updates
@@ -42,8 +42,8 @@ def rates(
     beta1: float,
     beta2: float,
     eps: float,
-    weight_decay: float = 0.0,
-    decoupled: bool = False,
+    weight_decay: float,
+    decoupled: bool,
 ) -> Rates:
     """The numbers of update t (from 1), computed in float64, then rounded.
 

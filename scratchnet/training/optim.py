@@ -197,15 +197,18 @@ class Optimizer:
         for what, mate in mates.items():
             require_shape(what, mate, p.shape, f"{name} is {tuple(p.shape)}")
 
+    def _options(self) -> dict[str, Any]:
+        """The options by name, as Python's own numbers."""
+        return {option: kind(getattr(self, option)) for option, kind in self.OPTIONS.items()}
+
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on as if nothing had happened: options, counters, copies of the
         state, in plain dicts."""
-        options = {option: kind(getattr(self, option)) for option, kind in self.OPTIONS.items()}
         state = {
             quantity: {name: s.copy() for name, s in arrays.items()}
             for quantity, arrays in self.state.items()
         }
-        return {**options, "t": self.t, "updates": dict(self.updates), **state}
+        return {**self._options(), "t": self.t, "updates": dict(self.updates), **state}
 
     @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -449,13 +452,11 @@ class Adam(Optimizer):
         if kernels is None:
             super().update_all(params, grads, counts, state)
             return
-        options = {option: kind(getattr(self, option)) for option, kind in self.OPTIONS.items()}
-        kernels.adam(params, grads, state["m"], state["v"], counts, **options)
+        kernels.adam(params, grads, state["m"], state["v"], counts, **self._options())
 
     def update(self, p: Array, g: Array, t: int, state: dict[str, Array]) -> None:
         m, v = state["m"], state["v"]
-        options = float(self.lr), float(self.beta1), float(self.beta2), float(self.eps)
-        k = rates(p.dtype, t, *options)
+        k = rates(p.dtype, t, **self._options())
         p[...], m[...], v[...] = adam_rule(p, g, m, v, k)
 
 
