@@ -46,7 +46,7 @@ def test_the_count_is_right():
 
 @pytest.mark.parametrize(
     ("optimizer", "most"),
-    [(Adam(1e-3, engine="array"), 30), (Adam(1e-3, engine="step"), 50), (SGD(0.1, momentum=0.9), 20), (RMSprop(), 20)],
+    [(Adam(1e-3, engine="array"), 40), (Adam(1e-3, engine="step"), 50), (SGD(0.1, momentum=0.9), 20), (RMSprop(), 20)],
 )
 def test_an_optimiser_checks_by_comparisons(optimizer, most, rng):
     params = {f"p{n}": rng.standard_normal((4, 3)) for n in range(5)}
