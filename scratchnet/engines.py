@@ -8,8 +8,8 @@ sequence: the whole time loop in compiled code; on a CPU each thread takes some 
 GPU one kernel that keeps the recurrent weights in a multiprocessor.
 
 auto: on NumPy arrays ``sequence`` where Numba is installed, else ``array``; in a layer, ``array``
-until a process has done about a second of work (``Patience``). On CuPy arrays it is ``array`` until
-the others have been measured on a GPU.
+until a process has done about a second of work and ``sequence`` is compiled (``Patience``). On CuPy
+arrays it is ``array`` until the others have been measured on a GPU.
 
 ``step`` shows what a kernel is. It saves passes over memory, but on a CPU it computes tanh for one
 number at a time, where NumPy's tanh takes a vector: from 16 sequences on that costs more than the
@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from scratchnet.arrays import FLOATING, Array, array_backend, is_array
 from scratchnet.cells import CELLS
 from scratchnet.cells.engine import CellEngine, Engine
 from scratchnet.errors import InvalidValueError, UnavailableError
+from scratchnet.files import machine_code
 
 ENGINES = ("auto", "array", "step", "sequence")
 
@@ -49,33 +50,47 @@ NO_KERNELS = (
 
 
 class Patience:
-    """When "auto" begins with compiled engines: after about a second of array operations.
+    """When "auto" begins with compiled engines: after about a second of work, and without waiting.
 
-    Numba takes time to load, and the first time on a machine to compile: a short job would wait
-    longer for its engine than for its result. So a process begins with ``array``. Work is counted
-    by a formula and not by a clock: the same program changes its engine at the same place in every
-    run, and its numbers are the same to the last bit.
+    Numba takes time to load, and ten seconds to compile a cell the first time on a machine: a short
+    job would wait longer for its engine than for its result. So a process begins with ``array``.
+    Work is counted by a formula and not by a clock: the same program changes its engine at the same
+    place in every run, and its numbers are the same to the last bit.
+
+    Where the machine code of a cell is not on disk yet, another process compiles it. This one goes
+    on with ``array`` and looks again when its work has doubled; so in the first run on a machine
+    the place depends on how fast that is. A program that must not depend on it names its engine.
     """
 
-    enough = 1.0  # seconds, about
-    done = 0.0  # what array operations have taken so far, by the formula
+    enough = 1.0  # seconds of work, about
+    done = 0.0  # so far, by the formula
+    again: ClassVar[dict[tuple[str, str], float]] = {}  # (job, dtype): work at which to look again
+    alone = 20.0  # work after which this process compiles, where no other one can
 
     @classmethod
-    def engine(cls, engine: str, x: Array, H: int, gates: int) -> str:
-        """Return "array" instead of "auto" while too little work is done, and count this pass.
+    def engine(cls, cell_name: str, engine: str, x: Array, H: int, gates: int) -> str:
+        """Return "array" instead of "auto" while that is better, and count this pass.
 
         x (T, N, D), H units and ``gates`` blocks of them; other names are returned as they are.
         """
+        if engine != "auto" or not isinstance(x, np.ndarray):
+            return engine
         (T, N, D), G = x.shape, gates * H
         # forward and backward: Python for each step, multiply-adds, and passes over the gates
         seconds = T * 1e-4 + 3 * T * N * (D + H) * G / 2e10 + T * N * G * 1e-8
-        return "array" if engine == "auto" and cls.lasts(seconds) else engine
+        return "array" if cls.lasts(seconds, cell_name, x.dtype) else "auto"
 
     @classmethod
-    def lasts(cls, seconds: float) -> bool:
-        """Whether array operations do this work, of about so many seconds, too; if so, count it."""
-        if cls.done >= cls.enough:
-            return False
+    def lasts(cls, seconds: float, job: str, dtype: Any) -> bool:
+        """Whether array operations do this work, of about so many seconds, too; if so, count it.
+
+        job, dtype : what kernels would have to be compiled for; see ``machine_code.ready``
+        """
+        kind = job, str(dtype)
+        if cls.done >= cls.again.get(kind, cls.enough):
+            if machine_code.ready(*kind, alone=cls.done >= cls.alone):
+                return False
+            cls.again[kind] = 2 * cls.done
         cls.done += seconds
         return True
 
@@ -240,7 +255,8 @@ def updates(arrays: Mapping[Any, Array], engine: str, passes: int) -> ModuleType
             if type(a) is not np.ndarray or a.dtype not in FLOATING:
                 return None
             size += a.size
-        if Patience.lasts(passes * (len(arrays) * 1e-6 + size * 1e-9)) or kernels() is None:
+        seconds = passes * (len(arrays) * 1e-6 + size * 1e-9)
+        if Patience.lasts(seconds, "updates", a.dtype) or kernels() is None:
             return None
     where = array_backend(next(iter(arrays.values())))
     if where not in UPDATES:

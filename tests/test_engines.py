@@ -19,11 +19,12 @@ from scratchnet import engines
 from scratchnet.cells import CELLS, lstm, variants
 from scratchnet.elementwise import HALF
 from scratchnet.engines import Patience
+from scratchnet.files import machine_code
 from scratchnet.gradcheck import check_cell
 from scratchnet.layers.recurrent import GRU, LSTM, RNN
 from scratchnet.losses import mse
 from scratchnet.training import Adam, Batches, TrainingCheckpoint, fit
-from scratchnet_kernels import KERNELS, WHY_NOT, step_cpu
+from scratchnet_kernels import KERNELS, WHY_NOT, step_cpu, warm
 from scratchnet_kernels.compiled import compiled
 
 from calls import pair
@@ -323,6 +324,10 @@ for engine, T in (("array", 2), ("auto", 2), ("auto", 20000), ("auto", 2)):
     _, cache = LSTM(2, 3, rng=np.random.default_rng(0), engine=engine).forward(np.zeros((T, 1, 2)))
     print(engine, T, cache.engines[0].name, "numba" in sys.modules, "scratchnet_kernels" in sys.modules)
 """
+    for job in ("lstm", "updates"):  # where nothing has to be compiled any more
+        marker = machine_code.cache_root() / "ready" / f"{machine_code.sources()}-{job}-float64"
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        warm.main(job, "float64", str(marker))
     assert python(code).splitlines() == [
         "array 2 array False False",
         "auto 2 array False False",
@@ -338,11 +343,11 @@ def test_patience_counts_work_by_a_formula(monkeypatch):
     seen = []
     x = np.zeros((1000, 1, 2))
     for _ in range(12):
-        seen.append(Patience.engine("auto", x, 3, 4))
+        seen.append(Patience.engine("lstm", "auto", x, 3, 4))
     assert seen == ["array"] * 10 + ["auto"] * 2
-    assert Patience.engine("sequence", x, 3, 4) == "sequence"
+    assert Patience.engine("lstm", "sequence", x, 3, 4) == "sequence"
     monkeypatch.setattr(Patience, "done", 0.0)
-    Patience.engine("auto", np.zeros((1, 256, 256)), 512, 4)  # one large step is a tenth of a second
+    Patience.engine("lstm", "auto", np.zeros((1, 256, 256)), 512, 4)  # one large step is a tenth of a second
     assert 0.05 < Patience.done < 0.5
 
 

@@ -17,8 +17,8 @@ import llvmlite.binding
 import numba
 from numba import njit
 
-from scratchnet import elementwise
 from scratchnet.arrays import Array
+from scratchnet.files.machine_code import cache_root, source_files
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -121,20 +121,6 @@ def _folder(dtype: str) -> Iterator[Path | None]:
             numba.config.CACHE_DIR = before
 
 
-def cache_root() -> Path:
-    """Where machine code is kept: NUMBA_CACHE_DIR, or the user's folder for caches."""
-    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
-        return Path(chosen) / "scratchnet"
-    system = {"win32": "LOCALAPPDATA", "linux": "XDG_CACHE_HOME"}.get(sys.platform, "")
-    if folder := os.environ.get(system):
-        return Path(folder) / "scratchnet"
-    with suppress(RuntimeError):  # no home
-        return Path.home().joinpath(
-            *{"darwin": ("Library", "Caches")}.get(sys.platform, (".cache",)), "scratchnet"
-        )
-    return Path(os.devnull)  # a folder that cannot be made
-
-
 def processor() -> tuple[str, str]:
     """Name and features of the processor that Numba compiles for, as LLVM says them."""
     name, features = numba.config.CPU_NAME, numba.config.CPU_FEATURES
@@ -150,11 +136,8 @@ def sources() -> str:
     Numba itself looks at the file of the loop only. The math that a loop calls is in the cell's
     file: after a change there, Numba would go on running the old code without a message.
     """
-    library, package = Path(elementwise.__file__).parent, Path(__file__).parent
-    files = [library / "elementwise.py", library / "adam.py"]
-    files += [*sorted((library / "cells").glob("*.py")), *sorted(package.rglob("*.py"))]
     made_by = [platform.python_version(), numba.__version__, *processor()]
-    said = [*made_by, *(file.read_text(encoding="utf-8") for file in files)]
+    said = [*made_by, *(file.read_text(encoding="utf-8") for file in source_files())]
     name = hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
     _remove_others(cache_root(), name)
     return name

@@ -264,7 +264,8 @@ class Recurrent(Layer):
         for layer in range(self.num_layers):
             engine = self.engine
             if engine == "auto":
-                engine = Patience.engine(engine, x, self.hidden_size, len(cell.GATES))
+                shape_of = self.hidden_size, len(cell.GATES)
+                engine = Patience.engine(self.cell_name, engine, x, *shape_of)
             engines.append(choose(self.cell_name, x, self.hidden_size, engine, self.threads))
             calls = []
             for number, direction in enumerate(self.directions, start=len(caches)):
