@@ -22,6 +22,11 @@ Compiled: TypeAlias = Any  # a CUDA function of Numba, which has no types
 Pointers: TypeAlias = Any  # addresses of one run's arrays, in a kernel
 Block = int | tuple[int, int]
 
+# NumPy 2.5 removed row_stack, the old name of vstack. numba-cuda up to 0.30.4 still reads it when
+# it compiles its first kernel, and would stop there. pyproject.toml keeps the two apart (numpy<2.5
+# beside numba-cuda); this line is for environments that have both.
+np.__dict__.setdefault("row_stack", np.vstack)
+
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 # threads: x runs along the units, so that a warp reads 128 bytes in one piece; y along the
 # sequences

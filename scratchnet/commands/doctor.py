@@ -87,9 +87,12 @@ def requirements() -> dict[str, list[str]]:
 def packages() -> list[Finding]:
     """Each extra, with the versions of its packages or the command that installs them."""
     found, every = [], requirements()
+    always = _names(every, "")
     for extra in every:
         missing, present = [], []
         for name in _names(every, extra):
+            if extra and name in always:  # an extra may only narrow its versions, as numpy<2.5
+                continue
             version = _version(name)
             if version is None:
                 missing.append(name)
