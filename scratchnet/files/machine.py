@@ -106,18 +106,18 @@ def why_no_gpu() -> str | None:
                     "CuPy is not installed; with an NVIDIA GPU: pip install cupy-cuda12x"
                     " 'numba-cuda[cu12]', or cupy-cuda13x 'numba-cuda[cu13]' for CUDA 13"
                 )
-            return f"CuPy cannot be imported ({_in_short(error)}): install it again"
+            return f"CuPy cannot be imported ({in_short(error)}): install it again"
         try:
             count = cupy.cuda.runtime.getDeviceCount()
         except Exception as error:
             return (
-                f"CuPy finds no NVIDIA GPU ({_in_short(error)}): a GPU needs NVIDIA's driver, as"
+                f"CuPy finds no NVIDIA GPU ({in_short(error)}): a GPU needs NVIDIA's driver, as"
                 " new as CuPy's CUDA"
             )
     return None if count else "CuPy finds no NVIDIA GPU: a driver is installed, but no GPU is there"
 
 
-def _in_short(error: Exception) -> str:
+def in_short(error: Exception) -> str:
     """An error's type and the first line of its message that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" =\n")]
     return ": ".join([type(error).__name__, *lines[:1]])
