@@ -86,7 +86,7 @@ QUICK_SIZES = SIZES[:5]
 REHEARSED_SIZES: tuple[Size, ...] = ((4, 2, 3, 8), (6, 3, 2, 5))
 BENCHED = ("lstm", "gru", "rnn")
 BOUNDS = {"fp32": 1e-4, "tf32": 5e-3}  # largest relative error that is still right
-ROUNDS, LEAST_ROUNDS, MOST_REPETITIONS = 5, 2, 100
+ROUNDS, MOST_REPETITIONS = 5, 100  # at least a sample of each contender in each round
 SLOW_MS = 100.0  # what takes longer is not run more often than it must
 GRACE = 90.0  # seconds beyond those allowed, after which a program that hangs is ended
 RESULTS = Path(__file__).parent / "results"
@@ -193,17 +193,18 @@ def look(device: Host, prepare: Callable[[], None], call: Callable[[], Any]) -> 
 
 
 def time_alternating(device: Host, runs: list[Run], seconds: float) -> list[Row]:
-    """Medians of each run, in rounds: a busy moment of the machine affects all alike."""
+    """Medians of each run, in rounds: a busy moment of the machine affects all alike.
+
+    ``seconds`` decides how often a round repeats each run, once at least. All rounds take place,
+    also where the checks before have used up the time: a median of two samples says nothing.
+    """
     if not runs:
         return []
-    end = time.perf_counter() + seconds
     visit = 1000 * seconds / (ROUNDS * len(runs))  # ms for each run in each round
     counts = [max(1, min(MOST_REPETITIONS, int(visit / (3 * run.wall_ms + 1e-3)))) for run in runs]
     gpu: list[list[float]] = [[] for _ in runs]
     wall: list[list[float]] = [[] for _ in runs]
-    for number in range(ROUNDS):
-        if number >= LEAST_ROUNDS and time.perf_counter() > end:
-            break
+    for _ in range(ROUNDS):
         for k, (run, count) in enumerate(zip(runs, counts)):
             run.prepare()
             if run.wall_ms <= SLOW_MS:
@@ -254,7 +255,7 @@ def measure(
 ) -> list[Row]:
     """The rows of one cell at one size: each contender checked, then all right ones timed.
 
-    Timing ends at ``end``.
+    Timing ends at ``end``, or when each has its five samples, if that is later.
     """
     rows = blanks(cell_name, size, machine)
     data = make_data(cell_name, size, seed)

@@ -148,7 +148,7 @@ def test_a_rehearsal_checks_times_writes_and_prints(tmp_path, capsys, monkeypatc
             times = row[what]
             assert 0 < times["gpu_fastest_ms"] <= times["gpu_ms"]
             assert times["wall_ms"] > 0
-            assert times["groups"] >= gpu.LEAST_ROUNDS
+            assert times["groups"] == 5
             assert times["repetitions"] >= times["groups"]
     assert rows["sequence", "fp32"]["predicted"]["training"]["first_ms"] > 0
     printed = capsys.readouterr().out
@@ -321,7 +321,8 @@ def test_runs_alternate_and_medians_are_taken(monkeypatch):
     a, b = gpu.time_alternating(device, runs, 0.03)
     # to warm up, with events, by the clock; what is slow has no warming up
     assert order[:6] == ["a", "a", "a", "b", "b", "a"]
-    assert (a["groups"], b["groups"]) == (gpu.LEAST_ROUNDS, gpu.LEAST_ROUNDS)  # no more: the time was over
+    assert (a["groups"], b["groups"]) == (5, 5)  # though the time was over in the first round
+    assert (a["repetitions"], b["repetitions"]) == (5, 5)
     order.clear()
     busy |= {20, 150, 202}  # one of a's runs between events, one by the clock, and b's first
     a, b = gpu.time_alternating(device, runs, 5)
@@ -331,6 +332,30 @@ def test_runs_alternate_and_medians_are_taken(monkeypatch):
     assert a["repetitions"] == gpu.MOST_REPETITIONS * gpu.ROUNDS
     assert a["host_ahead"] is True
     assert b["host_ahead"] is False
+
+
+@needs_torch
+def test_each_contender_has_five_samples_whatever_came_before(monkeypatch):
+    """The checks have taken all of the time, and an hour more."""
+    monkeypatch.setattr(engines, "choose", choosing(lambda choice: choice))
+    now = [0.0]
+
+    def slow_check(*arguments):
+        now[0] += 3600
+        return {}
+
+    def clock():
+        now[0] += 1e-3
+        return now[0]
+
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(gpu, "check", slow_check)
+    rows = gpu.measure(contenders.Host(), "rnn", SIZE, 10.0, 0, report.H200)
+    assert [row["status"] for row in rows] == ["measured"] * len(contenders.contenders(3))
+    for row in rows:
+        for what in ("forward", "training"):
+            assert row[what]["groups"] >= 5
+            assert row[what]["repetitions"] >= 5
 
 
 def fake_cuda(monkeypatch, streams=(0, 0)):
