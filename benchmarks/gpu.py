@@ -40,6 +40,7 @@ import numpy as np
 from gpu_contenders import (
     LONGEST_HOLD_MS,
     LONGEST_LOOP,
+    NO_GPU,
     Contender,
     Cuda,
     DoesNotFitError,
@@ -54,7 +55,7 @@ from gpu_contenders import (
     output,
     reference,
 )
-from gpu_report import H200, HEADER, Machine, Row, Size, line, predict, table, targets
+from gpu_report import H200, HEADER, Machine, Row, Size, estimate, line, predict, table, targets
 
 from scratchnet import __version__
 from scratchnet.arrays import Array
@@ -100,7 +101,6 @@ OTHER_VARIABLES = (
     "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS",
     "PYTORCH_CUDA_ALLOC_CONF",
 )
-NO_GPU = 3  # exit code
 
 
 # ---- right? ------------------------------------------------------------------------------------
@@ -131,7 +131,9 @@ def check(device: Host, contender: Contender, right: dict[str, Array], bound: fl
     started = time.perf_counter()
     result = contender.training()
     device.synchronize()
-    found: Row = {"first_call_s": round(time.perf_counter() - started, 3)}  # with compilation
+    found: Row = {
+        "first_call_s": round(time.perf_counter() - started, 3)
+    }  # compilation, or loading what was kept, is in it
     found["poisoned"] = poison(contender.written(result))
     del result  # the memory goes back to its pool, NaN in it, and the next run gets it
     result = contender.training()
@@ -244,9 +246,8 @@ def blanks(cell_name: str, size: Size, machine: Machine) -> list[Row]:
             "policy": policy,
         }
         row |= {"status": "not measured", "reason": "", "errors": {}, **unknown}
-        rows.append(
-            row | {"predicted": predict(cell_name, size, machine) if name == "sequence" else None}
-        )
+        row["predicted"] = predict(cell_name, size, machine) if name == "sequence" else None
+        rows.append(row | {"estimated_ms": estimate(cell_name, size, name)})
     return rows
 
 

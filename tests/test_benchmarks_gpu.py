@@ -108,14 +108,6 @@ def test_the_command_line_has_its_defaults():
     assert len(set(whole.sizes)) == len(whole.sizes)
 
 
-def test_make_gpu_tests_and_measures():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    (recipe,) = re.findall(r"^gpu:\n((?:\t.*\n)+)", makefile, re.M)
-    assert "$(PYTHON) -m pytest -m gpu -rs" in recipe
-    assert "$(PYTHON) benchmarks/gpu.py" in recipe
-    assert "pip" not in recipe
-
-
 # ---- a rehearsal: every step but the GPU's -----------------------------------------------------------------------------
 
 
