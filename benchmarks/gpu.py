@@ -131,9 +131,8 @@ def check(device: Host, contender: Contender, right: dict[str, Array], bound: fl
     started = time.perf_counter()
     result = contender.training()
     device.synchronize()
-    found: Row = {
-        "first_call_s": round(time.perf_counter() - started, 3)
-    }  # compilation, or loading what was kept, is in it
+    # with compilation, or with loading the cubins that are kept on disk
+    found: Row = {"first_call_s": round(time.perf_counter() - started, 3)}
     found["poisoned"] = poison(contender.written(result))
     del result  # the memory goes back to its pool, NaN in it, and the next run gets it
     result = contender.training()

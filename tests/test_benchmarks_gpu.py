@@ -551,12 +551,24 @@ def test_the_ladder_without_a_gpu_counts_and_predicts():
     assert re.search(r"step +s =  40, w = 4, i = 1   s =  38, w = 4, i = 2", done.stdout)
     assert re.search(r"sequence s =  22, w = 0, i = 1", done.stdout)
     readme = (ROOT / "kernels" / "README.md").read_text(encoding="utf-8")
+    lesson = (ROOT / "tutorials" / "14_from_numpy_to_the_gpu.py").read_text(encoding="utf-8")
+    times = {}
     for name, line in rungs.items():  # the table there is this one
         ms = r" +[\d.]+ +[\d.]+ +[\d.-]+ +([\d.]+) +not measured$"
         launched, counted, moved, predicted = re.search(rf"(\d+ \+ \d+) +(\d+) +([\d.]+){ms}", line).groups()
         assert re.search(
             rf"^\| {line[0]} `{name}` \| {re.escape(launched)} \| {counted} \| {moved} \| {predicted} \| ", readme, re.M
         )
+        # lesson 14 has the same launches, and says how many are Numba's; its model gives the same times
+        row = re.search(rf"^# \| {name} \| .* \| (\d+) \+ (\d+) \| (\d+) \+ (\d+) \|$", lesson, re.M)
+        forward, backward, *by_numba = map(int, row.groups())
+        assert launched == f"{forward} + {backward}"
+        asking = 100 * (8e-3 * (forward + backward - sum(by_numba)) + 50e-3 * sum(by_numba))
+        times[name] = float(predicted)
+        assert name == "sequence" or asking == pytest.approx(times[name], rel=0.02)
+    assert max(times, key=times.get) == "naive"  # and both say so
+    assert "this rung is predicted to be the slowest" in " ".join(readme.split())
+    assert "By this model `naive` is the slowest rung" in lesson
 
 
 @needs_numba_cuda
