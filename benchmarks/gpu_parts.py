@@ -63,14 +63,14 @@ def tests() -> tuple[str, ...]:
 
 
 def bench(seconds: int, *arguments: str) -> tuple[str, ...]:
-    """The benchmark beside PyTorch."""
+    """The benchmark of the engines and PyTorch."""
     always = ("--seconds", str(seconds), "--out", "{out}", "--commit", "{commit}")
     return program("gpu.py", *always, *arguments)
 
 
 PARTS = {
     "first": (
-        Part("smoke", 150, program("gpu_smoke.py", "--out", "{out}"), ("numba_cuda",)),
+        Part("smoke", 175, program("gpu_smoke.py", "--out", "{out}"), ("numba_cuda",)),
         Part("clusters", 40, program("gpu_clusters.py"), ("numba_cuda",)),
         Part(
             "flagship",
@@ -78,7 +78,7 @@ PARTS = {
             bench(70, "--cells", "lstm", "gru", "--sizes", *FLAGSHIP),
             ("numba_cuda", "torch"),
         ),
-        Part("tests", 230, tests(), ("numba_cuda", "pytest")),
+        Part("tests", 225, tests(), ("numba_cuda", "pytest")),
     ),
     "second": (
         Part("racecheck", 80, sanitizer("racecheck"), ("numba_cuda",), "compute-sanitizer"),
@@ -208,7 +208,7 @@ def why_not() -> str | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what was asked for; 3 without a GPU."""
+    """Run the parts that are named; 3 without a GPU."""
     every = {part.name: part for parts in PARTS.values() for part in parts}
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -4,7 +4,7 @@
     PYTHONPATH=.:kernels python benchmarks/gpu_smoke.py --rehearse    the checks, on the CPU
 
 Questions are asked one after the other, and one that fails stops no other. Each answer is a line of
-JSON, on the screen and in DIR/smoke.jsonl, beside what had been predicted. How to read them:
+JSON, on the screen and in DIR/smoke.jsonl, with the prediction where there is one:
 
 compiler_libraries, plain_kernel    where one says no, no other answer counts
 sequence ...                        a kernel against float64, its buffers full of NaN from the run
@@ -109,7 +109,7 @@ def plain_kernel(cupy: Any) -> Row:
     for stream in (cupy.cuda.Stream.null, cupy.cuda.Stream(non_blocking=True)):
         with stream:
             out = cupy.zeros_like(a)
-            double[8, 128, cuda.external_stream(stream.ptr)](a, out)
+            double[8, 128, cuda.external_stream(stream.ptr) if stream.ptr else 0](a, out)
             stream.synchronize()
             if not bool((out == 2 * a).all()):
                 raise RuntimeError("the kernel's result is wrong")

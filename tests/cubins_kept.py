@@ -1,4 +1,4 @@
-"""Run by test_cubins.py in a process of its own: some CUDA kernels as a launch would get them, on a GPU that is not there.
+"""Run by test_cubins.py in a new process: some CUDA kernels as a launch would get them, with a fake GPU.
 
     python tests/cubins_kept.py 90
 

@@ -404,7 +404,7 @@ else:
 #   the barrier is seen by all after it.
 #
 # The partial sums are added in pairs: 8 of them become 4, then 2, then 1. Between two rounds there is a barrier, since a thread
-# reads what another one wrote. The barrier stands outside the `if`: every thread of the block must reach it, also the threads
+# reads what another one wrote. The barrier is outside the `if`: every thread of the block must reach it, also the threads
 # that have nothing to add; otherwise the others wait forever.
 
 # %%
@@ -519,7 +519,7 @@ else:
 # - `cuda.threadIdx.x & 1023` is `cuda.threadIdx.x`: a block has at most 1024 threads. But now the compiler knows that the
 #   number is not negative, and leaves out the code with which `array[-1]` would be the last element.
 # - `a_next` is read a step before it is needed: a thread waits hundreds of clocks for memory, and meanwhile there is work.
-# - `w` is an array of a thread's own, and its elements are registers. A register has no address, so each loop over `w` must be
+# - `w` is an array that each thread has, and its elements are registers. A register has no address, so each loop over `w` must be
 #   *unrolled*: written out, with a constant for each index. The compiler does that for about 64 multiplications at most, so
 #   `product.py` has the loop twice, for each `half` of the weights. A column that is too long for the registers goes on in shared
 #   memory.
