@@ -63,7 +63,9 @@ def test_another_architecture_has_cubins_of_its_own(first, folder):
     ampere, compiled, _ = run(folder, "80")
     assert compiled >= 5
     assert not set(first[0].values()) & set(ampere.values())
+    assert len(list(folder.rglob("*.kernel"))) == 10
     assert run(folder)[:2] == (first[0], 0)
+    assert run(folder, "80")[:2] == (ampere, 0)
 
 
 def test_a_damaged_file_is_compiled_and_written_again(folder):

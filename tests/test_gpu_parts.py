@@ -65,13 +65,13 @@ def rows(out):
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_a_part_ends_at_its_limit_with_its_children(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(parts, "GRACE", 0.2)
-    hangs = fake("hangs", HANGS, tmp_path / "child", seconds=3)
+    hangs = fake("hangs", HANGS, tmp_path / "child", seconds=6)
     assert parts.run_all([hangs, fake("next", "print('ran')")], tmp_path, 60, "abc") == 1
     assert not alive(number_in(tmp_path / "child"))
     assert (tmp_path / "hangs.log").read_text() == "started\n"
-    assert rows(tmp_path)["hangs"]["reason"] == "its 3 s were over, see hangs.log"
+    assert rows(tmp_path)["hangs"]["reason"] == "its 6 s were over, see hangs.log"
     lines = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"hangs: stopped in \d s: its 3 s were over, see hangs\.log", lines[-2])
+    assert re.fullmatch(r"hangs: stopped in \d s: its 6 s were over, see hangs\.log", lines[-2])
     assert re.fullmatch(r"next: done( in \d s)?", lines[-1])
 
 
