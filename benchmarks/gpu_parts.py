@@ -8,8 +8,8 @@
 Nothing is installed and nothing is fetched. A part whose packages or programs are missing is left
 out. Every part writes while it runs, so what was measured before a part is stopped, or before all
 of it is stopped, is in the folder: a log for each part, the results of the benchmarks as JSON, and
-``parts.json`` with what became of each part. Results to be kept go to ``benchmarks/results``. Where CuPy finds no GPU, one sentence says what to
-install.
+``parts.json`` with what became of each part. Results to be kept are copied to
+``benchmarks/results``. Where CuPy finds no GPU, one sentence says what to install.
 """
 
 import argparse
