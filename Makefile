@@ -98,11 +98,12 @@ course: $(VENV)/installed-test
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir out/wheels . ./course/students ./course/instructors
 	PYTHONPATH=.:kernels $(BIN)/python tutorials/build.py --book
 
-# On a machine with a GPU and its packages: nothing is installed, nothing is fetched.  The benchmark checks all that it times,
-# so it also runs after a test has failed; then make fails at the end.
+# On a machine with a GPU and its packages: nothing is installed, nothing is fetched.  Parts with time limits (benchmarks/gpu_parts.py
+# says which), each a process that writes to OUT while it runs.  WHAT: first and second, ten minutes each, or names of parts.
+OUT ?= out/gpu
+WHAT ?= first second
 gpu:
-	PYTHONPATH=.:kernels $(PYTHON) -m pytest -m gpu -rs; tests=$$?; \
-	PYTHONPATH=.:kernels $(PYTHON) benchmarks/gpu.py && exit $$tests
+	@PYTHONPATH=.:kernels $(PYTHON) benchmarks/gpu_parts.py --out '$(OUT)' --commit "$$(git rev-parse HEAD 2> /dev/null || echo unknown)" $(WHAT)
 
 clean:
 	rm -rf $(VENV) $(OTHERS) out build course/*/build *.egg-info course/*/*.egg-info

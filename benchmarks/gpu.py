@@ -40,6 +40,7 @@ import numpy as np
 from gpu_contenders import (
     LONGEST_HOLD_MS,
     LONGEST_LOOP,
+    NO_GPU,
     Contender,
     Cuda,
     DoesNotFitError,
@@ -54,7 +55,7 @@ from gpu_contenders import (
     output,
     reference,
 )
-from gpu_report import H200, HEADER, Machine, Row, Size, line, predict, table, targets
+from gpu_report import H200, HEADER, Machine, Row, Size, estimate, line, predict, table, targets
 
 from scratchnet import __version__
 from scratchnet.arrays import Array
@@ -86,7 +87,7 @@ QUICK_SIZES = SIZES[:5]
 REHEARSED_SIZES: tuple[Size, ...] = ((4, 2, 3, 8), (6, 3, 2, 5))
 BENCHED = ("lstm", "gru", "rnn")
 BOUNDS = {"fp32": 1e-4, "tf32": 5e-3}  # largest relative error that is still right
-ROUNDS, LEAST_ROUNDS, MOST_REPETITIONS = 5, 2, 100
+ROUNDS, MOST_REPETITIONS = 5, 100  # at least a sample of each contender in each round
 SLOW_MS = 100.0  # what takes longer is not run more often than it must
 GRACE = 90.0  # seconds beyond those allowed, after which a program that hangs is ended
 RESULTS = Path(__file__).parent / "results"
@@ -100,7 +101,6 @@ OTHER_VARIABLES = (
     "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS",
     "PYTORCH_CUDA_ALLOC_CONF",
 )
-NO_GPU = 3  # exit code
 
 
 # ---- right? ------------------------------------------------------------------------------------
@@ -131,7 +131,8 @@ def check(device: Host, contender: Contender, right: dict[str, Array], bound: fl
     started = time.perf_counter()
     result = contender.training()
     device.synchronize()
-    found: Row = {"first_call_s": round(time.perf_counter() - started, 3)}  # with compilation
+    # with compilation, or with loading the cubins that are kept on disk
+    found: Row = {"first_call_s": round(time.perf_counter() - started, 3)}
     found["poisoned"] = poison(contender.written(result))
     del result  # the memory goes back to its pool, NaN in it, and the next run gets it
     result = contender.training()
@@ -193,17 +194,18 @@ def look(device: Host, prepare: Callable[[], None], call: Callable[[], Any]) -> 
 
 
 def time_alternating(device: Host, runs: list[Run], seconds: float) -> list[Row]:
-    """Medians of each run, in rounds: a busy moment of the machine affects all alike."""
+    """Medians of each run, in rounds: a busy moment of the machine affects all alike.
+
+    ``seconds`` decides how often a round repeats each run, once at least. All rounds take place,
+    also where the checks before have used up the time: a median of two samples says nothing.
+    """
     if not runs:
         return []
-    end = time.perf_counter() + seconds
     visit = 1000 * seconds / (ROUNDS * len(runs))  # ms for each run in each round
     counts = [max(1, min(MOST_REPETITIONS, int(visit / (3 * run.wall_ms + 1e-3)))) for run in runs]
     gpu: list[list[float]] = [[] for _ in runs]
     wall: list[list[float]] = [[] for _ in runs]
-    for number in range(ROUNDS):
-        if number >= LEAST_ROUNDS and time.perf_counter() > end:
-            break
+    for _ in range(ROUNDS):
         for k, (run, count) in enumerate(zip(runs, counts)):
             run.prepare()
             if run.wall_ms <= SLOW_MS:
@@ -243,9 +245,8 @@ def blanks(cell_name: str, size: Size, machine: Machine) -> list[Row]:
             "policy": policy,
         }
         row |= {"status": "not measured", "reason": "", "errors": {}, **unknown}
-        rows.append(
-            row | {"predicted": predict(cell_name, size, machine) if name == "sequence" else None}
-        )
+        row["predicted"] = predict(cell_name, size, machine) if name == "sequence" else None
+        rows.append(row | {"estimated_ms": estimate(cell_name, size, name)})
     return rows
 
 
@@ -254,7 +255,7 @@ def measure(
 ) -> list[Row]:
     """The rows of one cell at one size: each contender checked, then all right ones timed.
 
-    Timing ends at ``end``.
+    Timing ends at ``end``, or when each has its five samples, if that is later.
     """
     rows = blanks(cell_name, size, machine)
     data = make_data(cell_name, size, seed)

@@ -18,9 +18,11 @@ from gpu_report import POLICIES, Row, Size
 from scratchnet import engines
 from scratchnet.arrays import Array, is_array
 from scratchnet.cells import CELLS
+from scratchnet.files.machine import why_no_gpu
 
 ENGINES = ("sequence", "step", "array")
 LONGEST_LOOP = 200  # steps; beyond, PyTorch's eager loop takes long and teaches nothing new
+NO_GPU = 3  # exit code of a program that found nothing to measure on
 LONGEST_HOLD_MS = 10.0  # how long the GPU is kept waiting for the host, at most
 
 
@@ -79,40 +81,41 @@ class Host:
 
 
 class Cuda(Host):
-    """One NVIDIA GPU, with CuPy and PyTorch on its default stream; NoGpuError without one."""
+    """One NVIDIA GPU, with CuPy and PyTorch on its default stream; NoGpuError without one.
+
+    ``with_torch``: False where nothing is compared with PyTorch, which then need not be there.
+    """
 
     name = "cuda"
 
-    def __init__(self) -> None:
-        try:
-            import cupy
-        except ImportError as error:
-            raise NoGpuError(f"CuPy is not there ({first_line(error)})") from None
-        try:
-            count = cupy.cuda.runtime.getDeviceCount()
-        except Exception as error:  # without a driver CuPy raises its own error
-            raise NoGpuError(f"CuPy finds no NVIDIA GPU ({first_line(error)})") from None
-        if not count:
-            raise NoGpuError("CuPy finds no NVIDIA GPU")
-        super().__init__()
-        if not self.torch.cuda.is_available():
-            raise NoGpuError(
-                f"CuPy finds a GPU but PyTorch {self.torch.__version__} finds none; it may be the"
-                " build for CPUs"
-            )
+    def __init__(self, with_torch: bool = True) -> None:
+        if reason := why_no_gpu():
+            raise NoGpuError(reason)
+        import cupy
+
+        if with_torch:
+            super().__init__()
+            self._require_torch(cupy)
         self.xp = cupy
-        streams = cupy.cuda.get_current_stream().ptr, self.torch.cuda.current_stream().cuda_stream
-        if streams[0] != streams[1]:
-            raise NoGpuError(
-                f"CuPy's stream is {streams[0]} and PyTorch's {streams[1]}: they must be one and"
-                " the same"
-            )
         self.clock_khz = self._attribute("ClockRate") or 1_980_000
         self.wait = cupy.RawKernel(
             'extern "C" __global__ void wait(long long clocks) {'
             " long long start = clock64(); while (clock64() - start < clocks) { } }",
             "wait",
         )
+
+    def _require_torch(self, cupy: Any) -> None:
+        if not self.torch.cuda.is_available():
+            raise NoGpuError(
+                f"CuPy finds a GPU but PyTorch {self.torch.__version__} finds none; it may be the"
+                " build for CPUs"
+            )
+        streams = cupy.cuda.get_current_stream().ptr, self.torch.cuda.current_stream().cuda_stream
+        if streams[0] != streams[1]:
+            raise NoGpuError(
+                f"CuPy's stream is {streams[0]} and PyTorch's {streams[1]}: they must be one and"
+                " the same"
+            )
 
     def _attribute(self, name: str) -> Any:
         return attempt(lambda: self.xp.cuda.Device().attributes[name])

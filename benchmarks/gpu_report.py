@@ -29,6 +29,24 @@ from typing import Any, NamedTuple
 Size = tuple[int, int, int, int]  # T steps, B sequences, I inputs, H units
 Row = dict[str, Any]
 
+# Estimates by hand of a training step's milliseconds on the GPU, written down before anything was
+# measured; (least, most) where it is a range. "step" is two launches for each time step.
+ESTIMATES: dict[Size, dict[tuple[str, str], float | tuple[float, float]]] = {
+    size: {("lstm", engine): lstm, ("gru", engine): gru, ("lstm", "torch.nn"): cudnn}
+    for size, engine, lstm, gru, cudnn in (
+        ((100, 64, 64, 32), "sequence", 0.11, 0.10, (0.17, 0.30)),
+        ((100, 64, 64, 64), "sequence", 0.14, 0.13, (0.3, 0.5)),
+        ((100, 64, 64, 128), "sequence", 0.34, 0.24, (0.9, 1.7)),
+        ((100, 64, 64, 256), "step", 17.0, 17.0, (1.6, 3.0)),
+        ((200, 64, 128, 512), "step", 34.0, 34.0, (4.0, 7.0)),
+        ((1000, 32, 8, 128), "sequence", 2.35, 1.5, (5.0, 10.0)),
+        ((1000, 32, 8, 64), "sequence", 0.81, 0.79, (1.6, 3.0)),
+        ((50, 16, 1, 32), "sequence", 0.07, 0.07, (0.06, 0.12)),
+    )
+}
+# (cell, B, H) -> microseconds of a time step, forward and backward
+STEP_US = {("lstm", 64, 128): (1.05, 1.1)}
+
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 IN_REGISTERS = 64  # weights of a thread
 LATENCY_FIRST, LATENCY_TUNED = 700, 350  # clocks a step
@@ -89,6 +107,11 @@ def predict(cell: str, size: Size, machine: Machine = H200) -> Row:
             "tuned_ms": round(2 * tuned + training, 4),
         },
     }
+
+
+def estimate(cell: str, size: Size, contender: str) -> float | tuple[float, float] | None:
+    """What ESTIMATES says of a training step, in milliseconds; None where it says nothing."""
+    return ESTIMATES.get(size, {}).get((cell, contender))
 
 
 def name_of(row: Row) -> str:

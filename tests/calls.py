@@ -1,9 +1,14 @@
-"""Calls: of an engine with one layer direction, and counted, which is what a step costs besides its arithmetic."""
+"""Calls: of an engine with one layer direction, of code in a new Python, and counted."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 from scratchnet import engines
 from scratchnet.cells import CELLS
+
+ROOT = Path(__file__).parent.parent
 
 
 def pair(cell_name, x, H, engine, threads=None):
@@ -38,3 +43,15 @@ def count_calls(function):
     finally:
         sys.setprofile(before)
     return count - 1  # function itself
+
+
+def python(code, **environment):
+    """Run ``code`` in a new Python; returns what it printed."""
+    env = (
+        os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels"), str(ROOT / "tests")])}
+        | environment
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -108,14 +108,6 @@ def test_the_command_line_has_its_defaults():
     assert len(set(whole.sizes)) == len(whole.sizes)
 
 
-def test_make_gpu_tests_and_measures():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    (recipe,) = re.findall(r"^gpu:\n((?:\t.*\n)+)", makefile, re.M)
-    assert "$(PYTHON) -m pytest -m gpu -rs" in recipe
-    assert "$(PYTHON) benchmarks/gpu.py" in recipe
-    assert "pip" not in recipe
-
-
 # ---- a rehearsal: every step but the GPU's -----------------------------------------------------------------------------
 
 
@@ -148,7 +140,7 @@ def test_a_rehearsal_checks_times_writes_and_prints(tmp_path, capsys, monkeypatc
             times = row[what]
             assert 0 < times["gpu_fastest_ms"] <= times["gpu_ms"]
             assert times["wall_ms"] > 0
-            assert times["groups"] >= gpu.LEAST_ROUNDS
+            assert times["groups"] == 5
             assert times["repetitions"] >= times["groups"]
     assert rows["sequence", "fp32"]["predicted"]["training"]["first_ms"] > 0
     printed = capsys.readouterr().out
@@ -321,7 +313,8 @@ def test_runs_alternate_and_medians_are_taken(monkeypatch):
     a, b = gpu.time_alternating(device, runs, 0.03)
     # to warm up, with events, by the clock; what is slow has no warming up
     assert order[:6] == ["a", "a", "a", "b", "b", "a"]
-    assert (a["groups"], b["groups"]) == (gpu.LEAST_ROUNDS, gpu.LEAST_ROUNDS)  # no more: the time was over
+    assert (a["groups"], b["groups"]) == (5, 5)  # though the time was over in the first round
+    assert (a["repetitions"], b["repetitions"]) == (5, 5)
     order.clear()
     busy |= {20, 150, 202}  # one of a's runs between events, one by the clock, and b's first
     a, b = gpu.time_alternating(device, runs, 5)
@@ -331,6 +324,30 @@ def test_runs_alternate_and_medians_are_taken(monkeypatch):
     assert a["repetitions"] == gpu.MOST_REPETITIONS * gpu.ROUNDS
     assert a["host_ahead"] is True
     assert b["host_ahead"] is False
+
+
+@needs_torch
+def test_each_contender_has_five_samples_whatever_came_before(monkeypatch):
+    """The checks have taken all of the time, and an hour more."""
+    monkeypatch.setattr(engines, "choose", choosing(lambda choice: choice))
+    now = [0.0]
+
+    def slow_check(*arguments):
+        now[0] += 3600
+        return {}
+
+    def clock():
+        now[0] += 1e-3
+        return now[0]
+
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(gpu, "check", slow_check)
+    rows = gpu.measure(contenders.Host(), "rnn", SIZE, 10.0, 0, report.H200)
+    assert [row["status"] for row in rows] == ["measured"] * len(contenders.contenders(3))
+    for row in rows:
+        for what in ("forward", "training"):
+            assert row[what]["groups"] >= 5
+            assert row[what]["repetitions"] >= 5
 
 
 def fake_cuda(monkeypatch, streams=(0, 0)):
@@ -534,12 +551,24 @@ def test_the_ladder_without_a_gpu_counts_and_predicts():
     assert re.search(r"step +s =  40, w = 4, i = 1   s =  38, w = 4, i = 2", done.stdout)
     assert re.search(r"sequence s =  22, w = 0, i = 1", done.stdout)
     readme = (ROOT / "kernels" / "README.md").read_text(encoding="utf-8")
+    lesson = (ROOT / "tutorials" / "14_from_numpy_to_the_gpu.py").read_text(encoding="utf-8")
+    times = {}
     for name, line in rungs.items():  # the table there is this one
         ms = r" +[\d.]+ +[\d.]+ +[\d.-]+ +([\d.]+) +not measured$"
         launched, counted, moved, predicted = re.search(rf"(\d+ \+ \d+) +(\d+) +([\d.]+){ms}", line).groups()
         assert re.search(
             rf"^\| {line[0]} `{name}` \| {re.escape(launched)} \| {counted} \| {moved} \| {predicted} \| ", readme, re.M
         )
+        # lesson 14 has the same launches, and says how many are Numba's; its model gives the same times
+        row = re.search(rf"^# \| {name} \| .* \| (\d+) \+ (\d+) \| (\d+) \+ (\d+) \|$", lesson, re.M)
+        forward, backward, *by_numba = map(int, row.groups())
+        assert launched == f"{forward} + {backward}"
+        asking = 100 * (8e-3 * (forward + backward - sum(by_numba)) + 50e-3 * sum(by_numba))
+        times[name] = float(predicted)
+        assert name == "sequence" or asking == pytest.approx(times[name], rel=0.02)
+    assert max(times, key=times.get) == "naive"  # and both say so
+    assert "this rung is predicted to be the slowest" in " ".join(readme.split())
+    assert "By this model `naive` is the slowest rung" in lesson
 
 
 @needs_numba_cuda

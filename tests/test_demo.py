@@ -578,13 +578,16 @@ def test_doctor(capsys, monkeypatch):
     assert re.search(r"yes +NumPy +forward and backward of rnn, lstm, gru, gru_reset_before", text)
     assert re.search(r"yes +array +lstm", text)
     assert re.search(r"yes +sequence +gru_reset_before", text)
+    assert re.search(r"yes +CPU +a step of the RNN compiled and ran in \d+\.\d s", text)
     monkeypatch.setattr(engines, "kernels", lambda: None)
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     monkeypatch.setattr(doctor, "_version", lambda name: None)
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"no +step +lstm +engine 'step' needs Numba .*pip install numba", text)
-    assert re.search(r"no +CuPy +not installed; with an NVIDIA GPU: pip install cupy-cuda12x", text)
+    assert re.search(r"no +CuPy +CuPy is not installed; with an NVIDIA GPU: pip install cupy-cuda12x", text)
+    assert re.search(r"no +CPU +engine 'step' needs Numba .*pip install numba", text)
+    assert re.search(r"no +CUDA +numba-cuda is not installed; with an NVIDIA GPU: pip install 'numba-cuda", text)
     assert re.search(r"no +numba +fused kernels on the CPU; to install: pip install numba\n", text)
     assert re.search(r"no +cuda13 .*: pip install cupy-cuda13x 'numba-cuda\[cu13\]'\n", text)
     assert re.search(r"no +all .*: pip install .*numba.* torch", text)

@@ -32,9 +32,8 @@ from scratchnet.training.augment import both, gaussian_noise, time_warp
 from scratchnet.training.distil import Distillation, distillation_target
 from scratchnet.training.optim import OPTIMIZERS
 
-from conftest import VARIANTS
+from conftest import RECURRENT, VARIANTS
 from device_array import TRANSFERS, DeviceArray, ImplicitTransfer, on_device
-from test_layers import RECURRENT
 
 
 @pytest.fixture(autouse=True)

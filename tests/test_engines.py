@@ -1,8 +1,6 @@
 """Every engine of the kernels package against the cell file: the same numbers, the same types, a clear answer where it cannot."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +25,7 @@ from scratchnet.training import Adam, Batches, TrainingCheckpoint, fit
 from scratchnet_kernels import KERNELS, WHY_NOT, step_cpu, warm
 from scratchnet_kernels.compiled import compiled
 
-from calls import pair
+from calls import pair, python
 from rounding import cell_tolerance
 
 ROOT = Path(__file__).parents[1]
@@ -300,18 +298,6 @@ def test_kernels_is_none_without_numba_and_only_then(monkeypatch):
         assert engines.kernels() is None
     finally:
         engines.kernels.cache_clear()
-
-
-def python(code, **environment):
-    """Run ``code`` in a new Python; returns what it printed."""
-    env = (
-        os.environ
-        | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels"), str(ROOT / "tests")])}
-        | environment
-    )
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_numba_is_imported_only_when_asked_for():

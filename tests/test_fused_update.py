@@ -16,9 +16,9 @@ from scratchnet_kernels import update_cpu
 from scratchnet_kernels.compiled import compiled
 from scratchnet_kernels.update_cpu import LANES
 
+from calls import python
 from device_array import on_device
 from test_cuda import run
-from test_engines import needs_compiler, python
 
 SHAPES = {"W": (17, 40), "b": (5,), "s": (), "none": (0, 4)}
 STEPS = 300
@@ -30,6 +30,9 @@ OPTIMIZERS = {
     "adamw": (AdamW, {}),
 }
 every = pytest.mark.parametrize("name", OPTIMIZERS)
+needs_compiler = pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT is set: nothing is compiled"
+)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 

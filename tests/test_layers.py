@@ -24,13 +24,7 @@ from scratchnet.layers import (
 )
 from scratchnet.layers.dropout import keep_mask
 
-RECURRENT = {
-    "rnn tanh": lambda *a, **k: RNN(*a, **k),
-    "rnn relu": lambda *a, **k: RNN(*a, nonlinearity="relu", **k),
-    "lstm": lambda *a, **k: LSTM(*a, **k),
-    "gru": lambda *a, **k: GRU(*a, **k),
-    "gru before": lambda *a, **k: GRU(*a, reset_after=False, **k),
-}
+from conftest import RECURRENT
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -20,7 +20,7 @@ from scratchnet.tracing.run import upstream_gradients
 from scratchnet.tracing.trace import FORMAT
 from scratchnet.tracing.watch import gradient_blocks
 
-from test_layers import RECURRENT
+from conftest import RECURRENT
 
 
 def random_model(kind, rng, **options):

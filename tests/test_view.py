@@ -18,7 +18,7 @@ from scratchnet.tracing import per_loss_gradients
 from scratchnet.view import notebook_html, page, steps
 from scratchnet.view.page import COMPUTED
 
-from test_layers import RECURRENT as LAYERS
+from conftest import RECURRENT as LAYERS
 
 RECURRENT = LAYERS | {name: partial(Recurrent, name) for name in steps.FORWARD if name not in COMPUTED}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

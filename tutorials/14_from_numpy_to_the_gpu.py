@@ -2,7 +2,7 @@
 # # 14  From NumPy to the GPU
 #
 # **Goal.** You can say where the time of a recurrent step goes, count its bytes and operations, hold the count against what a
-# clock says, and write a first kernel, with or without a GPU.
+# clock says, and write kernels whose threads work alone and together, with or without a GPU.
 #
 # You need: 06 for the LSTM step. Nothing has to be installed: where Numba or CuPy is missing, the lesson says what it leaves
 # out.
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from scratchnet import plots
-from scratchnet.cells import lstm
+from scratchnet.cells import lstm, rnn
 from scratchnet_course import check
 from scratchnet.engines import explain
 from scratchnet.layers import LSTM
@@ -341,7 +341,24 @@ ax.figure
 # Numba has a simulator that runs such a kernel in Python, thread by thread, with no GPU. It must be asked for before Numba is
 # loaded, so the kernel goes into a file of its own, and a process of its own.
 
+
 # %%
+def simulate(name, source):
+    """Run a file in a process in which Numba simulates CUDA; what it printed, or None where the simulator does not run."""
+    Path(name).write_text(source, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, name],
+        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return done.stdout
+    print("left out: the simulator does not run here:", done.stderr.strip().splitlines()[-1])
+    return None
+
+
 KERNEL = """import numpy as np
 from numba import cuda
 
@@ -368,53 +385,197 @@ N, H = 3, 5
 a, c_prev = rng.standard_normal((N, 4 * H)), rng.standard_normal((N, H))
 expected = lstm.gates_forward(*np.split(a, 4, axis=-1), c_prev)[-1]
 if HAVE_NUMBA:
-    Path("one_kernel.py").write_text(KERNEL, encoding="utf-8")
     np.save("a.npy", a)
     np.save("c_prev.npy", c_prev)
-    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
-    done = subprocess.run(
-        [sys.executable, "one_kernel.py"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == 0:
+    if simulate("one_kernel.py", KERNEL) is not None:
         np.testing.assert_allclose(np.load("h.npy"), expected, rtol=1e-12)
         print(f"{N * H} units by 8 simulated threads: the numbers of the cell's file")
-    else:
-        print("left out: the simulator does not run here:", done.stderr.strip().splitlines()[-1])
 else:
     print("left out: the simulator is a part of Numba, which is not installed")
+
+# %% [markdown]
+# ## Threads that work together: shared memory and barriers
+#
+# The threads above never need each other. A sum does: each thread adds up some numbers, and then the partial sums have to be
+# added. The threads of one *block* run on the same multiprocessor, and have two means for that:
+#
+# - *Shared memory*: a small, fast array that all threads of the block read and write.
+# - A *barrier*, `cuda.syncthreads()`: no thread of the block goes on before all of them have arrived. What was written before
+#   the barrier is seen by all after it.
+#
+# The partial sums are added in pairs: 8 of them become 4, then 2, then 1. Between two rounds there is a barrier, since a thread
+# reads what another one wrote. The barrier is outside the `if`: every thread of the block must reach it, also the threads
+# that have nothing to add; otherwise the others wait forever.
+
+# %%
+BLOCK_SUM = """import numpy as np
+from numba import cuda, float64
+
+WIDTH = 8  # threads of a block
+
+
+@cuda.jit
+def block_sum(x, sums):
+    partial = cuda.shared.array(WIDTH, float64)  # each block has one of these
+    thread = cuda.threadIdx.x
+    total = 0.0
+    for k in range(cuda.grid(1), x.size, cuda.gridsize(1)):  # in strides of the grid, as before
+        total += x[k]
+    partial[thread] = total
+    width = WIDTH // 2
+    while width:
+        cuda.syncthreads()  # all partial sums are written before one is read
+        if thread < width:
+            partial[thread] += partial[thread + width]
+        width //= 2
+    if thread == 0:
+        sums[cuda.blockIdx.x] = partial[0]
+
+
+x = np.load("x.npy")
+sums = np.empty(3)
+block_sum[3, WIDTH](x, sums)
+print(*sums)
+"""
+x = rng.integers(0, 10, 100).astype(float)
+if HAVE_NUMBA:
+    np.save("x.npy", x)
+    if printed := simulate("block_sum.py", BLOCK_SUM):
+        sums = [float(word) for word in printed.split()]
+        print(f"three blocks: {sums}; together {sum(sums):g}, and NumPy says {x.sum():g}")
+        assert sum(sums) == x.sum()
+else:
+    print("left out: the simulator is a part of Numba, which is not installed")
+
+# %% [markdown]
+# Blocks have no barrier between them: they may run one after the other. So each block leaves its sum in memory, and the host
+# adds the three. The order of all additions follows from the sizes alone, so two runs give the same bits. The norm of a
+# model's gradients is computed like this (`squares_kernel` in `scratchnet_kernels/update_cuda/norm.py`).
+#
+# ## All of time in one kernel
+#
+# Now a recurrent network. Step t needs all of h_{t-1}, so the threads of a sequence must wait for each other once a step:
+# they form one block. Thread j has column j of W_h and computes unit j:
+#
+#     a_j = a_x[t, j] + sum over k of h[k] W_h[k, j]        h in shared memory, column j in the registers of thread j
+#     h_j = tanh(a_j)
+#     barrier                                               all threads have read the old h
+#     h[j] = h_j
+#     barrier                                               the new h is complete
+#
+# The kernel stays on the multiprocessor for all T steps, hence *persistent*: it reads W_h once, and nothing is launched
+# between two steps. Here is the library's kernel (`scratchnet_kernels/sequence_cuda/rnn.py`) in the simulator, one sequence,
+# H = 4, three steps. In the simulator a kernel is Python, so the function that computes a unit can print.
+
+# %%
+WALK = """import numpy as np
+from numba import cuda
+
+from scratchnet.cells import rnn
+
+tanh, d_tanh = rnn.UNIT["tanh"]
+
+
+@cuda.jit(device=True)
+def tanh_that_prints(a):
+    h = tanh(a)
+    print(f"  thread {cuda.threadIdx.x}: a = {a:+.3f}, h = {h:+.3f}\\n", end="")
+    return h
+
+
+rnn.UNIT["tanh"] = tanh_that_prints, d_tanh  # before the kernel is made of it
+from scratchnet_kernels.sequence_cuda.engine import CudaSequence
+
+T, N, D, H = 3, 1, 2, 4
+call = [np.load(f"{name}.npy") for name in ("x", "h0", "W_x", "W_h", "b")]
+[(y, cache)] = CudaSequence("rnn", "").forward([call])
+np.save("y.npy", y)
+"""
+T, N, D, H = 3, 1, 2, 4
+shapes = {"x": (T, N, D), "h0": (N, H), "W_x": (D, H), "W_h": (H, H), "b": (H,)}
+call = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+if HAVE_NUMBA:
+    for name, array in call.items():
+        np.save(f"{name}.npy", array)
+    if printed := simulate("walk.py", WALK):
+        lines = printed.splitlines()
+        for t in range(T):
+            print(f"t = {t}", *lines[t * H : (t + 1) * H], sep="\n")
+        assert len(lines) == T * H
+        threads = [int(line.split()[1].rstrip(":")) for line in lines]
+        for t in range(T):  # a barrier lies between the steps: no thread is ahead
+            assert sorted(threads[t * H : (t + 1) * H]) == list(range(H))
+        np.testing.assert_allclose(np.load("y.npy"), rnn.forward(**call)[0], rtol=1e-5, atol=1e-6)
+else:
+    print("left out: the simulator is a part of Numba, which is not installed")
+
+# %% [markdown]
+# Within a step the threads come in any order. Between two steps there is a barrier, and no thread is ahead of the others.
+#
+# The file has some names and tricks that only the compiler and the hardware explain:
+#
+# - `one` and `other` are the arrays of the two directions of a bidirectional layer. Both run in one launch: blocks with
+#   `blockIdx.y = 1` take `other`. With one direction they are the same.
+# - `cuda.threadIdx.x & 1023` is `cuda.threadIdx.x`: a block has at most 1024 threads. But now the compiler knows that the
+#   number is not negative, and leaves out the code with which `array[-1]` would be the last element.
+# - `a_next` is read a step before it is needed: a thread waits hundreds of clocks for memory, and meanwhile there is work.
+# - `w` is an array that each thread has, and its elements are registers. A register has no address, so each loop over `w` must be
+#   *unrolled*: written out, with a constant for each index. The compiler does that for about 64 multiplications at most, so
+#   `product.py` has the loop twice, for each `half` of the weights. A column that is too long for the registers goes on in shared
+#   memory.
+#
+# `lstm.py` and `gru.py` beside it are the same kernel with four and three threads for each unit.
+#
+# ## Clusters: more than one multiprocessor
+#
+# All of W_h must be in one multiprocessor, so H is limited: to about 145 for an LSTM. GPUs since 2022 can run up to 8 or 16
+# neighbouring multiprocessors as a *thread-block cluster*. The blocks of a cluster run at the same time, may read and write each
+# other's shared memory (*distributed shared memory*), and have a barrier for all their threads. So each block keeps the columns of
+# some units, and writes its part of h_t into the shared memory of all the others; one cluster barrier a step makes h_t complete
+# everywhere.
+#
+# Backward, block b has da for its own units only, and their columns of W_h. Its product is a part of the sum for dh_{t-1} of
+# *all* units. Each block sends to every other block the part that belongs to its units, and each adds up what was sent: that is
+# a *reduce-scatter*. `benchmarks/gpu_clusters.py` is the smallest program with such an exchange: a ring of blocks, in which
+# each sends a number to its neighbour.
 
 # %% [markdown]
 # ## The ladder
 #
 # Four ways to run the same LSTM on a GPU, counted by `benchmarks/ladder.py` for forward and backward:
 #
-# | rung | what it is | launches a time step |
-# |---|---|---|
-# | array | the cell's file on CuPy arrays | 26 + 29 |
-# | naive | a kernel of one's own for each operation | 11 + 20 |
-# | step | the product, an addition, and one fused kernel | 3 + 3 |
-# | sequence | one kernel for all of time, W_h stays in registers | 0 + 0 |
+# | rung | what it is | launches a time step | of these by Numba |
+# |---|---|---|---|
+# | array | the cell's file on CuPy arrays | 26 + 29 | 0 + 0 |
+# | naive | a kernel for each operation | 11 + 20 | 9 + 18 |
+# | step | the product, an addition, and one fused kernel | 3 + 3 | 1 + 1 |
+# | sequence | one persistent kernel for all of time | 0 + 0 | 0 + 0 |
 #
-# If a launch costs a microsecond or more of waiting and a step's arithmetic less, the launches are the time. A model of it in
-# one line: seconds = launches * (cost of one) + bytes / bandwidth.
+# If a launch costs microseconds of Python's time, and a step's arithmetic less, the launches are the time. A launch by Numba
+# costs more than one by CuPy, since Numba looks at the type of each argument in Python. A model of it in one line:
+#
+#     seconds = launches by CuPy * cost of one + launches by Numba * cost of one + bytes / bandwidth
 
 # %%
-T, cost, fast = (
-    100,
-    8e-6,
-    2e12,
-)  # steps; seconds a launch; bytes a second: round numbers, to be replaced by your own
-for rung, launches in {"array": 26 + 29, "naive": 11 + 20, "step": 3 + 3}.items():
-    print(f"{rung:<6} {T * launches:>5} launches, {1e3 * T * launches * cost:5.1f} ms of asking")
+# steps; seconds of a launch by CuPy and by Numba; bytes a second: estimates, not measured, to be replaced by your own
+T, by_cupy, by_numba, fast = 100, 8e-6, 50e-6, 4.3e12
+asking = {}
+for rung, (launches, numba_launches) in {
+    "array": (26 + 29, 0),
+    "naive": (11 + 20, 9 + 18),
+    "step": (3 + 3, 2),
+}.items():
+    asking[rung] = T * ((launches - numba_launches) * by_cupy + numba_launches * by_numba)
+    print(f"{rung:<6} {T * launches:>5} launches, {1e3 * asking[rung]:6.1f} ms of asking")
 weights = 2 * T * 4 * 128 * 128 * 4 / fast
 print(f"reading W_h at every step, forward and backward, H = 128: {1e3 * weights:.2f} ms")
-assert weights < T * 6 * cost / 10
+assert weights < min(asking.values()) / 10
+assert max(asking, key=asking.get) == "naive"
 
 # %% [markdown]
+# By this model `naive` is the slowest rung: it has fewer launches than `array`, but more expensive ones. Writing kernels is not
+# yet writing fast ones. `step` launches a fifth as often, and `sequence` not at all between two steps.
+#
 # These are predictions. A prediction that was never held against a clock is a guess: on a machine with a GPU,
 # `python benchmarks/ladder.py` measures each rung and prints both.
 #
@@ -426,6 +587,8 @@ assert weights < T * 6 * cost / 10
 # - Data goes to the GPU and back at every step.
 # - A bare 1.0 in a kernel turns float32 into float64, which most GPUs compute many times slower.
 # - No check at the end of the array: the last block has threads without an element.
+# - A barrier too few: a thread reads what is not written yet, on some runs only. A barrier inside an `if`: a block that waits
+#   forever.
 # - The faster kernel computes something else: hold it against the array code, always.
 
 # %% [markdown]

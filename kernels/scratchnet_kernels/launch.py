@@ -22,6 +22,11 @@ Compiled: TypeAlias = Any  # a CUDA function of Numba, which has no types
 Pointers: TypeAlias = Any  # addresses of one run's arrays, in a kernel
 Block = int | tuple[int, int]
 
+# NumPy 2.5 removed row_stack, the old name of vstack. numba-cuda up to 0.30.4 still reads it when
+# it compiles its first kernel, and would stop there. pyproject.toml keeps the two apart (numpy<2.5
+# beside numba-cuda); this line is for environments that have both.
+np.__dict__.setdefault("row_stack", np.vstack)
+
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 # threads: x runs along the units, so that a warp reads 128 bytes in one piece; y along the
 # sequences
@@ -47,12 +52,28 @@ if not SIMULATED:
     _teach(np.sqrt, math.sqrt)  # of Adam's rule
 
 
-def kernel(function: Callable[..., None]) -> Compiled:
+def kernel(
+    function: Callable[..., None], signature: Any = None, launch_bounds: int | None = None
+) -> Compiled:
     """A CUDA kernel of ``function``, compiled at its first launch for the types of its arguments.
+
+    With a ``signature`` it is compiled now, for those types alone. ``launch_bounds``: threads of a
+    block, at most, which tells the compiler how many registers each may have. Machine code is kept
+    on disk (``cubins.py``).
 
     No ``fastmath``: it turns tanh into the hardware's approximation, which is off by 5e-4.
     """
-    return cuda.jit(function)
+    if SIMULATED:
+        return cuda.jit(function)
+    from scratchnet_kernels.cubins import keep
+
+    made = cuda.jit(launch_bounds=launch_bounds)(function)
+    keep(made)
+    if signature is not None:
+        made.compile(signature.args)
+        made._specialized = True  # as in cuda.jit(signature), which cannot be told where to keep it
+        made.disable_compile()
+    return made
 
 
 def device_function(function: Callable[..., Any]) -> Compiled:
@@ -81,10 +102,9 @@ class Persistent:
     @cached_property
     def compiled(self) -> Compiled:
         """Compiled for the GPU at hand, and allowed the shared memory it needs."""
-        if SIMULATED:
-            return cuda.jit(self.function)
-        compiled = cuda.jit(self.signature, launch_bounds=self.use.threads)(self.function)
-        allow_shared(compiled, self.use.shared_bytes)
+        compiled = kernel(self.function, self.signature, self.use.threads)
+        if not SIMULATED:
+            allow_shared(compiled, self.use.shared_bytes)
         return compiled
 
     def launch(

@@ -1,13 +1,17 @@
 """``scratchnet doctor``: what is installed, what works here, and what to install for the rest."""
 
 import argparse
+import json
 import os
 import platform
 import re
 import shlex
+import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
@@ -21,10 +25,11 @@ from scratchnet import engines as library_engines
 from scratchnet.arrays import Array
 from scratchnet.cells import CELLS
 from scratchnet.commands.options import Commands
-from scratchnet.errors import MissingPackageError
-from scratchnet.files.machine import blas_in_words
+from scratchnet.errors import ScratchnetError, UnavailableError
+from scratchnet.files.machine import blas_in_words, in_short, why_no_gpu
 
 DISTRIBUTION = "scratchnet-rnn"
+CHECK_SECONDS = 60.0  # after which the check of CUDA is ended: a broken driver can block
 # extra -> what it is for; "" are the packages that are always installed
 PURPOSES = {
     "": "arrays, figures, progress bars",
@@ -87,9 +92,12 @@ def requirements() -> dict[str, list[str]]:
 def packages() -> list[Finding]:
     """Each extra, with the versions of its packages or the command that installs them."""
     found, every = [], requirements()
+    always = _names(every, "")
     for extra in every:
         missing, present = [], []
         for name in _names(every, extra):
+            if extra and name in always:  # an extra may only narrow its versions, as numpy<2.5
+                continue
             version = _version(name)
             if version is None:
                 missing.append(name)
@@ -136,6 +144,52 @@ def engines() -> list[Finding]:
     return found
 
 
+def kernels() -> list[Finding]:
+    """Whether kernels compile and run here: one for the CPU, then what CUDA needs, part by part."""
+    return [_try("CPU", _run_cpu_kernel), *_cuda()]
+
+
+def _run_cpu_kernel() -> str:
+    """Compile the step kernel of the RNN, run it, and compare it with the cell's file."""
+    cell, x = CELLS["rnn"], np.full((1, 2, 3), 0.5, np.float32)
+    shapes = [(2, 4), *cell.param_shapes(3, 4).values()]
+    call = [x, *(np.full(shape, 0.1, np.float32) for shape in shapes)]
+    engine = library_engines.choose("rnn", x, 4, "step")
+    started = time.perf_counter()
+    [(y, _)] = engine.forward([call])
+    seconds = time.perf_counter() - started
+    if not np.allclose(y, cell.forward(*call)[0], rtol=0, atol=1e-6):
+        raise UnavailableError("a kernel ran, and its result is not that of the cell's file")
+    return f"a step of the RNN compiled and ran in {seconds:.1f} s"
+
+
+def _cuda() -> list[Finding]:
+    """What ``scratchnet_kernels/check_cuda.py`` finds; it runs in a process that may crash."""
+    if find_spec("numba_cuda") is None:
+        remedy = "pip install 'numba-cuda[cu12]', or 'numba-cuda[cu13]' for CUDA 13"
+        return [
+            Finding("CUDA", False, f"numba-cuda is not installed; with an NVIDIA GPU: {remedy}")
+        ]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment.pop("NUMBA_ENABLE_CUDASIM", None)  # the simulator needs none of it
+    command = [sys.executable, "-m", "scratchnet_kernels.check_cuda"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, check=False, timeout=CHECK_SECONDS, env=environment
+        )
+        output, ended = done.stdout, f"ended with exit code {done.returncode}"
+        if lines := done.stderr.decode(errors="replace").splitlines():
+            ended += f": {lines[-1]}"
+    except subprocess.TimeoutExpired as error:
+        output, ended = error.stdout or b"", f"did not end in {CHECK_SECONDS:g} s"
+    found: dict[str, Finding] = {}
+    for line in output.decode(errors="replace").splitlines():
+        with suppress(ValueError):  # another library may print
+            what, works, detail = json.loads(line)
+            found[what] = Finding(what, works, detail)
+    return list(found.values()) or [Finding("CUDA", False, f"the check {ended}")]
+
+
 def report() -> str:
     """The whole report, as text."""
     lines = [
@@ -150,6 +204,7 @@ def report() -> str:
         ("packages, by extra", packages()),
         ("arrays", arrays()),
         ("engines, on NumPy arrays", engines()),
+        ("kernels, compiled and run now", kernels()),
     ):
         lines += ["", title]
         width = max(len(finding.what) for finding in findings)
@@ -167,15 +222,14 @@ def _try(what: str, action: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, action())
     except Exception as error:  # the doctor reports every error and goes on
-        return Finding(what, False, (str(error) or type(error).__name__).splitlines()[0])
+        return Finding(
+            what, False, str(error) if isinstance(error, ScratchnetError) else in_short(error)
+        )
 
 
 def _run_cupy() -> str:
-    if find_spec("cupy") is None:
-        raise MissingPackageError(
-            "not installed; with an NVIDIA GPU: pip install cupy-cuda12x 'numba-cuda[cu12]', or"
-            " cupy-cuda13x 'numba-cuda[cu13]' for CUDA 13"
-        )
+    if reason := why_no_gpu():
+        raise UnavailableError(reason)
     import cupy
 
     return _run_cells(cupy)

@@ -9,6 +9,7 @@ another score. So every results file says where it was made.
 
 import os
 import platform
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,36 @@ def installed(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def why_no_gpu() -> str | None:
+    """Why CuPy arrays cannot be used here, and what to install; None where CuPy finds a GPU.
+
+    CuPy may be missing, or fail when it is imported, or find no driver, a driver that is too old,
+    or no GPU: each is one sentence.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what CuPy warns about at import is not a reason
+        try:
+            import cupy
+        except Exception as error:  # a broken installation raises more than ImportError
+            if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+                return (
+                    "CuPy is not installed; with an NVIDIA GPU: pip install cupy-cuda12x"
+                    " 'numba-cuda[cu12]', or cupy-cuda13x 'numba-cuda[cu13]' for CUDA 13"
+                )
+            return f"CuPy cannot be imported ({in_short(error)}): install it again"
+        try:
+            count = cupy.cuda.runtime.getDeviceCount()
+        except Exception as error:
+            return (
+                f"CuPy finds no NVIDIA GPU ({in_short(error)}): a GPU needs NVIDIA's driver, as"
+                " new as CuPy's CUDA"
+            )
+    return None if count else "CuPy finds no NVIDIA GPU: a driver is installed, but no GPU is there"
+
+
+def in_short(error: Exception) -> str:
+    """An error's type and the first line of its message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" =\n")]
+    return ": ".join([type(error).__name__, *lines[:1]])
