@@ -81,6 +81,7 @@ bench-random: $(VENV)/installed-test
 OTHERS := .venv-others
 bench-others: $(OTHERS)/installed
 	$(OTHERS)/bin/python benchmarks/others.py
+	$(OTHERS)/bin/python benchmarks/others.py --table
 
 $(OTHERS)/installed: pyproject.toml Makefile
 	$(PYTHON) -m venv $(OTHERS)

@@ -3,6 +3,7 @@
     python benchmarks/others.py                          four sizes, about ten minutes
     python benchmarks/others.py --random 6               six sizes of a seed drawn from the clock
     python benchmarks/others.py --cells lstm --sizes 100,64,64,128 --only jax
+    python benchmarks/others.py --table                  docs/speed.md, from the last results
 
 scratchnet's ``sequence`` engine beside PyTorch, torch.compile, Keras on JAX, a ``lax.scan`` in JAX,
 and, for inference, onnxruntime: those that are installed. Three kinds of work: forward alone;
@@ -14,6 +15,7 @@ first, and one that differs is named and not timed. What a library compiles, it 
 """
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -47,11 +49,12 @@ from cpu import (
     usable_cores,
 )
 from others_worker import HEAD, NEEDED
-from random_sizes import draw
+from random_sizes import between, draw
 
 PASSES = ("forward", "training", "iteration")
 TITLES = {"forward": "forward", "training": "forward, backward", "iteration": "iteration"}
 BESIDE = 9  # rounds of each contender
+BEGIN, END = "<!-- benchmark: others -->", "<!-- end of others -->"
 
 
 def installed() -> tuple[list[str], dict[str, str]]:
@@ -156,6 +159,17 @@ def table(report: Row) -> Iterator[str]:
         yield f"\n{name}: {why}"
 
 
+def about(report: Row, name: str) -> Iterator[str]:
+    """What was measured where."""
+    versions = ", ".join(f"{name} {v}" for name, v in report["versions"].items() if " " not in v)
+    yield (
+        f"float32, {report['date']}, {report['machine']['processor']},"
+        f" {report['machine']['threads']} threads; {versions}; `benchmarks/results/{name}`. Each"
+        " number is the other one's time over ours: above 1 scratchnet is faster."
+    )
+    yield ""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure, write the JSON, print the table; 1 where ours is wrong."""
     parser = argparse.ArgumentParser(
@@ -169,7 +183,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each row, default 2")
     parser.add_argument("--seed", type=int, default=0, help="of data and weights, default 0")
     parser.add_argument("--out", type=Path, default=RESULTS, help="default benchmarks/results")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        nargs="?",
+        const=max(RESULTS.glob("others_*.json"), default=RESULTS / "others_none.json"),
+        default=False,
+        help="measure nothing: write docs/speed.md from this file, default the last one",
+    )
     options = parser.parse_args(arguments)
+    if options.table is not False:
+        report = json.loads(options.table.read_text(encoding="utf-8"))
+        between(BEGIN, END, [*about(report, options.table.name), *table(report)])
+        return 0
     report = run(options)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"others_{report['date']}_seed{report['seed']}.json"

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -237,12 +237,16 @@ def summary(rows: Sequence[Row]) -> Iterator[Row]:
 
 def write_document(results: Path) -> None:
     """Put the tables of a results file between the marks in docs/speed.md."""
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
     report = json.loads(results.read_text(encoding="utf-8"))
-    made = "\n".join(tables(report, results.name))
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{made}\n{end}{after}", encoding="utf-8")
+    between(BEGIN, END, tables(report, results.name))
+
+
+def between(begin: str, end: str, lines: Iterable[str]) -> None:
+    """Put these lines between two marks in docs/speed.md."""
+    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    made = "\n".join(lines)
+    DOCUMENT.write_text(f"{before}{begin}\n{made}\n{end}{after}", encoding="utf-8")
 
 
 def tables(report: Row, name: str) -> Iterator[str]:

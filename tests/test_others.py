@@ -86,3 +86,21 @@ def test_ours_and_pytorch_measured_for_real(tmp_path):
     for row in rows:
         assert set(row["ms"]) == {"sequence", "torch"}
         assert row["errors"]["sequence"] < 1e-4
+
+
+def test_the_document_gets_the_table(tmp_path, monkeypatch):
+    document = tmp_path / "speed.md"
+    document.write_text(f"before\n{others.BEGIN}\nold\n{others.END}\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(others.sys.modules["random_sizes"], "DOCUMENT", document)
+    results = tmp_path / "others_1.json"
+    row = {"cell": "lstm", "T": 1, "B": 2, "I": 3, "H": 4, "threads": 2, "what": "forward"}
+    row |= {"ms": {"sequence": {"median": 0.5}}, "ratio": {"torch": {"median": 2.0}}}
+    report = {"date": "today", "machine": {"processor": "a processor", "threads": 2}, "versions": {"torch": "2.1"}}
+    report |= {"contenders": ["sequence", "torch"], "missing": {}, "rows": [row]}
+    results.write_text(json.dumps(report), encoding="utf-8")
+    assert others.main(["--table", str(results)]) == 0
+    text = document.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{others.BEGIN}\nfloat32, today, a processor, 2 threads; torch 2.1;")
+    assert "| LSTM (1, 2, 3, 4) | 2 | forward | 0.5 | 2.00 |" in text
+    assert text.endswith(f"{others.END}\nafter\n")
+    assert "old" not in text
