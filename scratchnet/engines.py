@@ -112,7 +112,7 @@ def choose(
         For a cell or an engine that does not exist.
     RuntimeError
         Where the engine is not installed or has no kernel for this cell. For an x on a GPU that
-        ``sequence`` cannot run (float64, or a W_h that does not fit one multiprocessor) ``step``
+        ``sequence`` cannot run (float64, or a W_h that does not fit its multiprocessors) ``step``
         is returned instead, and ``why`` says so.
     """
     if cell_name not in CELLS:

@@ -255,6 +255,58 @@ else:
     assert done.returncode == 0, done.stderr
 
 
+@needs_numba_cuda
+def test_what_a_launch_is_given():
+    """Without a GPU, the launch replaced: clusters and rows, shared memory, and a flat list of as many arguments as the kernel has."""
+    code = """
+import ctypes
+import sys
+import numpy as np
+sys.path.insert(0, "benchmarks")
+from host_time import without_a_gpu
+from numba import types
+launches = without_a_gpu()
+from scratchnet import layers
+from scratchnet_kernels.launch import Persistent
+
+made = []
+begun = Persistent.__init__
+Persistent.__init__ = lambda self, *given, **named: (begun(self, *given, **named), made.append(self))[0]
+np.seterr(all="ignore")
+for name in ("RNN", "LSTM", "GRU"):
+    for H, both in ((5, False), (300, True)):
+        layer = getattr(layers, name)(2, H, rng=np.random.default_rng(0), engine="sequence", dtype=np.float32, bidirectional=both)
+        x = np.zeros((4, 70, 2), np.float32)
+        for lengths in (None, np.arange(70) % 4 + 1):
+            launches.clear()
+            layer.backward(*layer.forward(x, lengths=lengths))
+            assert len(launches) == 2, launches
+            for (stream, config, kernel, *given), persistent in zip(launches, made[-2:]):
+                use = persistent.use
+                assert config.grid == (-(-70 // use.rows), 1 + both, 1), config
+                assert getattr(config, "cluster", None) == ((use.blocks, 1, 1) if use.blocks > 1 else None), config
+                assert (config.block, config.shmem_size) == ((use.threads, 1, 1), use.shared_bytes), config
+                one, other, *numbers = persistent.signature.args
+                assert len(given) == len(one) + len(other) + len(numbers)
+                *addresses, T, N, ragged = given
+                assert all(type(a) is int for a in addresses)
+                assert (T.value, N.value, ragged.value) == (4, 70, lengths is not None)
+                assert all(type(number) is ctypes.c_int32 for number in (T, N, ragged))
+                assert (addresses[: len(one)] == addresses[len(one) :]) == (not both), "the same run twice, or two runs"
+        print(name, H, use.blocks, use.rows)
+"""
+    done = run_code(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:6] == [
+        "RNN 5 1 1",
+        "RNN 300 2 2",
+        "LSTM 5 1 1",
+        "LSTM 300 8 4",
+        "GRU 5 1 1",
+        "GRU 300 8 4",
+    ]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("T", "N", "H"), [(7, 5, 40), (3, 150, 33), (20, 3, 128)])  # 150: two sequences a block

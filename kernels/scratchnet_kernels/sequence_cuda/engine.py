@@ -5,6 +5,7 @@ same input and are independent, so one launch computes them side by side.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -57,7 +58,7 @@ class CudaSequence(NamedTuple):
     @property
     def loops(self) -> ModuleType:
         """This folder's file of the cell's name."""
-        return import_module(f"scratchnet_kernels.sequence_cuda.{self.cell_name}")
+        return _file_of(self.cell_name)
 
     def forward(self, calls: Sequence[Sequence[Array]], **options: Any) -> list[tuple[Array, Any]]:
         """(y, cache) of each layer direction, from the arguments of the cell's forward."""
@@ -97,6 +98,11 @@ class CudaSequence(NamedTuple):
             )
             for run in runs
         ]
+
+
+@lru_cache
+def _file_of(cell_name: str) -> ModuleType:
+    return import_module(f"scratchnet_kernels.sequence_cuda.{cell_name}")
 
 
 def launch_runs(

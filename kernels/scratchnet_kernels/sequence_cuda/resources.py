@@ -22,6 +22,7 @@ the weights of its terms.
 TABLE
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from scratchnet.errors import InvalidValueError
@@ -62,6 +63,7 @@ class Plan(NamedTuple):
     backward: Resources
 
 
+@lru_cache(maxsize=1024)
 def resources(gates: int, H: int, N: int, device: Device) -> Plan:
     """The rule, for a cell with so many gates of H units, and N sequences, all runs together.
 
