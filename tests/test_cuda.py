@@ -346,7 +346,9 @@ def test_a_matrix_too_large_falls_back_to_step():
     from scratchnet import engines
     from scratchnet.layers import LSTM
 
-    layer = LSTM(2, 512, rng=np.random.default_rng(0), engine="sequence", dtype=np.float32).to("cupy")
+    layer = LSTM(2, 600, rng=np.random.default_rng(0), engine="sequence", dtype=np.float32).to(
+        "cupy"
+    )  # more than a cluster
     lines = engines.explain(layer, cupy.zeros((3, 2, 2), np.float32)).splitlines()
     assert lines[0].startswith("step: runs the lstm cell here")
     assert "in place of 'sequence', which does not fit" in lines[0]
