@@ -5,7 +5,7 @@ array: the cell file itself, on any array; the oracle for every other engine.
 step: the same loop with its pointwise step in one fused Numba loop or CUDA kernel.
 
 sequence: the whole time loop in compiled code; on a CPU each thread takes some sequences, on a
-GPU one kernel that keeps the recurrent weights in a multiprocessor.
+GPU one kernel that keeps the recurrent weights in registers and shared memory.
 
 auto: on NumPy arrays ``sequence`` where Numba is installed, else ``array``; in a layer, ``array``
 until a process has done about a second of work (``Patience``). On CuPy arrays it is ``array`` until

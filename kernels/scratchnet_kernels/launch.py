@@ -82,12 +82,18 @@ class Persistent:
         return types.void(run, run, types.int32, types.int32, types.int32)
 
     @cached_property
-    def compiled(self) -> Compiled:
-        """Compiled for the GPU at hand, and allowed the shared memory and cluster it needs."""
+    def dispatcher(self) -> Compiled:
+        """Numba's, compiled for the GPU at hand; it also keeps the machine code loaded."""
         if SIMULATED:
             return cuda.jit(self.function)
-        compiled = cuda.jit(self.signature, launch_bounds=self.use.threads)(self.function)
-        (loaded,) = compiled.overloads.values()
+        return cuda.jit(self.signature, launch_bounds=self.use.threads)(self.function)
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """What is launched, allowed the shared memory and the cluster that it needs."""
+        if SIMULATED:
+            return self.dispatcher
+        (loaded,) = self.dispatcher.overloads.values()
         kernel = loaded._codelibrary.get_cufunc().kernel
         allow(kernel, self.use)
         return kernel

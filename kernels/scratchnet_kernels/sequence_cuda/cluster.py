@@ -4,6 +4,10 @@ Where W_h does not fit one multiprocessor, 2 to 16 blocks share it, and exchange
 dh) every step. Numba has no words for that; the GPU has three instructions, written here as inline
 PTX. A block on its own is a cluster of one, and the same kernels serve it.
 
+The barrier waits until all that a thread has written is seen by the others, also what it wrote to
+global memory; so the kernels write that between ``arrive`` and ``wait``. The other way to exchange,
+``st.async`` with a barrier object in shared memory, would not wait for it. Not measured.
+
 The simulator has no clusters: there, the blocks of a cluster are groups of threads of one block,
 and their shared memories are parts of its own.
 
@@ -33,13 +37,16 @@ from scratchnet_kernels.sequence_cuda.resources import Resources
 class Cluster(NamedTuple):
     """Device functions for clusters of one shape."""
 
-    where: (
-        Compiled  # where() -> cluster's number, this block's rank in it, this thread's in the block
-    )
-    own: Compiled  # own(memory) -> the part of cuda.shared.array that is this block's: all of it
-    send: Compiled  # send(memory, rank, k, value): own(memory)[k] = value in the block of that rank
-    arrive: Compiled  # arrive(): what this thread has sent may be read, and its memory written
-    wait: Compiled  # wait(): until all threads of the cluster have arrived
+    # where() -> number of the cluster, rank of this block in it, number of this thread in the block
+    where: Compiled
+    # own(memory) -> this block's part of cuda.shared.array, which on a GPU is all of it
+    own: Compiled
+    # send(memory, rank, k, value): own(memory)[k] = value, in the block of that rank
+    send: Compiled
+    # arrive(): this thread has sent what others read after the barrier, and read what they change
+    arrive: Compiled
+    # wait(): until all threads of the cluster have arrived; between the two there is time for work
+    wait: Compiled
 
 
 @cache

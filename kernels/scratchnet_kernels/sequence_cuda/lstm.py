@@ -1,13 +1,9 @@
 """The LSTM over all of time in one kernel: W_h is read once for the whole sequence.
 
-The math is that of ``scratchnet.cells.lstm``. A block owns ``rows`` sequences and has a thread for
-each of the 4H columns of a. In every step each thread first computes its column's product, then one
-thread for each unit of each row computes its elementwise math.
-
-Where W_h is too large for one multiprocessor, the blocks of a cluster own the same sequences, and
-each of them U of the H units. Forward, every block computes its units' h and sends it to all;
-backward, every block multiplies its units' da by its part of W_h^T, which gives a share of dh' for
-all units, and sends each share to the block that owns the unit. A block on its own sends to itself.
+The math is that of ``scratchnet.cells.lstm``, the plan that of ``rnn.py``. A block owns ``rows``
+sequences and has a thread for each of the 4H columns of a, or of the 4U of its U units where a
+cluster shares W_h. In every step each thread first computes its column's product, then one thread
+for each unit of each row computes its elementwise math.
 """
 
 from collections.abc import Sequence
@@ -30,8 +26,8 @@ GRADIENTS = 1  # that ``parameter_gradients`` takes: da
 def forward_kernel(H: int, use: Resources) -> Persistent:
     """The kernel that fills h, c and gates.
 
-    In shared memory: h (2, rows, H), which is read from one half and written to the other; the
-    parts of h' W_h (parts, rows, 4U); weights.
+    In shared memory: h (2, rows, H), read from one half and written to the other; the parts of
+    h' W_h (parts, rows, 4U); the weights that are not in registers.
     """
     blocks, U, rows, parts, terms, threads, in_registers, _ = use
     G, columns, padded = 4 * H, 4 * U, parts * terms  # h is padded to as many units
@@ -50,7 +46,7 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
         part, column = r // columns, r % columns  # in the product
         load(W_h, column, part, rank, r, w, shared)
 
-        # this thread's elementwise work: the block's unit j of its row u, if there is one
+        # this thread's elementwise work: the block's unit j of the cluster's row u, if there is one
         u, j = r // U, r % U
         row, unit = number * rows + u, rank * U + j
         mine = u < rows and row < N and unit < H
@@ -112,8 +108,8 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
 def backward_kernel(H: int, use: Resources) -> Persistent:
     """Fills da and db, and turns the gradients of the final states into those of the initial ones.
 
-    In shared memory: da (rows, 4U); the shares of dh' (2, blocks, parts, rows, U), which are
-    written to one half while the other may still be read; weights.
+    In shared memory: da (rows, 4U); the shares of dh' (2, blocks, parts, rows, U), written to one
+    half while the other may still be read; the weights that are not in registers.
     """
     blocks, U, rows, parts, terms, threads, in_registers, _ = use
     G, outputs, columns = 4 * H, blocks * U, parts * terms  # da is padded to as many columns

@@ -5,7 +5,7 @@ are for each weight: one is the multiply-add, and every other one is overhead. T
 the machine code by ``tests/sequence_compiled.py``.
 
 - A register has no address, so a loop over registers must be unrolled. The compiler does that for
-  constant counts up to about 64 multiply-adds; hence pieces of 16 weights, one function for each.
+  constant counts up to about 128 multiply-adds: hence pieces of 16 weights, a function for each.
 - Shared memory is read 16 bytes at a time, if the compiler can see that an address is a multiple of
   16. Hence all counts are multiples of 4, and four weights of a thread are neighbours. The vector
   is the same for all threads of a warp, which costs one read.
@@ -43,11 +43,12 @@ class Product(NamedTuple):
 class Weights(NamedTuple):
     """Which weights an output sums over: where they are in W_h (H, G H), one after the other.
 
-    H and the units U of a block are padded: a weight is zero where ``unit`` is not below ``units``
-    or ``at`` not below ``end``.
+    H is padded to the units U of some blocks. Past ``end`` a weight is zero. Before it, padding has
+    the weight of another unit: forward that goes into a sum which nobody reads, backward it
+    multiplies a da of zero.
     """
 
-    # first(output, term, rank) -> at, unit, units, end: the weight of that term
+    # first(output, term, rank) -> at, unit, end: the weight of that term
     first: Compiled
     # after(at, unit) -> at, unit: the weight of the next term
     after: Compiled
@@ -59,9 +60,9 @@ def column_weights(gates: int, H: int, U: int) -> Weights:
     G = gates * H
 
     @device_function
-    def first(column: int, term: int, rank: int) -> tuple[int, int, int, int]:
+    def first(column: int, term: int, rank: int) -> tuple[int, int, int]:
         gate, unit = column // U, column % U
-        return term * G + gate * H + rank * U + unit, unit, H - rank * U, H * G
+        return term * G + gate * H + rank * U + unit, unit, H * G
 
     @device_function
     def after(at: int, unit: int) -> tuple[int, int]:
@@ -76,10 +77,10 @@ def row_weights(gates: int, H: int, U: int) -> Weights:
     G = gates * H
 
     @device_function
-    def first(k: int, term: int, rank: int) -> tuple[int, int, int, int]:
+    def first(k: int, term: int, rank: int) -> tuple[int, int, int]:
         gate, unit = term // U, term % U
         end = (k + 1) * G if k < H else 0
-        return k * G + gate * H + rank * U + unit, unit, H - rank * U, end
+        return k * G + gate * H + rank * U + unit, unit, end
 
     @device_function
     def after(at: int, unit: int) -> tuple[int, int]:
@@ -109,11 +110,11 @@ def product(use: Resources, weights: Weights, weights_at: int) -> Product:
         load_rest, add_rest = pieces(last)
 
         @device_function
-        def load(W_h: Array, at: int, unit: int, units: int, end: int, w: Array) -> tuple[int, int]:
+        def load(W_h: Array, at: int, unit: int, end: int, w: Array) -> tuple[int, int]:
             for k in range(first, last):
-                w[k] = W_h[at] if unit < units and at < end else ZERO
+                w[k] = W_h[at] if at < end else ZERO
                 at, unit = after(at, unit)
-            return load_rest(W_h, at, unit, units, end, w)
+            return load_rest(W_h, at, unit, end, w)
 
         @device_function
         def add(w: Array, shared: Array, base: int, part: Array) -> None:
@@ -130,10 +131,10 @@ def product(use: Resources, weights: Weights, weights_at: int) -> Product:
     def load(
         W_h: Array, output: int, part: int, rank: int, r: int, w: Array, shared: Array
     ) -> None:
-        at, unit, units, end = first_weight(output, part * terms, rank)
-        at, unit = load_registers(W_h, at, unit, units, end, w)
+        at, unit, end = first_weight(output, part * terms, rank)
+        at, unit = load_registers(W_h, at, unit, end, w)
         for k in range(in_shared):  # four of a thread are neighbours, and then those of the next
-            value = W_h[at] if unit < units and at < end else ZERO
+            value = W_h[at] if at < end else ZERO
             shared[weights_at + (k // 4 * threads + r) * 4 + k % 4] = value
             at, unit = after(at, unit)
 
@@ -158,9 +159,7 @@ def product(use: Resources, weights: Weights, weights_at: int) -> Product:
 
 
 @device_function
-def _load_nothing(
-    W_h: Array, at: int, unit: int, units: int, end: int, w: Array
-) -> tuple[int, int]:
+def _load_nothing(W_h: Array, at: int, unit: int, end: int, w: Array) -> tuple[int, int]:
     return at, unit
 
 
