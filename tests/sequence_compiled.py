@@ -61,21 +61,21 @@ def said(ptx, cc):
 
 
 def table():
-    """For resources.py: sm_90a, linked; forward/backward, with one row and with the most rows."""
-    print(
-        f"{'':10}{'H':>4}{'blocks':>7}{'rows':>6}{'threads':>10}{'weights':>10}{'in regs':>10}{'regs':>10}{'KB':>9}{'per weight':>12}"
-    )
+    """For resources.py, of sm_90a as Numba links it there: with the fewest rows of a block and the most, forward/backward."""
+    print(f"{'':6}{'H':>3}  blocks rows   threads   weights  in regs     regs    shared KB  instr/weight")
     for cell in ("lstm", "gru", "rnn tanh"):
-        found = [row for row in rows(cell, (32, 64, 96, 128, 144, 168, 200, 256, 312, 384, 512), ()) if "linked" in row]
-        for forward, backward in zip(found[::2], found[1::2]):
-            assert forward["stack"] == forward["stores"] == backward["stack"] == backward["stores"] == 0
-            pairs = [f"{forward[key]}/{backward[key]}" for key in ("threads", "terms", "in_registers", "registers")]
-            kilobytes = "/".join(str(row["shared_bytes"] // 1024) for row in (forward, backward))
-            share = "/".join(f"{row['instructions'] / row['terms'] / row['rows']:.1f}" for row in (forward, backward))
+        found = [row for row in rows(cell, (32, 64, 128, 256, 512), ()) if "linked" in row]
+        for both in zip(found[::2], found[1::2]):
+            assert not any(row[name] for row in both for name in ("stack", "stores", "loads"))
+            pairs = [
+                "/".join(str(row[key]) for row in both) for key in ("threads", "terms", "in_registers", "registers")
+            ]
+            pairs.append("/".join(str(row["shared_bytes"] // 1024) for row in both))
+            pairs.append("/".join(f"{row['instructions'] / row['terms'] / row['rows']:.1f}" for row in both))
+            one = both[0]
             print(
-                f"{cell.upper():10}{forward['H']:4}{forward['blocks']:7}{forward['rows']:6}"
-                + "".join(f"{pair:>10}" for pair in pairs)
-                + f"{kilobytes:>9}{share:>12}",
+                f"{cell[:4].strip().upper():4}  {one['H']:3}{one['blocks']:8}{one['rows']:5}"
+                + "".join(f"{pair:>{width}}" for pair, width in zip(pairs, (10, 10, 9, 9, 13, 14))),
                 flush=True,
             )
 

@@ -38,6 +38,7 @@ SIZES = {
         ((2, 1, 1, 5), 16, 1, 255, 1),
     ),
 }
+LABELS = {"blocks": ("rnn tanh", "rnn relu", "lstm", "gru"), "clusters": ("rnn tanh", "lstm", "gru")}
 launches = []
 
 
@@ -77,7 +78,7 @@ def main():
     Persistent.launch = counted(Persistent.launch)
     np.empty, np.empty_like = poisoned(np.empty), poisoned(np.empty_like)
     for label, cell, options in variants():
-        if label not in ("rnn tanh", "rnn relu", "lstm", "gru"):
+        if label not in LABELS[sys.argv[1]]:
             continue
         for (T, N, D, H), blocks, *how in SIZES[sys.argv[1]]:
             engine.resources = partial(fixed, blocks, *how)

@@ -9,15 +9,15 @@ backward, for each of all units a sum over the block's G U columns of da. Either
 outputs, each with a sum of some terms. Thread r computes one *part* of one output's sum, and has
 the weights of its terms.
 
-    registers   65536 for a block's threads, 255 for one at most; 64 of them are for the rest, and
-                84 in a cluster, where more addresses and sums are alive
+    registers   65536 for the threads of a block, rounded up to 128, and 255 for one at most. Of
+                those, 64 to 92 are not weights: addresses, sums, what is read ahead
     threads     a block on its own has one for each column of W_h; those of a cluster 512, and 256
                 from four sequences on, whose sums keep a thread busy without waiting
     blocks      the fewest that fit
     rows        one sequence while there are multiprocessors left, since a step's time grows with
                 it; then two, and in a cluster up to eight, which share every weight that is read
-    padding     units, terms and weights in shared memory come in multiples of 4, 4 and 8, so that
-                shared memory can be read 16 bytes at a time; weights of padding are zero
+    padding     units and terms come in multiples of 4, and weights in shared memory of 16, so that
+                it can be read 16 bytes at a time
 
 TABLE
 """
