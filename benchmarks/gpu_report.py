@@ -1,8 +1,8 @@
 """Expected times of the GPU engines, and how the rows of ``gpu.py`` are judged and printed.
 
-The prediction for ``sequence``. A block of threads owns NB = ceil(B / multiprocessors) sequences
-for all T steps and keeps the recurrent weights on its multiprocessor: 64 of a thread's H weights in
-registers, the rest in shared memory. For G gate blocks (LSTM 4, GRU 3, RNN 1) a step of one
+The prediction for ``sequence`` where W_h fits one multiprocessor. A block of threads owns NB =
+ceil(B / multiprocessors) sequences for all T steps and keeps the recurrent weights on its
+multiprocessor: 64 of a thread's H weights in registers, the rest in shared memory. For G gate blocks (LSTM 4, GRU 3, RNN 1) a step of one
 direction needs, in clocks of that multiprocessor,
 
     multiply   NB G H^2 / 128               128 multiply-adds a clock
@@ -30,15 +30,16 @@ Size = tuple[int, int, int, int]  # T steps, B sequences, I inputs, H units
 Row = dict[str, Any]
 
 # Estimates by hand of a training step's milliseconds on the GPU, written down before anything was
-# measured; (least, most) where it is a range. "step" is two launches for each time step.
+# measured; (least, most) where it is a range.
 ESTIMATES: dict[Size, dict[tuple[str, str], float | tuple[float, float]]] = {
     size: {("lstm", engine): lstm, ("gru", engine): gru, ("lstm", "torch.nn"): cudnn}
     for size, engine, lstm, gru, cudnn in (
         ((100, 64, 64, 32), "sequence", 0.11, 0.10, (0.17, 0.30)),
         ((100, 64, 64, 64), "sequence", 0.14, 0.13, (0.3, 0.5)),
         ((100, 64, 64, 128), "sequence", 0.34, 0.24, (0.9, 1.7)),
-        ((100, 64, 64, 256), "step", 17.0, 17.0, (1.6, 3.0)),
-        ((200, 64, 128, 512), "step", 34.0, 34.0, (4.0, 7.0)),
+        ((100, 64, 64, 256), "sequence", (0.21, 0.26), (0.17, 0.21), (1.6, 3.0)),  # in clusters
+        # clusters of 16: a GPU has room for 8 of the 16 at a time
+        ((200, 64, 128, 512), "sequence", (2.2, 3.2), (1.8, 2.6), (4.0, 7.0)),
         ((1000, 32, 8, 128), "sequence", 2.35, 1.5, (5.0, 10.0)),
         ((1000, 32, 8, 64), "sequence", 0.81, 0.79, (1.6, 3.0)),
         ((50, 16, 1, 32), "sequence", 0.07, 0.07, (0.06, 0.12)),

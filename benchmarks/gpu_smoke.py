@@ -54,7 +54,8 @@ PACKAGES = [
     *("nvidia-nvjitlink", "nvidia-cuda-nvrtc"),
 ]
 # cell and (T, B, I, H): registers alone; some weights in shared memory; a block that is not full;
-# two rows a block; odd H; as much shared memory as there is; too large for one multiprocessor
+# two rows a block; odd H; as much shared memory as there is; clusters of 2, 4, 8 and 16 blocks,
+# with one row, and with as many as they take
 CHECKED: tuple[tuple[str, Size], ...] = (
     ("rnn", (3, 2, 3, 8)),
     ("lstm", (3, 2, 3, 8)),
@@ -65,11 +66,16 @@ CHECKED: tuple[tuple[str, Size], ...] = (
     ("gru", (7, 141, 5, 128)),
     ("lstm", (9, 401, 3, 33)),
     ("gru", (9, 700, 3, 33)),
-    ("lstm", (12, 3, 4, 144)),
-    ("gru", (12, 3, 4, 160)),
-    ("rnn", (12, 3, 4, 300)),
+    ("gru", (12, 3, 4, 168)),
+    ("rnn", (12, 3, 4, 296)),
+    ("lstm", (12, 3, 4, 145)),
     ("lstm", (12, 3, 4, 256)),
+    ("lstm", (7, 301, 4, 301)),
+    ("lstm", (12, 3, 4, 512)),
+    ("gru", (7, 301, 4, 512)),
+    ("rnn", (7, 301, 4, 512)),
     ("lstm", (1000, 32, 8, 128)),
+    ("lstm", (100, 64, 64, 256)),
 )
 REHEARSED = CHECKED[:3]
 TIMED = ((64, 32), (64, 64), (64, 96), (64, 128), (256, 128), (32, 128))  # B, H
@@ -179,12 +185,12 @@ def registers_and_local_memory() -> Row:
 
     found, spilled = {}, []
     for name, gates, module in (("lstm", 4, lstm), ("gru", 3, gru)):
-        for H, N in ((64, 64), (128, 64), (128, 256)):
-            use = resources(gates, H, N, device())
-            for way in ("forward", "backward"):
+        for H, N in ((64, 64), (128, 64), (128, 256), (256, 64), (512, 64)):
+            plan = resources(gates, H, N, device())
+            for way, use in plan._asdict().items():
                 made = getattr(module, f"{way}_kernel")(H, use)
-                (kernel,) = made.compiled.overloads.values()
-                label = f"{name} {way} H={H} rows={use.rows}"
+                (kernel,) = made.dispatcher.overloads.values()
+                label = f"{name} {way} H={H} blocks={use.blocks} rows={use.rows}"
                 found[label] = (kernel.regs_per_thread, kernel.local_mem_per_thread)
                 if kernel.local_mem_per_thread:
                     spilled.append(label)

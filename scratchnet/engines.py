@@ -5,7 +5,7 @@ array: the cell file itself, on any array; the oracle for every other engine.
 step: the same loop with its pointwise step in one fused Numba loop or CUDA kernel.
 
 sequence: the whole time loop in compiled code; on a CPU each thread takes some sequences, on a
-GPU one kernel that keeps the recurrent weights in a multiprocessor.
+GPU one kernel that keeps the recurrent weights in registers and shared memory.
 
 auto: on NumPy arrays ``sequence`` where Numba is installed, else ``array``; in a layer, ``array``
 until a process has done about a second of work and ``sequence`` is compiled (``Patience``). On CuPy
@@ -135,7 +135,7 @@ def choose(
         For a cell or an engine that does not exist.
     RuntimeError
         Where the engine is not installed or has no kernel for this cell. For an x on a GPU that
-        ``sequence`` cannot run (float64, or a W_h that does not fit one multiprocessor) ``step``
+        ``sequence`` cannot run (float64, or a W_h that does not fit its multiprocessors) ``step``
         is returned instead, and ``why`` says so.
     """
     if cell_name not in CELLS:

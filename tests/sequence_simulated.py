@@ -1,27 +1,44 @@
 """Run by test_cuda.py in a process of its own, with NUMBA_ENABLE_CUDASIM=1: every persistent kernel against the array engine.
 
+    python tests/sequence_simulated.py blocks     a block on its own
+    python tests/sequence_simulated.py clusters   clusters of 2, 4, 8 and 16 blocks
+
 Two runs with weights of their own go in one launch, as the directions of a layer do.  Prints one line for each cell, option,
-size and tensor: its largest relative error, and how many launches it took.
+size, cluster and tensor: its largest relative error, and how many launches it took.  Outputs are NaN before a kernel fills them.
 """
 
 import sys
+from functools import partial
 
 import numpy as np
 from scratchnet.cells import variants
 from scratchnet_kernels.launch import Persistent
 from scratchnet_kernels.sequence_cuda import engine
 from scratchnet_kernels.sequence_cuda.engine import CudaSequence
-from scratchnet_kernels.sequence_cuda.resources import Resources, resources
+from scratchnet_kernels.sequence_cuda.resources import divide, resources
 
-# (T, N, D, H), rows of a block, weights in registers: all in registers; some in shared memory; a block that is not full;
-# one of everything; the rule's own choice
-SIZES = (
-    ((3, 2, 2, 5), 1, 5),
-    ((3, 3, 2, 4), 2, 2),
-    ((5, 3, 1, 6), 2, 1),
-    ((1, 1, 1, 1), 1, 1),
-    ((2, 2, 3, 7), None, None),
-)
+# (T, N, D, H); blocks of a cluster; rows (no more than a block has threads for); the most weights of a thread in registers;
+# threads of a block, where it does not have one for each column
+SIZES = {
+    "blocks": (
+        ((3, 2, 2, 5), 1, 1, 255, None),  # all weights in registers
+        ((3, 3, 2, 4), 1, 2, 2, None),  # some in shared memory, and a block that is not full
+        ((5, 3, 1, 6), 1, 2, 1, None),
+        ((1, 1, 1, 1), 1, 1, 255, None),  # one of everything
+        ((3, 5, 1, 6), 1, 4, 255, 40),  # sums in several parts
+        ((2, 2, 3, 7), None, None, None, None),  # the rule's own choice
+    ),
+    "clusters": (
+        ((3, 3, 2, 5), 2, 2, 255, 40),  # the last block has one unit
+        ((3, 2, 2, 7), 2, 1, 2, 16),
+        ((2, 3, 1, 6), 4, 2, 4, 30),  # two blocks without a unit
+        ((3, 2, 1, 8), 4, 1, 255, 20),
+        ((1, 3, 1, 5), 2, 4, 255, 48),  # one step
+        ((2, 2, 1, 9), 8, 2, 255, 33),
+        ((2, 1, 1, 5), 16, 1, 255, 1),
+    ),
+}
+LABELS = {"blocks": ("rnn tanh", "rnn relu", "lstm", "gru"), "clusters": ("rnn tanh", "lstm", "gru")}
 launches = []
 
 
@@ -33,30 +50,38 @@ def counted(launch):
     return launch_and_count
 
 
-def fixed(rows, in_registers):
-    """A rule that answers with these numbers, but for one row where there are no more threads than units."""
+def fixed(blocks, rows, most, threads, gates, H, N, device):
+    """The rule, answering with these numbers: as many of the rows as there are threads for."""
+    if blocks is None:
+        return resources(gates, H, N, device)
+    while any(use.rows * use.units > use.threads for use in divide(gates, H, blocks, rows, most, threads)):
+        rows //= 2
+    return divide(gates, H, blocks, rows, most, threads)
 
-    def rule(gates, H, N, device):
-        found = resources(gates, H, N, device)
-        if rows is None:
-            return found
-        few, threads = min(rows, gates), gates * H
-        return Resources(threads, few, in_registers, 4 * (2 * few * threads + (H - in_registers) * threads))
 
-    return rule
+def poisoned(make):
+    def full_of_nan(*arguments, **named):
+        array = make(*arguments, **named)
+        if array.dtype == np.float32:
+            array.fill(np.nan)
+        return array
+
+    return full_of_nan
 
 
 def relative(ours, oracle):
-    return float(np.max(np.abs(ours - oracle)) / max(1.0, float(np.max(np.abs(oracle)))))
+    error = np.max(np.abs(ours - oracle)) / max(1.0, float(np.max(np.abs(oracle))))
+    return float(error) if np.isfinite(error) else float("inf")
 
 
 def main():
     Persistent.launch = counted(Persistent.launch)
+    np.empty, np.empty_like = poisoned(np.empty), poisoned(np.empty_like)
     for label, cell, options in variants():
-        if label not in ("rnn tanh", "rnn relu", "lstm", "gru"):
+        if label not in LABELS[sys.argv[1]]:
             continue
-        for (T, N, D, H), rows, in_registers in SIZES:
-            engine.resources = fixed(rows, in_registers)
+        for (T, N, D, H), blocks, *how in SIZES[sys.argv[1]]:
+            engine.resources = partial(fixed, blocks, *how)
             for lengths in (None, np.random.default_rng(1).integers(1, T + 1, N)):
                 rng = np.random.default_rng(0)
 
@@ -90,15 +115,8 @@ def main():
                     for name, (found_here, oracle) in named.items():
                         if isinstance(oracle, np.ndarray) and oracle.dtype == np.float32:
                             assert found_here.dtype == np.float32, name
-                            print(
-                                label,
-                                (T, N, D, H),
-                                lengths is not None,
-                                name,
-                                relative(found_here, oracle),
-                                count,
-                                sep="|",
-                            )
+                            where = (T, N, D, H), launches[0].use.blocks, launches[0].use.rows, lengths is not None
+                            print(label, *where, name, relative(found_here, oracle), count, sep="|")
 
 
 if __name__ == "__main__":

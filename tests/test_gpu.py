@@ -1,12 +1,14 @@
 """The library on CuPy arrays, where a GPU is there: the same numbers as on the host, from cells to a training loop and a trace."""
 
 import importlib
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
 import pytest
 import scratchnet
 from scratchnet import losses
+from scratchnet.cells import CELLS
 from scratchnet.layers import LAYERS, LSTM, Linear, Sequential
 from scratchnet.models import EncoderDecoder, Hybrid
 from scratchnet.training import Batches, Clip, HalfTrainer, Trainer, fit, predict
@@ -167,3 +169,109 @@ def test_mixed_precision(cupy, rng):
     plain, half = losses_of.values()
     assert half[-1] < 0.5 * half[0]
     assert half[-1] == pytest.approx(plain[-1], rel=0.1)
+
+
+@pytest.fixture
+def poisoned(cupy, monkeypatch):
+    """New arrays are full of NaN until a kernel fills them."""
+
+    def full_of_nan(make, *arguments, **options):
+        array = make(*arguments, **options)
+        if array.dtype == np.float32:
+            array.fill(np.nan)
+        return array
+
+    for name in ("empty", "empty_like"):
+        monkeypatch.setattr(cupy, name, partial(full_of_nan, getattr(cupy, name)))
+
+
+def check_sequence(cupy, name, T, N, H, lengths=None, runs=2, stream=None):
+    """The sequence kernels, of some runs in one launch, against the cell's own file in float64; and twice the same bits."""
+    from scratchnet_kernels.sequence_cuda.engine import CudaSequence
+
+    cell, rng, D = CELLS[name], np.random.default_rng(0), 3
+    shapes = [(T, N, D)] + [(N, H)] * len(cell.STATES) + list(cell.param_shapes(D, H).values())
+    calls = [[rng.standard_normal(s).astype(np.float32) / H**0.5 for s in shapes] for _ in range(runs)]
+    shapes = [(T, N, H)] + [(N, H)] * len(cell.STATES)
+    upstream = [[rng.standard_normal(s).astype(np.float32) for s in shapes] for _ in range(runs)]
+    engine, results = CudaSequence(name, ""), []
+    device_calls = [list(map(cupy.asarray, call)) for call in calls]
+    device_upstream = [list(map(cupy.asarray, arrays)) for arrays in upstream]
+    cupy.cuda.runtime.deviceSynchronize()  # another stream does not wait for these copies
+    for _ in range(2):
+        with stream or nullcontext():
+            made = engine.forward(device_calls, lengths=lengths)
+            grads = engine.backward([(dy, cache, *last) for (dy, *last), (_, cache) in zip(device_upstream, made)])
+        if stream:
+            stream.synchronize()
+        results.append([a.get() for (y, _), found in zip(made, grads) for a in (y, *found)])
+    oracles = []
+    for call, (dy, *last) in zip(calls, upstream):
+        y, cache = cell.forward(*[a.astype(np.float64) for a in call], lengths=lengths)
+        oracles += [y, *cell.backward(dy.astype(np.float64), cache, *[d.astype(np.float64) for d in last])]
+    for ours, again, oracle in zip(*results, oracles, strict=True):
+        np.testing.assert_array_equal(ours, again)
+        scale = max(1.0, float(np.max(np.abs(oracle))))
+        np.testing.assert_allclose(ours, oracle, rtol=0, atol=3e-5 * scale)
+
+
+def plan_of(blocks, rows, monkeypatch):
+    """Let the kernels take this many blocks and rows, whatever the rule says; skips where there are no such clusters."""
+    from scratchnet_kernels import launch
+    from scratchnet_kernels.sequence_cuda import engine
+    from scratchnet_kernels.sequence_cuda.resources import divide
+
+    if blocks > launch.device().cluster:
+        pytest.skip(f"this GPU has no clusters of {blocks} blocks")
+    monkeypatch.setattr(engine, "resources", lambda gates, H, N, device: divide(gates, H, blocks, rows))
+
+
+@pytest.mark.parametrize("lengths", [None, [7, 1, 3, 6, 2]], ids=["full", "ragged"])
+@pytest.mark.parametrize(("blocks", "rows"), [(1, 1), (1, 2), (2, 1), (2, 4), (4, 2), (8, 4), (16, 8)])
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+def test_sequence_kernels_of_every_cluster_and_row_count(cupy, poisoned, monkeypatch, name, blocks, rows, lengths):
+    """H = 70: no multiple of the blocks, so that the last ones have fewer units than the others, or none."""
+    if (name, blocks, rows) == ("rnn", 1, 2):
+        pytest.skip("a block has a thread for each unit of one sequence")
+    plan_of(blocks, rows, monkeypatch)
+    check_sequence(cupy, name, 7, 5, 70, lengths)
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+def test_sequence_kernels_of_one_step(cupy, poisoned, monkeypatch, name, blocks):
+    plan_of(blocks, 1, monkeypatch)
+    check_sequence(cupy, name, 1, 3, 33)
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+def test_sequence_kernels_at_their_largest_sizes(cupy, poisoned, name):
+    """The largest H of one multiprocessor, the next one, and the largest of a cluster: all shared memory there is."""
+    from scratchnet_kernels import launch
+    from scratchnet_kernels.sequence_cuda.resources import largest
+
+    gates, device = len(CELLS[name].GATES), launch.device()
+    one = largest(gates, device._replace(cluster=1))
+    for H in {one, min(one + 1, largest(gates, device)), largest(gates, device)}:
+        for N in (3, 200):  # the fewest rows of a block, and the most
+            check_sequence(cupy, name, 5, N, H)
+
+
+@pytest.mark.parametrize("H", [32, 128, 256])
+def test_both_directions_of_more_sequences_than_multiprocessors(cupy, poisoned, H):
+    check_sequence(cupy, "lstm", 9, 401, H, np.random.default_rng(1).integers(1, 10, 401))
+
+
+@pytest.mark.parametrize("H", [64, 256])
+def test_sequence_kernels_on_a_stream(cupy, poisoned, H):
+    """CuPy's current stream, which does not wait for the default one."""
+    check_sequence(cupy, "lstm", 50, 40, H, stream=cupy.cuda.Stream(non_blocking=True))
+
+
+def test_clusters_are_what_runs_a_large_matrix(cupy):
+    """Engine "sequence" at H = 512: on a cluster where the GPU has them, else "step"."""
+    from scratchnet import engines
+    from scratchnet_kernels import launch
+
+    chosen = engines.choose("lstm", cupy.zeros((3, 2, 2), np.float32), 512, "sequence")
+    assert chosen.name == ("sequence" if launch.device().cluster >= 16 else "step"), chosen.why

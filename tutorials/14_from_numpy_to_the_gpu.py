@@ -457,11 +457,14 @@ else:
 # Now a recurrent network. Step t needs all of h_{t-1}, so the threads of a sequence must wait for each other once a step:
 # they form one block. Thread j has column j of W_h and computes unit j:
 #
-#     a_j = a_x[t, j] + sum over k of h[k] W_h[k, j]        h in shared memory, column j in the registers of thread j
-#     h_j = tanh(a_j)
-#     barrier                                               all threads have read the old h
-#     h[j] = h_j
+#     sum_j = sum over k of h[k] W_h[k, j]                  h in shared memory, column j in the registers of thread j
+#     barrier                                               all sums are complete, and nobody reads the old h any more
+#     h_j = tanh(a_x[t, j] + b_j + sum_j)
+#     h[j] = h_j                                            in the second half of h's memory; in the next step, in the first
 #     barrier                                               the new h is complete
+#
+# (With one thread for each sum, thread j could use its sum without the first barrier. Where a column is too long for one thread,
+# several threads have a part of it each, and their parts must be complete before they are added.)
 #
 # The kernel stays on the multiprocessor for all T steps, hence *persistent*: it reads W_h once, and nothing is launched
 # between two steps. Here is the library's kernel (`scratchnet_kernels/sequence_cuda/rnn.py`) in the simulator, one sequence,
@@ -520,19 +523,22 @@ else:
 #   number is not negative, and leaves out the code with which `array[-1]` would be the last element.
 # - `a_next` is read a step before it is needed: a thread waits hundreds of clocks for memory, and meanwhile there is work.
 # - `w` is an array that each thread has, and its elements are registers. A register has no address, so each loop over `w` must be
-#   *unrolled*: written out, with a constant for each index. The compiler does that for about 64 multiplications at most, so
-#   `product.py` has the loop twice, for each `half` of the weights. A column that is too long for the registers goes on in shared
-#   memory.
+#   *unrolled*: written out, with a constant for each index. The compiler does that for about 128 multiplications at most, so
+#   `product.py` cuts the loop into pieces of 16, each a function that calls the next. A column that is too long for the registers
+#   goes on in shared memory.
+# - `where`, `own`, `send`, `arrive` and `wait` are the five functions in which several multiprocessors differ from one. Here
+#   `send` writes to the block's own shared memory, and `wait` is `cuda.syncthreads()`.
+# - `half`: h is in shared memory twice. A step reads one half and writes the other.
 #
 # `lstm.py` and `gru.py` beside it are the same kernel with four and three threads for each unit.
 #
 # ## Clusters: more than one multiprocessor
 #
-# All of W_h must be in one multiprocessor, so H is limited: to about 145 for an LSTM. GPUs since 2022 can run up to 8 or 16
+# All of W_h must be in one multiprocessor, so H is limited: to 128 for an LSTM. GPUs since 2022 can run up to 8 or 16
 # neighbouring multiprocessors as a *thread-block cluster*. The blocks of a cluster run at the same time, may read and write each
 # other's shared memory (*distributed shared memory*), and have a barrier for all their threads. So each block keeps the columns of
 # some units, and writes its part of h_t into the shared memory of all the others; one cluster barrier a step makes h_t complete
-# everywhere.
+# everywhere. Here the second half of h's memory is needed: another block may still read the old h.
 #
 # Backward, block b has da for its own units only, and their columns of W_h. Its product is a part of the sum for dh_{t-1} of
 # *all* units. Each block sends to every other block the part that belongs to its units, and each adds up what was sent: that is

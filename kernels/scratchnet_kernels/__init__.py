@@ -101,14 +101,18 @@ def build(
 
 def _require_fit(gates: int, dtype: str, N: int, H: int) -> None:
     from scratchnet_kernels.launch import device
+    from scratchnet_kernels.sequence_cuda.cluster import require_clusters
     from scratchnet_kernels.sequence_cuda.resources import resources
 
     if dtype != "float32":
         raise UnavailableError(f"computes in float32 on a GPU, not in {dtype}")
     try:
-        resources(gates, H, N, device())
+        plan = resources(gates, H, N, device())
     except ValueError as error:
         raise UnavailableError(f"does not fit: {error}") from None
+    if plan.forward.blocks > 1:  # where this raises, weights are read from memory in every step
+        for use in plan:
+            require_clusters(use)
 
 
 def step_engine(cell: Any, file: ModuleType, why: str) -> CellEngine:

@@ -4,11 +4,12 @@ A wrong launch would give wrong numbers or a crash, so arguments are checked her
 error that says what is wrong.
 """
 
+import ctypes
 import math
 import os
 import warnings
-from collections.abc import Callable
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property, lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -48,6 +49,8 @@ def _teach(numpys: np.ufunc, own: Callable[[float], float]) -> None:
 
 
 if not SIMULATED:
+    from cuda import core
+
     _teach(np.exp, math.exp)  # of the sigmoid
     _teach(np.sqrt, math.sqrt)  # of Adam's rule
 
@@ -91,6 +94,7 @@ class Persistent:
 
     def __init__(self, function: Callable[..., None], pointers: int, use: Resources) -> None:
         self.function, self.pointers, self.use = function, pointers, use
+        self._configs: dict[tuple[int, int], Any] = {}
 
     @property
     def signature(self) -> Any:
@@ -100,50 +104,102 @@ class Persistent:
         return types.void(run, run, types.int32, types.int32, types.int32)
 
     @cached_property
+    def dispatcher(self) -> Compiled:
+        """Numba's, compiled for the GPU at hand; it also keeps the machine code loaded."""
+        return kernel(self.function, self.signature, self.use.threads)
+
+    @cached_property
     def compiled(self) -> Compiled:
-        """Compiled for the GPU at hand, and allowed the shared memory it needs."""
-        compiled = kernel(self.function, self.signature, self.use.threads)
-        if not SIMULATED:
-            allow_shared(compiled, self.use.shared_bytes)
-        return compiled
+        """What is launched, allowed the shared memory and the cluster that it needs."""
+        if SIMULATED:
+            return self.dispatcher
+        (loaded,) = self.dispatcher.overloads.values()
+        made = loaded._codelibrary.get_cufunc().kernel
+        allow(made, self.use)
+        return made
 
     def launch(
         self,
-        blocks: int,
-        runs: list[tuple[Array, ...]],
-        lengths: list[Array | None],
+        clusters: int,
+        runs: Sequence[tuple[Array, ...]],
+        lengths: Sequence[Array | None],
         T: int,
         N: int,
     ) -> None:
-        """One launch: so many blocks for each of one or two runs, on CuPy's current stream."""
-        with_lengths = [(*run, run[0] if n is None else n) for run, n in zip(runs, lengths)]
-        both = [tuple(map(_address, run)) for run in with_lengths]
-        grid, ragged, use = (blocks, len(runs)), int(lengths[0] is not None), self.use
-        ready = _configured(self.compiled, grid, use.threads, _stream(), use.shared_bytes)
-        ready(both[0], both[-1], T, N, ragged)
+        """One launch: so many clusters for each of one or two runs, on CuPy's current stream."""
+        use, ragged = self.use, int(lengths[0] is not None)
+        both = [
+            tuple(map(_address, (*run, run[0] if n is None else n)))
+            for run, n in zip(runs, lengths)
+        ]
+        if SIMULATED:  # the blocks of a cluster are groups of threads of one block
+            threads, shared_bytes = use.blocks * use.threads, use.blocks * use.shared_bytes
+            self.compiled[(clusters, len(runs)), threads, 0, shared_bytes](
+                both[0], both[-1], T, N, ragged
+            )
+            return
+        # A tuple is passed to a kernel as its members. Numba's own launch would look at each.
+        numbers = map(ctypes.c_int32, (T, N, ragged))
+        config = self._config(clusters, len(runs))
+        core.launch(_core_stream(_stream()), config, self.compiled, *both[0], *both[-1], *numbers)
+
+    def _config(self, clusters: int, runs: int) -> Any:
+        """Of a launch; kept, since it takes as long to make as to launch."""
+        if (clusters, runs) not in self._configs:
+            use = self.use
+            cluster = {"cluster": (use.blocks, 1, 1)} if use.blocks > 1 else {}
+            self._configs[clusters, runs] = core.LaunchConfig(
+                grid=(clusters, runs, 1),  # of clusters, where there are any
+                block=(use.threads, 1, 1),
+                shmem_size=use.shared_bytes,
+                **cluster,
+            )
+        return self._configs[clusters, runs]
 
 
-def allow_shared(compiled: Compiled, shared_bytes: int) -> None:
-    """Ask the driver for more than 48 KB of shared memory for a kernel: Numba does not ask."""
+def allow(kernel: Compiled, use: Resources) -> None:
+    """Ask the driver for what it does not give by itself, and Numba does not ask for.
+
+    More than 48 KB of shared memory, and clusters of more than 8 blocks.
+    """
     from cuda.bindings import driver
 
-    (loaded,) = compiled.overloads.values()
-    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    handle = driver.CUkernel(int(loaded._codelibrary.get_cufunc().handle))
-    (status,) = driver.cuKernelSetAttribute(
-        attribute, shared_bytes, handle, driver.CUdevice(cuda.get_current_device().id)
-    )
-    if status != driver.CUresult.CUDA_SUCCESS:
-        refused = f"the driver does not allow a kernel {shared_bytes} bytes of shared memory"
-        raise UnavailableError(f"{refused}: {status.name}")
+    attributes = driver.CUfunction_attribute
+    wanted = {attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: use.shared_bytes}
+    if use.blocks > 8:
+        wanted[attributes.CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED] = 1
+    handle = driver.CUkernel(int(kernel.handle))
+    here = driver.CUdevice(cuda.get_current_device().id)
+    for attribute, value in wanted.items():
+        (status,) = driver.cuKernelSetAttribute(attribute, value, handle, here)
+        if status != driver.CUresult.CUDA_SUCCESS:
+            raise UnavailableError(
+                f"the driver does not allow a kernel {use.shared_bytes} bytes of shared memory and"
+                f" clusters of {use.blocks} blocks: {status.name}"
+            )
 
 
 def device() -> Device:
     """The GPU at hand; in the simulator, one as large as an H200."""
     if SIMULATED:
-        return Device(multiprocessors=132, shared_bytes=227 * 1024)
-    found = cuda.get_current_device()
-    return Device(found.MULTIPROCESSOR_COUNT, found.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+        return Device(multiprocessors=132, shared_bytes=227 * 1024, cluster=16)
+    return _device(cuda.get_current_device().id)
+
+
+@cache
+def _device(number: int) -> Device:
+    found = cuda.gpus[number]
+    return Device(
+        found.MULTIPROCESSOR_COUNT,
+        found.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+        # 8 blocks are a cluster on every GPU that has them, 16 on Hopper and Blackwell's large ones
+        1 if found.compute_capability < (9, 0) else 16 if found.compute_capability < (11, 0) else 8,
+    )
+
+
+@lru_cache(maxsize=64)
+def _core_stream(handle: int) -> Any:
+    return core.Stream.from_handle(handle)
 
 
 def _address(array: Array) -> Any:
@@ -176,25 +232,21 @@ def launch(compiled: Compiled, N: int, H: int, *arrays: Any) -> None:
     _configured(compiled, grid, BLOCK, _stream())(*arrays)
 
 
-def _configured(
-    compiled: Compiled, grid: Block, block: Block, stream: int, shared_bytes: int = 0
-) -> Compiled:
+def _configured(compiled: Compiled, grid: Block, block: Block, stream: int) -> Compiled:
     """A kernel ready to be launched."""
     if SIMULATED:
-        return compiled[grid, block, stream, shared_bytes]
-    return _launcher(compiled, grid, block, stream, shared_bytes)
+        return compiled[grid, block, stream]
+    return _launcher(compiled, grid, block, stream)
 
 
 @lru_cache(maxsize=256)  # Numba takes longer to make one than to launch it
-def _launcher(
-    compiled: Compiled, grid: Block, block: Block, stream: int, shared_bytes: int
-) -> Compiled:
+def _launcher(compiled: Compiled, grid: Block, block: Block, stream: int) -> Compiled:
     # Numba does not take CuPy's stream objects, only the handle inside.
     where = cuda.external_stream(stream) if stream else 0
     with warnings.catch_warnings():
         # few blocks: a small model has no more work than that
         warnings.filterwarnings("ignore", "Grid size")
-        return compiled[grid, block, where, shared_bytes]
+        return compiled[grid, block, where]
 
 
 def _stream() -> int:

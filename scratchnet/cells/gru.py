@@ -190,7 +190,14 @@ def backward(
     return parameter_gradients(cache, da, dm, dh_next)
 
 
-def parameter_gradients(cache: Cache, da: Array, dm: Array, dh0: Array) -> Grads:
+def parameter_gradients(
+    cache: Cache,
+    da: Array,
+    dm: Array,
+    dh0: Array,
+    db: Array | None = None,
+    db_hn: Array | None = None,
+) -> Grads:
     """The backward pass outside the time loop: with da and dm, each is one product or sum."""
     x, h, H = cache.x, cache.h, cache.h.shape[2]
     T, N, D = x.shape
@@ -201,7 +208,8 @@ def parameter_gradients(cache: Cache, da: Array, dm: Array, dh0: Array) -> Grads
         dh0=dh0,
         dW_x=x.reshape(T * N, D).T @ da_flat,  # undoes  a = x W_x + b
         dW_h=h[:-1].reshape(T * N, H).T @ dm_flat,  # undoes  m = h' W_h, the *previous* h
-        db=da_flat.sum(axis=0),
-        db_hn=dm_flat[:, 2 * H :].sum(axis=0),  # b_hn is inside r (...), so its gradient has r
+        db=da_flat.sum(axis=0) if db is None else db,
+        # b_hn is inside r (...), so its gradient has r
+        db_hn=dm_flat[:, 2 * H :].sum(axis=0) if db_hn is None else db_hn,
         da=da,
     )

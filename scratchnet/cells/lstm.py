@@ -180,7 +180,9 @@ def backward(
     return parameter_gradients(cache, da, dh_next, dc_next)
 
 
-def parameter_gradients(cache: Cache, da: Array, dh0: Array, dc0: Array) -> Grads:
+def parameter_gradients(
+    cache: Cache, da: Array, dh0: Array, dc0: Array, db: Array | None = None
+) -> Grads:
     """The backward pass outside the time loop: with da (T, N, 4H), each is one product or sum."""
     x, h = cache.x, cache.h
     T, N, D = x.shape
@@ -191,6 +193,6 @@ def parameter_gradients(cache: Cache, da: Array, dh0: Array, dc0: Array) -> Grad
         dc0=dc0,
         dW_x=x.reshape(T * N, D).T @ flat,  # undoes  a = x W_x + ...
         dW_h=h[:-1].reshape(T * N, -1).T @ flat,  # undoes  a = ... + h' W_h, the *previous* h
-        db=flat.sum(axis=0),
+        db=flat.sum(axis=0) if db is None else db,
         da=da,
     )

@@ -5,6 +5,7 @@ same input and are independent, so one launch computes them side by side.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -14,7 +15,6 @@ import numpy as np
 from scratchnet.arrays import Array, read_only
 from scratchnet.cells import CELLS
 from scratchnet.cells.checks import check_backward
-from scratchnet.cells.sequences import input_projection
 from scratchnet.errors import InvalidTypeError
 from scratchnet_kernels import launch
 from scratchnet_kernels.checks import require_cache
@@ -27,7 +27,7 @@ Kernel = Callable[[int, Resources], Persistent]
 class ForwardRun(NamedTuple):
     """Arguments of a loop forward in time, which fills the cache's states and gates."""
 
-    a: Array  # (T, N, G)  x W_x + b
+    a_x: Array  # (T, N, G)  x W_x; the kernel adds b where it reads this
     cache: Any  # the cell's own, its h[0] (and c[0]) the initial state
     params: dict[str, Array]
 
@@ -40,6 +40,7 @@ class BackwardRun(NamedTuple):
     # (N, H) each: comes with the gradients of the final states, leaves with those of the initial
     d_states: tuple[Array, ...]
     da: tuple[Array, ...]  # (T, N, G), uninitialised; for the GRU also dm
+    db: tuple[Array, ...]  # (N, G), uninitialised: of each sequence; for the GRU also db_hn (N, H)
 
 
 class CudaSequence(NamedTuple):
@@ -57,7 +58,7 @@ class CudaSequence(NamedTuple):
     @property
     def loops(self) -> ModuleType:
         """This folder's file of the cell's name."""
-        return import_module(f"scratchnet_kernels.sequence_cuda.{self.cell_name}")
+        return _file_of(self.cell_name)
 
     def forward(self, calls: Sequence[Sequence[Array]], **options: Any) -> list[tuple[Array, Any]]:
         """(y, cache) of each layer direction, from the arguments of the cell's forward."""
@@ -65,8 +66,9 @@ class CudaSequence(NamedTuple):
         for call in calls:
             cache = self.cell.new_cache(*call, **options)
             params = dict(zip(self.cell.param_shapes(1, 1), call[first:]))
-            a = input_projection(cache.x, params["W_x"], params["b"])
-            runs.append(ForwardRun(a, cache, params))
+            T, N, D = cache.x.shape
+            a_x = (cache.x.reshape(T * N, D) @ params["W_x"]).reshape(T, N, -1)
+            runs.append(ForwardRun(a_x, cache, params))
         self.loops.loop_forward(runs)
         return [(read_only(run.cache.h[1:]), run.cache) for run in runs]
 
@@ -84,22 +86,37 @@ class CudaSequence(NamedTuple):
             )
             like = getattr(cache, "gates", cache.h[1:])
             da = tuple(np.empty_like(like) for _ in range(self.loops.GRADIENTS))
-            runs.append(BackwardRun(dy, cache, d_states, da))
+            N, H = cache.h.shape[1:]
+            biases = [s for s in self.cell.param_shapes(1, H).values() if len(s) == 1]
+            db = tuple(np.empty((N, *shape), like.dtype, like=like) for shape in biases)
+            runs.append(BackwardRun(dy, cache, d_states, da, db))
         self.loops.loop_backward(runs)
-        return [self.cell.parameter_gradients(run.cache, *run.da, *run.d_states) for run in runs]
+        return [
+            # db is a sum over sequences, always in the same order
+            self.cell.parameter_gradients(
+                run.cache, *run.da, *run.d_states, *(db.sum(axis=0) for db in run.db)
+            )
+            for run in runs
+        ]
+
+
+@lru_cache
+def _file_of(cell_name: str) -> ModuleType:
+    return import_module(f"scratchnet_kernels.sequence_cuda.{cell_name}")
 
 
 def launch_runs(
+    way: str,
     kernel: Kernel,
     cell: Any,
     caches: Sequence[Any],
     read: Sequence[dict[str, Array]],
     filled: Sequence[dict[str, Array]],
 ) -> None:
-    """Launch ``kernel`` for one or two runs: caches, arrays to read, arrays to fill.
+    """Launch the "forward" or "backward" kernel for one or two runs: what to read, what to fill.
 
     Arrays that are only read may have any memory order. Raises TypeError unless all are float32 on
-    the GPU, ValueError where W_h does not fit one multiprocessor: before the launch.
+    the GPU, ValueError where W_h does not fit: before the launch.
     """
     T, N, H = caches[0].h[1:].shape
     if caches[0].h.dtype != np.float32:
@@ -107,7 +124,7 @@ def launch_runs(
             f"the sequence kernels compute in float32, and h is {caches[0].h.dtype}: engine 'step'"
             " takes both"
         )
-    use = resources(len(cell.GATES), H, N * len(caches), launch.device())
+    use = getattr(resources(len(cell.GATES), H, N * len(caches), launch.device()), way)
     runs = []
     for inputs, outputs in zip(read, filled, strict=True):
         arrays = {name: np.ascontiguousarray(a, like=a) for name, a in inputs.items()} | outputs

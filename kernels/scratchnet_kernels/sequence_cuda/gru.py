@@ -1,6 +1,6 @@
 """The GRU over all of time in one kernel: W_h is read once for the whole sequence.
 
-The math is that of ``scratchnet.cells.gru``, the plan that of ``lstm.py`` with 3H threads. The
+The math is that of ``scratchnet.cells.gru``, the plan that of ``lstm.py`` with three gates. The
 product computes the recurrent projection m = h' W_h; the input projection a is added only inside
 the gates. Backwards it is dm, not da, that is multiplied by W_h^T, and dh' has a second, direct
 part.
@@ -14,8 +14,9 @@ from numba import cuda, float32
 from scratchnet.cells import gru
 from scratchnet.cells.gru import gates_backward, gates_forward
 from scratchnet_kernels.launch import ALIGNED, Persistent, Pointers
+from scratchnet_kernels.sequence_cuda.cluster import cluster
 from scratchnet_kernels.sequence_cuda.engine import BackwardRun, ForwardRun, launch_runs
-from scratchnet_kernels.sequence_cuda.product import ZERO, product
+from scratchnet_kernels.sequence_cuda.product import ZERO, column_weights, product, row_weights
 from scratchnet_kernels.sequence_cuda.resources import Resources
 
 GRADIENTS = 2  # that ``parameter_gradients`` takes: da, dm
@@ -25,103 +26,126 @@ GRADIENTS = 2  # that ``parameter_gradients`` takes: da, dm
 def forward_kernel(H: int, use: Resources) -> Persistent:
     """The kernel that fills h, gates and m_n.
 
-    In shared memory: h (rows, H), m (rows, 3H), the weights that are not in registers.
+    In shared memory: h (2, rows, H), read from one half and written to the other; the parts of m
+    (parts, rows, 3U); the weights that are not in registers.
     """
-    _, rows, in_registers, _ = use
-    G = 3 * H
-    M = rows * H  # where m begins
-    multiply = product(H, in_registers, rows, H, G, M + rows * G)
-    load, add = multiply.load, multiply.add
+    blocks, U, rows, parts, terms, threads, in_registers, _ = use
+    G, columns, padded = 3 * H, 3 * U, parts * terms
+    half = rows * padded
+    PARTS = 2 * half
+    load, add = product(use, column_weights(3, H, U), PARTS + parts * rows * columns)
+    where, own, send, arrive, wait = cluster(use)
 
     def forward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
-        a, W_h, b_hn, h, gates, m_n, lengths = other if cuda.blockIdx.y else one
-        r = cuda.threadIdx.x & 1023  # tells the compiler that it is not negative
-        shared = cuda.shared.array(0, float32, ALIGNED)
+        a_x, W_h, b, b_hn, h, gates, m_n, lengths = other if cuda.blockIdx.y else one
+        number, rank, r = where()
+        memory = cuda.shared.array(0, float32, ALIGNED)
+        shared = own(memory)
         w = cuda.local.array(in_registers, float32)
-        m = cuda.local.array(rows, float32)
-        load(W_h, r, G, r, w, shared)  # column r
-        b_m = b_hn[r - 2 * H] if r >= 2 * H else ZERO
+        sums = cuda.local.array(rows, float32)
+        part, column = r // columns, r % columns  # in the product
+        load(W_h, column, part, rank, r, w, shared)
 
-        # this thread's elementwise work: unit j of the block's row u, if there is one
-        u, j = r // H, r % H
-        row = cuda.blockIdx.x * rows + u
-        mine = u < rows and row < N
+        # this thread's elementwise work: the block's unit j of the cluster's row u, if there is one
+        u, j = r // U, r % U
+        row, unit = number * rows + u, rank * U + j
+        mine = u < rows and row < N and unit < H
         length = T
-        h_prev = a_r = a_z = a_n = ZERO
+        b_r = b_z = b_n = b_m = r_next = z_next = n_next = ZERO
+        r_gate = z = n_gate = h_prev = ZERO
         if mine:
             if ragged:
                 length = lengths[row]
-            h_prev = h[row * H + j]
-        if u < rows:
-            shared[u * H + j] = h_prev
-        cuda.syncthreads()
+            b_r, b_z, b_n, b_m = b[unit], b[unit + H], b[unit + 2 * H], b_hn[unit]
+            h_prev = h[row * H + unit]
+            at = row * G + unit
+            r_next, z_next, n_next = a_x[at], a_x[at + H], a_x[at + 2 * H]
+        for at in range(r, PARTS, threads):
+            shared[at] = ZERO  # also of rows and units that do not exist
+        arrive()
+        wait()
+        if mine:
+            for to in range(blocks):
+                send(memory, to, u * padded + unit, h_prev)
+        arrive()
+        wait()
 
         for t in range(T):
-            if mine:
-                at = (t * N + row) * G + j
-                # prefetched before the product, needed after it
-                a_r, a_z, a_n = a[at], a[at + H], a[at + 2 * H]
+            now = (t & 1) * half  # where h' is
+            a_r, a_z, a_n = r_next + b_r, z_next + b_z, n_next + b_n  # a = x W_x + b
+            if mine and t + 1 < T:  # prefetch one step ahead to hide memory latency
+                at = ((t + 1) * N + row) * G + unit
+                r_next, z_next, n_next = a_x[at], a_x[at + H], a_x[at + 2 * H]
+            add(w, shared, now + part * terms, r, sums)
             for n in range(rows):
-                m[n] = b_m
-            add(w, shared, 0, r, m)  # m = h' W_h, and b_hn in the n block
-            for n in range(rows):
-                shared[M + n * G + r] = m[n]
-            cuda.syncthreads()  # m is complete
+                shared[PARTS + (part * rows + n) * columns + column] = sums[n]
+            cuda.syncthreads()  # the parts are complete
+            m_r, m_z, m_new = ZERO, ZERO, b_m
             if mine:
-                at = M + u * G + j
-                m_new = shared[at + 2 * H]
-                r_gate, z, n_gate, h_new = gates_forward(
-                    a_r, a_z, a_n, shared[at], shared[at + H], m_new, h_prev
-                )
-                at = (t * N + row) * G + j
-                gates[at], gates[at + H], gates[at + 2 * H] = r_gate, z, n_gate
-                m_n[(t * N + row) * H + j] = m_new
+                for p in range(parts):  # m = h' W_h, and b_hn in the n block
+                    at = PARTS + (p * rows + u) * columns + j
+                    m_r += shared[at]
+                    m_z += shared[at + U]
+                    m_new += shared[at + 2 * U]
+                r_gate, z, n_gate, h_new = gates_forward(a_r, a_z, a_n, m_r, m_z, m_new, h_prev)
                 if t < length:  # an ended sequence carries its state
                     h_prev = h_new
-                h[((t + 1) * N + row) * H + j] = h_prev
-                shared[u * H + j] = h_prev
-            cuda.syncthreads()  # h is complete
+                for to in range(blocks):
+                    send(memory, to, half - now + u * padded + unit, h_prev)
+            arrive()
+            if mine:  # written while h is on its way
+                at = (t * N + row) * G + unit
+                gates[at], gates[at + H], gates[at + 2 * H] = r_gate, z, n_gate
+                at = (t * N + row) * H + unit
+                m_n[at], h[at + N * H] = m_new, h_prev
+            wait()  # h is complete
 
-    return Persistent(forward, pointers=6, use=use)
+    return Persistent(forward, pointers=7, use=use)
 
 
 @cache
 def backward_kernel(H: int, use: Resources) -> Persistent:
-    """Fills da and dm, and turns the gradient of the final state into that of the initial one.
+    """Fills da, dm, db and db_hn, and turns the gradient of the final state into the initial one's.
 
-    Thread (q, k) makes, of dh'[k] = sum over all dm W_h^T, the part of gate q. In shared memory: dm
-    (rows, 3H), the parts (rows, 3H), weights.
+    In shared memory: dm (rows, 3U); the shares of dh' (2, blocks, parts, rows, U), written to one
+    half while the other may still be read; the weights that are not in registers.
     """
-    _, rows, in_registers, _ = use
-    G = 3 * H
-    PARTS = rows * G
-    multiply = product(H, in_registers, rows, G, G, 2 * rows * G)
-    load, add = multiply.load, multiply.add
+    blocks, U, rows, parts, terms, threads, in_registers, _ = use
+    G, outputs, columns = 3 * H, blocks * U, parts * terms
+    SHARES, half = rows * columns, blocks * parts * rows * U
+    load, add = product(use, row_weights(3, H, U), SHARES + 2 * half)
+    where, own, send, arrive, wait = cluster(use)
 
     def backward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
-        dy, W_h, h, gates, m_n, da, dm, dh_state, lengths = other if cuda.blockIdx.y else one
-        r = cuda.threadIdx.x & 1023
-        shared = cuda.shared.array(0, float32, ALIGNED)
+        dy, W_h, h, gates, m_n, da, dm, db, db_hn, dh_state, lengths = (
+            other if cuda.blockIdx.y else one
+        )
+        number, rank, r = where()
+        memory = cuda.shared.array(0, float32, ALIGNED)
+        shared = own(memory)
         w = cuda.local.array(in_registers, float32)
-        part = cuda.local.array(rows, float32)
-        q, j = r // H, r % H  # gate and unit in the product; row and unit in the elementwise work
-        load(W_h, j * G + q * H, 1, r, w, shared)  # of row j, the block of gate q
+        sums = cuda.local.array(rows, float32)
+        part, k = r // outputs, r % outputs  # in the product: a part of dh'[k]
+        load(W_h, k, part, rank, r, w, shared)
 
-        row = cuda.blockIdx.x * rows + q
-        mine = q < rows and row < N
+        u, j = r // U, r % U
+        row, unit = number * rows + u, rank * U + j
+        mine = u < rows and row < N and unit < H
         length = T
         dh_next = dh_direct = dy_t = r_t = z_t = n_t = m_t = h_prev = ZERO
-        if q < rows:
-            for gate in range(3):
-                shared[q * G + gate * H + j] = ZERO  # rows past the batch
+        db_r = db_z = db_n = db_m = ZERO
         if mine:
             if ragged:
                 length = lengths[row]
-            dh_next = dh_state[row * H + j]
-            at = ((T - 1) * N + row) * G + j
+            dh_next = dh_state[row * H + unit]
+            at = ((T - 1) * N + row) * G + unit
             r_t, z_t, n_t = gates[at], gates[at + H], gates[at + 2 * H]
-            at = ((T - 1) * N + row) * H + j
+            at = ((T - 1) * N + row) * H + unit
             dy_t, h_prev, m_t = dy[at], h[at], m_n[at]
+        for at in range(r, SHARES, threads):
+            shared[at] = ZERO  # also of rows and units that do not exist
+        arrive()
+        wait()
 
         for back in range(T):
             t = T - 1 - back
@@ -131,38 +155,46 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
                 )
                 if t >= length:  # an ended sequence passes its gradient on
                     da_r = da_z = da_n = dm_n = ZERO
-                at = q * G + j
-                shared[at], shared[at + H], shared[at + 2 * H] = da_r, da_z, dm_n
-                at = (t * N + row) * G + j
+                at = u * columns + j
+                shared[at], shared[at + U], shared[at + 2 * U] = da_r, da_z, dm_n
+                at = (t * N + row) * G + unit
                 da[at], da[at + H], da[at + 2 * H] = da_r, da_z, da_n
                 dm[at], dm[at + H], dm[at + 2 * H] = da_r, da_z, dm_n
-                if t > 0:  # prefetch one step ahead to hide memory latency
-                    at = ((t - 1) * N + row) * G + j
+                db_r, db_z, db_n, db_m = db_r + da_r, db_z + da_z, db_n + da_n, db_m + dm_n
+                if t > 0:  # prefetch one step ahead
+                    at = ((t - 1) * N + row) * G + unit
                     r_t, z_t, n_t = gates[at], gates[at + H], gates[at + 2 * H]
-                    at = ((t - 1) * N + row) * H + j
+                    at = ((t - 1) * N + row) * H + unit
                     dy_t, h_prev, m_t = dy[at], h[at], m_n[at]
             cuda.syncthreads()  # dm is complete
+            add(w, shared, part * terms, r, sums)  # undoes  m = h' W_h
+            now = SHARES + (back & 1) * half
             for n in range(rows):
-                part[n] = ZERO
-            add(w, shared, q * H, r, part)  # undoes  m = h' W_h,  gate q's part
-            for n in range(rows):
-                shared[PARTS + n * G + r] = part[n]
-            cuda.syncthreads()  # the parts are complete
+                at = now + ((rank * parts + part) * rows + n) * U + k % U
+                send(memory, k // U, at, sums[n])
+            arrive()
+            wait()  # all shares are there
             if mine and t < length:
-                at = PARTS + q * G + j
-                dh_next = shared[at] + shared[at + H] + shared[at + 2 * H] + dh_direct
+                dh_next = dh_direct
+                for share in range(blocks * parts):
+                    dh_next += shared[now + (share * rows + u) * U + j]
 
         if mine:
-            dh_state[row * H + j] = dh_next
+            at = row * G + unit
+            db[at], db[at + H], db[at + 2 * H] = db_r, db_z, db_n
+            db_hn[row * H + unit], dh_state[row * H + unit] = db_m, dh_next
 
-    return Persistent(backward, pointers=8, use=use)
+    return Persistent(backward, pointers=10, use=use)
 
 
 def loop_forward(runs: Sequence[ForwardRun]) -> None:
     """The loop of ``gru.forward``, for one or two runs in one launch."""
-    read = [{"a": run.a, "W_h": run.cache.W_h, "b_hn": run.params["b_hn"]} for run in runs]
+    read = [
+        {"a_x": run.a_x, "W_h": run.cache.W_h, "b": run.params["b"], "b_hn": run.params["b_hn"]}
+        for run in runs
+    ]
     filled = [{"h": run.cache.h, "gates": run.cache.gates, "m_n": run.cache.m_n} for run in runs]
-    launch_runs(forward_kernel, gru, [run.cache for run in runs], read, filled)
+    launch_runs("forward", forward_kernel, gru, [run.cache for run in runs], read, filled)
 
 
 def loop_backward(runs: Sequence[BackwardRun]) -> None:
@@ -177,5 +209,14 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
         }
         for run in runs
     ]
-    filled = [{"da": run.da[0], "dm": run.da[1], "dh": run.d_states[0]} for run in runs]
-    launch_runs(backward_kernel, gru, [run.cache for run in runs], read, filled)
+    filled = [
+        {
+            "da": run.da[0],
+            "dm": run.da[1],
+            "db": run.db[0],
+            "db_hn": run.db[1],
+            "dh": run.d_states[0],
+        }
+        for run in runs
+    ]
+    launch_runs("backward", backward_kernel, gru, [run.cache for run in runs], read, filled)

@@ -1,9 +1,9 @@
 """The LSTM over all of time in one kernel: W_h is read once for the whole sequence.
 
-The math is that of ``scratchnet.cells.lstm``. A block owns ``rows`` sequences and has a thread for
-each of the 4H columns of a. In every step each thread first computes its column's product, then one
-thread for each unit of each row computes its elementwise math. Between the two, and after them, the
-block waits for all its threads; blocks are independent.
+The math is that of ``scratchnet.cells.lstm``, the plan that of ``rnn.py``. A block owns ``rows``
+sequences and has a thread for each of the 4H columns of a, or of the 4U of its U units where a
+cluster shares W_h. In every step each thread first computes its column's product, then one thread
+for each unit of each row computes its elementwise math.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,9 @@ from numba import cuda, float32
 from scratchnet.cells import lstm
 from scratchnet.cells.lstm import gates_backward, gates_forward
 from scratchnet_kernels.launch import ALIGNED, Persistent, Pointers
+from scratchnet_kernels.sequence_cuda.cluster import cluster
 from scratchnet_kernels.sequence_cuda.engine import BackwardRun, ForwardRun, launch_runs
-from scratchnet_kernels.sequence_cuda.product import ZERO, product
+from scratchnet_kernels.sequence_cuda.product import ZERO, column_weights, product, row_weights
 from scratchnet_kernels.sequence_cuda.resources import Resources
 
 GRADIENTS = 1  # that ``parameter_gradients`` takes: da
@@ -25,104 +26,126 @@ GRADIENTS = 1  # that ``parameter_gradients`` takes: da
 def forward_kernel(H: int, use: Resources) -> Persistent:
     """The kernel that fills h, c and gates.
 
-    In shared memory: h (rows, H), a (rows, 4H), the weights that are not in registers.
+    In shared memory: h (2, rows, H), read from one half and written to the other; the parts of
+    h' W_h (parts, rows, 4U); the weights that are not in registers.
     """
-    _, rows, in_registers, _ = use
-    G = 4 * H
-    A = rows * H  # where a begins
-    multiply = product(H, in_registers, rows, H, G, A + rows * G)
-    load, add = multiply.load, multiply.add
+    blocks, U, rows, parts, terms, threads, in_registers, _ = use
+    G, columns, padded = 4 * H, 4 * U, parts * terms  # h is padded to as many units
+    half = rows * padded
+    PARTS = 2 * half
+    load, add = product(use, column_weights(4, H, U), PARTS + parts * rows * columns)
+    where, own, send, arrive, wait = cluster(use)
 
     def forward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
-        a_x, W_h, h, c, gates, lengths = other if cuda.blockIdx.y else one
-        r = cuda.threadIdx.x & 1023  # tells the compiler that it is not negative
-        first = cuda.blockIdx.x * rows
-        shared = cuda.shared.array(0, float32, ALIGNED)
+        a_x, W_h, b, h, c, gates, lengths = other if cuda.blockIdx.y else one
+        number, rank, r = where()
+        memory = cuda.shared.array(0, float32, ALIGNED)
+        shared = own(memory)
         w = cuda.local.array(in_registers, float32)
-        a = cuda.local.array(rows, float32)
-        a_next = cuda.local.array(rows, float32)
-        load(W_h, r, G, r, w, shared)  # column r
+        sums = cuda.local.array(rows, float32)
+        part, column = r // columns, r % columns  # in the product
+        load(W_h, column, part, rank, r, w, shared)
 
-        # this thread's elementwise work: unit j of the block's row u, if there is one
-        u, j = r // H, r % H
-        row = first + u
-        mine = u < rows and row < N
+        # this thread's elementwise work: the block's unit j of the cluster's row u, if there is one
+        u, j = r // U, r % U
+        row, unit = number * rows + u, rank * U + j
+        mine = u < rows and row < N and unit < H
         length = T
-        h_prev = c_prev = ZERO
+        b_i = b_f = b_g = b_o = i_next = f_next = g_next = o_next = ZERO
+        i = f = g = o = h_prev = c_prev = ZERO
         if mine:
             if ragged:
                 length = lengths[row]
-            h_prev, c_prev = h[row * H + j], c[row * H + j]
-        if u < rows:
-            shared[u * H + j] = h_prev
-        for n in range(rows):
-            a_next[n] = a_x[(first + n) * G + r] if first + n < N else ZERO
-        cuda.syncthreads()
+            b_i, b_f, b_g, b_o = b[unit], b[unit + H], b[unit + 2 * H], b[unit + 3 * H]
+            h_prev, c_prev = h[row * H + unit], c[row * H + unit]
+            at = row * G + unit
+            i_next, f_next, g_next, o_next = a_x[at], a_x[at + H], a_x[at + 2 * H], a_x[at + 3 * H]
+        for at in range(r, PARTS, threads):
+            shared[at] = ZERO  # also of rows and units that do not exist
+        arrive()
+        wait()
+        if mine:
+            for to in range(blocks):
+                send(memory, to, u * padded + unit, h_prev)
+        arrive()
+        wait()
 
         for t in range(T):
+            now = (t & 1) * half
+            a_i, a_f, a_g, a_o = i_next + b_i, f_next + b_f, g_next + b_g, o_next + b_o
+            if mine and t + 1 < T:  # prefetch one step ahead to hide memory latency
+                at = ((t + 1) * N + row) * G + unit
+                i_next, f_next = a_x[at], a_x[at + H]
+                g_next, o_next = a_x[at + 2 * H], a_x[at + 3 * H]
+            add(w, shared, now + part * terms, r, sums)
             for n in range(rows):
-                a[n] = a_next[n]
-                if t + 1 < T and first + n < N:
-                    # prefetch one step ahead to hide memory latency
-                    a_next[n] = a_x[((t + 1) * N + first + n) * G + r]
-            add(w, shared, 0, r, a)  # a = a_x + h' W_h
-            for n in range(rows):
-                shared[A + n * G + r] = a[n]
-            cuda.syncthreads()  # a is complete
+                shared[PARTS + (part * rows + n) * columns + column] = sums[n]
+            cuda.syncthreads()  # the parts are complete
             if mine:
-                at = A + u * G + j
-                i, f, g, o, c_new, h_new = gates_forward(
-                    shared[at], shared[at + H], shared[at + 2 * H], shared[at + 3 * H], c_prev
-                )
-                at = (t * N + row) * G + j
-                gates[at], gates[at + H], gates[at + 2 * H], gates[at + 3 * H] = i, f, g, o
+                for p in range(parts):  # a = x W_x + b + h' W_h
+                    at = PARTS + (p * rows + u) * columns + j
+                    a_i += shared[at]
+                    a_f += shared[at + U]
+                    a_g += shared[at + 2 * U]
+                    a_o += shared[at + 3 * U]
+                i, f, g, o, c_new, h_new = gates_forward(a_i, a_f, a_g, a_o, c_prev)
                 if t < length:  # an ended sequence carries its state
                     h_prev, c_prev = h_new, c_new
-                at = ((t + 1) * N + row) * H + j
+                for to in range(blocks):
+                    send(memory, to, half - now + u * padded + unit, h_prev)
+            arrive()
+            if mine:  # written while h is on its way
+                at = (t * N + row) * G + unit
+                gates[at], gates[at + H], gates[at + 2 * H], gates[at + 3 * H] = i, f, g, o
+                at = ((t + 1) * N + row) * H + unit
                 h[at], c[at] = h_prev, c_prev
-                shared[u * H + j] = h_prev
-            cuda.syncthreads()  # h is complete
+            wait()  # h is complete
 
-    return Persistent(forward, pointers=5, use=use)
+    return Persistent(forward, pointers=6, use=use)
 
 
 @cache
 def backward_kernel(H: int, use: Resources) -> Persistent:
-    """Fills da, and turns the gradients of the final states into those of the initial ones.
+    """Fills da and db, and turns the gradients of the final states into those of the initial ones.
 
-    Thread (q, k) makes, of dh'[k] = sum over all da W_h^T, the part of gate q. In shared memory: da
-    (rows, 4H), the parts (rows, 4H), weights.
+    In shared memory: da (rows, 4U); the shares of dh' (2, blocks, parts, rows, U), written to one
+    half while the other may still be read; the weights that are not in registers.
     """
-    _, rows, in_registers, _ = use
-    G = 4 * H
-    PARTS = rows * G
-    multiply = product(H, in_registers, rows, G, G, 2 * rows * G)
-    load, add = multiply.load, multiply.add
+    blocks, U, rows, parts, terms, threads, in_registers, _ = use
+    G, outputs, columns = 4 * H, blocks * U, parts * terms  # da is padded to as many columns
+    SHARES = rows * columns
+    half = blocks * parts * rows * U
+    load, add = product(use, row_weights(4, H, U), SHARES + 2 * half)
+    where, own, send, arrive, wait = cluster(use)
 
     def backward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
-        dy, W_h, c, gates, da, dh_state, dc_state, lengths = other if cuda.blockIdx.y else one
-        r = cuda.threadIdx.x & 1023
-        shared = cuda.shared.array(0, float32, ALIGNED)
+        dy, W_h, c, gates, da, db, dh_state, dc_state, lengths = other if cuda.blockIdx.y else one
+        number, rank, r = where()
+        memory = cuda.shared.array(0, float32, ALIGNED)
+        shared = own(memory)
         w = cuda.local.array(in_registers, float32)
-        part = cuda.local.array(rows, float32)
-        q, j = r // H, r % H  # gate and unit in the product; row and unit in the elementwise work
-        load(W_h, j * G + q * H, 1, r, w, shared)  # of row j, the block of gate q
+        sums = cuda.local.array(rows, float32)
+        part, k = r // outputs, r % outputs  # in the product: dh'[k]
+        load(W_h, k, part, rank, r, w, shared)
 
-        row = cuda.blockIdx.x * rows + q
-        mine = q < rows and row < N
+        u, j = r // U, r % U
+        row, unit = number * rows + u, rank * U + j
+        mine = u < rows and row < N and unit < H
         length = T
         dh_next = dc_next = dy_t = i = f = g = o = c_t = c_prev = ZERO
-        if q < rows:
-            for gate in range(4):
-                shared[q * G + gate * H + j] = ZERO  # rows past the batch
+        db_i = db_f = db_g = db_o = ZERO
         if mine:
             if ragged:
                 length = lengths[row]
-            dh_next, dc_next = dh_state[row * H + j], dc_state[row * H + j]
-            at = ((T - 1) * N + row) * G + j
+            dh_next, dc_next = dh_state[row * H + unit], dc_state[row * H + unit]
+            at = ((T - 1) * N + row) * G + unit
             i, f, g, o = gates[at], gates[at + H], gates[at + 2 * H], gates[at + 3 * H]
-            at = ((T - 1) * N + row) * H + j
+            at = ((T - 1) * N + row) * H + unit
             dy_t, c_prev, c_t = dy[at], c[at], c[at + N * H]
+        for at in range(r, SHARES, threads):
+            shared[at] = ZERO  # also of rows and units that do not exist
+        arrive()
+        wait()
 
         for back in range(T):
             t = T - 1 - back
@@ -134,42 +157,43 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
                     dc_next = dc_prev
                 else:  # an ended sequence passes its gradient on
                     da_i = da_f = da_g = da_o = ZERO
-                at = q * G + j
-                shared[at], shared[at + H], shared[at + 2 * H], shared[at + 3 * H] = (
-                    da_i,
-                    da_f,
-                    da_g,
-                    da_o,
-                )
-                at = (t * N + row) * G + j
+                at = u * columns + j
+                shared[at], shared[at + U] = da_i, da_f
+                shared[at + 2 * U], shared[at + 3 * U] = da_g, da_o
+                at = (t * N + row) * G + unit
                 da[at], da[at + H], da[at + 2 * H], da[at + 3 * H] = da_i, da_f, da_g, da_o
+                db_i, db_f, db_g, db_o = db_i + da_i, db_f + da_f, db_g + da_g, db_o + da_o
                 if t > 0:  # prefetch one step ahead
-                    at = ((t - 1) * N + row) * G + j
+                    at = ((t - 1) * N + row) * G + unit
                     i, f, g, o = gates[at], gates[at + H], gates[at + 2 * H], gates[at + 3 * H]
-                    at = ((t - 1) * N + row) * H + j
+                    at = ((t - 1) * N + row) * H + unit
                     dy_t, c_prev, c_t = dy[at], c[at], c_prev
             cuda.syncthreads()  # da is complete
+            add(w, shared, part * terms, r, sums)  # undoes  a = ... + h' W_h
+            now = SHARES + (back & 1) * half
             for n in range(rows):
-                part[n] = ZERO
-            add(w, shared, q * H, r, part)  # undoes  a = ... + h' W_h,  gate q's part
-            for n in range(rows):
-                shared[PARTS + n * G + r] = part[n]
-            cuda.syncthreads()  # the parts are complete
+                at = now + ((rank * parts + part) * rows + n) * U + k % U
+                send(memory, k // U, at, sums[n])
+            arrive()
+            wait()  # all shares are there
             if mine and t < length:
-                at = PARTS + q * G + j
-                dh_next = shared[at] + shared[at + H] + shared[at + 2 * H] + shared[at + 3 * H]
+                dh_next = ZERO
+                for share in range(blocks * parts):
+                    dh_next += shared[now + (share * rows + u) * U + j]
 
         if mine:
-            dh_state[row * H + j], dc_state[row * H + j] = dh_next, dc_next
+            at = row * G + unit
+            db[at], db[at + H], db[at + 2 * H], db[at + 3 * H] = db_i, db_f, db_g, db_o
+            dh_state[row * H + unit], dc_state[row * H + unit] = dh_next, dc_next
 
-    return Persistent(backward, pointers=7, use=use)
+    return Persistent(backward, pointers=8, use=use)
 
 
 def loop_forward(runs: Sequence[ForwardRun]) -> None:
     """The loop of ``lstm.forward``, for one or two runs in one launch."""
-    read = [{"a_x": run.a, "W_h": run.cache.W_h} for run in runs]
+    read = [{"a_x": run.a_x, "W_h": run.cache.W_h, "b": run.params["b"]} for run in runs]
     filled = [{"h": run.cache.h, "c": run.cache.c, "gates": run.cache.gates} for run in runs]
-    launch_runs(forward_kernel, lstm, [run.cache for run in runs], read, filled)
+    launch_runs("forward", forward_kernel, lstm, [run.cache for run in runs], read, filled)
 
 
 def loop_backward(runs: Sequence[BackwardRun]) -> None:
@@ -178,5 +202,8 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
         {"dy": run.dy, "W_h": run.cache.W_h, "c": run.cache.c, "gates": run.cache.gates}
         for run in runs
     ]
-    filled = [{"da": run.da[0], "dh": run.d_states[0], "dc": run.d_states[1]} for run in runs]
-    launch_runs(backward_kernel, lstm, [run.cache for run in runs], read, filled)
+    filled = [
+        {"da": run.da[0], "db": run.db[0], "dh": run.d_states[0], "dc": run.d_states[1]}
+        for run in runs
+    ]
+    launch_runs("backward", backward_kernel, lstm, [run.cache for run in runs], read, filled)

@@ -1,11 +1,21 @@
-"""The recurrent product of a persistent kernel: K weights a thread, in registers and shared memory.
+"""The recurrent product of a persistent kernel: a thread adds up the products with its weights.
 
-Every trick is here, so that the kernels can be read. A loop over registers must unroll: with a
-constant count it does, up to about 64 multiply-adds, hence the two halves. Neighbours in shared
-memory are read 16 bytes at a time, where the compiler can see that their address is a multiple of
-16. Each row has two sums, since a multiply-add waits for the one before it.
+Every trick is here, so that the kernels can be read. What decides is how many instructions there
+are for each weight: one is the multiply-add, and every other one is overhead. They are counted in
+the machine code by ``tests/sequence_compiled.py``.
+
+- A register has no address, so a loop over registers must be unrolled. The compiler does that for
+  constant counts up to about 128 multiply-adds: hence pieces of 16 weights, a function for each.
+- Shared memory is read 16 bytes at a time, if the compiler can see that an address is a multiple of
+  16. Hence all counts are multiples of 4, and four weights of a thread are neighbours. The vector
+  is the same for all threads of a warp, which costs one read.
+- An index that might be negative costs ten instructions, since Numba then counts from the end of
+  the array. ``& 1023`` says that this one is not.
+- A multiply-add waits four cycles for the one before it in the same sum. Other rows fill the time;
+  where there are few, each has two sums.
 """
 
+import math
 from functools import cache
 from typing import NamedTuple
 
@@ -14,56 +24,145 @@ from numba import cuda, float32
 
 from scratchnet.arrays import Array
 from scratchnet_kernels.launch import Compiled, device_function
+from scratchnet_kernels.sequence_cuda.resources import Resources
 
 ZERO = np.float32(0)
+PIECE = 16  # weights
 
 
 class Product(NamedTuple):
     """Two device functions for one shape."""
 
-    # load(W_h, start, step, r, w, shared): weight k of thread r is W_h[start + k step]
+    # load(W_h, output, part, rank, thread, w, shared): the weights of this part of an output's sum
     load: Compiled
-    # add(w, shared, base, r, sums): sums[n] += sum over k of weight k * shared[n stride + base + k]
+    # add(w, shared, base, thread, sums): sums[n] = sum over k of weight k * shared[base + n stride
+    # + k], where the vector of row n is
     add: Compiled
 
 
-@cache
-def product(
-    K: int, in_registers: int, rows: int, stride: int, threads: int, weights_at: int
-) -> Product:
-    """The product for blocks of ``threads``, with shared weights from ``weights_at``.
+class Weights(NamedTuple):
+    """Which weights an output sums over: where they are in W_h (H, G H), one after the other.
 
-    The vectors of K numbers, one for each row, are ``stride`` apart in shared memory.
+    H is padded to the units U of some blocks. Past ``end`` a weight is zero. Before it, padding has
+    the weight of another unit: forward that goes into a sum which nobody reads, backward it
+    multiplies a da of zero.
     """
-    in_shared = K - in_registers
-    half = in_registers // 2
-    partial = 2 * rows
+
+    # first(output, term, rank) -> at, unit, end: the weight of that term
+    first: Compiled
+    # after(at, unit) -> at, unit: the weight of the next term
+    after: Compiled
+
+
+@cache
+def column_weights(gates: int, H: int, U: int) -> Weights:
+    """Forward: an output is a column (gate, unit) of this block, and sums over all units of h'."""
+    G = gates * H
 
     @device_function
-    def load(W_h: Array, start: int, step: int, r: int, w: Array, shared: Array) -> None:
-        for k in range(half):
-            w[k] = W_h[start + k * step]
-        for k in range(half, in_registers):
-            w[k] = W_h[start + k * step]
-        for k in range(in_shared):
-            shared[weights_at + k * threads + r] = W_h[start + (in_registers + k) * step]
+    def first(column: int, term: int, rank: int) -> tuple[int, int, int]:
+        gate, unit = column // U, column % U
+        return term * G + gate * H + rank * U + unit, unit, H * G
+
+    @device_function
+    def after(at: int, unit: int) -> tuple[int, int]:
+        return at + G, unit
+
+    return Weights(first, after)
+
+
+@cache
+def row_weights(gates: int, H: int, U: int) -> Weights:
+    """Backward: an output is a unit k of dh', and sums over this block's columns of da."""
+    G = gates * H
+
+    @device_function
+    def first(k: int, term: int, rank: int) -> tuple[int, int, int]:
+        gate, unit = term // U, term % U
+        end = (k + 1) * G if k < H else 0
+        return k * G + gate * H + rank * U + unit, unit, end
+
+    @device_function
+    def after(at: int, unit: int) -> tuple[int, int]:
+        if unit + 1 == U:  # the first unit of the next gate
+            return at + 1 + H - U, 0
+        return at + 1, unit + 1
+
+    return Weights(first, after)
+
+
+@cache
+def product(use: Resources, weights: Weights, weights_at: int) -> Product:
+    """The product for blocks that take ``use``, with shared weights from ``weights_at`` on."""
+    _, _, rows, parts, terms, threads, in_registers, _ = use
+    stride = parts * terms  # from the vector of one row to that of the next
+    in_shared = terms - in_registers
+    piece = math.gcd(in_shared, 32 // max(2, rows))
+    sums_a_row = 2 if rows <= 2 else 1
+    partial, odd = sums_a_row * rows, sums_a_row - 1
+    first_weight, after = weights
+
+    def pieces(first: int) -> tuple[Compiled, Compiled]:
+        """Load and multiply the weights in registers from ``first`` on: a piece, then the rest."""
+        last = min(first + PIECE, in_registers)
+        if first == in_registers:
+            return _load_nothing, _add_nothing
+        load_rest, add_rest = pieces(last)
+
+        @device_function
+        def load(W_h: Array, at: int, unit: int, end: int, w: Array) -> tuple[int, int]:
+            for k in range(first, last):
+                w[k] = W_h[at] if at < end else ZERO
+                at, unit = after(at, unit)
+            return load_rest(W_h, at, unit, end, w)
+
+        @device_function
+        def add(w: Array, shared: Array, base: int, part: Array) -> None:
+            for k in range(first, last):
+                for n in range(rows):
+                    part[sums_a_row * n + (k & odd)] += w[k] * shared[base + n * stride + k]
+            add_rest(w, shared, base, part)
+
+        return load, add
+
+    load_registers, add_registers = pieces(0)
+
+    @device_function
+    def load(
+        W_h: Array, output: int, part: int, rank: int, r: int, w: Array, shared: Array
+    ) -> None:
+        at, unit, end = first_weight(output, part * terms, rank)
+        at, unit = load_registers(W_h, at, unit, end, w)
+        for k in range(in_shared):  # four of a thread are neighbours, and then those of the next
+            value = W_h[at] if at < end else ZERO
+            shared[weights_at + (k // 4 * threads + r) * 4 + k % 4] = value
+            at, unit = after(at, unit)
 
     @device_function
     def add(w: Array, shared: Array, base: int, r: int, sums: Array) -> None:
         part = cuda.local.array(partial, float32)
         for n in range(partial):
             part[n] = ZERO
-        for k in range(half):
-            for n in range(rows):
-                part[2 * n + k % 2] += w[k] * shared[n * stride + base + k]
-        for k in range(half, in_registers):
-            for n in range(rows):
-                part[2 * n + k % 2] += w[k] * shared[n * stride + base + k]
+        add_registers(w, shared, base, part)
+        for first in range(0, in_shared, piece):
+            for four in range(0, piece, 4):
+                at = (first + four) & 1023
+                for k in range(4):
+                    value = shared[weights_at + at * threads + 4 * r + k]
+                    for n in range(rows):
+                        x = shared[base + n * stride + in_registers + at + k]
+                        part[sums_a_row * n + (k & odd)] += value * x
         for n in range(rows):
-            sums[n] += part[2 * n] + part[2 * n + 1]
-        for k in range(in_shared):
-            weight = shared[weights_at + k * threads + r]  # neighbours read neighbours
-            for n in range(rows):
-                sums[n] += weight * shared[n * stride + base + in_registers + k]
+            sums[n] = part[n] if sums_a_row == 1 else part[2 * n] + part[2 * n + 1]
 
     return Product(load, add)
+
+
+@device_function
+def _load_nothing(W_h: Array, at: int, unit: int, end: int, w: Array) -> tuple[int, int]:
+    return at, unit
+
+
+@device_function
+def _add_nothing(w: Array, shared: Array, base: int, part: Array) -> None:
+    pass
