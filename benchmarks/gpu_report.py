@@ -2,8 +2,8 @@
 
 The prediction for ``sequence`` where W_h fits one multiprocessor. A block of threads owns NB =
 ceil(B / multiprocessors) sequences for all T steps and keeps the recurrent weights on its
-multiprocessor: 64 of a thread's H weights in registers, the rest in shared memory. For G gate blocks (LSTM 4, GRU 3, RNN 1) a step of one
-direction needs, in clocks of that multiprocessor,
+multiprocessor: 64 of a thread's H weights in registers, the rest in shared memory. For G gate
+blocks (LSTM 4, GRU 3, RNN 1) a step of one direction needs, in clocks of that multiprocessor,
 
     multiply   NB G H^2 / 128               128 multiply-adds a clock
     states     NB G H^2 / 128               each warp reads the whole state for each gate,
