@@ -560,13 +560,13 @@ def line(row: Row) -> str:
     )
 
 
-def new_file(folder: Path, day: str) -> Path:
-    """A results file that is not there yet: cpu_<date>.json, then cpu_<date>_2.json and so on."""
+def new_file(folder: Path, name: str) -> Path:
+    """A results file that is not there yet: <name>.json, then <name>_2.json and so on."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, number = folder / f"cpu_{day}.json", 1
+    path, number = folder / f"{name}.json", 1
     while path.exists():
         number += 1
-        path = folder / f"cpu_{day}_{number}.json"
+        path = folder / f"{name}_{number}.json"
     return path
 
 
@@ -622,7 +622,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.seconds is None:
         options.seconds = 50.0 if options.quick else 340.0
     report = run(options)
-    path = new_file(options.out, report["date"])
+    path = new_file(options.out, f"cpu_{report['date']}")
     compact.write(path, report)
     for row in report["memory"]:
         megabytes = ", ".join(f"{name} {row[name] / MEGABYTE:.2f} MB" for name in (OURS, "torch"))

@@ -42,6 +42,7 @@ from cpu import (
     load_of_machine,
     machine,
     make_data,
+    new_file,
     parse_size,
     peers,
     rounds,
@@ -197,8 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
         between(BEGIN, END, [*about(report, options.table.name), *table(report)])
         return 0
     report = run(options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"others_{report['date']}_seed{report['seed']}.json"
+    path = new_file(options.out, f"others_{report['date']}_seed{report['seed']}")
     compact.write(path, report)
     print("\n".join(table(report)))
     print(path)

@@ -44,6 +44,7 @@ from cpu import (
     load,
     load_of_machine,
     machine,
+    new_file,
     peers,
     rounds,
     seconds_of_processors,
@@ -288,8 +289,9 @@ def tables(report: Row, name: str) -> Iterator[str]:
 
 
 def latest(folder: Path) -> Path:
-    """The last results file."""
-    return max(folder.glob("random_*.json"), default=folder / "random_none.json")
+    """The last results file of an idle machine."""
+    idle = (path for path in folder.glob("random_*.json") if "busy" not in path.name)
+    return max(idle, key=lambda path: path.stat().st_mtime, default=folder / "random_none.json")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -320,9 +322,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.random:
         options.seed = time.time_ns() % 10**6
     report = run(options)
-    options.out.mkdir(parents=True, exist_ok=True)
     busy_too = f"_busy{options.busy}" if options.busy else ""
-    path = options.out / f"random_{report['date']}_seed{options.seed}{busy_too}.json"
+    path = new_file(options.out, f"random_{report['date']}_seed{options.seed}{busy_too}")
     compact.write(path, report)
     found: Any
     for found in report["summary"]:

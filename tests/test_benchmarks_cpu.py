@@ -302,7 +302,7 @@ def test_a_worker_that_ends_is_an_error():
 def test_a_file_is_never_overwritten(tmp_path):
     names = []
     for _ in range(11):
-        path = cpu.new_file(tmp_path, "2026-01-31")
+        path = cpu.new_file(tmp_path, "cpu_2026-01-31")
         path.touch()
         names.append(path.name)
     assert names[:3] == ["cpu_2026-01-31.json", "cpu_2026-01-31_2.json", "cpu_2026-01-31_3.json"]

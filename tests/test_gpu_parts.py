@@ -287,7 +287,7 @@ def test_predictions_are_written_beside_measurements():
         if row["estimated_ms"]
     }
     assert estimated["lstm", 100, 64, 64, 128, "sequence"] == 0.34
-    assert estimated["gru", 100, 64, 64, 256, "step"] == 17
+    assert estimated["gru", 100, 64, 64, 256, "sequence"] == (0.17, 0.21)
     assert estimated["lstm", 1000, 32, 8, 128, "torch.nn"] == (5, 10)
     assert len(estimated) == 8 * 3
     assert report.STEP_US["lstm", 64, 128] == (1.05, 1.1)

@@ -11,7 +11,7 @@ import pytest
 from scratchnet import engines
 from scratchnet.cells import CELLS
 from scratchnet.layers import LSTM
-from scratchnet_kernels.sequence_cpu import passes, threads, work
+from scratchnet_kernels.sequence_cpu import awake, passes, threads, work
 
 from calls import pair
 from sequence_problems import (
@@ -84,6 +84,51 @@ def test_tasks_run_side_by_side():
     threads.run([task, task])
     assert len(seen) == 2
     assert threading.get_ident() in seen
+
+
+def test_a_thread_waits_awake_for_a_while():
+    flags = np.zeros(3, np.int64)
+    assert not awake.wait_awake(flags, 0, 1, 100, 0)  # and gives up
+    assert flags.tolist() == [1, 0, 0]
+    late = threading.Timer(0.05, lambda: awake.signal(flags, 1, 1))
+    late.start()
+    started = time.perf_counter()
+    assert awake.wait_awake(flags, 2, 1, 10**9, 100)
+    assert 0.01 < time.perf_counter() - started < 20
+    assert flags.tolist() == [1, 1, 1]
+    late.join()
+    assert min(threads.looks()) > 1
+    assert threads.looks()[0] > 5 * threads.looks()[1]
+
+
+def test_workers_that_have_fallen_asleep_are_woken():
+    for _ in range(20):
+        time.sleep(4 * threads.AWAKE)
+        test_tasks_run_side_by_side()
+
+
+def test_workers_do_not_stay_awake():
+    """A process that computes nothing takes no processor time, however many workers it has."""
+    test_tasks_run_side_by_side()
+    time.sleep(10 * threads.AWAKE)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1
+
+
+def test_threads_run_without_compiled_code():
+    code = """
+import threading
+from scratchnet_kernels.sequence_cpu import threads
+meet, seen = threading.Barrier(2), []
+def task():
+    meet.wait(20)
+    seen.append(threading.get_ident())
+for _ in range(3):
+    threads.run([task, task])
+print(len(seen), len(set(seen)))
+"""
+    assert python(code, NUMBA_DISABLE_JIT="1") == ("6 2\n", "")
 
 
 @pytest.mark.parametrize(("allowed", "cost", "most"), [(1, 1e12, 1), (2, 1e12, 2), (None, 1, 1)])

@@ -19,13 +19,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numba_cuda
 from numba.cuda.core.caching import NullCache
 from numba.cuda.serialize import dumps
 
 from scratchnet.files.machine_code import cache_root
+from scratchnet.files.writing import replace
 from scratchnet_kernels.compiled import sources
 
 HASH_BYTES = hashlib.sha256().digest_size
@@ -67,16 +67,11 @@ class Cubins(NullCache):  # type: ignore[misc]
         return None
 
     def save_overload(self, argument_types: Any, kernel: Any) -> None:
-        """Write the kernel to a file of this process, then give the file its name."""
-        path = self._path(argument_types, kernel.codegen)
-        unfinished = path.with_suffix(f".{uuid4().hex}")
+        """Write the kernel, as a whole or not at all."""
         with suppress(Exception):  # a full disk, or a kernel that cannot be pickled: not kept
             content = pickle.dumps(kernel)
-            try:
-                unfinished.write_bytes(hashlib.sha256(content).digest() + content)
-                unfinished.replace(path)
-            finally:
-                unfinished.unlink(missing_ok=True)
+            with replace(self._path(argument_types, kernel.codegen)) as file:
+                file.write(hashlib.sha256(content).digest() + content)
 
     def _name(self) -> str:
         module = self.function.__module__.partition(".")[2]

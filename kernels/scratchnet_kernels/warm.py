@@ -17,6 +17,7 @@ import numpy as np
 from scratchnet.cells import CELLS
 from scratchnet.errors import UnavailableError
 from scratchnet_kernels import build, update_cpu
+from scratchnet_kernels.sequence_cpu import threads
 
 
 def warm(job: str, dtype: str) -> None:
@@ -37,6 +38,7 @@ def warm(job: str, dtype: str) -> None:
     engine = build("sequence", job, "numpy", dtype, 0, 1, 1)
     [(y, cache)] = engine.forward([(x, *states, *params)])
     engine.backward([(np.ones_like(y), cache)])
+    threads.looks()
 
 
 def main(job: str, dtype: str, marker: str) -> None:

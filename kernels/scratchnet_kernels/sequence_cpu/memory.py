@@ -3,8 +3,8 @@
 A training step allocates the same arrays each time, some of many megabytes. As a rule the system
 takes such memory back as soon as an array is gone, and the first access to every new page costs
 time. So freed memory is kept, by size, for the next array. Measured (``benchmarks/parts.py``): an
-LSTM's training step with (T, N, D, H) = (100, 32, 1, 64) takes 2.2 ms so, and 2.3 with fresh
-memory; with (100, 64, 64, 128) it takes 14.0 ms so, and 17.0 with fresh memory.
+LSTM's training step with (T, N, D, H) = (100, 32, 1, 64) takes 2.4 ms so, and 2.4 with fresh
+memory; with (100, 64, 64, 128) it takes 15.6 ms so, and 16.4 with fresh memory.
 """
 
 import math

@@ -1,16 +1,44 @@
 """Threads that wait for a task: what a ThreadPoolExecutor does, for one caller at a time.
 
-One pass of a small model takes less than a millisecond, and waking a thread is a part of that.
-Measured on two cores (``benchmarks/parts.py``), microseconds for two tasks of 100 us: 155 with an
-executor, 151 with these threads and 197 in turn; for two of 20 us: 76 with an executor, 53 with
-these threads and 38 in turn.
+A pass of a small model takes less than a millisecond, and waking a sleeping thread is a part of
+that. So a worker that has ended its task waits awake for the next one, for a moment, and so does
+the caller for its workers (``awake.py``); then they sleep, and the processors are others'. Locks
+say what is done; the flags besides only keep a thread awake.
+
+Measured on two cores (``benchmarks/parts.py``), microseconds for two tasks of 100 us: 216 with an
+executor, 133 with these threads and 200 in turn; for two of 20 us: 49 with an executor, 35 with
+these threads and 37 in turn.
 """
 
 import os
+import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from threading import Lock, Thread
 
+import numpy as np
+
+from scratchnet_kernels.sequence_cpu.awake import wait_awake
+
 Task = Callable[[], None]
+
+AWAKE = 300e-6  # seconds
+# A worker that sees its task too soon would find the caller holding the GIL, on the way into a task
+# of its own, and would be put to sleep.
+LATER = 15e-6
+# flags: the worker has ended its task; it has another one; the caller waits, which nobody asks
+RESTS, BEGIN, CALLER = 0, 1, 2
+
+
+@cache
+def looks() -> tuple[int, int]:
+    """How often a thread looks at a flag in AWAKE and in LATER seconds."""
+    flags = np.zeros(3, np.int64)
+    wait_awake(flags, RESTS, BEGIN, 1, 1)  # compiles
+    started = time.perf_counter()
+    wait_awake(flags, RESTS, BEGIN, 10_000, 0)
+    one = (time.perf_counter() - started) / 10_000
+    return round(AWAKE / one), round(LATER / one)
 
 
 class Worker:
@@ -19,14 +47,18 @@ class Worker:
     def __init__(self) -> None:
         self.task: Task = _nothing
         self.error: BaseException | None = None
+        self.flags = np.zeros(3, np.int64)
         self.begin, self.done = Lock(), Lock()
         self.begin.acquire()
         self.done.acquire()
+        looks()
         Thread(target=self._loop, name="scratchnet", daemon=True).start()
 
     def _loop(self) -> None:
         while True:
+            wait_awake(self.flags, RESTS, BEGIN, *looks())
             self.begin.acquire()
+            self.flags[BEGIN] = 0
             try:
                 self.task()
             except BaseException as error:
@@ -37,6 +69,7 @@ class Worker:
     def start(self, task: Task) -> None:
         """Begin with a task."""
         self.error, self.task = None, task
+        self.flags[RESTS], self.flags[BEGIN] = 0, 1
         self.begin.release()
 
     def wait(self) -> BaseException | None:
@@ -44,6 +77,7 @@ class Worker:
         interrupted: BaseException | None = None
         while True:
             try:
+                wait_awake(self.flags, CALLER, RESTS, looks()[0], 0)
                 self.done.acquire()
                 return interrupted or self.error
             except BaseException as error:  # Ctrl-C: the task still writes to the caller's arrays

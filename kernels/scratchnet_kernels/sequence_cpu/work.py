@@ -15,7 +15,7 @@ from scratchnet_kernels.sequence_cpu.threads import run as run_tasks
 Result = TypeVar("Result")
 
 # Multiply-adds of a thread, at least: with less work, waking it costs more than it saves.
-WORTH_A_THREAD = 2_000_000
+WORTH_A_THREAD = 4_000_000
 
 
 class Work(NamedTuple):
