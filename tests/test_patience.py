@@ -125,6 +125,15 @@ def test_nothing_is_waited_for_without_numba_or_without_compiling(began, monkeyp
     assert not began
 
 
+def test_a_version_that_is_not_known_stops_no_training(began, monkeypatch):
+    def unknown():
+        raise machine_code.metadata.PackageNotFoundError("numba")
+
+    monkeypatch.setattr(machine_code, "sources", unknown)
+    assert passes(300).index(False) == 8 * 32
+    assert not began
+
+
 def test_arrays_on_a_device_are_not_waited_for(began):
     class Device:
         shape, dtype = (10**6, 256, 256), np.dtype(np.float32)

@@ -33,7 +33,13 @@ def ready(job: str, dtype: str, alone: bool) -> bool:
         return True
     if find_spec("numba") is None or find_spec("scratchnet_kernels") is None:
         return True  # there is nothing to wait for
-    marker = cache_root() / "ready" / f"{sources()}-{job}-{dtype}"
+    try:
+        marker = cache_root() / "ready" / f"{sources()}-{job}-{dtype}"
+    except (
+        OSError,
+        metadata.PackageNotFoundError,
+    ):  # sources in an archive, Numba without a version
+        return alone
     compiled = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" or marker.exists()
     if compiled or (not _begun(marker, job, dtype) and alone):
         _found.add((job, dtype))

@@ -5,7 +5,7 @@ model. A thread that is awake sees a flag at once. It must not hold the GIL mean
 waiting is compiled.
 
 Numba takes memory as it likes, and would read a flag once before the loop. So a flag is read and
-written by *atomic* instructions, which are executed where they stand.
+written by *atomic* instructions, which the compiler neither moves nor removes.
 """
 
 import platform

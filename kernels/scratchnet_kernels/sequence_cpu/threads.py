@@ -23,8 +23,8 @@ from scratchnet_kernels.sequence_cpu.awake import wait_awake
 Task = Callable[[], None]
 
 AWAKE = 300e-6  # seconds
-# A worker that sees its task too soon would find the caller holding the GIL, on the way into a task
-# of its own, and would be put to sleep.
+# A worker that sees its task too soon finds the caller still holding the GIL, on the way into its
+# own task, and is put to sleep.
 LATER = 15e-6
 # flags: the worker has ended its task; it has another one; the caller waits, which nobody asks
 RESTS, BEGIN, CALLER = 0, 1, 2
