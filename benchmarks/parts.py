@@ -31,7 +31,7 @@ from cells import machine
 from scratchnet_kernels.compiled import compiled
 from scratchnet_kernels.sequence_cpu import memory, product, work
 from scratchnet_kernels.sequence_cpu.threads import available
-from scratchnet_kernels.sequence_cpu.threads import run as run_tasks
+from scratchnet_kernels.sequence_cpu.threads import run as run_parts
 from threadpoolctl import threadpool_limits
 
 from scratchnet.cells import lstm
@@ -59,7 +59,8 @@ def products(rng: np.random.Generator) -> dict[str, Any]:
     found = {}
     for H in (64, 100, 128, 256, 512):
         h, W = rng.standard_normal((16, H)).astype(F), rng.standard_normal((H, 4 * H)).astype(F)
-        packed, out = product.pack(W), np.empty((16, 4 * H), F)
+        packed, out = product.room(W, 1), np.empty((16, 4 * H), F)
+        product.pack(W, packed)
         runs = {
             "tiles": lambda: [product.multiply(h, packed, out, 0) for _ in range(20)],  # noqa: B023  called before the next H
             "BLAS": lambda: [np.dot(h, W, out) for _ in range(20)],  # noqa: B023
@@ -126,7 +127,7 @@ def wake(rng: np.random.Generator) -> dict[str, Any]:
             runs = {
                 "one after the other": lambda task=task: (task(), task()),
                 "executor": executor,
-                "ours": lambda task=task: run_tasks([task, task]),
+                "ours": lambda task=task: run_parts(2, lambda k, count: task(), list),
             }
             found[f"{microseconds} us"] = {k: round(1e6 * t) for k, t in timed(runs, 100).items()}
     return found

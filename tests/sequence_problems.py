@@ -13,7 +13,7 @@ import pytest
 from scratchnet.cells import CELLS, variants
 from scratchnet.layers import GRU, LSTM, RNN
 from scratchnet_kernels import KERNELS
-from scratchnet_kernels.sequence_cpu import work
+from scratchnet_kernels.sequence_cpu import threads, work
 
 ROOT = Path(__file__).parents[1]
 NAMES = {id(cell): name for name, cell in CELLS.items()}
@@ -37,9 +37,14 @@ needs_compiler = pytest.mark.skipif(
 
 
 @contextmanager
-def any_work_is_worth_a_thread():
+def any_work_is_worth_a_thread(by_units=None):
+    """However small, and however busy this machine is; shared by rows or by units, or as it would be."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(work, "WORTH_A_THREAD", 1)
+        patch.setattr(threads, "STOLEN", float("inf"))
+        patch.setattr(threads, "crew", threads.Crew())
+        if by_units is not None:
+            patch.setattr(work, "by_units", lambda *_: by_units)
         yield
 
 

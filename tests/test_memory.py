@@ -89,7 +89,7 @@ x, dy = call(T)
 del y, cache
 if engine == "sequence":  # two steps are one thread's work: what waits for a second thread is loaded here
     from scratchnet_kernels.sequence_cpu import threads
-    threads.run([int, int])
+    threads.run(2, lambda k, count: None, list)
 peak = lambda: int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
 before = peak()
 y, cache = layer.forward(x, training=True)

@@ -12,7 +12,7 @@ from scratchnet.layers import Linear, Sequential
 from scratchnet.losses import mse
 from scratchnet.training import bptt
 from scratchnet_kernels import KERNELS, sequence_cpu
-from scratchnet_kernels.sequence_cpu import memory, passes, product, work
+from scratchnet_kernels.sequence_cpu import memory, passes, product, team, work
 from scratchnet_kernels.sequence_cpu.vector import BYTES, lanes
 
 from calls import pair
@@ -54,7 +54,7 @@ def test_equals_array(name, options, dtype, shape, ragged, threads, seed):
 def test_the_shapes_above_reach_every_way():
     """What the examples' comments say of them is so."""
     assert product.ROWS == 6 or BYTES < 64
-    assert product.terms_at_once(4 * 128) < 70 * 17
+    assert product.TERMS < 70 * 17
     assert 70 > passes.rows_at_once(4 * 600) >= 16
     assert 130 % lanes(np.float32) == 2 or BYTES < 64
 
@@ -132,8 +132,12 @@ def test_a_product(dtype, M, K, C, add, seed):
     whole = rng.standard_normal((M + 2, C + 40)).astype(dtype)
     want, out = whole.copy(), whole[1:-1, 20:-20]
     want[1:-1, 20:-20] = left.astype(np.float64) @ W + (out if add else 0)
-    np.testing.assert_array_equal(product.pack(W), product.pack_transposed(np.ascontiguousarray(W.T)))
-    product.multiply(left, product.pack(W), out, int(add))
+    turned = np.ascontiguousarray(W.T)
+    packed, again = product.room(W, 1), product.room_transposed(turned)
+    product.pack(W, packed)
+    product.pack_transposed(turned, again)
+    np.testing.assert_array_equal(packed, again)
+    product.multiply(left, packed, out, int(add))
     np.testing.assert_allclose(whole, want, rtol=0, atol=8 * K * np.finfo(dtype).eps * (1 + np.abs(want).max()))
     np.testing.assert_array_equal(whole[:, :20], want[:, :20])
     np.testing.assert_array_equal(whole[[0, -1]], want[[0, -1]])
@@ -150,7 +154,8 @@ def test_gradients_in_parts(dtype, M, D, H, G, seed):
         made = [np.full(shape, np.nan, dtype) for shape in ((D, G), (H, G), (1, G))]
         for first, last in ((0, cut), (cut, G)):
             if first < last:
-                product.gradients(x, h, da, *made, first, last)
+                for k in range(3):
+                    product.gradients(x, h, da, *made, first, last, team.new_team(3, False), k, 3)
         results.append(made)
     for got, again, left in zip(*results, (x, h, np.ones((M, 1)))):
         np.testing.assert_array_equal(got, again)
@@ -169,10 +174,12 @@ def test_memory_of_other_processes_is_not_read():
         whole = np.frombuffer(mmap.mmap(-1, size), dtype)
         W = whole[len(whole) - rows * columns :].reshape(rows, columns)
         W[...] = 1
-        packed, out = product.pack(W), np.zeros((2, columns), dtype)
+        packed, turned, out = product.room(W, 1), product.room_transposed(W), np.zeros((2, columns), dtype)
+        product.pack(W, packed)
+        product.pack_transposed(W, turned)
         product.multiply(np.ones((2, rows), dtype), packed, out, 0)
         assert (out == rows).all()
-        assert (product.pack_transposed(W).sum(), packed.sum()) == (rows * columns,) * 2
+        assert (turned.sum(), packed.sum()) == (rows * columns,) * 2
 
 
 # ---- what else reads a layer --------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from scratchnet import engines
 from scratchnet.cells import CELLS
 from scratchnet.layers import LSTM
-from scratchnet_kernels.sequence_cpu import awake, passes, threads, work
+from scratchnet_kernels.sequence_cpu import awake, part_products, passes, product, team, threads, work
 
 from calls import pair
 from sequence_problems import (
@@ -26,17 +26,45 @@ from sequence_problems import (
 )
 
 
-@pytest.mark.parametrize("N", [1, 3, 70])
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """A machine that nobody else uses, as far as the threads know."""
+    monkeypatch.setattr(threads, "STOLEN", float("inf"))
+    monkeypatch.setattr(threads, "crew", threads.Crew())
+
+
+def together(*tasks):
+    """Run tasks in a thread each; all in this one if it is alone."""
+
+    def part(k, count):
+        for task in tasks if count == 1 else [tasks[k]]:
+            task()
+
+    threads.run(len(tasks), part, list)
+
+
+@pytest.mark.parametrize("by_units", [False, True])
+@pytest.mark.parametrize(("N", "H"), [(1, 48), (3, 100), (70, 33), (2, 5)])
 @cells
-def test_the_same_bits_for_any_number_of_threads(name, options, N):
-    """Fewer threads than sequences, as many, more; and more columns than vectors."""
-    call, arriving, lengths = problem(name, "float32", 4, N, 40, 48, ragged=True)
+def test_the_same_bits_for_any_number_of_threads(name, options, N, H, by_units):
+    """Fewer threads than sequences, than vectors of units, as many, more; and more columns than vectors."""
+    call, arriving, lengths = problem(name, "float32", 4, N, 40, H, ragged=True)
     results = []
-    with any_work_is_worth_a_thread():
-        for count in (1, 2, 3, 50, None):
-            results.append(run(*pair(name, call[0], 48, "sequence", count), call, arriving, lengths, options))
+    with any_work_is_worth_a_thread(by_units):
+        for count in (1, 2, 3, 20, None):
+            results.append(run(*pair(name, call[0], H, "sequence", count), call, arriving, lengths, options))
     for result in results[1:]:
         assert_identical(result, results[0])
+
+
+@cells
+def test_units_shared_by_threads_are_those_of_array(name, options):
+    """Each thread packs its own columns, which begin in the middle of a gate."""
+    call, arriving, lengths = problem(name, "float64", 6, 5, 9, 52, ragged=True)
+    want = run(CELLS[name].forward, CELLS[name].backward, call, arriving, lengths, options)
+    with any_work_is_worth_a_thread(by_units=True):
+        got = run(*pair(name, call[0], 52, "sequence", 3), call, arriving, lengths, options)
+    assert_close(got, want, 1e-13)
 
 
 def test_the_same_bits_with_the_constants_as_they_are():
@@ -47,31 +75,163 @@ def test_the_same_bits_with_the_constants_as_they_are():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-@pytest.mark.parametrize(
-    ("first", "last", "multiple", "most"), [(0, 1, 1, 9), (0, 70, 1, 16), (32, 100, 16, 100), (3, 3, 1, 5)]
-)
-def test_parts_cover_the_range_once(count, first, last, multiple, most):
-    seen = []
-    for k in range(count):
-        works = [
-            work.Work(lambda *part: seen.append(part), (number,), first, last, multiple, most, 1.0) for number in (0, 1)
-        ]
-        work.part(works, k, count)
-    for number in (0, 1):
-        parts = sorted((begin, end) for n, begin, end in seen if n == number)
-        assert [n for begin, end in parts for n in range(begin, end)] == list(range(first, last))
-        assert all(0 < end - begin <= most for begin, end in parts)
-        assert all((begin - first) % multiple == 0 for begin, _ in parts)
+@pytest.mark.parametrize(("n", "multiple"), [(1, 1), (70, 1), (100, 16), (0, 1), (5, 16)])
+def test_parts_cover_the_range_once(count, n, multiple):
+    parts = [team.share(n, multiple, k, count) for k in range(count)]
+    assert [i for first, last in parts for i in range(first, last)] == list(range(n))
+    assert all(first % multiple == 0 or first == n for first, _ in parts)
+
+
+@pytest.mark.parametrize("by_units", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize(("gates", "H", "D"), [(1, 5, 3), (4, 40, 70), (3, 100, 9)])
+def test_a_product_whose_parts_are_packed_by_threads(by_units, count, gates, H, D):
+    """Together they are the whole product, and every number of it is computed by one thread."""
+    rng = np.random.default_rng(gates)
+    left, W = rng.standard_normal((4, D)), rng.standard_normal((D, gates * H))
+    back, turned = rng.standard_normal((4, gates * H)), rng.standard_normal((H, gates * H))
+    both = team.new_team(count, by_units)
+    parts = [team.part_of(4, H, product.lanes(W.dtype), both, k, count) for k in range(count)]
+    packed, packed_turned = product.room(W, gates), product.room_transposed(turned)
+    for part in parts:
+        part_products.pack_part(W, packed, H, part)
+        part_products.pack_transposed_part(turned, packed_turned, part)
+    out, times = np.zeros((4, gates * H)), np.zeros((4, gates * H))
+    found, times_found = np.zeros((4, H)), np.zeros((4, H))
+    for part in parts:
+        rows, alone = slice(part.first_row, part.last_row), [np.zeros_like(a) for a in (out, found)]
+        part_products.multiply_part(left[rows], packed, alone[0][rows], H, part, 0)
+        part_products.multiply_part(back[rows], packed_turned, alone[1][rows], H, part, 0)
+        out, times = out + alone[0], times + (alone[0] != 0)
+        found, times_found = found + alone[1], times_found + (alone[1] != 0)
+    np.testing.assert_allclose(out, left @ W, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found, back @ turned.T, rtol=0, atol=1e-12)
+    assert (times == 1).all()
+    assert (times_found == 1).all()
+
+
+def test_few_sequences_and_a_large_matrix_are_shared_by_units():
+    weights = 4 * 350 * 350
+    assert work.by_units(3, weights, 2)
+    assert work.by_units(1, weights // 8, 2)
+    assert not work.by_units(100, weights, 2)
+    assert not work.by_units(3, 4 * 30 * 30, 2)
 
 
 def test_two_directions_of_one_sequence_are_two_threads_work():
     """A row cannot be cut; the second direction begins with the second thread."""
     done = [[], []]
-    for k, numbers in enumerate(done):
-        works = [work.Work(lambda number, *_, to: to.append(number), (n,), 0, 1, 1, 16, 1.0) for n in (0, 1)]
-        works = [one._replace(loop=partial(one.loop, to=numbers)) for one in works]
-        work.part(works, k, 2)
-    assert sorted(done) == [[0], [1]]
+
+    def loop(number, its_team, k, count):
+        if k == 0:
+            done[here].append(number)
+
+    works = [work.Work(loop, (n,), 1.0) for n in (0, 1)]
+    for here in (0, 1):
+        work.part(works, [team.new_team(2, False)] * 2, here, 2)
+    assert done == [[0], [1]]
+
+
+# ---- meetings -----------------------------------------------------------------------------------------------------------
+
+
+def members(both, count):
+    return [team.part_of(8, 64, 16, both, k, count) for k in range(count)]
+
+
+def test_threads_that_meet_wait_for_the_last():
+    count, steps = 3, 200
+    both, log = team.new_team(count, True), np.zeros((count, steps), np.int64)
+    parts = members(both, count)
+
+    def member(part):
+        for step in range(steps):
+            log[part.k, step] = 1
+            assert team.meet(both, part)
+            assert log[:, step].all()  # all have been here
+
+    together(*(lambda part=part: member(part) for part in parts))
+    assert log.all()
+
+
+def test_nobody_waits_for_a_thread_that_has_given_up():
+    both = team.new_team(2, True)
+    part = members(both, 2)[0]
+    giving = threading.Timer(0.2, team.give_up, [[both]])
+    giving.start()
+    started = time.perf_counter()
+    assert not team.meet(both, part)
+    assert 0.1 < time.perf_counter() - started < 20
+    giving.join()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_exception_in_one_thread_frees_the_other(which):
+    """Its partner would wait for it for ever."""
+    both = team.new_team(2, True)
+    parts, met = members(both, 2), []
+
+    def part(k, count):
+        assert count == 2
+        if k == which:
+            raise ArithmeticError("of a part")
+        met.append(team.meet(both, parts[k]))
+
+    with pytest.raises(ArithmeticError, match="of a part"):
+        threads.run(2, part, partial(team.give_up, [both]))
+    assert met == [False]
+
+
+@cells
+def test_a_loop_ends_when_another_thread_has_given_up(name, options, monkeypatch):
+    """All its meetings: in the first one, and in those of the steps."""
+    call, arriving, _ = problem(name, "float32", 5, 2, 3, 40)
+    forward, backward = pair(name, call[0], 40, "sequence", 2)
+    _, cache = forward(*call, **options)
+    alone = work.part
+
+    def abandoned(step, teams, k, count):
+        if k == 1:
+            team.give_up(teams)
+        else:
+            alone(step, teams, k, count)
+
+    with any_work_is_worth_a_thread(by_units=True):
+        monkeypatch.setattr(work, "part", abandoned)
+        forward(*call, **options)
+        backward(arriving[0], cache, *arriving[1:])
+
+
+def test_who_finds_a_processor_busy_works_alone_for_a_while(monkeypatch):
+    """A thread that stood still: another program has its processor. With the same numbers, see above."""
+    monkeypatch.setattr(threads, "STOLEN", 500e-6)
+    monkeypatch.setattr(threads, "ALONE", 0.2)
+    if not threads.EXACT_CLOCK:
+        pytest.skip("the clock of a thread is too coarse here")
+    for stands_still in (0, 1):
+        monkeypatch.setattr(threads, "crew", threads.Crew())
+        counts = []
+
+        def part(k, count, still=None, counts=counts):
+            counts.append(count)
+            if k == still:
+                time.sleep(0.01)
+
+        threads.run(2, partial(part, still=stands_still), list)
+        assert threads.crew.alone == 2 * 0.2  # the next time, for longer
+        for _ in range(3):
+            threads.run(2, part, list)
+        assert counts == [2, 2, 1, 1, 1]
+        time.sleep(0.25)
+        threads.run(2, partial(part, still=stands_still), list)
+        threads.run(2, part, list)
+        assert counts[5:] == [2, 2, 1]
+
+
+def test_a_thread_that_computes_all_the_time_is_not_taken_for_one_that_stands_still():
+    numbers = np.ones(300_000)
+    quick = [threads.stolen(lambda: numbers.sum()) for _ in range(9)]
+    assert quick.count(True) < 5
 
 
 def test_tasks_run_side_by_side():
@@ -81,7 +241,7 @@ def test_tasks_run_side_by_side():
         meet.wait(20)
         seen.add(threading.get_ident())
 
-    threads.run([task, task])
+    together(task, task)
     assert len(seen) == 2
     assert threading.get_ident() in seen
 
@@ -120,12 +280,13 @@ def test_threads_run_without_compiled_code():
     code = """
 import threading
 from scratchnet_kernels.sequence_cpu import threads
+threads.STOLEN = 1e9
 meet, seen = threading.Barrier(2), []
-def task():
+def part(k, count):
     meet.wait(20)
     seen.append(threading.get_ident())
 for _ in range(3):
-    threads.run([task, task])
+    threads.run(2, part, list)
 print(len(seen), len(set(seen)))
 """
     assert python(code, NUMBA_DISABLE_JIT="1") == ("6 2\n", "")
@@ -134,7 +295,7 @@ print(len(seen), len(set(seen)))
 @pytest.mark.parametrize(("allowed", "cost", "most"), [(1, 1e12, 1), (2, 1e12, 2), (None, 1, 1)])
 def test_no_more_threads_than_allowed_and_worth_it(allowed, cost, most):
     seen = set()
-    one = work.Work(lambda *_: seen.add(threading.get_ident()), (), 0, 20, 1, 1, cost)
+    one = work.Work(lambda *_: seen.add(threading.get_ident()), (), cost)
     work.run([one], allowed)
     assert len(seen) <= most
     assert threading.get_ident() in seen
@@ -156,7 +317,7 @@ def test_an_exception_in_a_worker_reaches_the_caller_when_all_have_ended():
     for tasks in ([fail, slow], [slow, fail]):
         done.clear()
         with pytest.raises(ArithmeticError, match="of a task"):
-            threads.run(tasks)
+            together(*tasks)
         assert done == [True]
     test_tasks_run_side_by_side()
 
@@ -177,7 +338,7 @@ def test_an_interrupt_waits_for_the_worker():
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.1)
         with pytest.raises(KeyboardInterrupt):
-            threads.run([lambda: None, slow])
+            together(lambda: None, slow)
         assert done == [True]
     finally:
         signal.signal(signal.SIGALRM, before)
@@ -191,10 +352,10 @@ def test_who_finds_the_workers_taken_works_alone():
         inside.set()
         leave.wait(20)
 
-    other = threading.Thread(target=lambda: threads.run([hold, lambda: None]))
+    other = threading.Thread(target=lambda: together(hold, lambda: None))
     other.start()
     assert inside.wait(20)
-    threads.run([lambda: seen.add(threading.get_ident())] * 3)
+    together(*[lambda: seen.add(threading.get_ident())] * 3)
     assert seen == {threading.get_ident()}
     leave.set()
     other.join()
@@ -248,7 +409,8 @@ inside, leave = threading.Event(), threading.Event()
 def hold():
     inside.set()
     leave.wait(60)
-threading.Thread(target=lambda: threads.run([hold, lambda: None])).start()
+threads.STOLEN = 1e9
+threading.Thread(target=lambda: threads.run(2, lambda k, count: hold() if k == 0 else None, list)).start()
 inside.wait(60)
 child = os.fork()
 if child == 0:
@@ -256,7 +418,7 @@ if child == 0:
         again, cache = layer.forward(x)
         layer.backward(np.ones_like(again), cache)
         meet = threading.Barrier(2)  # the child starts new workers
-        threads.run([lambda: meet.wait(20)] * 2)
+        threads.run(2, lambda k, count: meet.wait(20), list)
         os._exit(0 if np.array_equal(y, again) else 3)
     finally:
         os._exit(4)

@@ -55,22 +55,22 @@ def kept(loop: F) -> F:
         if dtype in loops:
             return loops[dtype](first, *others)
         with compiling:  # one thread does; the others find it done
-            made = loops.get(dtype)
-            if made is None:
-                return first_call(dtype, first, *others)
-        return made(first, *others)
+            if dtype not in loops:
+                loops[dtype] = ready_loop(first, *others)
+        return loops[dtype](first, *others)  # not inside: the threads of a pass wait for each other
 
-    def first_call(dtype: Any, *arguments: Any) -> Any:
+    def ready_loop(*arguments: Any) -> Callable[..., Any]:
+        """The loop, compiled for these arguments or read from disk."""
         for attempt in (_kept, _kept_anew, _not_kept):
-            made = attempt(loop, dtype.name)
+            made = attempt(loop, arguments[0].dtype.name)
             try:
-                found = made(*arguments)
+                if hasattr(made, "compile"):
+                    made.compile(tuple(map(numba.typeof, arguments)))
+                break
             except Exception:  # a damaged file raises whatever reading it comes to, a full disk too
                 if attempt is _not_kept:
                     raise
-            else:
-                loops[dtype] = made
-                return found
+        return made
 
     return cast(F, run)
 

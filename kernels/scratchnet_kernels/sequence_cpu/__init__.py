@@ -1,9 +1,11 @@
 """The ``sequence`` engine on NumPy arrays: a thread takes some sequences through all of time.
 
-Rows of a batch are independent, so threads never wait for each other at a step. Each file has the
-name of its cell: a step's elementwise math (the cell's own functions), and the loops over time.
-``vector.py`` and ``vector_math.py`` compile that math for many units at once, ``product.py`` has
-the products, ``work.py`` cuts the work for threads, ``engine.py`` puts it together.
+Rows of a batch are independent, so threads do not wait for each other at a step; where there are
+few rows and many units, a thread takes some units, and they do. Each file has the name of its cell:
+a step's elementwise math (the cell's own functions), and the loops over time. ``vector.py`` and
+``vector_math.py`` compile that math for many units at once, ``product.py`` has the products,
+``part_products.py`` those of one thread, ``team.py`` and ``work.py`` cut the work for threads,
+``engine.py`` puts it together.
 """
 
 from scratchnet_kernels.sequence_cpu import (

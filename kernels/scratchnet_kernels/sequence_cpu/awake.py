@@ -8,7 +8,9 @@ Numba takes memory as it likes, and would read a flag once before the loop. So a
 written by *atomic* instructions, which the compiler neither moves nor removes.
 """
 
+import os
 import platform
+import time
 from typing import Any
 
 from llvmlite import ir
@@ -20,6 +22,7 @@ from scratchnet.arrays import Array
 from scratchnet_kernels.compiled import kept
 
 PAUSE = "llvm.x86.sse2.pause"
+POSIX = os.name == "posix"
 X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
 
 
@@ -37,6 +40,11 @@ def breathe() -> None:
     """Let the other thread of this processor core work for some cycles."""
 
 
+def give_way() -> None:
+    """Let another thread have this processor, if one waits for it."""
+    time.sleep(0)
+
+
 @overload(peek, jit_options={"forceinline": True}, strict=False)  # type: ignore[untyped-decorator]
 def _compiled_peek(flags: Any, k: Any) -> Any:
     return lambda flags, k: _peek(flags, k)
@@ -50,6 +58,11 @@ def _compiled_signal(flags: Any, k: Any, value: Any) -> Any:
 @overload(breathe, jit_options={"forceinline": True}, strict=False)  # type: ignore[untyped-decorator]
 def _compiled_breathe() -> Any:
     return lambda: _breathe()
+
+
+@overload(give_way, jit_options={"forceinline": True}, strict=False)  # type: ignore[untyped-decorator]
+def _compiled_give_way() -> Any:
+    return lambda: _give_way()
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -75,6 +88,17 @@ def _breathe(typing: Any) -> Any:
         if X86:
             kind = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, PAUSE), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _give_way(typing: Any) -> Any:
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if POSIX:  # elsewhere it goes on looking
+            kind = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
         return context.get_dummy_value()
 
     return types.void(), generate

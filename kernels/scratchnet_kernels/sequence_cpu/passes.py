@@ -6,23 +6,39 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array
+from scratchnet_kernels.compiled import compiled
 from scratchnet_kernels.sequence_cpu.product import gradients
-from scratchnet_kernels.sequence_cpu.vector import lanes
+from scratchnet_kernels.sequence_cpu.team import Part
 from scratchnet_kernels.sequence_cpu.work import Work
 
 ONE_STEP = 1 << 16  # numbers of one step: 256 KB of float32, a part of a core's own cache
 
 
+@compiled
 def rows_at_once(G: int) -> int:
-    """Sequences that are computed in one call, for G pre-activations each."""
+    """Sequences that go through time together, for G pre-activations each."""
     return max(16, ONE_STEP // G)
 
 
-def over_rows(loop: Callable[..., None], cache: Any, *args: Any) -> Work:
-    """A loop over time, of which any sequences can be computed alone."""
+@compiled
+def clear(a: Array, n: int, H: int, part: Part) -> None:
+    """Zeros for the part's units in row n of a (rows, gates H)."""
+    for gate in range(0, a.shape[1], H):
+        a[n, gate + part.first : gate + part.last] = 0
+
+
+@compiled
+def carry(state: Array, t: int, n: int, part: Part) -> None:
+    """The part's units of row n as they were before step t: state (T + 1, rows, H)."""
+    for j in range(part.first, part.last):
+        state[t + 1, n, j] = state[t, n, j]
+
+
+def over_time(loop: Callable[..., None], cache: Any, *args: Any) -> Work:
+    """A loop over time, of which any sequences, or any units, can be computed by one thread."""
     T, N, D = cache.x.shape
     H, G = cache.W_h.shape
-    return Work(loop, args, 0, N, 1, rows_at_once(G), T * N * (D + H) * G)
+    return Work(loop, args, T * N * (D + H) * G, N, H * G)
 
 
 def over_columns(x: Array, h: Array, da: Array, *grads: Array, first: int = 0, last: int) -> Work:
@@ -31,10 +47,8 @@ def over_columns(x: Array, h: Array, da: Array, *grads: Array, first: int = 0, l
     ``grads`` are dW_x, dW_h and db. Columns can be computed alone.
     """
     dW_x, dW_h, db = grads
-    args = _matrix(x), _matrix(h), _matrix(da), dW_x, dW_h, db[None]
-    multiple = lanes(da.dtype)
-    cost = len(args[0]) * (len(dW_x) + len(dW_h)) * (last - first)
-    return Work(gradients, args, first, last, multiple, last, cost)
+    args = _matrix(x), _matrix(h), _matrix(da), dW_x, dW_h, db[None], first, last
+    return Work(gradients, args, len(args[0]) * (len(dW_x) + len(dW_h)) * (last - first))
 
 
 def _matrix(array: Array) -> Array:

@@ -5,6 +5,10 @@ that. So a worker that has ended its task waits awake for the next one, for a mo
 the caller for its workers (``awake.py``); then they sleep, and the processors are others'. Locks
 say what is done; the flags besides only keep a thread awake.
 
+Where another program uses a processor too, a thread on it stands still for milliseconds, and all
+others wait. A thread notices: more time has passed than it has computed. Then the caller works
+alone for a while, with the same result.
+
 Measured on two cores (``benchmarks/parts.py``), microseconds for two tasks of 100 us: 216 with an
 executor, 133 with these threads and 200 in turn; for two of 20 us: 49 with an executor, 35 with
 these threads and 37 in turn.
@@ -12,8 +16,8 @@ these threads and 37 in turn.
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from threading import Lock, Thread
 
 import numpy as np
@@ -21,11 +25,16 @@ import numpy as np
 from scratchnet_kernels.sequence_cpu.awake import wait_awake
 
 Task = Callable[[], None]
+Parts = Callable[[int, int], None]  # of (k, count): what thread k of so many does
 
 AWAKE = 300e-6  # seconds
 # A worker that sees its task too soon finds the caller still holding the GIL, on the way into its
 # own task, and is put to sleep.
 LATER = 15e-6
+# Seconds, and share of its time, in which a task did not compute: its processor was another's.
+STOLEN, LARGE_SHARE = 500e-6, 0.2
+ALONE, LONGEST = 0.05, 1.0  # seconds to work alone then: at first, and when it happens again
+EXACT_CLOCK = time.get_clock_info("thread_time").resolution < STOLEN  # not so on Windows
 # flags: the worker has ended its task; it has another one; the caller waits, which nobody asks
 RESTS, BEGIN, CALLER = 0, 1, 2
 
@@ -47,6 +56,7 @@ class Worker:
     def __init__(self) -> None:
         self.task: Task = _nothing
         self.error: BaseException | None = None
+        self.stolen = False
         self.flags = np.zeros(3, np.int64)
         self.begin, self.done = Lock(), Lock()
         self.begin.acquire()
@@ -60,7 +70,7 @@ class Worker:
             self.begin.acquire()
             self.flags[BEGIN] = 0
             try:
-                self.task()
+                self.stolen = stolen(self.task)
             except BaseException as error:
                 self.error = error
             self.task = _nothing  # its arrays are the caller's
@@ -84,40 +94,69 @@ class Worker:
                 interrupted = error
 
 
+def stolen(task: Task) -> bool:
+    """Run a task. Whether its processor was another's for much of the time."""
+    passed, computed = time.perf_counter(), time.thread_time()
+    task()
+    passed, computed = time.perf_counter() - passed, time.thread_time() - computed
+    return EXACT_CLOCK and passed - computed > max(STOLEN, LARGE_SHARE * passed)
+
+
 class Crew:
     """The workers of this process, for one caller at a time."""
 
     def __init__(self) -> None:
         self.workers: list[Worker] = []
         self.taken = Lock()
+        self.alone_until = 0.0
+        self.alone = ALONE
 
-    def run(self, tasks: Sequence[Task]) -> None:
-        """Run all tasks, the first one in the caller's thread.
+    def run(self, count: int, part: Parts, give_up: Task) -> None:
+        """Run ``count`` parts at the same time, the first one in the caller's thread.
 
-        Raises the first exception, after all have ended. Where another thread of the caller has the
-        workers, this one runs its tasks alone: the processors are busy.
+        Parts may wait for each other; ``give_up`` says that one has ended early. Raises the first
+        exception, after all have ended. Where another thread of the caller has the workers, or
+        another program a processor, this one does everything alone.
         """
-        if len(tasks) == 1 or not self.taken.acquire(blocking=False):
-            for task in tasks:
-                task()
+        alone = count == 1 or time.perf_counter() < self.alone_until
+        if alone or not self.taken.acquire(blocking=False):
+            part(0, 1)
             return
+        busy = False
         errors: list[BaseException | None] = []
+        started = []
         try:
-            while len(self.workers) < len(tasks) - 1:
+            while len(self.workers) < count - 1:
                 self.workers.append(Worker())
-            started = []
             try:
-                for worker, task in zip(self.workers, tasks[1:]):
-                    worker.start(task)
+                for k, worker in enumerate(self.workers[: count - 1], 1):
+                    worker.start(partial(_guarded, part, give_up, k, count))
                     started.append(worker)
-                tasks[0]()
+                busy = stolen(partial(part, 0, count))
+            except BaseException:
+                give_up()
+                raise
             finally:
                 errors += [worker.wait() for worker in started]
+            self._remember(busy or any(worker.stolen for worker in started))
         finally:
             self.taken.release()
         for error in errors:
             if error is not None:
                 raise error
+
+    def _remember(self, busy: bool) -> None:
+        if busy:
+            self.alone_until = time.perf_counter() + self.alone
+        self.alone = min(2 * self.alone, LONGEST) if busy else ALONE
+
+
+def _guarded(part: Parts, give_up: Task, k: int, count: int) -> None:
+    try:
+        part(k, count)
+    except BaseException:
+        give_up()
+        raise
 
 
 def _nothing() -> None:
@@ -137,9 +176,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-def run(tasks: Sequence[Task]) -> None:
-    """Run tasks side by side; see ``Crew.run``."""
-    crew.run(tasks)
+def run(count: int, part: Parts, give_up: Task) -> None:
+    """Run ``count`` parts side by side; see ``Crew.run``."""
+    crew.run(count, part, give_up)
 
 
 def available() -> int:

@@ -155,6 +155,14 @@ def masked_store(builder: Builder, value: Value, pointer: Value, mask: Value) ->
     builder.call(function, [value, pointer, LANE(alignment(vector)), mask])
 
 
+def prefetch(builder: Builder, pointer: Value) -> None:
+    """Bring a vector that will be written from memory, while the processor goes on."""
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, LANE, LANE, LANE])
+    function = _declared(builder, kind, "llvm.prefetch.p0")
+    to_write, innermost, data = LANE(1), LANE(3), LANE(1)
+    builder.call(function, [pointer, to_write, innermost, data])
+
+
 def fused_multiply_add(builder: Builder, vector: Any) -> Value:
     """LLVM's function (x, y, sum) -> x y + sum, rounded once."""
     return _declared(builder, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.{suffix(vector)}")

@@ -1,33 +1,35 @@
 """Work that is cut into parts, one for each thread.
 
-A pass is a loop over rows (sequences) or columns (of a gradient) of which any part can be computed
-alone. Threads never wait for each other inside a pass, and since each number is computed in one
-order, wherever it is cut, the result is the same to the last bit for any number of threads.
+A pass is a loop over time, of which a thread computes some rows or some units (``team.py``), or a
+loop over the columns of a gradient. Each number is computed in one order, wherever the work is cut,
+so the result is the same to the last bit for any number of threads.
 """
 
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from scratchnet.arrays import Array
+from scratchnet_kernels.sequence_cpu.product import ROWS
+from scratchnet_kernels.sequence_cpu.team import give_up, new_team
 from scratchnet_kernels.sequence_cpu.threads import available
-from scratchnet_kernels.sequence_cpu.threads import run as run_tasks
+from scratchnet_kernels.sequence_cpu.threads import run as run_parts
 
 Result = TypeVar("Result")
 
 # Multiply-adds of a thread, at least: with less work, waking it costs more than it saves.
 WORTH_A_THREAD = 4_000_000
+LARGE = 1 << 17  # weights: 512 KB of float32, half a processor's own cache
 
 
 class Work(NamedTuple):
-    """One pass: ``loop(*args, first, last)`` for parts of a range that together cover it."""
+    """One pass: ``loop(*args, team, k, count)`` is the part of thread k of ``count``."""
 
     loop: Callable[..., None]
     args: tuple[Any, ...]
-    first: int
-    last: int
-    multiple: int  # a part has so many rows or columns, or a multiple of it
-    most: int  # rows or columns that are computed in one call
     cost: float  # multiply-adds in all
+    rows: int = 0  # of a loop over time
+    weights: int = 0  # in W_h
 
 
 # The passes of one layer direction: each step is what can be computed at the same time.
@@ -49,6 +51,16 @@ def run_together(directions: Sequence[Passes[Result]], threads: int | None) -> l
     return [found[number] for number in range(len(directions))]
 
 
+def by_units(rows: int, weights: int, count: int) -> bool:
+    """Whether threads take units, not rows: few rows for each, and much of W_h.
+
+    A meeting at every step costs a microsecond. With units each, threads wait for nobody who has a
+    row more, all rows are in one tile, and a thread's columns of W_h stay in its cache.
+    """
+    few, very_few = rows <= ROWS * count, rows <= 2 * count
+    return (few and weights >= LARGE) or (very_few and weights >= LARGE // 4)
+
+
 def run(step: Sequence[Work], threads: int | None = None) -> None:
     """Run all of this work, in threads where that pays.
 
@@ -56,16 +68,12 @@ def run(step: Sequence[Work], threads: int | None = None) -> None:
     """
     cost = sum(work.cost for work in step)
     count = max(1, min(threads or available(), int(cost / WORTH_A_THREAD)))
-    run_tasks([partial(part, step, k, count) for k in range(count)])
+    teams = [new_team(count, by_units(work.rows, work.weights, count)) for work in step]
+    run_parts(count, partial(part, step, teams), partial(give_up, teams))
 
 
-def part(step: Sequence[Work], k: int, count: int) -> None:
+def part(step: Sequence[Work], teams: Sequence[Array], k: int, count: int) -> None:
     """What thread k of ``count`` does: its part of each work."""
-    for number, work in enumerate(step):
+    for number, (work, team) in enumerate(zip(step, teams)):
         # Where a work is too small for all threads, the next one begins with another thread.
-        mine = (k + number) % count
-        blocks = -(-(work.last - work.first) // work.multiple)
-        first = work.first + blocks * mine // count * work.multiple
-        last = min(work.first + blocks * (mine + 1) // count * work.multiple, work.last)
-        for begin in range(first, last, work.most):
-            work.loop(*work.args, begin, min(begin + work.most, last))
+        work.loop(*work.args, team, (k + number) % count, count)
