@@ -226,7 +226,7 @@ def missing(choice):
 )
 def test_what_is_not_right_is_not_timed(change, status, reason, code, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(engines, "choose", choosing(change))
-    monkeypatch.setattr(gpu, "contenders", lambda T: [("step", "fp32"), ("array", "fp32")])
+    monkeypatch.setattr(gpu, "contenders", lambda T, H: [("step", "fp32"), ("array", "fp32")])
     returned, found = rehearse(tmp_path)
     rows = by_name(found["rows"])
     assert returned == code
@@ -241,7 +241,7 @@ def test_what_is_not_right_is_not_timed(change, status, reason, code, tmp_path, 
 @needs_torch
 def test_two_runs_that_differ_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "choose", choosing(never_the_same))
-    monkeypatch.setattr(gpu, "contenders", lambda T: [("step", "fp32"), ("array", "fp32")])
+    monkeypatch.setattr(gpu, "contenders", lambda T, H: [("step", "fp32"), ("array", "fp32")])
     rows = by_name(rehearse(tmp_path)[1]["rows"])
     assert (rows["step", "fp32"]["status"], rows["step", "fp32"]["repeatable"]) == ("measured", False)
     assert rows["array", "fp32"]["repeatable"] is True

@@ -73,7 +73,7 @@ def test_emulated_tensor_cores_are_within_the_derived_bound(cell):
 
 
 # Instructions of a time step that are not the product: the most of any size, and a tenth more.
-BESIDES = {"lstm": 370, "gru": 310, "rnn tanh": 280}
+BESIDES = {"lstm": 400, "gru": 410, "rnn tanh": 290}
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ BESIDES = {"lstm": 370, "gru": 310, "rnn tanh": 280}
 def test_kernels_on_tensor_cores_compile(cell):
     """The instruction is there, as often as the product needs it; no stack, no spills, few other instructions.
 
-    By the assembler and as Numba links on a Hopper GPU.  A step has, besides what it has in every size, at most three
+    By the assembler and as Numba links on a Hopper GPU.  A step has, besides what it has in every size, at most four
     instructions for each of the tensor core: half a read of the vector, often a read of weights, and the loop.
     """
     done = run("sequence_compiled.py", f"{cell} in tf32")

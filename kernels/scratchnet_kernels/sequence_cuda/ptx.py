@@ -7,18 +7,29 @@ from llvmlite import ir
 
 from scratchnet_kernels.launch import Compiled
 
+INSTRUCTIONS: dict[str, Compiled] = {}
+
 
 def instruction(name: str, define: Callable[..., Any]) -> Compiled:
     """A function that kernels call, of Numba's kind "intrinsic": ``define`` writes its code.
 
-    ``name``: one for each. Numba would make one up in every process, and a kernel that is kept on
-    disk (``cubins.py``), whose file is named after all that it calls, would never be found again.
+    ``name``: one for each. A kernel that is kept on disk is found by a hash of all that it calls
+    (``cubins.py``). Numba would give it another name in each process, and none would find the
+    kernel of another.
     """
-    from numba.cuda.extending import intrinsic
+    from numba.cuda.extending import _Intrinsic
 
-    made = intrinsic(define)
-    made._set_uuid(f"scratchnet {name}")
+    class Instruction(_Intrinsic):  # type: ignore[misc]
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _instruction_of, (name,)
+
+    made = INSTRUCTIONS[name] = Instruction(name, define)
+    made._register()
     return made
+
+
+def _instruction_of(name: str) -> Compiled:
+    return INSTRUCTIONS[name]
 
 
 def assemble(

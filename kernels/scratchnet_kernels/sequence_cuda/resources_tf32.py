@@ -9,6 +9,31 @@ terms of one part.
                 for all clusters at once; else the fewest that fit
     parts       so that a warp has the fewest instructions in a step
     padding     units so that all of them are a multiple of 16; terms in multiples of 16
+
+What the compiler made of it, as in ``resources.py``, by the same command: 0 bytes of stack and 0
+spills. ``mma`` is the instruction of the tensor core; one multiplies 4 weights of a thread with all
+8 rows. Times on a GPU: not measured.
+
+          H  blocks rows   threads   weights  in regs     regs    shared KB  instr/mma
+  LSTM  256       8    8   256/256   128/128  128/128  187/213        21/20   12.3/10.2
+  LSTM  256       4    8   512/512   128/128    32/32    92/92      217/216   13.3/11.5
+  LSTM  320      16    8   224/256   120/120  120/120  198/250        39/43   14.7/16.1
+  LSTM  320       8    8   320/320   160/160    64/64  126/163      146/145   11.0/10.4
+  LSTM  384      16    8   256/256   144/144  144/144  216/242        37/27   11.7/10.3
+  LSTM  384       8    8   384/384   192/192    64/64  126/162      223/222    10.0/9.5
+  LSTM  512      16    8   256/256   256/256  160/160  232/244      133/132     9.1/6.9
+  GRU   256       8    8   256/256     96/96    96/96  155/167        29/19   12.3/12.2
+  GRU   256       4    8   512/512     96/96    24/32    92/92      185/150   12.9/11.0
+  GRU   320      16    8   256/256     80/80    80/80  143/174        25/42   16.8/22.6
+  GRU   320       8    8   320/320   128/128    64/64  158/160      121/104    10.8/9.7
+  GRU   384      16    8   256/256   120/120  120/120  197/224        46/26   12.7/11.4
+  GRU   384       8    8   384/384   144/144    72/48  154/125      151/172    9.2/11.0
+  GRU   512      16    8   256/256   192/192  144/160  226/250        93/67     8.2/7.7
+  RNN   256       4    8   512/512     32/32    32/32    76/84        25/18   21.9/20.1
+  RNN   320       8    8   320/320     56/48    56/48   96/122        25/21   13.6/19.2
+  RNN   320       4    8   640/640     40/40      8/8    54/62      111/102   17.9/17.7
+  RNN   384       8    8   384/384     48/48    48/48   91/122        31/25   15.6/17.7
+  RNN   512      16    8   256/256     64/64    64/64  126/128        37/33   13.8/16.7
 """
 
 from functools import lru_cache
