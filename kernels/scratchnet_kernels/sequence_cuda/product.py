@@ -24,7 +24,7 @@ from scratchnet.arrays import Array
 from scratchnet_kernels.launch import Compiled, device_function
 from scratchnet_kernels.sequence_cuda.product_tf32 import product_tf32
 from scratchnet_kernels.sequence_cuda.resources import Resources
-from scratchnet_kernels.sequence_cuda.weights import ZERO, Product, Weights
+from scratchnet_kernels.sequence_cuda.weights import FOURS, ZERO, Product, Weights
 
 PIECE = 16  # weights
 
@@ -81,7 +81,7 @@ def product(use: Resources, weights: Weights, weights_at: int) -> Product:
         part = cuda.local.array(partial, float32)
         for n in range(partial):
             part[n] = ZERO
-        base += r // outputs * terms  # this thread's part
+        base = (base + r // outputs * terms) & FOURS  # this thread's part
         add_registers(w, shared, base, part)
         for first in range(0, in_shared, piece):
             for four in range(0, piece, 4):

@@ -26,11 +26,8 @@ from scratchnet_kernels.launch import Compiled, device_function
 from scratchnet_kernels.sequence_cuda.resources import Resources
 from scratchnet_kernels.sequence_cuda.resources_tf32 import piece_of
 from scratchnet_kernels.sequence_cuda.tensor_core import mma, to_tf32
-from scratchnet_kernels.sequence_cuda.weights import ZERO, Product, Weights
+from scratchnet_kernels.sequence_cuda.weights import FOURS, ZERO, Product, Weights
 
-# An index & FOURS is the index, of memory that is below 256 KB and read four numbers at a time. It
-# tells the compiler that the index is not negative and that the address is a multiple of 16 bytes.
-FOURS = 0xFFFC
 SIXTEEN = 16  # outputs of a tile, and terms of two instructions
 
 

@@ -12,6 +12,9 @@ import numpy as np
 from scratchnet_kernels.launch import Compiled, device_function
 
 ZERO = np.float32(0)
+# An index & FOURS is the index, of memory that is below 256 KB and read four numbers at a time. It
+# tells the compiler that the index is not negative and that the address is a multiple of 16 bytes.
+FOURS = 0xFFFC
 
 
 class Product(NamedTuple):
