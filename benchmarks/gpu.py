@@ -11,7 +11,7 @@ Checked, timed, and compared with targets.
 A training step is forward and backward: the gradients of the input, the initial states and all
 weights, on both sides from the same float32 numbers. ``forward`` keeps what backward needs, on both
 sides. CuPy's products are exact float32; PyTorch is run twice, with TF32 forbidden and allowed
-(``policy``).
+(``policy``). From 256 units on so is the ``sequence`` engine, as itself and as ``sequence_tf32``.
 
 Each contender is first compared with the array engine in float64, its buffers full of NaN from the
 run before; what is too far off is marked and not timed. CuPy and PyTorch share the GPU's default
@@ -237,7 +237,7 @@ def blanks(cell_name: str, size: Size, machine: Machine) -> list[Row]:
         ("max_error", "repeatable", "poisoned", "first_call_s", "forward", "training")
     )
     rows = []
-    for name, policy in contenders(size[0]):
+    for name, policy in contenders(size[0], size[3]):
         row: Row = {
             "cell": cell_name,
             **dict(zip("TBIH", size)),

@@ -21,6 +21,8 @@ from scratchnet.cells import CELLS
 from scratchnet.files.machine import why_no_gpu
 
 ENGINES = ("sequence", "step", "array")
+ON_TENSOR_CORES = "sequence_tf32"
+SMALLEST_TF32 = 256  # units for which that engine is
 LONGEST_LOOP = 200  # steps; beyond, PyTorch's eager loop takes long and teaches nothing new
 NO_GPU = 3  # exit code of a program that found nothing to measure on
 LONGEST_HOLD_MS = 10.0  # how long the GPU is kept waiting for the host, at most
@@ -362,15 +364,16 @@ def load(torch: Any, module: Any, device: Host, data: Data, end: str) -> list[An
     return weights
 
 
-def contenders(T: int) -> list[tuple[str, str]]:
-    """(contender, policy) of every row for a sequence of T steps."""
+def contenders(T: int, H: int) -> list[tuple[str, str]]:
+    """(contender, policy) of every row for a sequence of T steps and H units."""
     ours = [(engine, "fp32") for engine in ENGINES]
+    ours += [(ON_TENSOR_CORES, "tf32")] if H >= SMALLEST_TF32 else []
     theirs = ("torch.nn", "torch loop") if T <= LONGEST_LOOP else ("torch.nn",)
     return ours + [(name, policy) for name in theirs for policy in POLICIES]
 
 
 def build(device: Host, cell_name: str, data: Data, name: str, policy: str) -> Contender:
     """The contender of that name; DoesNotFitError where it does not take this cell or size."""
-    if name in ENGINES:
+    if name in (*ENGINES, ON_TENSOR_CORES):
         return scratchnet(device, cell_name, data, name)
     return torch_contender(device, cell_name, data, policy, loop=name == "torch loop")

@@ -32,6 +32,8 @@ import numpy as np
 from gpu import BOUNDS, check
 from gpu_contenders import (
     NO_GPU,
+    ON_TENSOR_CORES,
+    SMALLEST_TF32,
     Cuda,
     DoesNotFitError,
     Host,
@@ -124,16 +126,16 @@ def plain_kernel(cupy: Any) -> Row:
     return {"compute_capability": capability, "lto": bool(compiled._codelibrary._lto)}
 
 
-def is_right(device: Host, cell: str, size: Size) -> Row:
-    """The sequence engine against float64, and twice the same bits."""
+def is_right(device: Host, cell: str, size: Size, engine: str = "sequence") -> Row:
+    """An engine against float64, and twice the same bits."""
     data = make_data(cell, size, 0)
     try:
-        contender = scratchnet(device, cell, data, "sequence")
+        contender = scratchnet(device, cell, data, engine)
     except DoesNotFitError as error:
         return {"does_not_fit": str(error)}
     oracle = reference(_HOST, cell, data)  # by the CPU: a broken GPU cannot agree with it
     right = {name: device.place(array) for name, array in oracle.items()}
-    found = check(device, contender, right, BOUNDS["fp32"])
+    found = check(device, contender, right, BOUNDS["tf32" if engine == ON_TENSOR_CORES else "fp32"])
     if "reason" in found:
         raise RuntimeError(found["reason"])
     if not found["repeatable"]:
@@ -254,6 +256,10 @@ def questions(device: Host, sizes: tuple[tuple[str, Size], ...]) -> Iterator[tup
         yield "plain_kernel", partial(plain_kernel, device.xp)
     for cell, size in sizes:
         yield f"sequence {cell} {size}", partial(is_right, device, cell, size)
+    for cell, size in sizes:
+        if size[3] >= SMALLEST_TF32:
+            tf32 = partial(is_right, device, cell, size, ON_TENSOR_CORES)
+            yield f"{ON_TENSOR_CORES} {cell} {size}", tf32
     if isinstance(device, Cuda):
         yield "ragged_on_another_stream", partial(ragged_on_another_stream, device.xp)
         yield "registers_and_local_memory", registers_and_local_memory

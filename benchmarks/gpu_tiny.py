@@ -14,6 +14,7 @@ from gpu_contenders import NO_GPU, NoGpuError
 
 from scratchnet import engines
 from scratchnet.cells import CELLS
+from scratchnet.errors import UnavailableError
 from scratchnet.files.machine import why_no_gpu
 
 # cell, T, N, H; the last runs only where a matrix of that size has a kernel
@@ -35,12 +36,17 @@ def main() -> None:
     import cupy
 
     rng = np.random.default_rng(0)
-    for name, T, N, H in SIZES:
+    tf32 = [("sequence_tf32", "lstm", 2, 9, 256), ("sequence_tf32", "rnn", 2, 9, 300)]
+    for engine, name, T, N, H in [*(("sequence", *size) for size in SIZES), *tf32]:
         cell, D = CELLS[name], 3
         shapes = [(T, N, D), *[(N, H)] * len(cell.STATES), *cell.param_shapes(D, H).values()]
         call = [cupy.asarray(rng.standard_normal(s).astype(np.float32)) for s in shapes]
-        chosen = engines.choose(name, call[0], H, "sequence")
-        if chosen.name != "sequence":
+        try:
+            chosen = engines.choose(name, call[0], H, engine)
+        except UnavailableError as error:
+            print(name, T, N, H, f"left out: {error}", flush=True)
+            continue
+        if chosen.name != engine:
             print(name, T, N, H, f"left out: {chosen.why}", flush=True)
             continue
         [(y, cache)] = chosen.forward([call], lengths=rng.integers(1, T + 1, N))

@@ -38,7 +38,7 @@ def without_a_gpu() -> list[tuple[Any, ...]]:
     launch.Persistent.compiled = None
     launch.core.LaunchConfig = SimpleNamespace
     launch.core.launch = lambda *arguments: launches.append(arguments)
-    recurrent.choose = lambda cell_name, *_: CudaSequence(cell_name, "")
+    recurrent.choose = lambda cell_name, x, H, engine, *_: CudaSequence(cell_name, "", engine)
     return launches
 
 

@@ -7,6 +7,11 @@ step: the same loop with its pointwise step in one fused Numba loop or CUDA kern
 sequence: the whole time loop in compiled code; on a CPU each thread takes some sequences, on a
 GPU one kernel that keeps the recurrent weights in registers and shared memory.
 
+sequence_tf32: on a GPU, ``sequence`` with the recurrent products on tensor cores, for H from 256 to
+512. h, da and W_h are rounded to TF32, which has 11 significant bits, and the sums are float32: an
+error of at most 2^-10 of each product, which is what PyTorch's cuDNN allows by default. It is never
+chosen, only named.
+
 auto: on NumPy arrays ``sequence`` where Numba is installed, else ``array``; in a layer, ``array``
 until a process has done about a second of work and ``sequence`` is compiled (``Patience``). On CuPy
 arrays it is ``array`` until the others have been measured on a GPU.
@@ -34,7 +39,7 @@ from scratchnet.cells.engine import CellEngine, Engine
 from scratchnet.errors import InvalidValueError, UnavailableError
 from scratchnet.files import machine_code
 
-ENGINES = ("auto", "array", "step", "sequence")
+ENGINES = ("auto", "array", "step", "sequence", "sequence_tf32")
 
 # Why "auto" does not select an engine that is available, by engine and kind of array.
 NOT_SELECTED = {
@@ -42,7 +47,9 @@ NOT_SELECTED = {
     ("step", "numpy"): "it is slower than 'array' from 16 sequences on",
     ("step", "cupy"): "on a GPU it has not been measured",
     ("sequence", "cupy"): "on a GPU it has not been measured",
+    ("sequence_tf32", "cupy"): "its products are of numbers rounded to 11 significant bits",
 }
+ON_GPU_ONLY = ("sequence_tf32",)
 KERNEL_PACKAGES = ("scratchnet_kernels", "numba")
 NO_KERNELS = (
     "needs Numba and the kernels package, and one of them is not installed: pip install numba"

@@ -43,6 +43,7 @@ RECURRENT = {
 LONG = (
     "test_lesson_notebooks",
     "test_cuda",
+    "test_tf32",
     "test_course_tools",
     "test_wall",
     "test_demo",

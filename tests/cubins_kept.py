@@ -16,6 +16,7 @@ from numba.cuda import codegen, dispatcher
 from scratchnet_kernels import cubins, launch, step_cuda
 from scratchnet_kernels.sequence_cuda import rnn
 from scratchnet_kernels.sequence_cuda.resources import Device, resources
+from scratchnet_kernels.sequence_cuda.resources_tf32 import resources_tf32
 
 H200 = Device(multiprocessors=132, shared_bytes=227 * 1024, cluster=16)
 
@@ -51,6 +52,10 @@ def kernels():
     for name, H in (("tanh", 8), ("tanh", 12), ("relu", 8)):
         made = rnn.FORWARD[name](H, resources(1, H, 1, H200).forward)
         yield f"sequence {name} {H}", lambda made=made: next(iter(made.dispatcher.overloads.values()))
+    if sys.argv[1] == "90":
+        for rule, H in ((resources, 300), (resources_tf32, 256)):  # with instructions of a cluster, and of tensor cores
+            made = rnn.FORWARD["tanh"](H, rule(1, H, 1, H200).forward)
+            yield f"{rule.__name__} {H}", lambda made=made: next(iter(made.dispatcher.overloads.values()))
 
 
 def main():

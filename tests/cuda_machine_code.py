@@ -81,25 +81,30 @@ def disassembled(code, nvdisasm):
 
 
 def of_a_step(made, instructions, loops):
-    """Instructions, and multiply-adds among them, that a thread of a persistent kernel executes in one time step.
+    """Instructions, and products among them, that a thread of a persistent kernel executes in one time step.
 
-    An upper bound: a thread without elementwise work skips that.  The time loop is the one with a barrier inside; a loop
-    within it runs over weights in shared memory, so often that it has multiplied all of them.
+    A product is a multiply-add, or a tensor core's, of 4 weights of a thread with 8 rows.  An upper bound: a thread without
+    elementwise work skips that.  The time loop is the one with a barrier inside; a loop within it runs over weights in shared
+    memory, so often that it has multiplied all of them.
     """
+    use = made.use
+    name, expected, in_loops = "FFMA", use.terms * use.rows, (use.terms - use.in_registers) * use.rows
+    if use.tiles:
+        name, expected, in_loops = "HMMA.1688.F32.TF32", use.weights // 4, (use.weights - use.in_registers) // 4
 
-    def multiply_adds(first, last):
-        return sum("FFMA" in i for i in instructions[first:last])
+    def products_in(first, last):
+        return sum(name in i for i in instructions[first:last])
 
     first, last = max(
         (loop for loop in loops if any("BAR.SYNC" in i for i in instructions[slice(*loop)])),
         key=lambda loop: loop[1] - loop[0],
     )
-    use = made.use
-    count, products = last - first, multiply_adds(first, last)
+    count, products = last - first, products_in(first, last)
     for a, b in loops:
-        if first < a and b < last and (inner := multiply_adds(a, b)):
-            times, left = divmod((use.terms - use.in_registers) * use.rows, inner)
+        if first < a and b < last and (inner := products_in(a, b)):
+            # besides multiply-adds there are others in a step, but a tensor core has only these
+            times, left = divmod(expected - (products - inner) if use.tiles else in_loops, inner)
             assert not left, "a loop over something else"
             count, products = count + (times - 1) * (b - a), products + (times - 1) * inner
-    assert products >= use.terms * use.rows, "some of the product is elsewhere"
+    assert products >= expected, "some of the product is elsewhere"
     return count, products

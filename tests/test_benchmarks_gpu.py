@@ -127,7 +127,7 @@ def test_a_rehearsal_checks_times_writes_and_prints(tmp_path, capsys, monkeypatc
     assert {"device", "versions", "variables", "bounds", "date", "targets", "rows"} <= found.keys()
     assert {"python", "scratchnet", "numpy", "torch", "cupy", "numba", "numba-cuda"} <= found["versions"].keys()
     rows = by_name(found["rows"])
-    assert list(rows) == contenders.contenders(3)
+    assert list(rows) == contenders.contenders(SIZE[0], SIZE[3])
     assert {policy for name, policy in rows if name.startswith("torch")} == {"fp32", "tf32"}
     for row in found["rows"]:
         assert (row["cell"], row["T"], row["B"], row["I"], row["H"]) == ("rnn", *SIZE)
@@ -226,7 +226,7 @@ def missing(choice):
 )
 def test_what_is_not_right_is_not_timed(change, status, reason, code, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(engines, "choose", choosing(change))
-    monkeypatch.setattr(gpu, "contenders", lambda T: [("step", "fp32"), ("array", "fp32")])
+    monkeypatch.setattr(gpu, "contenders", lambda T, H: [("step", "fp32"), ("array", "fp32")])
     returned, found = rehearse(tmp_path)
     rows = by_name(found["rows"])
     assert returned == code
@@ -241,7 +241,7 @@ def test_what_is_not_right_is_not_timed(change, status, reason, code, tmp_path, 
 @needs_torch
 def test_two_runs_that_differ_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "choose", choosing(never_the_same))
-    monkeypatch.setattr(gpu, "contenders", lambda T: [("step", "fp32"), ("array", "fp32")])
+    monkeypatch.setattr(gpu, "contenders", lambda T, H: [("step", "fp32"), ("array", "fp32")])
     rows = by_name(rehearse(tmp_path)[1]["rows"])
     assert (rows["step", "fp32"]["status"], rows["step", "fp32"]["repeatable"]) == ("measured", False)
     assert rows["array", "fp32"]["repeatable"] is True
@@ -343,7 +343,7 @@ def test_each_contender_has_five_samples_whatever_came_before(monkeypatch):
     monkeypatch.setattr(gpu, "time", SimpleNamespace(perf_counter=clock))
     monkeypatch.setattr(gpu, "check", slow_check)
     rows = gpu.measure(contenders.Host(), "rnn", SIZE, 10.0, 0, report.H200)
-    assert [row["status"] for row in rows] == ["measured"] * len(contenders.contenders(3))
+    assert [row["status"] for row in rows] == ["measured"] * len(contenders.contenders(SIZE[0], SIZE[3]))
     for row in rows:
         for what in ("forward", "training"):
             assert row[what]["groups"] >= 5
@@ -481,22 +481,25 @@ def test_targets_are_met_missed_or_not_measured():
         row("gru", first, "torch.nn", 1.0),
         row("gru", wide, "sequence", 9.0),
         row("gru", wide, "torch.nn", 1.0),
+        row("gru", wide, "sequence_tf32", 0.5, policy="tf32"),
+        row("gru", wide, "torch.nn", 0.8, policy="tf32"),
         row("gru", (50, 16, 1, 32), "sequence", 0.1, 0.9),
     ]
-    fp32, tf32, short, longer, wall = report.targets(rows)
+    fp32, tf32, short, longer, wall, tensor_cores = report.targets(rows)
     assert (
         "met at 1 of 2 sizes measured; MISSED: lstm (1000, 32, 8, 128) 0.83 (wall 1.08) of torch's time; not measured: gru"
         in fp32
     )
     assert "(100, 64, 64, 256)" not in fp32  # H > 128
     assert "met at 1 of 2 sizes measured; MISSED: lstm (100, 64, 64, 128) 0.89 (wall 1.11)" in tf32
+    assert tensor_cores == "sequence_tf32 faster than torch.nn tf32, H >= 256: met at 1 of 1 sizes measured"
     assert short.endswith("met, 0.400 ms")
     assert longer.endswith("MISSED, 5.000 ms, 1.25 times the bound")
     assert (
         "met at 2 of 3 sizes measured; MISSED: lstm (1000, 32, 8, 128) 1.40; not measured: gru (100, 64, 64, 128)"
         in wall
     )
-    assert [line.rpartition(": ")[2] for line in report.targets([])] == ["not measured"] * 5
+    assert [line.rpartition(": ")[2] for line in report.targets([])] == ["not measured"] * 6
 
 
 def test_the_table_has_a_line_for_every_row():
@@ -506,7 +509,7 @@ def test_the_table_has_a_line_for_every_row():
     lines = report.table(rows).splitlines()
     assert "0.400    0.500     0.400    0.500     2.50      0.33-0.19  1.0e-06  yes" in lines[1]
     assert "does not fit: too large" in lines[3]
-    assert max(map(len, lines[:3])) <= 127
+    assert max(map(len, lines[:3])) <= 129
 
 
 def test_results_that_are_kept_are_whole():

@@ -277,8 +277,8 @@ begun = Persistent.__init__
 Persistent.__init__ = lambda self, *given, **named: (begun(self, *given, **named), made.append(self))[0]
 np.seterr(all="ignore")
 for name in ("RNN", "LSTM", "GRU"):
-    for H, both in ((5, False), (300, True)):
-        layer = getattr(layers, name)(2, H, rng=np.random.default_rng(0), engine="sequence", dtype=np.float32, bidirectional=both)
+    for engine, H, both in (("sequence", 5, False), ("sequence", 300, True), ("sequence_tf32", 300, True)):
+        layer = getattr(layers, name)(2, H, rng=np.random.default_rng(0), engine=engine, dtype=np.float32, bidirectional=both)
         x = np.zeros((4, 70, 2), np.float32)
         for lengths in (None, np.arange(70) % 4 + 1):
             launches.clear()
@@ -300,13 +300,16 @@ for name in ("RNN", "LSTM", "GRU"):
 """
     done = run_code(code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[:6] == [
+    assert done.stdout.split("\n")[:9] == [
         "RNN 5 1 1",
         "RNN 300 2 2",
+        "RNN 300 8 8",
         "LSTM 5 1 1",
         "LSTM 300 8 4",
+        "LSTM 300 8 8",
         "GRU 5 1 1",
         "GRU 300 8 4",
+        "GRU 300 8 8",
     ]
 
 

@@ -441,6 +441,10 @@ def test_explain_says_which_engine_and_why_no_other(monkeypatch):
     passed = 'available, but not selected by "auto": it is slower than'
     assert lines[1] == f"array: {passed} 'sequence'"
     assert lines[2] == f"step: {passed} 'array' from 16 sequences on"
+    elsewhere = (
+        "sequence_tf32: not here: engine 'sequence_tf32' computes with the tensor cores of a GPU, on CuPy arrays"
+    )
+    assert lines[3:] == [f"{elsewhere}, and x is a NumPy array; use 'auto' or 'array'"]
     asked = LSTM(2, 3, rng=np.random.default_rng(0), engine="step")
     assert engines.explain(asked, x).startswith("step: runs the lstm cell here, with fused kernels")
     assert "array: available, but the layer has engine='step'" in engines.explain(asked, x)
@@ -448,7 +452,7 @@ def test_explain_says_which_engine_and_why_no_other(monkeypatch):
     lines = engines.explain(layer, x).splitlines()
     assert lines[0] == "array: runs the lstm cell here, with NumPy and BLAS"
     assert [line.partition(" needs")[0] for line in lines[1:]] == [
-        f"{e}: not here: engine '{e}'" for e in ("step", "sequence")
+        f"{e}: not here: engine '{e}'" for e in ("step", "sequence", "sequence_tf32")
     ]
     with pytest.raises(RuntimeError, match="needs Numba"):
         engines.explain(asked, x)

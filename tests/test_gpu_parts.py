@@ -289,5 +289,5 @@ def test_predictions_are_written_beside_measurements():
     assert estimated["lstm", 100, 64, 64, 128, "sequence"] == 0.34
     assert estimated["gru", 100, 64, 64, 256, "sequence"] == (0.17, 0.21)
     assert estimated["lstm", 1000, 32, 8, 128, "torch.nn"] == (5, 10)
-    assert len(estimated) == 8 * 3
+    assert len(estimated) == 8 * 3 + 2 * 2  # and sequence_tf32 at two sizes
     assert report.STEP_US["lstm", 64, 128] == (1.05, 1.1)

@@ -52,14 +52,15 @@ def cuda_kernels() -> Table:
 
     table: Table = {("step", cell): file for cell, file in step_cuda.STEPS.items()}
     for cell in ("rnn", "lstm", "gru"):
-        table["sequence", cell] = import_module(f"scratchnet_kernels.sequence_cuda.{cell}")
+        file = import_module(f"scratchnet_kernels.sequence_cuda.{cell}")
+        table |= {("sequence", cell): file, ("sequence_tf32", cell): file}
     return table
 
 
 def build(
     engine: str, cell_name: str, where: str, dtype: str, N: int, H: int, threads: int | None
 ) -> Engine:
-    """The engine "step" or "sequence" for one cell and one kind of array.
+    """The engine "step", "sequence" or "sequence_tf32" for one cell and one kind of array.
 
     Parameters
     ----------
@@ -81,6 +82,10 @@ def build(
             "needs numba-cuda for CuPy arrays, which is not installed: pip install numba-cuda[cu12]"
             " or numba-cuda[cu13]"
         )
+    if engine == "sequence_tf32" and not on_gpu:
+        raise UnavailableError(
+            "computes with the tensor cores of a GPU, on CuPy arrays, and x is a NumPy array"
+        )
     if dtype not in DTYPES:
         raise UnavailableError(f"computes in {' or '.join(DTYPES)}, not in {dtype}")
     table = cuda_kernels() if on_gpu else KERNELS
@@ -93,21 +98,23 @@ def build(
         return step_engine(CELLS[cell_name], table["step", cell_name], why)
     if not on_gpu:
         return CpuSequence(cell_name, threads, why)
-    _require_fit(len(CELLS[cell_name].GATES), dtype, N, H)
     from scratchnet_kernels.sequence_cuda.engine import CudaSequence
 
-    return CudaSequence(cell_name, why)
+    if engine == "sequence_tf32":
+        why += ", its recurrent products in TF32"
+    made = CudaSequence(cell_name, why, engine)
+    _require_fit(made, dtype, N, H)
+    return made
 
 
-def _require_fit(gates: int, dtype: str, N: int, H: int) -> None:
+def _require_fit(engine: Any, dtype: str, N: int, H: int) -> None:
     from scratchnet_kernels.launch import device
     from scratchnet_kernels.sequence_cuda.cluster import require_clusters
-    from scratchnet_kernels.sequence_cuda.resources import resources
 
     if dtype != "float32":
         raise UnavailableError(f"computes in float32 on a GPU, not in {dtype}")
     try:
-        plan = resources(gates, H, N, device())
+        plan = engine.rule(len(engine.cell.GATES), H, N, device())
     except ValueError as error:
         raise UnavailableError(f"does not fit: {error}") from None
     if plan.forward.blocks > 1:  # where this raises, weights are read from memory in every step

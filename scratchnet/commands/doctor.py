@@ -138,7 +138,7 @@ def engines() -> list[Finding]:
     """Which engine runs which cell, on NumPy arrays."""
     found = []
     for engine in library_engines.ENGINES[1:]:
-        for name in CELLS:
+        for name in CELLS if engine not in library_engines.ON_GPU_ONLY else ():
             x = np.zeros((2, 1, 1), np.float32)
             found.append(_try(f"{engine:<9} {name}", partial(_why, name, x, engine)))
     return found

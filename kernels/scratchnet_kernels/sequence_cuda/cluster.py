@@ -31,6 +31,7 @@ from scratchnet_kernels.launch import (
     Pointers,
     device_function,
 )
+from scratchnet_kernels.sequence_cuda.ptx import assemble, instruction
 from scratchnet_kernels.sequence_cuda.resources import Resources
 
 
@@ -114,25 +115,9 @@ def _simulated(blocks: int, threads: int, floats: int) -> Cluster:
 @cache
 def _instructions() -> tuple[Compiled, ...]:
     """rank(), send(memory, rank, k, value), arrive() and wait(), each a few instructions of PTX."""
-    from numba.cuda.extending import intrinsic
     from numba.cuda.typing import signature
 
     void, i32, i64, f32 = ir.VoidType(), ir.IntType(32), ir.IntType(64), ir.FloatType()
-
-    def assemble(
-        builder: Any,
-        result: Any,
-        taken: list[Any],
-        text: str,
-        constraints: str,
-        arguments: list[Any],
-    ) -> Any:
-        # side_effect: neither moved nor removed. convergent: not copied into the branches before
-        # it either, since the threads of a warp have to execute one and the same barrier.
-        kind = ir.FunctionType(result, taken)
-        call = builder.asm(kind, text, constraints, arguments, side_effect=True)
-        call.attributes.add("convergent")
-        return call
 
     def rank(context: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -140,7 +125,7 @@ def _instructions() -> tuple[Compiled, ...]:
 
         return signature(types.int32), generate
 
-    def half_of_the_barrier(text: str) -> Compiled:
+    def half_of_the_barrier(name: str, text: str) -> Compiled:
         def half(context: Any) -> Any:
             def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
                 assemble(builder, void, [], text, "~{memory}", [])
@@ -148,7 +133,7 @@ def _instructions() -> tuple[Compiled, ...]:
 
             return signature(types.void), generate
 
-        return intrinsic(half)
+        return instruction(name, half)
 
     def send(context: Any, memory: Any, rank: Any, k: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -165,9 +150,9 @@ def _instructions() -> tuple[Compiled, ...]:
 
         return signature(types.void, memory, types.int32, types.int64, types.float32), generate
 
-    arrive = half_of_the_barrier("barrier.cluster.arrive.release.aligned;")
-    wait = half_of_the_barrier("barrier.cluster.wait.acquire.aligned;")
-    return intrinsic(rank), intrinsic(send), arrive, wait
+    arrive = half_of_the_barrier("arrive", "barrier.cluster.arrive.release.aligned;")
+    wait = half_of_the_barrier("wait", "barrier.cluster.wait.acquire.aligned;")
+    return instruction("rank", rank), instruction("send", send), arrive, wait
 
 
 @cache

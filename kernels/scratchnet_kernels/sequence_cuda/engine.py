@@ -19,9 +19,11 @@ from scratchnet.errors import InvalidTypeError
 from scratchnet_kernels import launch
 from scratchnet_kernels.checks import require_cache
 from scratchnet_kernels.launch import Persistent, require_launchable
-from scratchnet_kernels.sequence_cuda.resources import Resources, resources
+from scratchnet_kernels.sequence_cuda.resources import Device, Plan, Resources, resources
+from scratchnet_kernels.sequence_cuda.resources_tf32 import resources_tf32
 
 Kernel = Callable[[int, Resources], Persistent]
+Rule = Callable[[int, int, int, Device], Plan]  # from gates, H, N and a GPU
 
 
 class ForwardRun(NamedTuple):
@@ -44,7 +46,11 @@ class BackwardRun(NamedTuple):
 
 
 class CudaSequence(NamedTuple):
-    """Runs a cell over all of time in one kernel; an ``Engine`` of ``scratchnet.engines``."""
+    """Runs a cell over all of time in one kernel; an ``Engine`` of ``scratchnet.engines``.
+
+    Its name says how the recurrent product is computed: "sequence" in float32, "sequence_tf32" on
+    tensor cores, from h, da and W_h rounded to TF32. Everything else is float32 in both.
+    """
 
     cell_name: str
     why: str
@@ -60,6 +66,11 @@ class CudaSequence(NamedTuple):
         """This folder's file of the cell's name."""
         return _file_of(self.cell_name)
 
+    @property
+    def rule(self) -> Rule:
+        """What a launch takes of a GPU."""
+        return resources_tf32 if self.name == "sequence_tf32" else resources
+
     def forward(self, calls: Sequence[Sequence[Array]], **options: Any) -> list[tuple[Array, Any]]:
         """(y, cache) of each layer direction, from the arguments of the cell's forward."""
         first, runs = 1 + len(self.cell.STATES), []
@@ -69,7 +80,7 @@ class CudaSequence(NamedTuple):
             T, N, D = cache.x.shape
             a_x = (cache.x.reshape(T * N, D) @ params["W_x"]).reshape(T, N, -1)
             runs.append(ForwardRun(a_x, cache, params))
-        self.loops.loop_forward(runs)
+        self.loops.loop_forward(runs, self.rule)
         return [(read_only(run.cache.h[1:]), run.cache) for run in runs]
 
     def backward(self, calls: Sequence[Sequence[Any]]) -> list[Any]:
@@ -90,7 +101,7 @@ class CudaSequence(NamedTuple):
             biases = [s for s in self.cell.param_shapes(1, H).values() if len(s) == 1]
             db = tuple(np.empty((N, *shape), like.dtype, like=like) for shape in biases)
             runs.append(BackwardRun(dy, cache, d_states, da, db))
-        self.loops.loop_backward(runs)
+        self.loops.loop_backward(runs, self.rule)
         return [
             # db is a sum over sequences, always in the same order
             self.cell.parameter_gradients(
@@ -108,6 +119,7 @@ def _file_of(cell_name: str) -> ModuleType:
 def launch_runs(
     way: str,
     kernel: Kernel,
+    rule: Rule,
     cell: Any,
     caches: Sequence[Any],
     read: Sequence[dict[str, Array]],
@@ -124,7 +136,7 @@ def launch_runs(
             f"the sequence kernels compute in float32, and h is {caches[0].h.dtype}: engine 'step'"
             " takes both"
         )
-    use = getattr(resources(len(cell.GATES), H, N * len(caches), launch.device()), way)
+    use = getattr(rule(len(cell.GATES), H, N * len(caches), launch.device()), way)
     runs = []
     for inputs, outputs in zip(read, filled, strict=True):
         arrays = {name: np.ascontiguousarray(a, like=a) for name, a in inputs.items()} | outputs

@@ -15,9 +15,10 @@ from scratchnet.cells import gru
 from scratchnet.cells.gru import gates_backward, gates_forward
 from scratchnet_kernels.launch import ALIGNED, Persistent, Pointers
 from scratchnet_kernels.sequence_cuda.cluster import cluster
-from scratchnet_kernels.sequence_cuda.engine import BackwardRun, ForwardRun, launch_runs
-from scratchnet_kernels.sequence_cuda.product import ZERO, column_weights, product, row_weights
+from scratchnet_kernels.sequence_cuda.engine import BackwardRun, ForwardRun, Rule, launch_runs
+from scratchnet_kernels.sequence_cuda.product import product
 from scratchnet_kernels.sequence_cuda.resources import Resources
+from scratchnet_kernels.sequence_cuda.weights import ZERO, column_weights, row_weights
 
 GRADIENTS = 2  # that ``parameter_gradients`` takes: da, dm
 
@@ -29,11 +30,11 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
     In shared memory: h (2, rows, H), read from one half and written to the other; the parts of m
     (parts, rows, 3U); the weights that are not in registers.
     """
-    blocks, U, rows, parts, terms, threads, in_registers, _ = use
-    G, columns, padded = 3 * H, 3 * U, parts * terms
-    half = rows * padded
+    blocks, U, rows, parts, threads, in_registers, stride, across, *_ = use
+    G, half = 3 * H, rows * stride
     PARTS = 2 * half
-    load, add = product(use, column_weights(3, H, U), PARTS + parts * rows * columns)
+    weights = column_weights(3, H, U)
+    held, load, add, place, operand = product(use, weights, PARTS + parts * rows * across)
     where, own, send, arrive, wait = cluster(use)
 
     def forward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
@@ -42,9 +43,8 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
         memory = cuda.shared.array(0, float32, ALIGNED)
         shared = own(memory)
         w = cuda.local.array(in_registers, float32)
-        sums = cuda.local.array(rows, float32)
-        part, column = r // columns, r % columns  # in the product
-        load(W_h, column, part, rank, r, w, shared)
+        sums = cuda.local.array(held, float32)
+        load(W_h, rank, r, w, shared)
 
         # this thread's elementwise work: the block's unit j of the cluster's row u, if there is one
         u, j = r // U, r % U
@@ -66,7 +66,7 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
         wait()
         if mine:
             for to in range(blocks):
-                send(memory, to, u * padded + unit, h_prev)
+                send(memory, to, u * stride + unit, operand(h_prev))
         arrive()
         wait()
 
@@ -76,14 +76,15 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
             if mine and t + 1 < T:  # prefetch one step ahead to hide memory latency
                 at = ((t + 1) * N + row) * G + unit
                 r_next, z_next, n_next = a_x[at], a_x[at + H], a_x[at + 2 * H]
-            add(w, shared, now + part * terms, r, sums)
-            for n in range(rows):
-                shared[PARTS + (part * rows + n) * columns + column] = sums[n]
+            add(w, shared, now, r, sums)
+            for n in range(held):
+                part, one_row, column = place(r, n)
+                shared[PARTS + (part * rows + one_row) * across + column] = sums[n]
             cuda.syncthreads()  # the parts are complete
             m_r, m_z, m_new = ZERO, ZERO, b_m
             if mine:
                 for p in range(parts):  # m = h' W_h, and b_hn in the n block
-                    at = PARTS + (p * rows + u) * columns + j
+                    at = PARTS + (p * rows + u) * across + j
                     m_r += shared[at]
                     m_z += shared[at + U]
                     m_new += shared[at + 2 * U]
@@ -91,7 +92,7 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
                 if t < length:  # an ended sequence carries its state
                     h_prev = h_new
                 for to in range(blocks):
-                    send(memory, to, half - now + u * padded + unit, h_prev)
+                    send(memory, to, half - now + u * stride + unit, operand(h_prev))
             arrive()
             if mine:  # written while h is on its way
                 at = (t * N + row) * G + unit
@@ -110,10 +111,10 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
     In shared memory: dm (rows, 3U); the shares of dh' (2, blocks, parts, rows, U), written to one
     half while the other may still be read; the weights that are not in registers.
     """
-    blocks, U, rows, parts, terms, threads, in_registers, _ = use
-    G, outputs, columns = 3 * H, blocks * U, parts * terms
-    SHARES, half = rows * columns, blocks * parts * rows * U
-    load, add = product(use, row_weights(3, H, U), SHARES + 2 * half)
+    blocks, U, rows, parts, threads, in_registers, stride, *_ = use
+    G, SHARES, half = 3 * H, rows * stride, blocks * parts * rows * U
+    weights = row_weights(3, H, U)
+    held, load, add, place, operand = product(use, weights, SHARES + 2 * half)
     where, own, send, arrive, wait = cluster(use)
 
     def backward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
@@ -124,9 +125,8 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
         memory = cuda.shared.array(0, float32, ALIGNED)
         shared = own(memory)
         w = cuda.local.array(in_registers, float32)
-        sums = cuda.local.array(rows, float32)
-        part, k = r // outputs, r % outputs  # in the product: a part of dh'[k]
-        load(W_h, k, part, rank, r, w, shared)
+        sums = cuda.local.array(held, float32)
+        load(W_h, rank, r, w, shared)
 
         u, j = r // U, r % U
         row, unit = number * rows + u, rank * U + j
@@ -155,8 +155,9 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
                 )
                 if t >= length:  # an ended sequence passes its gradient on
                     da_r = da_z = da_n = dm_n = ZERO
-                at = u * columns + j
-                shared[at], shared[at + U], shared[at + 2 * U] = da_r, da_z, dm_n
+                at = u * stride + j
+                shared[at], shared[at + U] = operand(da_r), operand(da_z)
+                shared[at + 2 * U] = operand(dm_n)
                 at = (t * N + row) * G + unit
                 da[at], da[at + H], da[at + 2 * H] = da_r, da_z, da_n
                 dm[at], dm[at + H], dm[at + 2 * H] = da_r, da_z, dm_n
@@ -167,10 +168,11 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
                     at = ((t - 1) * N + row) * H + unit
                     dy_t, h_prev, m_t = dy[at], h[at], m_n[at]
             cuda.syncthreads()  # dm is complete
-            add(w, shared, part * terms, r, sums)  # undoes  m = h' W_h
+            add(w, shared, 0, r, sums)  # undoes  m = h' W_h
             now = SHARES + (back & 1) * half
-            for n in range(rows):
-                at = now + ((rank * parts + part) * rows + n) * U + k % U
+            for n in range(held):
+                part, one_row, k = place(r, n)
+                at = now + ((rank * parts + part) * rows + one_row) * U + k % U
                 send(memory, k // U, at, sums[n])
             arrive()
             wait()  # all shares are there
@@ -187,17 +189,17 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
     return Persistent(backward, pointers=10, use=use)
 
 
-def loop_forward(runs: Sequence[ForwardRun]) -> None:
+def loop_forward(runs: Sequence[ForwardRun], rule: Rule) -> None:
     """The loop of ``gru.forward``, for one or two runs in one launch."""
     read = [
         {"a_x": run.a_x, "W_h": run.cache.W_h, "b": run.params["b"], "b_hn": run.params["b_hn"]}
         for run in runs
     ]
     filled = [{"h": run.cache.h, "gates": run.cache.gates, "m_n": run.cache.m_n} for run in runs]
-    launch_runs("forward", forward_kernel, gru, [run.cache for run in runs], read, filled)
+    launch_runs("forward", forward_kernel, rule, gru, [run.cache for run in runs], read, filled)
 
 
-def loop_backward(runs: Sequence[BackwardRun]) -> None:
+def loop_backward(runs: Sequence[BackwardRun], rule: Rule) -> None:
     """The loop of ``gru.backward``, for one or two runs in one launch."""
     read = [
         {
@@ -219,4 +221,4 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
         }
         for run in runs
     ]
-    launch_runs("backward", backward_kernel, gru, [run.cache for run in runs], read, filled)
+    launch_runs("backward", backward_kernel, rule, gru, [run.cache for run in runs], read, filled)

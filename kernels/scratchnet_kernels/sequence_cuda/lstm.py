@@ -15,9 +15,10 @@ from scratchnet.cells import lstm
 from scratchnet.cells.lstm import gates_backward, gates_forward
 from scratchnet_kernels.launch import ALIGNED, Persistent, Pointers
 from scratchnet_kernels.sequence_cuda.cluster import cluster
-from scratchnet_kernels.sequence_cuda.engine import BackwardRun, ForwardRun, launch_runs
-from scratchnet_kernels.sequence_cuda.product import ZERO, column_weights, product, row_weights
+from scratchnet_kernels.sequence_cuda.engine import BackwardRun, ForwardRun, Rule, launch_runs
+from scratchnet_kernels.sequence_cuda.product import product
 from scratchnet_kernels.sequence_cuda.resources import Resources
+from scratchnet_kernels.sequence_cuda.weights import ZERO, column_weights, row_weights
 
 GRADIENTS = 1  # that ``parameter_gradients`` takes: da
 
@@ -29,11 +30,11 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
     In shared memory: h (2, rows, H), read from one half and written to the other; the parts of
     h' W_h (parts, rows, 4U); the weights that are not in registers.
     """
-    blocks, U, rows, parts, terms, threads, in_registers, _ = use
-    G, columns, padded = 4 * H, 4 * U, parts * terms  # h is padded to as many units
-    half = rows * padded
+    blocks, U, rows, parts, threads, in_registers, stride, across, *_ = use
+    G, half = 4 * H, rows * stride
     PARTS = 2 * half
-    load, add = product(use, column_weights(4, H, U), PARTS + parts * rows * columns)
+    weights = column_weights(4, H, U)
+    held, load, add, place, operand = product(use, weights, PARTS + parts * rows * across)
     where, own, send, arrive, wait = cluster(use)
 
     def forward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
@@ -42,9 +43,8 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
         memory = cuda.shared.array(0, float32, ALIGNED)
         shared = own(memory)
         w = cuda.local.array(in_registers, float32)
-        sums = cuda.local.array(rows, float32)
-        part, column = r // columns, r % columns  # in the product
-        load(W_h, column, part, rank, r, w, shared)
+        sums = cuda.local.array(held, float32)
+        load(W_h, rank, r, w, shared)
 
         # this thread's elementwise work: the block's unit j of the cluster's row u, if there is one
         u, j = r // U, r % U
@@ -66,7 +66,7 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
         wait()
         if mine:
             for to in range(blocks):
-                send(memory, to, u * padded + unit, h_prev)
+                send(memory, to, u * stride + unit, operand(h_prev))
         arrive()
         wait()
 
@@ -77,13 +77,14 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
                 at = ((t + 1) * N + row) * G + unit
                 i_next, f_next = a_x[at], a_x[at + H]
                 g_next, o_next = a_x[at + 2 * H], a_x[at + 3 * H]
-            add(w, shared, now + part * terms, r, sums)
-            for n in range(rows):
-                shared[PARTS + (part * rows + n) * columns + column] = sums[n]
+            add(w, shared, now, r, sums)
+            for n in range(held):
+                part, one_row, column = place(r, n)
+                shared[PARTS + (part * rows + one_row) * across + column] = sums[n]
             cuda.syncthreads()  # the parts are complete
             if mine:
                 for p in range(parts):  # a = x W_x + b + h' W_h
-                    at = PARTS + (p * rows + u) * columns + j
+                    at = PARTS + (p * rows + u) * across + j
                     a_i += shared[at]
                     a_f += shared[at + U]
                     a_g += shared[at + 2 * U]
@@ -92,7 +93,7 @@ def forward_kernel(H: int, use: Resources) -> Persistent:
                 if t < length:  # an ended sequence carries its state
                     h_prev, c_prev = h_new, c_new
                 for to in range(blocks):
-                    send(memory, to, half - now + u * padded + unit, h_prev)
+                    send(memory, to, half - now + u * stride + unit, operand(h_prev))
             arrive()
             if mine:  # written while h is on its way
                 at = (t * N + row) * G + unit
@@ -111,11 +112,10 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
     In shared memory: da (rows, 4U); the shares of dh' (2, blocks, parts, rows, U), written to one
     half while the other may still be read; the weights that are not in registers.
     """
-    blocks, U, rows, parts, terms, threads, in_registers, _ = use
-    G, outputs, columns = 4 * H, blocks * U, parts * terms  # da is padded to as many columns
-    SHARES = rows * columns
-    half = blocks * parts * rows * U
-    load, add = product(use, row_weights(4, H, U), SHARES + 2 * half)
+    blocks, U, rows, parts, threads, in_registers, stride, *_ = use
+    G, SHARES, half = 4 * H, rows * stride, blocks * parts * rows * U
+    weights = row_weights(4, H, U)
+    held, load, add, place, operand = product(use, weights, SHARES + 2 * half)
     where, own, send, arrive, wait = cluster(use)
 
     def backward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
@@ -124,9 +124,8 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
         memory = cuda.shared.array(0, float32, ALIGNED)
         shared = own(memory)
         w = cuda.local.array(in_registers, float32)
-        sums = cuda.local.array(rows, float32)
-        part, k = r // outputs, r % outputs  # in the product: dh'[k]
-        load(W_h, k, part, rank, r, w, shared)
+        sums = cuda.local.array(held, float32)
+        load(W_h, rank, r, w, shared)
 
         u, j = r // U, r % U
         row, unit = number * rows + u, rank * U + j
@@ -157,9 +156,9 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
                     dc_next = dc_prev
                 else:  # an ended sequence passes its gradient on
                     da_i = da_f = da_g = da_o = ZERO
-                at = u * columns + j
-                shared[at], shared[at + U] = da_i, da_f
-                shared[at + 2 * U], shared[at + 3 * U] = da_g, da_o
+                at = u * stride + j
+                shared[at], shared[at + U] = operand(da_i), operand(da_f)
+                shared[at + 2 * U], shared[at + 3 * U] = operand(da_g), operand(da_o)
                 at = (t * N + row) * G + unit
                 da[at], da[at + H], da[at + 2 * H], da[at + 3 * H] = da_i, da_f, da_g, da_o
                 db_i, db_f, db_g, db_o = db_i + da_i, db_f + da_f, db_g + da_g, db_o + da_o
@@ -169,10 +168,11 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
                     at = ((t - 1) * N + row) * H + unit
                     dy_t, c_prev, c_t = dy[at], c[at], c_prev
             cuda.syncthreads()  # da is complete
-            add(w, shared, part * terms, r, sums)  # undoes  a = ... + h' W_h
+            add(w, shared, 0, r, sums)  # undoes  a = ... + h' W_h
             now = SHARES + (back & 1) * half
-            for n in range(rows):
-                at = now + ((rank * parts + part) * rows + n) * U + k % U
+            for n in range(held):
+                part, one_row, k = place(r, n)
+                at = now + ((rank * parts + part) * rows + one_row) * U + k % U
                 send(memory, k // U, at, sums[n])
             arrive()
             wait()  # all shares are there
@@ -189,14 +189,14 @@ def backward_kernel(H: int, use: Resources) -> Persistent:
     return Persistent(backward, pointers=8, use=use)
 
 
-def loop_forward(runs: Sequence[ForwardRun]) -> None:
+def loop_forward(runs: Sequence[ForwardRun], rule: Rule) -> None:
     """The loop of ``lstm.forward``, for one or two runs in one launch."""
     read = [{"a_x": run.a_x, "W_h": run.cache.W_h, "b": run.params["b"]} for run in runs]
     filled = [{"h": run.cache.h, "c": run.cache.c, "gates": run.cache.gates} for run in runs]
-    launch_runs("forward", forward_kernel, lstm, [run.cache for run in runs], read, filled)
+    launch_runs("forward", forward_kernel, rule, lstm, [run.cache for run in runs], read, filled)
 
 
-def loop_backward(runs: Sequence[BackwardRun]) -> None:
+def loop_backward(runs: Sequence[BackwardRun], rule: Rule) -> None:
     """The loop of ``lstm.backward``, for one or two runs in one launch."""
     read = [
         {"dy": run.dy, "W_h": run.cache.W_h, "c": run.cache.c, "gates": run.cache.gates}
@@ -206,4 +206,4 @@ def loop_backward(runs: Sequence[BackwardRun]) -> None:
         {"da": run.da[0], "db": run.db[0], "dh": run.d_states[0], "dc": run.d_states[1]}
         for run in runs
     ]
-    launch_runs("backward", backward_kernel, lstm, [run.cache for run in runs], read, filled)
+    launch_runs("backward", backward_kernel, rule, lstm, [run.cache for run in runs], read, filled)

@@ -17,85 +17,25 @@ the machine code by ``tests/sequence_compiled.py``.
 
 import math
 from functools import cache
-from typing import NamedTuple
 
-import numpy as np
 from numba import cuda, float32
 
 from scratchnet.arrays import Array
 from scratchnet_kernels.launch import Compiled, device_function
+from scratchnet_kernels.sequence_cuda.product_tf32 import product_tf32
 from scratchnet_kernels.sequence_cuda.resources import Resources
+from scratchnet_kernels.sequence_cuda.weights import FOURS, ZERO, Product, Weights
 
-ZERO = np.float32(0)
 PIECE = 16  # weights
-
-
-class Product(NamedTuple):
-    """Two device functions for one shape."""
-
-    # load(W_h, output, part, rank, thread, w, shared): the weights of this part of an output's sum
-    load: Compiled
-    # add(w, shared, base, thread, sums): sums[n] = sum over k of weight k * shared[base + n stride
-    # + k], where the vector of row n is
-    add: Compiled
-
-
-class Weights(NamedTuple):
-    """Which weights an output sums over: where they are in W_h (H, G H), one after the other.
-
-    H is padded to the units U of some blocks. Past ``end`` a weight is zero. Before it, padding has
-    the weight of another unit: forward that goes into a sum which nobody reads, backward it
-    multiplies a da of zero.
-    """
-
-    # first(output, term, rank) -> at, unit, end: the weight of that term
-    first: Compiled
-    # after(at, unit) -> at, unit: the weight of the next term
-    after: Compiled
-
-
-@cache
-def column_weights(gates: int, H: int, U: int) -> Weights:
-    """Forward: an output is a column (gate, unit) of this block, and sums over all units of h'."""
-    G = gates * H
-
-    @device_function
-    def first(column: int, term: int, rank: int) -> tuple[int, int, int]:
-        gate, unit = column // U, column % U
-        return term * G + gate * H + rank * U + unit, unit, H * G
-
-    @device_function
-    def after(at: int, unit: int) -> tuple[int, int]:
-        return at + G, unit
-
-    return Weights(first, after)
-
-
-@cache
-def row_weights(gates: int, H: int, U: int) -> Weights:
-    """Backward: an output is a unit k of dh', and sums over this block's columns of da."""
-    G = gates * H
-
-    @device_function
-    def first(k: int, term: int, rank: int) -> tuple[int, int, int]:
-        gate, unit = term // U, term % U
-        end = (k + 1) * G if k < H else 0
-        return k * G + gate * H + rank * U + unit, unit, end
-
-    @device_function
-    def after(at: int, unit: int) -> tuple[int, int]:
-        if unit + 1 == U:  # the first unit of the next gate
-            return at + 1 + H - U, 0
-        return at + 1, unit + 1
-
-    return Weights(first, after)
 
 
 @cache
 def product(use: Resources, weights: Weights, weights_at: int) -> Product:
     """The product for blocks that take ``use``, with shared weights from ``weights_at`` on."""
-    _, _, rows, parts, terms, threads, in_registers, _ = use
-    stride = parts * terms  # from the vector of one row to that of the next
+    if use.tiles:
+        return product_tf32(use, weights, weights_at)
+    rows, parts, threads, in_registers = use.rows, use.parts, use.threads, use.in_registers
+    terms, stride, outputs = use.terms, use.stride, threads // parts
     in_shared = terms - in_registers
     piece = math.gcd(in_shared, 32 // max(2, rows))
     sums_a_row = 2 if rows <= 2 else 1
@@ -128,10 +68,8 @@ def product(use: Resources, weights: Weights, weights_at: int) -> Product:
     load_registers, add_registers = pieces(0)
 
     @device_function
-    def load(
-        W_h: Array, output: int, part: int, rank: int, r: int, w: Array, shared: Array
-    ) -> None:
-        at, unit, end = first_weight(output, part * terms, rank)
+    def load(W_h: Array, rank: int, r: int, w: Array, shared: Array) -> None:
+        at, unit, end = first_weight(r % outputs, r // outputs * terms, rank)
         at, unit = load_registers(W_h, at, unit, end, w)
         for k in range(in_shared):  # four of a thread are neighbours, and then those of the next
             value = W_h[at] if at < end else ZERO
@@ -143,6 +81,7 @@ def product(use: Resources, weights: Weights, weights_at: int) -> Product:
         part = cuda.local.array(partial, float32)
         for n in range(partial):
             part[n] = ZERO
+        base = (base + r // outputs * terms) & FOURS  # this thread's part
         add_registers(w, shared, base, part)
         for first in range(0, in_shared, piece):
             for four in range(0, piece, 4):
@@ -155,7 +94,16 @@ def product(use: Resources, weights: Weights, weights_at: int) -> Product:
         for n in range(rows):
             sums[n] = part[n] if sums_a_row == 1 else part[2 * n] + part[2 * n + 1]
 
-    return Product(load, add)
+    @device_function
+    def place(r: int, n: int) -> tuple[int, int, int]:
+        return r // outputs, n, r % outputs
+
+    return Product(rows, load, add, place, _as_it_is)
+
+
+@device_function
+def _as_it_is(x: float) -> float:
+    return x
 
 
 @device_function

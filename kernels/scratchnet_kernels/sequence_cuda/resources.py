@@ -81,10 +81,18 @@ class Resources(NamedTuple):
     units: int  # of a block: U
     rows: int  # sequences of a cluster
     parts: int  # of an output's sum
-    terms: int  # of a part, and weights of a thread
     threads: int
     in_registers: int  # weights of a thread that are in registers; the others in shared memory
+    stride: int  # in shared memory, from the vector (h, da) of one row to that of the next
+    across: int  # from the sums of one row to those of the next
+    terms: int  # of a part
     shared_bytes: int
+    tiles: int = 0  # of 16 outputs, for a warp on tensor cores; 0 for products in float32
+
+    @property
+    def weights(self) -> int:
+        """Of a thread; the 32 of a warp share those of its tiles."""
+        return self.terms * 16 * self.tiles // 32 or self.terms
 
 
 class Plan(NamedTuple):
@@ -128,7 +136,7 @@ def divide(
 
     ``most``: weights that may be in a thread's registers. ``threads``: of a block, about.
     """
-    units = _up(-(-H // blocks), 4)
+    units = up(-(-H // blocks), 4)
     columns, all_units = gates * units, blocks * units
     wanted = threads or (columns if blocks == 1 else 512 if rows <= 2 else 256)
     # registers of a thread that are not weights: where all weights are in registers, and where not
@@ -137,15 +145,16 @@ def divide(
 
     def one_way(outputs: int, inputs: int, vectors: int, numbers: int) -> Resources:
         parts = max(1, wanted // outputs)
-        terms = _up(-(-inputs // parts), 4)
+        terms = up(-(-inputs // parts), 4)
         threads = parts * outputs
-        registers = min(MOST_A_THREAD, REGISTERS // _up(threads, 128) // 8 * 8)
+        registers = min(MOST_A_THREAD, REGISTERS // up(threads, 128) // 8 * 8)
         in_shared = 0
         if terms > min(registers - roomy, most):
-            in_shared = min(terms, max(32, _up(terms - min(registers - tight, most), 16)))
-        floats = rows * (vectors * parts * terms + numbers * threads) + in_shared * threads
-        in_registers = terms - in_shared
-        return Resources(blocks, units, rows, parts, terms, threads, in_registers, 4 * floats)
+            in_shared = min(terms, max(32, up(terms - min(registers - tight, most), 16)))
+        stride, in_registers = parts * terms, terms - in_shared
+        floats = rows * (vectors * stride + numbers * threads) + in_shared * threads
+        split = blocks, units, rows, parts, threads, in_registers, stride, outputs, terms
+        return Resources(*split, 4 * floats)
 
     # In shared memory, for each sequence: forward two h (one is read, one is written) and a number
     # of each thread; backward da and two numbers of each thread.
@@ -173,7 +182,7 @@ def _rows(gates: int, H: int, N: int, blocks: int, device: Device) -> list[int]:
     """How many sequences a cluster may have: what keeps all of them running at once, then fewer."""
     at_once = max(1, device.multiprocessors // blocks)
     if blocks == 1:
-        at_once *= max(1, RESIDENT // (gates * _up(H, 4)))
+        at_once *= max(1, RESIDENT // (gates * up(H, 4)))
     rows, most = 1, 8 if blocks > 1 else 2 if gates > 1 else 1
     while rows < most and rows * at_once < N:
         rows *= 2
@@ -196,6 +205,6 @@ def _why_not(gates: int, H: int, device: Device) -> str:
     )
 
 
-def _up(n: int, to: int) -> int:
+def up(n: int, to: int) -> int:
     """The next multiple."""
     return -(-n // to) * to

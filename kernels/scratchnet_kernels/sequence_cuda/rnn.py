@@ -22,9 +22,16 @@ from scratchnet.cells import rnn
 from scratchnet.cells.rnn import UNIT
 from scratchnet_kernels.launch import ALIGNED, Persistent, Pointers
 from scratchnet_kernels.sequence_cuda.cluster import cluster
-from scratchnet_kernels.sequence_cuda.engine import BackwardRun, ForwardRun, Kernel, launch_runs
-from scratchnet_kernels.sequence_cuda.product import ZERO, column_weights, product, row_weights
+from scratchnet_kernels.sequence_cuda.engine import (
+    BackwardRun,
+    ForwardRun,
+    Kernel,
+    Rule,
+    launch_runs,
+)
+from scratchnet_kernels.sequence_cuda.product import product
 from scratchnet_kernels.sequence_cuda.resources import Resources
+from scratchnet_kernels.sequence_cuda.weights import ZERO, column_weights, row_weights
 
 GRADIENTS = 1  # that ``parameter_gradients`` takes: da
 
@@ -39,11 +46,11 @@ def forward_kernel(nonlinearity: str) -> Kernel:
 
     @cache
     def make(H: int, use: Resources) -> Persistent:
-        blocks, U, rows, parts, terms, threads, in_registers, _ = use
-        padded = parts * terms  # units of h in shared memory
-        half = rows * padded
+        blocks, U, rows, parts, threads, in_registers, stride, across, *_ = use
+        half = rows * stride
         PARTS = 2 * half
-        load, add = product(use, column_weights(1, H, U), PARTS + parts * rows * U)
+        weights = column_weights(1, H, U)
+        held, load, add, place, operand = product(use, weights, PARTS + parts * rows * across)
         where, own, send, arrive, wait = cluster(use)
 
         def forward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
@@ -52,13 +59,12 @@ def forward_kernel(nonlinearity: str) -> Kernel:
             memory = cuda.shared.array(0, float32, ALIGNED)
             shared = own(memory)
             w = cuda.local.array(in_registers, float32)
-            sums = cuda.local.array(rows, float32)
-            part, j = r // U, r % U  # in the product: a part of the sum for the block's unit j
-            load(W_h, j, part, rank, r, w, shared)
+            sums = cuda.local.array(held, float32)
+            load(W_h, rank, r, w, shared)
 
             # this thread's elementwise work: unit j of the cluster's row u, if there is one
-            u, unit = part, rank * U + j
-            row = number * rows + u
+            u, j = r // U, r % U
+            row, unit = number * rows + u, rank * U + j
             mine = u < rows and row < N and unit < H
             length = T
             b_j = h_prev = a_next = ZERO
@@ -72,7 +78,7 @@ def forward_kernel(nonlinearity: str) -> Kernel:
             wait()
             if mine:
                 for to in range(blocks):
-                    send(memory, to, u * padded + unit, h_prev)
+                    send(memory, to, u * stride + unit, operand(h_prev))
             arrive()
             wait()
 
@@ -81,17 +87,18 @@ def forward_kernel(nonlinearity: str) -> Kernel:
                 a = a_next + b_j
                 if mine and t + 1 < T:  # prefetch one step ahead to hide memory latency
                     a_next = a_x[((t + 1) * N + row) * H + unit]
-                add(w, shared, now + part * terms, r, sums)
-                for n in range(rows):
-                    shared[PARTS + (part * rows + n) * U + j] = sums[n]
+                add(w, shared, now, r, sums)
+                for n in range(held):
+                    part, one_row, column = place(r, n)
+                    shared[PARTS + (part * rows + one_row) * across + column] = sums[n]
                 cuda.syncthreads()  # the parts are complete
                 if mine:
                     for p in range(parts):  # a = x W_x + b + h' W_h
-                        a += shared[PARTS + (p * rows + u) * U + j]
+                        a += shared[PARTS + (p * rows + u) * across + j]
                     if t < length:  # an ended sequence carries its state
                         h_prev = unit_forward(a)
                     for to in range(blocks):
-                        send(memory, to, half - now + u * padded + unit, h_prev)
+                        send(memory, to, half - now + u * stride + unit, operand(h_prev))
                 arrive()
                 if mine:  # written while h is on its way
                     h[((t + 1) * N + row) * H + unit] = h_prev
@@ -112,10 +119,10 @@ def backward_kernel(nonlinearity: str) -> Kernel:
 
     @cache
     def make(H: int, use: Resources) -> Persistent:
-        blocks, U, rows, parts, terms, threads, in_registers, _ = use
-        outputs, columns = blocks * U, parts * terms  # columns of da in shared memory
-        SHARES, half = rows * columns, blocks * parts * rows * U
-        load, add = product(use, row_weights(1, H, U), SHARES + 2 * half)
+        blocks, U, rows, parts, threads, in_registers, stride, *_ = use
+        SHARES, half = rows * stride, blocks * parts * rows * U
+        weights = row_weights(1, H, U)
+        held, load, add, place, operand = product(use, weights, SHARES + 2 * half)
         where, own, send, arrive, wait = cluster(use)
 
         def backward(one: Pointers, other: Pointers, T: int, N: int, ragged: int) -> None:
@@ -124,9 +131,8 @@ def backward_kernel(nonlinearity: str) -> Kernel:
             memory = cuda.shared.array(0, float32, ALIGNED)
             shared = own(memory)
             w = cuda.local.array(in_registers, float32)
-            sums = cuda.local.array(rows, float32)
-            part, k = r // outputs, r % outputs  # in the product: a part of dh'[k]
-            load(W_h, k, part, rank, r, w, shared)
+            sums = cuda.local.array(held, float32)
+            load(W_h, rank, r, w, shared)
 
             u, j = r // U, r % U
             row, unit = number * rows + u, rank * U + j
@@ -149,17 +155,18 @@ def backward_kernel(nonlinearity: str) -> Kernel:
                     da_t = unit_backward(dy_t + dh_next, h_t)
                     if t >= length:  # an ended sequence passes its gradient on
                         da_t = ZERO
-                    shared[u * columns + j] = da_t
+                    shared[u * stride + j] = operand(da_t)
                     da[(t * N + row) * H + unit] = da_t
                     db_j += da_t
                     if t > 0:  # prefetch one step ahead
                         dy_t = dy[((t - 1) * N + row) * H + unit]
                         h_t = h[(t * N + row) * H + unit]
                 cuda.syncthreads()  # da is complete
-                add(w, shared, part * terms, r, sums)  # undoes  a = ... + h' W_h
+                add(w, shared, 0, r, sums)  # undoes  a = ... + h' W_h
                 now = SHARES + (back & 1) * half
-                for n in range(rows):
-                    at = now + ((rank * parts + part) * rows + n) * U + k % U
+                for n in range(held):
+                    part, one_row, k = place(r, n)
+                    at = now + ((rank * parts + part) * rows + one_row) * U + k % U
                     send(memory, k // U, at, sums[n])
                 arrive()
                 wait()  # all shares are there
@@ -180,19 +187,19 @@ FORWARD = {name: forward_kernel(name) for name in UNIT}
 BACKWARD = {name: backward_kernel(name) for name in UNIT}
 
 
-def loop_forward(runs: Sequence[ForwardRun]) -> None:
+def loop_forward(runs: Sequence[ForwardRun], rule: Rule) -> None:
     """The loop of ``rnn.forward``, for one or two runs in one launch."""
     caches = [run.cache for run in runs]
     read: list[dict[str, Array]] = [
         {"a_x": run.a_x, "W_h": run.cache.W_h, "b": run.params["b"]} for run in runs
     ]
     filled = [{"h": cache.h} for cache in caches]
-    launch_runs("forward", FORWARD[caches[0].nonlinearity], rnn, caches, read, filled)
+    launch_runs("forward", FORWARD[caches[0].nonlinearity], rule, rnn, caches, read, filled)
 
 
-def loop_backward(runs: Sequence[BackwardRun]) -> None:
+def loop_backward(runs: Sequence[BackwardRun], rule: Rule) -> None:
     """The loop of ``rnn.backward``, for one or two runs in one launch."""
     caches = [run.cache for run in runs]
     read = [{"dy": run.dy, "W_h": run.cache.W_h, "h": run.cache.h} for run in runs]
     filled = [{"da": run.da[0], "db": run.db[0], "dh": run.d_states[0]} for run in runs]
-    launch_runs("backward", BACKWARD[caches[0].nonlinearity], rnn, caches, read, filled)
+    launch_runs("backward", BACKWARD[caches[0].nonlinearity], rule, rnn, caches, read, filled)
