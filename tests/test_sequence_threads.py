@@ -228,7 +228,8 @@ def test_who_finds_a_processor_busy_works_alone_for_a_while(monkeypatch):
         assert counts[5:] == [2, 2, 1]
 
 
-def test_a_thread_that_computes_all_the_time_is_not_taken_for_one_that_stands_still():
+def test_a_thread_that_computes_all_the_time_is_not_taken_for_one_that_stands_still(monkeypatch):
+    monkeypatch.setattr(threads, "STOLEN", 500e-6)
     numbers = np.ones(300_000)
     quick = [threads.stolen(lambda: numbers.sum()) for _ in range(9)]
     assert quick.count(True) < 5
@@ -489,3 +490,13 @@ def test_processors_are_counted_where_affinity_is_not_known(monkeypatch):
     for counted, expected in ((5, 5), (None, 1)):
         monkeypatch.setattr(os, "cpu_count", lambda counted=counted: counted)
         assert threads.available() == expected
+
+
+@pytest.mark.parametrize(("said", "most"), [("max 100000", 64), ("250000 100000", 2), ("10000 100000", 1), ("", 64)])
+def test_a_container_that_is_given_less_than_its_processors(said, most, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
+    monkeypatch.setattr(threads, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(threads, "given", threads.given.__wrapped__)  # without the answer that is kept
+    assert threads.available() == 64
+    threads.QUOTA.write_text(said, encoding="ascii")
+    assert threads.available() == most

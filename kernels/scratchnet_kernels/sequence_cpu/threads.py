@@ -15,9 +15,11 @@ these threads and 37 in turn.
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from threading import Lock, Thread
 
 import numpy as np
@@ -27,6 +29,7 @@ from scratchnet_kernels.sequence_cpu.awake import wait_awake
 Task = Callable[[], None]
 Parts = Callable[[int, int], None]  # of (k, count): what thread k of so many does
 
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a Linux container: microseconds, and in how many
 AWAKE = 300e-6  # seconds
 # A worker that sees its task too soon finds the caller still holding the GIL, on the way into its
 # own task, and is put to sleep.
@@ -182,7 +185,17 @@ def run(count: int, part: Parts, give_up: Task) -> None:
 
 
 def available() -> int:
-    """The processors this process may use."""
+    """The processors this process may use; in a container, those whose time it is given."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return min(len(os.sched_getaffinity(0)), given())
+    return min(os.cpu_count() or 1, given())
+
+
+@cache
+def given() -> int:
+    """The processors whose time this process is given."""
+    try:
+        quota, period = QUOTA.read_text(encoding="ascii").split()
+        return max(1, round(int(quota) / int(period)))
+    except (OSError, ValueError):  # no container, or "max"
+        return sys.maxsize
