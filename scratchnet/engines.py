@@ -4,8 +4,8 @@ array: the cell file itself, on any array; the oracle for every other engine.
 
 step: the same loop with its pointwise step in one fused Numba loop or CUDA kernel.
 
-sequence: the whole time loop in compiled code; on a CPU each thread takes some sequences, on a
-GPU one kernel that keeps the recurrent weights in registers and shared memory.
+sequence: the whole time loop in compiled code; on a CPU each thread takes some sequences, or some
+units of all, on a GPU one kernel that keeps the recurrent weights in registers and shared memory.
 
 sequence_tf32: on a GPU, ``sequence`` with the recurrent products on tensor cores, for H from 256 to
 512. h, da and W_h are rounded to TF32, which has 11 significant bits, and the sums are float32: an

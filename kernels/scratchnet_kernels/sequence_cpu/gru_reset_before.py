@@ -1,4 +1,4 @@
-"""The GRU in the paper's form over all of time, for some rows of the batch.
+"""The GRU in the paper's form over all of time, for one thread's rows or units.
 
 The math is that of ``scratchnet.cells.gru_reset_before``. Its step has two products, one after the
 other, and so two halves: the gates r and z, then the candidate and h.

@@ -1,4 +1,4 @@
-"""The LSTM over all of time, for some rows of the batch, a vector of units at a time.
+"""The LSTM over all of time, for one thread's rows or units, a vector of units at a time.
 
 The math is that of ``scratchnet.cells.lstm``. A step's pre-activations are made in the place of its
 gates, in the cache, and ``forward_step`` replaces them.

@@ -1,4 +1,4 @@
-"""The RNN over all of time, for some rows of the batch: the simplest of the four, to read first.
+"""The RNN over all of time, for one thread's rows or units: the simplest, to read first.
 
 The math is that of ``scratchnet.cells.rnn``, compiled for vectors of units. A step's
 pre-activations are made in the place of its h, in the cache, and ``forward_step`` replaces them.
