@@ -223,9 +223,11 @@ def test_who_finds_a_processor_busy_works_alone_for_a_while(monkeypatch):
             threads.run(2, part, list)
         assert counts == [2, 2, 1, 1, 1]
         time.sleep(0.25)
+        threads.run(2, part, list)
+        assert threads.crew.alone == 0.2  # all is well again
         threads.run(2, partial(part, still=stands_still), list)
         threads.run(2, part, list)
-        assert counts[5:] == [2, 2, 1]
+        assert counts[5:] == [2, 2, 2, 2, 1]
 
 
 def test_a_thread_that_computes_all_the_time_is_not_taken_for_one_that_stands_still(monkeypatch):

@@ -36,7 +36,7 @@ AWAKE = 300e-6  # seconds
 LATER = 15e-6
 # Seconds, and share of its time, in which a task did not compute: its processor was another's.
 STOLEN, LARGE_SHARE = 500e-6, 0.2
-ALONE, LONGEST = 0.05, 1.0  # seconds to work alone then: at first, and when it happens again
+ALONE, LONGEST = 0.005, 1.0  # seconds to work alone then: at first, and when it goes on
 EXACT_CLOCK = time.get_clock_info("thread_time").resolution < STOLEN  # not so on Windows
 # flags: the worker has ended its task; it has another one; the caller waits, which nobody asks
 RESTS, BEGIN, CALLER = 0, 1, 2
@@ -149,9 +149,10 @@ class Crew:
                 raise error
 
     def _remember(self, busy: bool) -> None:
+        """Work alone for a while where a processor was busy, each time for twice as long."""
         if busy:
             self.alone_until = time.perf_counter() + self.alone
-        self.alone = min(2 * self.alone, LONGEST) if busy else ALONE
+        self.alone = min(2 * self.alone, LONGEST) if busy else max(self.alone / 2, ALONE)
 
 
 def _guarded(part: Parts, give_up: Task, k: int, count: int) -> None:
