@@ -257,7 +257,7 @@ def backward(dy: Array, cache: gru.Cache, dh: Array) -> Passes[gru.Grads]:
     packed = room_transposed(W_x), room_transposed(W_h)
     read = dy, W_x, W_h, h, gates, m_n, *packed, lengths_of(cache)
     yield [over_time(backward_part, cache, *read, dh, da, dm, dx)]
-    dW_x, dW_h = np.empty_like(W_x), np.empty_like(W_h)
+    dW_x, dW_h = empty(W_x, W_x.shape), empty(W_h, W_h.shape)
     db, db_h = np.empty_like(da[0, 0]), np.empty_like(dm[0, 0])
     none, no_grad = contiguous(x[:, :, :0]), dW_x[:0]
     yield [

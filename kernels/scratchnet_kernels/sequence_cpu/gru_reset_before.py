@@ -278,7 +278,8 @@ def backward(dy: Array, cache: gru_reset_before.Cache, dh: Array) -> Passes[gru_
     matrices = W_x, W_rz, W_n
     read = dy, *matrices, h, gates, *map(room_transposed, matrices), lengths_of(cache)
     yield [over_time(backward_part, cache, *read, dh, da, dx)]
-    dW_x, dW_h, db = np.empty_like(W_x), np.empty_like(W_h), np.empty_like(da[0, 0])
+    dW_x, dW_h = empty(W_x, W_x.shape), empty(W_h, W_h.shape)
+    db = np.empty_like(da[0, 0])
     H, grads = h.shape[2], (dW_x, dW_h, db)
     yield [
         over_columns(x, h[:-1], da, *grads, last=2 * H),  # W_hr and W_hz met h'

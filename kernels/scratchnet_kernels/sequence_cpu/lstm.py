@@ -253,6 +253,7 @@ def backward(dy: Array, cache: lstm.Cache, dh: Array, dc: Array) -> Passes[lstm.
     packed = room_transposed(W_x), room_transposed(W_h)
     read = dy, W_x, W_h, c, gates, *packed, lengths_of(cache)
     yield [over_time(backward_part, cache, *read, dh, dc, da, dx)]
-    dW_x, dW_h, db = np.empty_like(W_x), np.empty_like(W_h), np.empty_like(da[0, 0])
+    dW_x, dW_h = empty(W_x, W_x.shape), empty(W_h, W_h.shape)
+    db = np.empty_like(da[0, 0])
     yield [over_columns(x, h[:-1], da, dW_x, dW_h, db, last=len(db))]
     return lstm.Grads(dx, dh, dc, dW_x, dW_h, db, da)

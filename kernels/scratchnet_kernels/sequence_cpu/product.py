@@ -21,10 +21,10 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
-from numpy.typing import DTypeLike
 
 from scratchnet.arrays import Array
 from scratchnet_kernels.compiled import compiled, kept
+from scratchnet_kernels.sequence_cpu.memory import empty
 from scratchnet_kernels.sequence_cpu.team import share
 from scratchnet_kernels.sequence_cpu.vector import (
     BYTES,
@@ -55,18 +55,18 @@ TERMS = 128  # of a long sum, that are added at a time
 def room(W: Array, gates: int) -> Array:
     """Memory for W (K, gates H), packed as one or gate by gate."""
     K, G = W.shape
-    return _memory(K, gates, G // gates, W.dtype)
+    return _memory(W, K, gates, G // gates)
 
 
 def room_transposed(W: Array) -> Array:
     """Memory for W^T, packed, from W (C, K)."""
     C, K = W.shape
-    return _memory(K, 1, C, W.dtype)
+    return _memory(W, K, 1, C)
 
 
-def _memory(K: int, blocks: int, C: int, dtype: DTypeLike) -> Array:
-    L = lanes(dtype)
-    return np.empty(K * blocks * (-(-C // L) * L), dtype)
+def _memory(W: Array, K: int, blocks: int, C: int) -> Array:
+    L = lanes(W.dtype)
+    return empty(W, (K * blocks * (-(-C // L) * L),))
 
 
 @compiled

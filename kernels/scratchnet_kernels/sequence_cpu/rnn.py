@@ -199,6 +199,7 @@ def backward(dy: Array, cache: rnn.Cache, dh: Array) -> Passes[rnn.Grads]:
     packed = room_transposed(W_x), room_transposed(W_h)
     arrays = dy, W_x, W_h, h, *packed, lengths_of(cache), dh, da, dx
     yield [over_time(backward_part, cache, *arrays, nonlinearity == "relu")]
-    dW_x, dW_h, db = np.empty_like(W_x), np.empty_like(W_h), np.empty_like(da[0, 0])
+    dW_x, dW_h = empty(W_x, W_x.shape), empty(W_h, W_h.shape)
+    db = np.empty_like(da[0, 0])
     yield [over_columns(x, h[:-1], da, dW_x, dW_h, db, last=len(db))]
     return rnn.Grads(dx, dh, dW_x, dW_h, db, da)
