@@ -182,9 +182,10 @@ def test_an_exception_in_one_thread_frees_the_other(which):
     assert met == [False]
 
 
+@pytest.mark.parametrize("meetings", [0, 1, 2])
 @cells
-def test_a_loop_ends_when_another_thread_has_given_up(name, options, monkeypatch):
-    """All its meetings: in the first one, and in those of the steps."""
+def test_a_loop_ends_when_another_thread_has_given_up(name, options, meetings, monkeypatch):
+    """Before the first meeting, when all is packed, or before one of a step."""
     call, arriving, _ = problem(name, "float32", 5, 2, 3, 40)
     forward, backward = pair(name, call[0], 40, "sequence", 2)
     _, cache = forward(*call, **options)
@@ -192,6 +193,9 @@ def test_a_loop_ends_when_another_thread_has_given_up(name, options, monkeypatch
 
     def abandoned(step, teams, k, count):
         if k == 1:
+            for its_team in teams:
+                awake.signal(its_team, 2 * team.LINE, meetings)
+            time.sleep(0.02)
             team.give_up(teams)
         else:
             alone(step, teams, k, count)

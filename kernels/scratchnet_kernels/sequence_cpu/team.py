@@ -21,7 +21,7 @@ from scratchnet_kernels.sequence_cpu.awake import breathe, give_way, peek, signa
 
 LINE = 8  # numbers in a cache line
 GIVEN_UP, BY_UNITS = 0, 1  # places; thread k's is (k + 1) LINE
-PATIENCE = 2000  # looks, about 100 microseconds, after which others may have the processor
+PATIENCE = 2000  # looks, after which others may have the processor
 
 
 def new_team(count: int, by_units: bool) -> Array:

@@ -81,7 +81,7 @@ class Worker:
 
     def start(self, task: Task) -> None:
         """Begin with a task."""
-        self.error, self.task = None, task
+        self.error, self.stolen, self.task = None, False, task
         self.flags[RESTS], self.flags[BEGIN] = 0, 1
         self.begin.release()
 

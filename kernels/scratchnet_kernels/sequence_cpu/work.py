@@ -54,8 +54,8 @@ def run_together(directions: Sequence[Passes[Result]], threads: int | None) -> l
 def by_units(rows: int, weights: int, count: int) -> bool:
     """Whether threads take units, not rows: few rows for each, and much of W_h.
 
-    A meeting at every step costs a microsecond. With units each, threads wait for nobody who has a
-    row more, all rows are in one tile, and a thread's columns of W_h stay in its cache.
+    With units each, nobody waits for a thread that has a row more, all rows are in one tile, and a
+    thread's columns of W_h stay in its cache. A small W_h is not worth a meeting at every step.
     """
     few, very_few = rows <= ROWS * count, rows <= 2 * count
     return (few and weights >= LARGE) or (very_few and weights >= LARGE // 4)
