@@ -8,6 +8,8 @@ products  sequence_cpu/product.py: the recurrent product of 16 sequences, in til
           GFLOP/s on one thread
 reuse     sequence_cpu/memory.py: an LSTM's training step with fresh and with reused memory, ms
 wake      sequence_cpu/threads.py: two tasks in turn, in an executor, in our threads, microseconds
+meeting   sequence_cpu/team.py: two threads that wait for each other once, microseconds
+units     sequence_cpu/work.py: an LSTM's training step on two threads by rows and by units, ms
 threads   sequence_cpu/work.py: an LSTM's training step for several values of WORTH_A_THREAD, ms
 updates   update_cpu.py: Adam and norms with array operations and fused, microseconds
 """
@@ -30,6 +32,7 @@ import numpy as np
 from cells import machine
 from scratchnet_kernels.compiled import compiled
 from scratchnet_kernels.sequence_cpu import memory, product, work
+from scratchnet_kernels.sequence_cpu.team import give_up, meet, new_team, part_of
 from scratchnet_kernels.sequence_cpu.threads import available
 from scratchnet_kernels.sequence_cpu.threads import run as run_parts
 from threadpoolctl import threadpool_limits
@@ -143,6 +146,49 @@ def busy(a: Any, count: int) -> float:
     return total
 
 
+def meeting(rng: np.random.Generator) -> dict[str, Any]:
+    """Time of one meeting of two threads that do nothing else, us."""
+    count = 10_000
+
+    def runs() -> None:
+        team = new_team(2, by_units=True)
+        run_parts(2, lambda k, threads: meetings(team, k, threads, count), lambda: give_up([team]))
+
+    return {"two threads": round(1e6 * timed({"": runs}, 25)[""] / count, 2)}
+
+
+@compiled
+def meetings(team: Any, k: int, threads: int, count: int) -> None:
+    """So many meetings, one after the other."""
+    part = part_of(1, 1, 1, team, k, threads)
+    for _ in range(count):
+        if not meet(team, part):
+            return
+
+
+def units(rng: np.random.Generator) -> dict[str, Any]:
+    """Training step of an LSTM (T, N, D, H) on all threads, ms; and what is chosen."""
+    found: dict[str, Any] = {}
+    chosen = work.by_units
+    for H in (64, 128, 181, 256, 362, 512):
+        for N in (1, 4, 16, 32, 64):
+            step = training_step(rng, 50, N, 32, H)
+
+            def sharing(by_units: bool, step: Callable[[], None] = step) -> None:
+                work.by_units = lambda rows, weights, count: by_units and count > 1
+                step()
+
+            runs = {
+                "rows": lambda sharing=sharing: sharing(False),
+                "units": lambda sharing=sharing: sharing(True),
+            }
+            times = {k: round(1000 * t, 3) for k, t in timed(runs, 25).items()}
+            which = "units" if chosen(N, 4 * H * H, available()) else "rows"
+            found[f"50, {N}, 32, {H}"] = {**times, "chosen": which}
+    work.by_units = chosen
+    return found
+
+
 def threads(rng: np.random.Generator) -> dict[str, Any]:
     """Training step of an LSTM (T, N, D, H), ms, for each multiply-adds worth a thread."""
     found, before = {}, work.WORTH_A_THREAD
@@ -200,7 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     day = datetime.now(UTC).date().isoformat()
     report: dict[str, Any] = {"date": day, **machine(available()), "dtype": "float32", "seed": 0}
-    for part in (products, reuse, wake, threads, updates):
+    for part in (products, reuse, wake, meeting, units, threads, updates):
         report[part.__name__] = part(np.random.default_rng(0))
         print(
             part.__name__,

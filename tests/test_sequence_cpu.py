@@ -149,13 +149,14 @@ def test_gradients_in_parts(dtype, M, D, H, G, seed):
     """In any two parts of the columns: the same bits as in one."""
     rng = np.random.default_rng(seed)
     x, h, da = (rng.standard_normal((M, n)).astype(dtype) for n in (D, H, G))
+    ones = np.ones((product.TERMS, 1), dtype)
     results = []
     for cut in (G, int(rng.integers(0, G + 1))):
         made = [np.full(shape, np.nan, dtype) for shape in ((D, G), (H, G), (1, G))]
         for first, last in ((0, cut), (cut, G)):
             if first < last:
                 for k in range(3):
-                    product.gradients(x, h, da, *made, first, last, team.new_team(3, False), k, 3)
+                    product.gradients(x, h, ones, da, *made, first, last, team.new_team(3, False), k, 3)
         results.append(made)
     for got, again, left in zip(*results, (x, h, np.ones((M, 1)))):
         np.testing.assert_array_equal(got, again)

@@ -30,7 +30,7 @@ from scratchnet_kernels.sequence_cpu.passes import (
 )
 from scratchnet_kernels.sequence_cpu.product import room, room_transposed
 from scratchnet_kernels.sequence_cpu.team import Part, meet, part_of
-from scratchnet_kernels.sequence_cpu.vector import BYTES, load, store
+from scratchnet_kernels.sequence_cpu.vector import BYTES, load, store, zeros
 from scratchnet_kernels.sequence_cpu.work import Passes
 
 
@@ -159,7 +159,7 @@ def backward_step(
             store(da, n, g, units, da_g)
             store(da, n, o, units, da_o)
             store(dc, n, i, units, dc_prev)
-        clear(dh, n, H, part)
+            store(dh, n, i, units, zeros(dh))
 
 
 @compiled

@@ -7,7 +7,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet_kernels.compiled import compiled
-from scratchnet_kernels.sequence_cpu.product import gradients
+from scratchnet_kernels.sequence_cpu.product import TERMS, gradients
 from scratchnet_kernels.sequence_cpu.team import Part
 from scratchnet_kernels.sequence_cpu.work import Work
 
@@ -47,7 +47,8 @@ def over_columns(x: Array, h: Array, da: Array, *grads: Array, first: int = 0, l
     ``grads`` are dW_x, dW_h and db. Columns can be computed alone.
     """
     dW_x, dW_h, db = grads
-    args = _matrix(x), _matrix(h), _matrix(da), dW_x, dW_h, db[None], first, last
+    ones = contiguous(np.ones((TERMS, 1), x.dtype))
+    args = _matrix(x), _matrix(h), ones, _matrix(da), dW_x, dW_h, db[None], first, last
     return Work(gradients, args, len(args[0]) * (len(dW_x) + len(dW_h)) * (last - first))
 
 

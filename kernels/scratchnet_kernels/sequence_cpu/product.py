@@ -34,15 +34,14 @@ from scratchnet_kernels.sequence_cpu.vector import (
     Value,
     Vector,
     alignment,
-    first_lanes,
     fused_multiply_add,
     lanes,
     load,
-    masked_load,
-    masked_store,
-    prefetch,
+    load_first,
+    mask_of,
     splat,
     store,
+    store_first,
     suffix,
 )
 
@@ -169,9 +168,7 @@ def _tile_function(module: Any, vector: Any) -> Value:
             block = b.append_basic_block(f"tile_{R}_{V}")
             switch.add_case(INDEX(R * (VECTORS + 1) + V), block)
             b.position_at_end(block)
-            lefts = [b.sub(at.columns, INDEX(v * vector.count)) for v in range(V)]
-            masks = [first_lanes(b, count, vector) for count in lefts]
-            _one_tile(b, at, R, masks, function.args[9])
+            _one_tile(b, at, R, V, function.args[9])
             b.branch(end)
     b.position_at_end(end)
     b.ret_void()
@@ -220,16 +217,10 @@ class _Corner(NamedTuple):
         return found
 
 
-def _one_tile(b: Builder, at: _Corner, R: int, masks: list[Value], add: Value) -> None:
-    """for k in range(K): sums[r, v] += left[r, k] panel[k, v], for all r and v at once; K > 0.
-
-    What the sums are added to comes from memory meanwhile.
-    """
-    V = len(masks)
-    on = splat(b, b.trunc(add, ir.IntType(1)), masks[0].type)
+def _one_tile(b: Builder, at: _Corner, R: int, V: int, add: Value) -> None:
+    """for k in range(K): sums[r, v] += left[r, k] panel[k, v], for all r and v at once; K > 0."""
+    on = splat(b, b.trunc(add, ir.IntType(1)), mask_of(at.vector))
     places = [(r, v) for r in range(R) for v in range(V)]
-    for r, v in places:
-        prefetch(b, at.out_vector(r, v))
     fma = fused_multiply_add(b, at.vector)
     before, loop, done = b.block, b.append_basic_block("over_k"), b.append_basic_block("done")
     b.branch(loop)
@@ -246,9 +237,12 @@ def _one_tile(b: Builder, at: _Corner, R: int, masks: list[Value], add: Value) -
     b.cbranch(b.icmp_signed("<", after, at.K), loop, done)
     b.position_at_end(done)
     for (r, v), value in zip(places, added):
+        count = INDEX(at.vector.count)
+        if v == V - 1:  # only a tile's last vector can be at the edge
+            count = b.sub(at.columns, INDEX(v * at.vector.count))
         place = at.out_vector(r, v)
-        there = masked_load(b, place, b.and_(masks[v], on), at.vector)
-        masked_store(b, b.fadd(there, value), place, masks[v])
+        there = b.select(on, load_first(b, place, count, at.vector), ir.Constant(at.vector, None))
+        store_first(b, b.fadd(there, value), place, count)
 
 
 def _smaller(b: Builder, x: Value, y: Value) -> Value:
@@ -266,21 +260,11 @@ def multiply(left: Array, packed: Array, out: Array, add: int) -> None:
             tile(left[: n + rows], packed, out, n, j, add)
 
 
-@compiled
-def add_rows(right: Array, out: Array) -> None:
-    """out (1, C) += the sum of all rows of right (M, C)."""
-    C, L = right.shape[1], BYTES // out.itemsize
-    for j in range(0, C, L):
-        total = load(right, 0, j, C - j)
-        for n in range(1, len(right)):
-            total = total + load(right, n, j, C - j)
-        store(out, 0, j, C - j, load(out, 0, j, C - j) + total)
-
-
 @kept
 def gradients(
     x: Array,
     h: Array,
+    ones: Array,
     da: Array,
     dW_x: Array,
     dW_h: Array,
@@ -295,17 +279,17 @@ def gradients(
 
     x (M, D), h (M, H), da (M, G), db (1, G). Thread k of ``count`` computes some of the columns,
     alone. The sums over all M steps and sequences are long: some terms are added at a time, and a
-    panel of da is packed, and used for all three, while it is in the innermost cache.
+    panel of da is packed, and used for all three, while it is in the innermost cache. db is such a
+    product too, with ones (TERMS, 1): a bias is the weight of an input that is always 1.
     """
     M, L = len(da), BYTES // da.itemsize
     first, last = share(end - begin, L, k, count)
     first, last = begin + first, begin + last
     packed = np.empty(TERMS * (-(-(last - first) // L) * L), da.dtype)
     columns = slice(first, last)
-    db[:, columns] = 0
     for m in range(0, M, TERMS):
         terms = slice(m, min(m + TERMS, M))
         pack(da[terms, columns], packed)
         multiply(x[terms].T, packed, dW_x[:, columns], int(m > 0))
         multiply(h[terms].T, packed, dW_h[:, columns], int(m > 0))
-        add_rows(da[terms, columns], db[:, columns])
+        multiply(ones[: len(da[terms])].T, packed, db[:, columns], int(m > 0))

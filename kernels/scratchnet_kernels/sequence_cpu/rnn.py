@@ -22,6 +22,7 @@ from scratchnet_kernels.sequence_cpu.part_products import (
 )
 from scratchnet_kernels.sequence_cpu.passes import (
     carry,
+    clear,
     lengths_of,
     over_columns,
     over_time,
@@ -29,7 +30,7 @@ from scratchnet_kernels.sequence_cpu.passes import (
 )
 from scratchnet_kernels.sequence_cpu.product import room, room_transposed
 from scratchnet_kernels.sequence_cpu.team import Part, meet, part_of
-from scratchnet_kernels.sequence_cpu.vector import BYTES, load, store
+from scratchnet_kernels.sequence_cpu.vector import BYTES, load, store, zeros
 from scratchnet_kernels.sequence_cpu.work import Passes
 
 
@@ -113,13 +114,13 @@ def backward_step(
     L = BYTES // dh.itemsize
     for n in range(len(dh)):
         if t >= lengths[n]:
-            da[n, part.first : part.last] = 0
+            clear(da, n, da.shape[1], part)
             continue
         for j in range(part.first, part.last, L):
             units = part.last - j
             d, made = load(dy, n, j, units) + load(dh, n, j, units), load(h, n, j, units)
             store(da, n, j, units, relu_backward(d, made) if relu else tanh_backward(d, made))
-        dh[n, part.first : part.last] = 0
+            store(dh, n, j, units, zeros(dh))
 
 
 @compiled
