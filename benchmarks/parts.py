@@ -149,6 +149,7 @@ def busy(a: Any, count: int) -> float:
 def meeting(rng: np.random.Generator) -> dict[str, Any]:
     """Time of one meeting of two threads that do nothing else, us."""
     count = 10_000
+    meetings(new_team(1, by_units=True), 0, 1, 1)  # compiles
 
     def runs() -> None:
         team = new_team(2, by_units=True)
