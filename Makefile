@@ -75,6 +75,7 @@ bench: $(VENV)/installed-test
 # Sixty sizes drawn at random, every cell, beside PyTorch: forty minutes on an idle machine, and the tables in docs/speed.md.
 bench-random: $(VENV)/installed-test
 	$(BIN)/python benchmarks/random_sizes.py
+	$(BIN)/python benchmarks/random_sizes.py --cells lstm --busy 1
 	$(BIN)/python benchmarks/random_sizes.py --table
 
 # The same work in PyTorch, torch.compile, Keras, JAX and onnxruntime, ten minutes; they get an environment of their own.

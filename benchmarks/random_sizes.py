@@ -3,7 +3,8 @@
     python benchmarks/random_sizes.py                 the 60 sizes of seed 0, about forty minutes
     python benchmarks/random_sizes.py --random        60 others, of a seed drawn from the clock
     python benchmarks/random_sizes.py --seed 7 --count 20 --cells lstm --threads 2
-    python benchmarks/random_sizes.py --table         docs/speed.md, from the last file of results
+    python benchmarks/random_sizes.py --busy 1        beside a process that never rests
+    python benchmarks/random_sizes.py --table         docs/speed.md, from the last files of results
 
 T (8 to 1000), B (1 to 256), I (1 to 256) and H (8 to 512) are drawn log-uniformly, so H is often
 no multiple of a vector. Measured as in ``cpu.py``: each peer in its own process, in turns, checked
@@ -214,7 +215,7 @@ def summary(rows: Sequence[Row]) -> Iterator[Row]:
     keys = dict.fromkeys((row["cell"], row["threads"], row["what"]) for row in rows)
     for cell, threads, what in keys:
         these = [r for r in rows if (r["cell"], r["threads"], r["what"]) == (cell, threads, what)]
-        ratios = [r["ratio"]["torch"]["median"] if "ratio" in r else 0.0 for r in these]
+        ratios = [ratio(r) if "ratio" in r else 0.0 for r in these]
         mean = math.exp(statistics.fmean(math.log(max(r, 1e-9)) for r in ratios))
         found = {
             "cell": cell,
@@ -236,10 +237,11 @@ def summary(rows: Sequence[Row]) -> Iterator[Row]:
 # ---- the document --------------------------------------------------------------------------------
 
 
-def write_document(results: Path) -> None:
-    """Put the tables of a results file between the marks in docs/speed.md."""
-    report = json.loads(results.read_text(encoding="utf-8"))
-    between(BEGIN, END, tables(report, results.name))
+def write_document(files: Sequence[Path]) -> None:
+    """Put the tables of results files between the marks in docs/speed.md."""
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    named = zip(reports, (path.name for path in files))
+    between(BEGIN, END, [line for report, name in named for line in (*tables(report, name), "")])
 
 
 def between(begin: str, end: str, lines: Iterable[str]) -> None:
@@ -251,12 +253,13 @@ def between(begin: str, end: str, lines: Iterable[str]) -> None:
 
 
 def tables(report: Row, name: str) -> Iterator[str]:
-    """The summary, and every size of the LSTM's training step on all threads."""
+    """The summary; of an idle machine also where PyTorch is ahead, and the LSTM size by size."""
     about, versions = report["machine"], report["versions"]
+    beside = f", {report['busy']} busy all the time" if report["busy"] else ""
     yield (
         f"Seed {report['seed']}, {report['count']} sizes, float32, {report['date']}."
-        f" {about['processor']}, {about['threads']} threads; NumPy {versions['numpy']}, Numba"
-        f" {versions['numba']}, PyTorch {versions['torch']}; `benchmarks/results/{name}`."
+        f" {about['processor']}, {about['threads']} processors{beside}; NumPy {versions['numpy']},"
+        f" Numba {versions['numba']}, PyTorch {versions['torch']}; `benchmarks/results/{name}`."
     )
     yield ""
     yield "| cell | pass | threads | geometric mean | least | 1.05 or more | under 0.95 | asked | |"
@@ -268,30 +271,57 @@ def tables(report: Row, name: str) -> Iterator[str]:
             f" {row['share_at_least_1.05']:.0%} | {row['under_0.95']} | {row['asked']} |"
             f" {'met' if row['met'] else 'missed'} |"
         )
+    if not report["busy"]:
+        yield from ahead(report["rows"])
+        yield from lstm_by_size(report["rows"])
+
+
+def ahead(rows: Sequence[Row]) -> Iterator[str]:
+    """The sizes at which PyTorch is faster, the most first."""
+    found = [row for row in rows if "ratio" in row and ratio(row) < 1]
+    yield ""
+    yield f"PyTorch is faster in {len(found)} of {len(rows)} measurements:"
+    yield ""
+    yield "| cell | pass | threads | T, B, I, H | torch / ours | ours, ms | limit, ms |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in sorted(found, key=ratio):
+        yield (
+            f"| {row['cell'].upper()} | {row['what']} | {row['threads']} |"
+            f" {', '.join(str(row[axis]) for axis in 'TBIH')} | {ratio(row):.2f} |"
+            f" {row['ms'][OURS]['median']:.3g} | {row['limit']} {row['limit_ms']:.3g} |"
+        )
+
+
+def ratio(row: Row) -> float:
+    """PyTorch's time over ours."""
+    return float(row["ratio"]["torch"]["median"])
+
+
+def lstm_by_size(rows: Sequence[Row]) -> Iterator[str]:
+    """Every size of the LSTM's training step."""
     yield ""
     yield "The LSTM's training step, size by size:"
     yield ""
-    threads = sorted({row["threads"] for row in report["rows"]})
-    heads = [f"ms on {n} | torch / ours | limit, ms" for n in threads]
+    heads = [f"ms on {n} | torch / ours | limit, ms" for n in sorted({r["threads"] for r in rows})]
     yield f"| T, B, I, H | {' | '.join(heads)} |"
-    yield "|---" * (1 + 3 * len(threads)) + "|"
-    rows = [r for r in report["rows"] if (r["cell"], r["what"]) == ("lstm", "training")]
+    yield "|---" * (1 + 3 * len(heads)) + "|"
     by_size: dict[tuple[int, ...], list[str]] = {}
     for row in rows:
-        size = tuple(row[axis] for axis in "TBIH")
-        cells = by_size.setdefault(size, [])
-        if "ratio" in row:
-            cells.append(f"{row['ms'][OURS]['median']:.3g}")
-            cells.append(f"{row['ratio']['torch']['median']:.2f}")
-            cells.append(f"{row['limit']} {row['limit_ms']:.3g}")
+        if (row["cell"], row["what"]) == ("lstm", "training"):
+            cells = by_size.setdefault(tuple(row[axis] for axis in "TBIH"), [])
+            if "ratio" in row:
+                cells.append(f"{row['ms'][OURS]['median']:.3g}")
+                cells.append(f"{ratio(row):.2f}")
+                cells.append(f"{row['limit']} {row['limit_ms']:.3g}")
     for size, cells in by_size.items():
         yield f"| {', '.join(map(str, size))} | {' | '.join(cells)} |"
 
 
-def latest(folder: Path) -> Path:
-    """The last results file of an idle machine."""
-    idle = (path for path in folder.glob("random_*.json") if "busy" not in path.name)
-    return max(idle, key=lambda path: path.stat().st_mtime, default=folder / "random_none.json")
+def latest(folder: Path) -> list[Path]:
+    """The last results file of an idle machine, and of a busy one."""
+    every = sorted(folder.glob("random_*.json"), key=lambda path: path.stat().st_mtime)
+    idle = [path for path in every if "busy" not in path.name]
+    return idle[-1:] + [path for path in every if "busy" in path.name][-1:]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -310,14 +340,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--table",
         type=Path,
-        nargs="?",
-        const=latest(RESULTS),
-        default=False,
-        help="measure nothing: write docs/speed.md from this file, default the last one",
+        nargs="*",
+        help="measure nothing: write docs/speed.md from these files, default the last ones",
     )
     options = parser.parse_args(arguments)
-    if options.table is not False:
-        write_document(options.table)
+    if options.table is not None:
+        write_document(options.table or latest(RESULTS))
         return 0
     if options.random:
         options.seed = time.time_ns() % 10**6

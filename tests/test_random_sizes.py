@@ -1,6 +1,7 @@
 """The benchmark at random sizes: what it draws, its limits and its summary; and one size measured for real."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,9 +90,27 @@ def test_one_size_is_measured_and_becomes_a_table(tmp_path, monkeypatch):
     document = tmp_path / "speed.md"
     document.write_text(f"before\n{random_sizes.BEGIN}\nold\n{random_sizes.END}\nafter\n", encoding="utf-8")
     monkeypatch.setattr(random_sizes, "DOCUMENT", document)
-    random_sizes.write_document(path)
+    random_sizes.write_document([path])
     text = document.read_text(encoding="utf-8")
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
     assert "| RNN | training | 1 |" in text
+
+
+def test_where_pytorch_is_ahead_is_said():
+    rows = [row(ratio=r) | {"limit": "chain", "limit_ms": 0.1} for r in (0.9, 2.0, 0.8)]
+    *_, first, second = random_sizes.ahead(rows)
+    assert "PyTorch is faster in 2 of 3 measurements:" in list(random_sizes.ahead(rows))
+    assert first == "| LSTM | training | 1 | 10, 1, 8, 8 | 0.80 | 1 | chain 0.1 |"
+    assert "| 0.90 |" in second
+
+
+def test_the_documents_tables_are_those_of_the_last_results():
+    """Not so?  python benchmarks/random_sizes.py --table"""
+    text = random_sizes.DOCUMENT.read_text(encoding="utf-8")
+    shown = text.partition(random_sizes.BEGIN)[2].partition(random_sizes.END)[0]
+    files = [FOLDER / "results" / name for name in re.findall(r"benchmarks/results/(\S+\.json)", shown)]
+    assert files
+    made = [line for f in files for line in random_sizes.tables(json.loads(f.read_text(encoding="utf-8")), f.name)]
+    assert [line for line in shown.splitlines() if line] == [line for line in made if line]
