@@ -384,7 +384,7 @@ def test_the_benchmark_measures_every_engine(tmp_path, bench):
     for old in kept:
         assert old.keys() == report.keys()
         assert old["openblas_coretype_unset"], "measured with another processor's BLAS routines"
-        assert {row["cell"] for row in old["results"]} == {"rnn", "lstm", "gru", "gru_reset_before"}
+        assert {row["cell"] for row in old["results"]} >= {"rnn", "lstm", "gru", "gru_reset_before"}
 
 
 def test_the_benchmark_times_no_wrong_engine(bench, monkeypatch):

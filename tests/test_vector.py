@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numba import njit, types
 from scratchnet.cells import gru, gru_reset_before, lstm, rnn
 from scratchnet_kernels.sequence_cpu import vector_math
-from scratchnet_kernels.sequence_cpu.vector import BYTES, lanes, load, store
+from scratchnet_kernels.sequence_cpu.vector import BYTES, lanes, load, store, zeros
 
 from sequence_problems import EVERY_CELL, dtypes, needs_compiler, python
 
@@ -263,6 +263,42 @@ def test_a_cells_math_is_whole_registers(name, dtype):
     assert ("fdiv" in code) == (name in ("rnn tanh", "lstm", "lstm backward", "gru", "reset", "update"))
     assert not re.search(rf"\b{other}\b", code)
     assert not re.search(r"\b(tanhf?|expf?)\b", code)
+
+
+@needs_compiler
+def test_whole_vectors_are_moved_without_a_mask():
+    """A mask is for the last vector of a row: with one, some processors neither read ahead nor forward a store."""
+
+    @njit(error_model="numpy")
+    def copy(a, out):
+        for j in range(0, a.shape[1], 4):
+            store(out, 0, j, a.shape[1] - j, load(a, 0, j, a.shape[1] - j))
+
+    a = np.arange(99, dtype=np.float32)[None]
+    out = np.zeros_like(a)
+    copy(a, out)
+    np.testing.assert_array_equal(out, a)
+    (code,) = copy.inspect_llvm().values()
+    vector = rf"<{lanes(np.float32)} x float>"
+    assert re.search(rf"= load {vector}, ", code)
+    assert re.search(rf"\bstore {vector} ", code)
+    assert "llvm.masked.load" in code
+    assert "llvm.masked.store" in code
+
+
+@needs_compiler
+def test_zeros_are_a_vector():
+    @njit(error_model="numpy")
+    def clear(a, out):
+        store(out, 0, 0, 3, zeros(a))
+
+    for dtype in (np.float32, np.float64):
+        out = np.ones((1, 5), dtype)
+        clear(out, out)
+        assert out.tolist() == [[0, 0, 0, 1, 1]]
+        out = np.ones((1, 5), dtype)
+        clear.py_func(out, out)
+        assert out.tolist() == [[0, 0, 0, 1, 1]]
 
 
 def test_a_register_is_as_wide_as_this_processors():

@@ -8,7 +8,7 @@ once (``pack``), in the order in which tiles read it.
 Why not BLAS: it copies its right factor into such an order at every call. Here that factor is W_h,
 the same at every time step, and the left one has few rows: the copy would cost as much as the
 product. Measured (``benchmarks/parts.py``; AVX-512, one thread, float32), 16 rows, H = 256: 218
-GFLOP/s in tiles, 114 by BLAS.
+GFLOP/s in tiles, 105 by BLAS.
 
 Every element of a result is summed in one order, whatever rows and columns are computed together.
 So results are the same to the last bit for any number of threads.

@@ -9,9 +9,9 @@ Where another program uses a processor too, a thread on it stands still for mill
 others wait. A thread notices: more time has passed than it has computed. Then the caller works
 alone for a while, with the same result.
 
-Measured on two cores (``benchmarks/parts.py``), microseconds for two tasks of 100 us: 216 with an
-executor, 133 with these threads and 200 in turn; for two of 20 us: 49 with an executor, 35 with
-these threads and 37 in turn.
+Measured on two cores (``benchmarks/parts.py``), microseconds for two tasks of 100 us: 244 with an
+executor, 147 with these threads and 189 in turn; for two of 20 us: 71 with an executor, 44 with
+these threads and 38 in turn.
 """
 
 import os
