@@ -261,25 +261,8 @@ SECTIONS = {
         ),
         Promise(
             "Every engine computes what the cell's own file computes",
-            "`tests/test_engines.py`, `tests/test_sequence_*.py`, `tests/test_vector.py`, `tests/test_machine_code.py`,"
-            " `tests/test_fused_update.py`",
-            [
-                tests(
-                    "test_engines",
-                    "test_sequence_cpu",
-                    "test_sequence_threads",
-                    "test_sequence_memory",
-                    "test_vector",
-                    "test_machine_code",
-                    "test_fused_update",
-                )
-            ],
-        ),
-        Promise(
-            "The CUDA kernels' mathematics, in the simulator: clusters of up to 16 blocks, and TF32 inside the intervals of the"
-            " cell's own equations",
-            "`tests/test_cuda.py`, `tests/test_tf32.py`; never run on a GPU",
-            [tests("test_cuda", "test_tf32")],
+            "`tests/test_engines.py`, `tests/test_sequence_cpu.py`, `tests/test_fused_update.py`",
+            [tests("test_engines", "test_sequence_cpu", "test_fused_update")],
         ),
         Promise(
             "Small cases equal exact arithmetic (60 digits) from 1e-40 to 1e30; long, saturated, huge and broken ones give"

@@ -80,6 +80,8 @@ class Recurrent(Layer):
         For a size below 1, a probability outside [0, 1), an unknown cell, engine or option.
     """
 
+    recurrent = True  # forward also takes ``state`` and ``lengths``
+
     def __init__(
         self,
         cell: str,
@@ -149,11 +151,6 @@ class Recurrent(Layer):
     def cell(self) -> Cell:
         """The cell's module; looked up by name, so that a layer can be copied and pickled."""
         return CELLS[self.cell_name]
-
-    @property
-    def recurrent(self) -> bool:
-        """True: forward also takes ``state`` and ``lengths``."""
-        return True
 
     def lengths_after(self, lengths: Any) -> Any:
         """The same, and None where only the final state is returned: there is no time axis."""

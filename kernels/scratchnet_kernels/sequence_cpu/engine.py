@@ -30,35 +30,38 @@ class CpuSequence(NamedTuple):
 
     def forward(self, calls: Sequence[Sequence[Array]], **options: Any) -> list[tuple[Array, Any]]:
         """(y, cache) of each layer direction, from the arguments of the cell's forward."""
-        passes = PASSES[self.cell_name]
-        caches = [self.cell.new_cache(*call, **options, empty=empty) for call in calls]
-        first = 1 + len(self.cell.STATES)  # the parameters come after x and the states
-        directions = [
-            passes.forward(as_loops_take(cache, ("x",)), *map(contiguous, call[first:]))
-            for cache, call in zip(caches, calls)
-        ]
+        cell, passes, caches, directions = self.cell, PASSES[self.cell_name], [], []
+        first = 1 + len(cell.STATES)  # the parameters come after x and the states
+        for call in calls:
+            cache = cell.new_cache(*call, **options, empty=empty)
+            caches.append(cache)
+            arrays = as_loops_take(cache, ("x",))
+            directions.append(passes.forward(arrays, *map(contiguous, call[first:])))
         run_together(directions, self.threads)
         return [(read_only(cache.h[1:]), cache) for cache in caches]
 
     def backward(self, calls: Sequence[Sequence[Any]]) -> list[Any]:
         """The gradients of each layer direction, from the arguments of the cell's backward."""
-        directions, passes = [], PASSES[self.cell_name]
+        cell, passes, directions = self.cell, PASSES[self.cell_name], []
         for dy, cache, *d_last in calls:
-            upstream = dict(zip(self.cell.STATES, [*d_last, None, None]))
-            named = {f"d{name}_last": d for name, d in upstream.items()}
-            require_cache(self.cell.Cache, cache)
-            check_backward(dy, cache, self.cell.Cache, **named)
+            names = [f"d{name}_last" for name in cell.STATES]
+            named = dict(zip(names, [*d_last, None, None]))
+            require_cache(cell.Cache, cache)
+            check_backward(dy, cache, cell.Cache, **named)
             d_states = [
                 np.zeros_like(cache.h[0]) if d is None else np.array(d, order="C")
-                for d in upstream.values()
+                for d in named.values()
             ]
-            arrays = as_loops_take(cache, self.cell.Cache._fields)
+            arrays = as_loops_take(cache, cell.Cache._fields)
             directions.append(passes.backward(contiguous(dy), arrays, *d_states))
         return run_together(directions, self.threads)
 
 
 def as_loops_take(cache: Any, names: Sequence[str]) -> Any:
     """The cache with these arrays contiguous and read-only."""
-    arrays = {name: getattr(cache, name) for name in names if name != "lengths"}
-    found = {name: contiguous(a) for name, a in arrays.items() if isinstance(a, np.ndarray)}
+    found = {}
+    for name in names:
+        array = getattr(cache, name)
+        if isinstance(array, np.ndarray) and name != "lengths":
+            found[name] = contiguous(array)
     return cache._replace(**found)

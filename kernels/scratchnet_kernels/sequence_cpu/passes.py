@@ -47,15 +47,10 @@ def over_columns(x: Array, h: Array, da: Array, *grads: Array, first: int = 0, l
     ``grads`` are dW_x, dW_h and db. Columns can be computed alone.
     """
     dW_x, dW_h, db = grads
-    ones = contiguous(np.ones((TERMS, 1), x.dtype))
-    args = _matrix(x), _matrix(h), ones, _matrix(da), dW_x, dW_h, db[None], first, last
-    return Work(gradients, args, len(args[0]) * (len(dW_x) + len(dW_h)) * (last - first))
-
-
-def _matrix(array: Array) -> Array:
-    """(T, N, K) as (T N, K)."""
-    T, N, K = array.shape
-    return array.reshape(T * N, K)
+    (T, N, _), ones = x.shape, contiguous(np.ones((TERMS, 1), x.dtype))
+    left = [a.reshape(T * N, a.shape[2]) for a in (x, h, da)]
+    args = left[0], left[1], ones, left[2], dW_x, dW_h, db[None], first, last
+    return Work(gradients, args, T * N * (len(dW_x) + len(dW_h)) * (last - first))
 
 
 def lengths_of(cache: Any) -> Array:

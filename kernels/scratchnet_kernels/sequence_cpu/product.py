@@ -53,19 +53,13 @@ TERMS = 128  # of a long sum, that are added at a time
 
 def room(W: Array, gates: int) -> Array:
     """Memory for W (K, gates H), packed as one or gate by gate."""
-    K, G = W.shape
-    return _memory(W, K, gates, G // gates)
+    (K, G), L = W.shape, BYTES // W.itemsize
+    return empty(W, (K * gates * (-(-(G // gates) // L) * L),))
 
 
 def room_transposed(W: Array) -> Array:
     """Memory for W^T, packed, from W (C, K)."""
-    C, K = W.shape
-    return _memory(W, K, 1, C)
-
-
-def _memory(W: Array, K: int, blocks: int, C: int) -> Array:
-    L = lanes(W.dtype)
-    return empty(W, (K * blocks * (-(-C // L) * L),))
+    return room(W.T, 1)
 
 
 @compiled

@@ -66,9 +66,14 @@ def run(step: Sequence[Work], threads: int | None = None) -> None:
 
     Raises the first exception of a thread, after all have ended.
     """
-    cost = sum(work.cost for work in step)
-    count = max(1, min(threads or available(), int(cost / WORTH_A_THREAD)))
-    teams = [new_team(count, by_units(work.rows, work.weights, count)) for work in step]
+    cost, teams = 0.0, []
+    for work in step:
+        cost += work.cost
+    count = max(1, int(cost / WORTH_A_THREAD))
+    if count > 1:
+        count = min(count, threads or available())
+    for work in step:
+        teams.append(new_team(count, count > 1 and by_units(work.rows, work.weights, count)))
     run_parts(count, partial(part, step, teams), partial(give_up, teams))
 
 
