@@ -72,7 +72,7 @@ bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/cpu.py
 	$(BIN)/python benchmarks/cpu.py --table
 
-# Sixty sizes drawn at random, every cell, beside PyTorch: forty minutes on an idle machine, and the tables in docs/speed.md.
+# Sixty sizes drawn at random, every cell, beside PyTorch: twenty-five minutes on an idle machine, and the tables in docs/speed.md.
 bench-random: $(VENV)/installed-test
 	$(BIN)/python benchmarks/random_sizes.py
 	$(BIN)/python benchmarks/random_sizes.py --cells lstm --busy 1

@@ -1,6 +1,6 @@
 """The ``sequence`` engine against PyTorch at sizes that nobody chose.
 
-    python benchmarks/random_sizes.py                 the 60 sizes of seed 0, about forty minutes
+    python benchmarks/random_sizes.py                 the 60 sizes of seed 0, a quarter of an hour
     python benchmarks/random_sizes.py --random        60 others, of a seed drawn from the clock
     python benchmarks/random_sizes.py --seed 7 --count 20 --cells lstm --threads 2
     python benchmarks/random_sizes.py --busy 1        beside a process that never rests
@@ -239,9 +239,18 @@ def summary(rows: Sequence[Row]) -> Iterator[Row]:
 
 def write_document(files: Sequence[Path]) -> None:
     """Put the tables of results files between the marks in docs/speed.md."""
-    reports = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    named = zip(reports, (path.name for path in files))
-    between(BEGIN, END, [line for report, name in named for line in (*tables(report, name), "")])
+    between(BEGIN, END, document(files))
+
+
+def document(files: Sequence[Path]) -> Iterator[str]:
+    """A summary of each file; of the first one also what PyTorch wins, and the LSTM by sizes."""
+    for path in files:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        yield from summary_table(report, path.name)
+        if path == files[0]:
+            yield from ahead(report["rows"])
+            yield from lstm_by_size(report["rows"])
+        yield ""
 
 
 def between(begin: str, end: str, lines: Iterable[str]) -> None:
@@ -252,8 +261,8 @@ def between(begin: str, end: str, lines: Iterable[str]) -> None:
     DOCUMENT.write_text(f"{before}{begin}\n{made}\n{end}{after}", encoding="utf-8")
 
 
-def tables(report: Row, name: str) -> Iterator[str]:
-    """The summary; of an idle machine also where PyTorch is ahead, and the LSTM size by size."""
+def summary_table(report: Row, name: str) -> Iterator[str]:
+    """Where and what was measured, and a row for each cell, pass and number of threads."""
     about, versions = report["machine"], report["versions"]
     beside = f", {report['busy']} busy all the time" if report["busy"] else ""
     yield (
@@ -271,9 +280,6 @@ def tables(report: Row, name: str) -> Iterator[str]:
             f" {row['share_at_least_1.05']:.0%} | {row['under_0.95']} | {row['asked']} |"
             f" {'met' if row['met'] else 'missed'} |"
         )
-    if not report["busy"]:
-        yield from ahead(report["rows"])
-        yield from lstm_by_size(report["rows"])
 
 
 def ahead(rows: Sequence[Row]) -> Iterator[str]:
@@ -318,10 +324,12 @@ def lstm_by_size(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def latest(folder: Path) -> list[Path]:
-    """The last results file of an idle machine, and of a busy one."""
-    every = sorted(folder.glob("random_*.json"), key=lambda path: path.stat().st_mtime)
-    idle = [path for path in every if "busy" not in path.name]
-    return idle[-1:] + [path for path in every if "busy" in path.name][-1:]
+    """The last results files: of seed 0, of another seed, and beside busy processes."""
+    found = dict[str, Path]()
+    for path in sorted(folder.glob("random_*.json"), key=lambda path: path.stat().st_mtime):
+        kinds = [kind for kind in ("busy", "seed0") if kind in path.name]
+        found[kinds[0] if kinds else "other"] = path
+    return [found[kind] for kind in ("seed0", "other", "busy") if kind in found]
 
 
 def main(arguments: list[str] | None = None) -> int:

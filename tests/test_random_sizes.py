@@ -1,6 +1,7 @@
 """The benchmark at random sizes: what it draws, its limits and its summary; and one size measured for real."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def test_one_size_is_measured_and_becomes_a_table(tmp_path, monkeypatch):
     assert [r["what"] for r in report["rows"]] == ["training", "forward"]
     assert all(r["ratio"]["torch"]["median"] > 0 and r["limit_ms"] > 0 for r in report["rows"])
     report["rows"] += [row() | {"limit": "chain", "limit_ms": 0.1}]
-    table = list(random_sizes.tables(report, path.name))
+    table = list(random_sizes.lstm_by_size(report["rows"]))
     assert "| 10, 1, 8, 8 | 1 | 2.00 | chain 0.1 |" in table
     document = tmp_path / "speed.md"
     document.write_text(f"before\n{random_sizes.BEGIN}\nold\n{random_sizes.END}\nafter\n", encoding="utf-8")
@@ -112,5 +113,12 @@ def test_the_documents_tables_are_those_of_the_last_results():
     shown = text.partition(random_sizes.BEGIN)[2].partition(random_sizes.END)[0]
     files = [FOLDER / "results" / name for name in re.findall(r"benchmarks/results/(\S+\.json)", shown)]
     assert files
-    made = [line for f in files for line in random_sizes.tables(json.loads(f.read_text(encoding="utf-8")), f.name)]
-    assert [line for line in shown.splitlines() if line] == [line for line in made if line]
+    assert shown.strip() == "\n".join(random_sizes.document(files)).strip()
+
+
+def test_the_last_files_are_one_of_each_kind(tmp_path):
+    names = [f"random_2026-01-0{day}_{what}.json" for day in (1, 2) for what in ("seed0", "seed9", "seed0_busy1")]
+    for age, name in enumerate(names):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (age, age))
+    assert [path.name for path in random_sizes.latest(tmp_path)] == [names[3], names[4], names[5]]
