@@ -123,9 +123,11 @@ def test_results_are_written_before_the_next_part(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_the_part_and_keeps_what_is_there(number, tmp_path):
     code = """
+import signal
 import sys
 from pathlib import Path
 import gpu_parts as parts
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where a shell runs the tests in the background it is ignored
 parts.GRACE = 0.2
 out = Path(sys.argv[1])
 python = lambda name, code, *more: parts.Part(name, 100.0, (sys.executable, "-c", code, *more))
