@@ -1,6 +1,6 @@
 """The same work in scratchnet and in other libraries, in one table.
 
-    python benchmarks/others.py                          four sizes, about ten minutes
+    python benchmarks/others.py                          five sizes, about ten minutes
     python benchmarks/others.py --random 6               six sizes of a seed drawn from the clock
     python benchmarks/others.py --cells lstm --sizes 100,64,64,128 --only jax
     python benchmarks/others.py --table                  docs/speed.md, from the last results
@@ -52,6 +52,7 @@ from cpu import (
 from others_worker import HEAD, NEEDED
 from random_sizes import between, draw
 
+README: Size = (299, 1, 1, 16)  # of the model on the README's first page
 PASSES = ("forward", "training", "iteration")
 TITLES = {"forward": "forward", "training": "forward, backward", "iteration": "iteration"}
 BESIDE = 9  # rounds of each contender
@@ -177,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cells", nargs="+", choices=BENCHED, default=list(BENCHED))
-    parser.add_argument("--sizes", nargs="+", type=parse_size, default=SIZES[:4])
+    parser.add_argument("--sizes", nargs="+", type=parse_size, default=(README, *SIZES[:4]))
     parser.add_argument("--random", type=int, default=0, help="so many sizes drawn at random")
     parser.add_argument("--only", nargs="+", choices=NEEDED, help="contenders besides PyTorch")
     parser.add_argument("--threads", nargs="+", type=int, help="default: all")
