@@ -78,7 +78,7 @@ bench-random: $(VENV)/installed-test
 	$(BIN)/python benchmarks/random_sizes.py --cells lstm --busy 1
 	$(BIN)/python benchmarks/random_sizes.py --table
 
-# The same work in PyTorch, torch.compile, Keras, JAX and onnxruntime, ten minutes; they get an environment of their own.
+# The same work in PyTorch, torch.compile, Keras, JAX and onnxruntime, some minutes; they get an environment of their own.
 OTHERS := .venv-others
 bench-others: $(OTHERS)/installed
 	$(OTHERS)/bin/python benchmarks/others.py

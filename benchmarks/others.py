@@ -1,6 +1,6 @@
 """The same work in scratchnet and in other libraries, in one table.
 
-    python benchmarks/others.py                          five sizes, about ten minutes
+    python benchmarks/others.py                          five sizes, some minutes
     python benchmarks/others.py --random 6               six sizes of a seed drawn from the clock
     python benchmarks/others.py --cells lstm --sizes 100,64,64,128 --only jax
     python benchmarks/others.py --table                  docs/speed.md, from the last results

@@ -282,23 +282,21 @@ def test_whole_vectors_are_moved_without_a_mask():
     vector = rf"<{lanes(np.float32)} x float>"
     assert re.search(rf"= load {vector}, ", code)
     assert re.search(rf"\bstore {vector} ", code)
-    assert "llvm.masked.load" in code
-    assert "llvm.masked.store" in code
 
 
 @needs_compiler
 def test_zeros_are_a_vector():
     @njit(error_model="numpy")
     def clear(a, out):
-        store(out, 0, 0, 3, zeros(a))
+        store(out, 0, 0, 2, zeros(a))
 
     for dtype in (np.float32, np.float64):
         out = np.ones((1, 5), dtype)
         clear(out, out)
-        assert out.tolist() == [[0, 0, 0, 1, 1]]
+        assert out.tolist() == [[0, 0, 1, 1, 1]]
         out = np.ones((1, 5), dtype)
         clear.py_func(out, out)
-        assert out.tolist() == [[0, 0, 0, 1, 1]]
+        assert out.tolist() == [[0, 0, 1, 1, 1]]
 
 
 def test_a_register_is_as_wide_as_this_processors():

@@ -155,8 +155,8 @@ def first_lanes(builder: Builder, count: Value, vector: Any) -> Value:
 def load_first(builder: Builder, pointer: Value, count: Value, vector: Any) -> Value:
     """Load the first ``count`` lanes, zeros for the others; no other memory is touched.
 
-    All lanes are loaded without a mask: with one, AMD's Zen 5 neither reads ahead nor takes what a
-    store has not written yet, and a row from memory takes four times as long.
+    All lanes are loaded without a mask: with one, some processors (AMD's Zen 5) do not read ahead,
+    and wait until an earlier store has reached the cache.
     """
     with builder.if_else(_enough(builder, count, vector), likely=True) as (all_lanes, some):
         with all_lanes:
