@@ -86,11 +86,7 @@ class RunTrace:
     @cached_property
     def forward_terms(self) -> dict[str, Array]:
         """Pre-activations, gates and the parts of each sum, (T, N, H)."""
-        make = terms.FORWARD.get(self.cell_name)
-        if make is not None:
-            return make(self.cache, self.params)
-        gates = getattr(self.cache, "gates", None)
-        return {} if gates is None else terms.blocks(gates, self.cell.GATES)
+        return terms.forward_terms(self.cell, self.cache, self.params)
 
     @cached_property
     def backward_terms(self) -> dict[str, Array]:
@@ -100,14 +96,9 @@ class RunTrace:
         """
         if self.dy is None:
             return {}
-        make = terms.BACKWARD.get(self.cell_name)
         upstream = {"dy": self.dy, **self.d_next}
-        if make is not None:
-            made = make(self.cache, upstream)
-        else:
-            made = {"dh": self.dy + self.d_next["dh_next"]}
-        if self.custom_backward or make is None:
-            made |= terms.blocks(self.grads["da"], self.cell.GATES, "da_")
+        da = self.grads["da"]
+        made = terms.backward_terms(self.cell, self.cache, self.params, upstream, da)
         if self.cache.lengths is None:
             return made
         return {name: zero_padding(term, self.cache.lengths) for name, term in made.items()}
