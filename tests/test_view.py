@@ -7,20 +7,25 @@ import re
 import shutil
 import time
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scratchnet
 from scratchnet.cells import CELLS, variants
-from scratchnet.layers import GRU, LSTM, RNN, Dropout, Linear, Recurrent, ReLU, Sequential, Tanh
+from scratchnet.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Recurrent, ReLU, Sequential, Tanh
 from scratchnet.tracing import per_loss_gradients
-from scratchnet.view import notebook_html, page, steps
-from scratchnet.view.page import COMPUTED
+from scratchnet.tracing.order import unit_order
+from scratchnet.tracing.program import program_of
+from scratchnet.tracing.terms import program_for
+from scratchnet.view import Stop, notebook_html, page
+from scratchnet.view.layout import Graph, drawing, place
+from scratchnet.view.walk import steps
 
 from conftest import RECURRENT as LAYERS
 
-RECURRENT = LAYERS | {name: partial(Recurrent, name) for name in steps.FORWARD if name not in COMPUTED}
+RECURRENT = LAYERS | {name: partial(Recurrent, name) for name in CELLS if name not in ("rnn", "lstm", "gru")}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 
@@ -46,61 +51,73 @@ def unpack(packed):
 # ---- what stands in the page ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("label", "name", "options"), [(v[0], v[0].split()[0], v[2]) for v in variants()], ids=[v[0] for v in variants()]
-)
-def test_micro_steps_quote_lines_that_are_there(label, name, options):
-    data = steps.as_data(name, options)
-    if name not in steps.FORWARD:
-        assert not data["forward"] + data["backward"]
-        return
-    assert data["forward"]
-    assert data["backward"][0]["equation"] == "dh = dy + dh_next"
-    for step in data["forward"] + data["backward"]:
+EVERY = {label: (cell, tuple(options.items())) for label, cell, options in variants()}
+
+
+def walk_of(run, direction="backward"):
+    return steps(program_for(run.cell, run.cache), run.cell)[direction]
+
+
+@pytest.mark.parametrize("label", EVERY)
+def test_micro_steps_quote_lines_that_are_there(label):
+    cell, options = EVERY[label]
+    walk = steps(program_of(cell, options), cell)
+    assert walk["forward"]
+    assert walk["backward"][0]["terms"] == ["dh"]
+    for step in walk["forward"] + walk["backward"]:
+        assert step["title"]
         assert step["code"]
-        for place, code in step["code"]:
-            file, _, number = place.partition(":")
-            assert code in (ROOT / file).read_text(encoding="utf-8").splitlines()[int(number) - 1]
+        for place_, code, comment in step["code"]:
+            file, _, number = place_.partition(":")
+            line = (ROOT / file).read_text(encoding="utf-8").splitlines()[int(number) - 1]
+            assert code in line
+            assert comment in line
 
 
-def test_the_lstms_backward_walk_is_the_seven_steps():
-    titles = [step["equation"] for step in steps.as_data("lstm", {})["backward"]]
-    assert [t.split("    ")[0] for t in titles] == [
-        "dh = dy + dh_next",
-        "do = dh tanh(c)",
-        "dc = dh o (1 - tanh(c)^2) + dc_next",
-        "di = dc g",
-        "da = d(gate) times the slope, in terms of the gate",
-        "dW_x += x^T da",
-        "dh_prev = da W_h^T",
+def test_the_lstms_backward_walk_is_the_lines_of_its_file():
+    walk = steps(program_of(CELLS["lstm"]), CELLS["lstm"])["backward"]
+    assert [step["terms"][-1] if step["terms"] else "weights" for step in walk] == [
+        *("dh", "dc", "da_o", "da_i", "da_f", "da_g", "dc_prev", "dh_prev", "weights", "dx")
+    ]
+    assert [step["title"] for step in walk][:3] == [
+        "two gradients meet in h",
+        "two gradients meet in c",
+        "back through the output gate",
     ]
 
 
-@pytest.mark.parametrize("kind", RECURRENT)
-def test_formulas_with_the_numbers_filled_in_are_the_values(kind, rng):
-    """Each formula is evaluated for every step and unit, and must give the trace's own number."""
-    run = small_trace(rng, kind).run
-    options = {name: getattr(run.cache, name) for name in run.cell.OPTIONS}
-    data = steps.as_data(run.cell_name, options)
+@pytest.mark.parametrize("label", EVERY)
+def test_every_cell_has_a_drawing_without_collisions(label):
+    """Each operation has a place of its own, wires end at what they join, and no wire runs through another's node."""
+    cell, options = EVERY[label]
+    program = program_of(cell, options)
+    made, graph = drawing(program, cell.STATES), Graph(program, cell.STATES)
+    spots = {at: (x, y) for at, _, x, y in made["nodes"]} | {at: (x, y) for at, _, x, y in made["previous"]}
+    assert len(set(spots.values())) == len(spots)
+    drawn = {(u, v) for u, v, _, _ in made["wires"]}
+    assert drawn == {(u, v) for v, inputs in graph.inputs.items() for u in inputs} | {
+        (at, None) for at in graph.finals.values()
+    }
+    for u, v, gradient, way in made["wires"]:
+        assert way[0] == spots[u]
+        assert way[-1] == (spots[v] if v is not None else (made["width"], spots[u][1]))
+        assert gradient is not None
+        for (x1, y1), (x2, y2) in pairwise(way):
+            assert x1 == x2 or y1 == y2
+            for at, (x, y) in spots.items():
+                inside = min(x1, x2) <= x <= max(x1, x2) and min(y1, y2) <= y <= max(y1, y2)
+                assert not inside or at in (u, v), (u, v, at)
+    carried = [path for path in graph.carry if path]
+    for path in carried[:1]:
+        assert len({spots[at][1] for at in path}) == 1  # the carry path is straight
 
-    def number(name, t, j):
-        if name.endswith("_prev") and name[:-5] in run.cell.STATES:
-            return float(run[name[:-5]][t, 0, j])
-        return float(run[name][t + 1 if name in run.cell.STATES else t, 0, j])
 
-    checked = 0
-    for step in data["forward"] + data["backward"]:
-        for result, formula in step["terms"]:
-            if formula.startswith("sum over"):
-                continue
-            for t in range(run.T):
-                for j in range(run.H):
-                    text = re.sub(r"\{(\w+)\}", lambda m, t=t, j=j: f"({number(m[1], t, j)!r})", formula)
-                    text = text.replace("^", "**").replace("[", "(").replace("]", ")")
-                    value = eval(text, {"tanh": math.tanh, "exp": math.exp, "max": max})
-                    assert value == pytest.approx(number(result, t, j), rel=1e-12, abs=1e-15), (result, formula)
-                    checked += 1
-    assert checked > 0
+def test_drawing_is_quick():
+    for cell, options in EVERY.values():
+        program = program_of(cell, options)
+        started = time.perf_counter()
+        place(Graph(program, cell.STATES))
+        assert time.perf_counter() - started < 3
 
 
 def test_a_page_is_one_file_that_fetches_nothing(rng):
@@ -114,7 +131,7 @@ def test_a_page_is_one_file_that_fetches_nothing(rng):
 
 def test_its_arrays_are_the_traces(rng):
     trace = small_trace(rng, "gru", num_layers=2, bidirectional=True, N=3)
-    data = data_of(page(trace, sequence=2))["traces"][0]
+    data = data_of(page(trace, sample=2))["traces"][0]
     assert [run["name"] for run in data["runs"]] == list(trace.runs)
     for packed, run in zip(data["runs"], trace.runs.values()):
         for name, array in packed["arrays"].items():
@@ -166,13 +183,13 @@ def test_a_cut_page_cuts_the_outputs_with_the_runs(rng):
 def test_labels_are_those_of_the_first_sequence(rng):
     trace = small_trace(rng, N=2, labels="abcdef")
     assert data_of(page(trace))["traces"][0]["labels"] == list("abcdef")
-    assert data_of(page(trace, sequence=1))["traces"][0]["labels"] == []
+    assert data_of(page(trace, sample=1))["traces"][0]["labels"] == []
 
 
 def test_per_loss_gradients_are_those_of_the_sequence_shown(rng):
     trace = small_trace(rng, N=3, H=3)
     for n in range(3):
-        (run,) = data_of(page(trace, sequence=n))["traces"][0]["runs"]
+        (run,) = data_of(page(trace, sample=n))["traces"][0]["runs"]
         assert run["perLoss"]["losses"] == list(range(6))
         assert run["perLoss"]["of"] == 6
         np.testing.assert_allclose(unpack(run["perLoss"]["size"]), per_loss_gradients(trace.run, n).size, rtol=1e-6)
@@ -181,14 +198,64 @@ def test_per_loss_gradients_are_those_of_the_sequence_shown(rng):
 def test_outputs_of_batch_first_models(rng):
     model = Sequential(rec=LSTM(2, 3, batch_first=True, rng=rng), head=Linear(3, 1, rng=rng))
     trace = scratchnet.trace(model, rng.standard_normal((3, 5, 2)), rng.standard_normal((3, 5, 1)))
-    outputs = data_of(page(trace, sequence=1))["traces"][0]["outputs"]
+    outputs = data_of(page(trace, sample=1))["traces"][0]["outputs"]
     np.testing.assert_array_equal(unpack(outputs["output"]), trace.y[1])
 
 
 def test_the_steps_are_those_of_the_option(rng):
-    run = data_of(page(small_trace(rng, "rnn relu")))["traces"][0]["runs"][0]
-    assert run["steps"]["forward"][1]["equation"] == "h = relu(a)"
-    assert run["steps"]["backward"][1]["equation"] == "da = dh where h > 0, else 0"
+    data = data_of(page(small_trace(rng, "rnn relu")))
+    kinds = {op[0] for op in data["programs"][0]["ops"]}
+    assert {"relu", "d_relu"} <= kinds
+    assert not {"tanh", "d_tanh"} & kinds
+
+
+def test_the_page_opens_on_the_unit_that_carries_the_gradient(rng):
+    """Rows are ordered as in the figures, and of a large layer those units are kept."""
+    trace = small_trace(rng, H=12)
+    (run,) = data_of(page(trace))["traces"][0]["runs"]
+    assert [run["units"][k] for k in run["order"]] == list(unit_order(trace.run, 0))
+    wide = scratchnet.trace(LSTM(8, 256, rng=rng), rng.standard_normal((400, 1, 8)), rng.standard_normal((400, 1, 256)))
+    (run,) = data_of(page(wide))["traces"][0]["runs"]
+    assert run["sampled"]
+    assert [run["units"][k] for k in run["order"]] == list(unit_order(wide.run, 0))[: run["H"]]
+
+
+def test_a_story_of_the_trace_and_one_of_ones_own(rng):
+    for kind in RECURRENT:
+        trace = small_trace(rng, kind)
+        stops = data_of(page(trace))["traces"][0]["story"]
+        assert 8 <= len(stops) <= 10, kind
+        walk = walk_of(trace.run)
+        for stop in stops:
+            assert "step" not in stop or 0 <= stop["step"] < len(walk)
+            assert len(stop["say"]) < 240
+    own = [Stop("Here", "Look at this.", t=2, term="dc", unit=1), Stop("There", "And at that.", zoom="river")]
+    trace = small_trace(rng)
+    first, second = data_of(page(trace, story=own))["traces"][0]["story"]
+    assert "dc" in walk_of(trace.run)[first["step"]]["terms"]
+    assert (first["t"], first["unit"], second["zoom"]) == (2, 1, "river")
+    assert data_of(page(trace, story=False))["traces"][0]["story"] == []
+    with pytest.raises(IndexError, match="the stop 'Late' is at t=9 but rec.l0 has 6 steps: expected 0 to 5"):
+        page(trace, story=[Stop("Late", "", t=9)])
+    with pytest.raises(IndexError, match="no micro-step of the cell computes 'dq'"):
+        page(trace, story=[Stop("None", "", term="dq")])
+    with pytest.raises(TypeError, match="a stop of the story is a str: expected Stop"):
+        page(trace, story=["here"])
+
+
+@pytest.mark.parametrize(
+    ("odd", "where"),
+    [(np.nan, "the input holds nan at step 3 of sequence 1"), (np.inf, "the input holds inf at step 3")],
+)
+def test_a_nan_is_named_and_nothing_is_computed_with_another_number(odd, where, rng):
+    model = Sequential(rec=LSTM(2, 3, rng=rng), head=Linear(3, 1, rng=rng))
+    x = rng.standard_normal((5, 2, 2))
+    x[3, 1, 0] = odd
+    with np.errstate(all="ignore"):
+        trace = scratchnet.trace(model, x, rng.standard_normal((5, 2, 1)))
+    data = data_of(page(trace))["traces"][0]
+    assert data["model"] is None
+    assert any(where in note for note in data["notes"])
 
 
 def test_labels_cannot_end_the_data(rng):
@@ -208,8 +275,8 @@ def test_labels_cannot_end_the_data(rng):
 
 def test_bad_arguments(rng):
     trace = small_trace(rng, N=2)
-    with pytest.raises(ValueError, match="sequence is 2 but the trace has 2 sequences: expected 0 to 1"):
-        page(trace, sequence=2)
+    with pytest.raises(IndexError, match="sample is 2 but rec has 2 sequences: expected 0 to 1"):
+        page(trace, sample=2)
     with pytest.raises(ValueError, match="there are 1 names but 2 traces"):
         page(trace, compare=trace, names=["a"])
     with pytest.raises(KeyError, match="the trace has no run 'top'"):
@@ -313,58 +380,180 @@ def shown(driver, result):
 def test_walking_backwards_by_keyboard_shows_the_traces_numbers(kind, opened, rng):
     """From the last step to t=0, every micro-step of every step, each term compared."""
     trace = small_trace(rng, kind, T=4)
-    driver, run = opened(trace), trace.run
-    walk = steps.as_data(run.cell_name, {})["backward"]
-    press(driver, "\ue015")  # arrow down: unit 1
+    driver, run = opened(trace, "#zoom=cell"), trace.run
+    walk, unit = walk_of(run), int(unit_order(run, 0)[1])
+    press(driver, "\ue015")  # arrow down: the second unit in the order of the rows
     for t in reversed(range(4)):
         for number, step in enumerate(walk):
             assert driver.find_element("id", "clock").text == f"t = {t} of 3"
-            assert driver.find_element("css selector", ".title").text.startswith(
-                f"backward step {number + 1} of {len(walk)}"
-            )
-            for result, _ in step["terms"]:
-                assert shown(driver, result) == pytest.approx(run[result][t, 0, 1], rel=1e-12, abs=1e-16), (t, result)
+            assert driver.find_element("css selector", ".title").text.startswith(f"{number + 1} of {len(walk)}")
+            for result in step["terms"]:
+                if result == "dx":
+                    continue  # of the features, not of the units
+                assert shown(driver, result) == pytest.approx(run[result][t, 0, unit], rel=1e-12, abs=1e-16), (
+                    t,
+                    result,
+                )
             press(driver, " ")
     assert driver.find_element("id", "clock").text == "t = 0 of 3"  # the walk ends there
 
 
-@pytest.mark.parametrize("name", [name for name in CELLS if name not in COMPUTED])
-def test_the_page_of_a_cell_that_it_cannot_compute(name, opened, rng):
-    """It opens without an error, shows Python's numbers, and says what is missing."""
-    trace = scratchnet.trace(
-        Recurrent(name, 2, 4, rng=rng), rng.standard_normal((5, 1, 2)), rng.standard_normal((5, 1, 4))
-    )
-    driver, walk = opened(trace, "#t=2&unit=1&walk=backward"), steps.as_data(name, {})["backward"]
-    text = driver.find_element("tag name", "body").text
-    assert f"no drawing of the {name} cell yet" in text
-    assert f"the page cannot compute the {name} cell" in text
-    assert (f"the {name} cell has no micro-steps written down" in text) == (not walk)
-    letters = CELLS[name].GATES
-    numbers = driver.execute_script(
-        "const { run } = window.scratchnet.panes[0]; return arguments[0].map(n => run.get(n, 2, 1));",
-        [*letters, *(f"da_{g}" for g in letters)],
-    )
-    assert numbers == pytest.approx([trace.run[n][2, 0, 1] for n in (*letters, *(f"da_{g}" for g in letters))])
-    for number, step in enumerate(walk):
-        for result, _ in step["terms"]:
-            assert shown(driver, result) == pytest.approx(trace.run[result][2, 0, 1], rel=1e-12), (number, result)
-        press(driver, " ")
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_the_wires_carry_the_traces_numbers(kind, opened, rng):
+    """Forwards every named value, backwards every gradient beside its value; and where gradients meet, they add up."""
+    trace = small_trace(rng, kind, T=4)
+    driver, run = opened(trace, "#zoom=cell&t=1&walk=forward"), trace.run
+    unit = int(unit_order(run, 0)[0])
+
+    def labels(attribute):
+        driver.execute_script(f"scratchnet.go({{ j: {unit} }})")
+        found = driver.execute_script(
+            f"return [...document.querySelectorAll('.cell [{attribute}]')].map(e => [e.getAttribute('{attribute}'), e.getAttribute('data-value')])"
+        )
+        return {name: float(value) for name, value in found if name and value}
+
+    def ours(name):
+        if name.endswith("_prev") and name[:-5] in run.cell.STATES:
+            return run[name[:-5]][1, 0, unit]
+        return run[name][2 if name in run.cell.STATES else 1, 0, unit]
+
+    forward = labels("data-wire")
+    assert {*run.cell.STATES, *(g for g in run.cell.GATES if g in run)} <= forward.keys()
+    for name, value in forward.items():
+        if name != "x":
+            assert value == pytest.approx(ours(name), rel=1e-12, abs=1e-16), name
+    driver.execute_script("scratchnet.go({ mode: 'backward' })")
+    backward = labels("data-gradient")
+    assert {"dh", *(f"d{s}_prev" for s in run.cell.STATES if s != "h" or run.cell_name != "sru")} <= backward.keys()
+    for name, value in backward.items():
+        if name != "dx":
+            assert value == pytest.approx(ours(name), rel=1e-12, abs=1e-16), name
+    assert labels("data-wire").keys() >= {*run.cell.STATES}  # and the values stay beside them
+    sums = driver.execute_script("""
+        const { run } = scratchnet.panes[0], { program } = run, found = [];
+        for (const u of new Set(run.wires.map(w => w.u))) {
+            const wires = run.wires.filter(w => w.u === u && !w.bus), total = program.totals.get(u);
+            if (run.wires.some(w => w.u === u && w.bus) || total === undefined) continue;
+            const parts = wires.map(w => run.value(w.d, 1, scratchnet.view.j));
+            found.push([run.value(total, 1, scratchnet.view.j), parts.reduce((a, b) => a + b, 0)]);
+        }
+        return found;""")
+    assert len(sums) >= 2
+    for total, parts in sums:
+        assert total == pytest.approx(parts, rel=1e-9, abs=1e-14)
 
 
-def test_numeric_gradients_beside_ours(opened, rng):
-    driver = opened(small_trace(rng, "lstm"), "#t=2&unit=3&walk=backward&step=2")
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_formulas_with_the_numbers_filled_in_are_the_values(kind, opened, rng):
+    """Each formula is evaluated as the page writes it, to the digits that it shows, for two steps and all units."""
+    trace = small_trace(rng, kind)
+    driver, run = opened(trace), trace.run
+    found = driver.execute_script("""
+        const { run } = scratchnet.panes[0], { program } = run, out = [];
+        for (const name of [...Object.keys(program.forward), ...Object.keys(program.backward)]) {
+            const at = program.at(name);
+            if (name === 'dx' || program.ops[at][0] === 'dot' || program.ops[at][0].startsWith('normalise')) continue;
+            for (const t of [1, 4]) for (let j = 0; j < run.H; j++) out.push([name, run.value(at, t, j), filled(run, at, t, j)]);
+        }
+        return out;""")
+    assert len(found) > 8 * run.H
+    sigma = {"σ": lambda a: 1 / (1 + math.exp(-a)), "tanh": math.tanh, "relu": lambda a: max(a, 0.0)}
+    for name, value, formula in found:
+        text = formula.replace("·", "*").replace("−", "-").replace("²", "**2")
+        text = re.sub(r"\[(.*?) > 0\]", r"(\1 > 0)", text)
+        assert eval(text, dict(sigma)) == pytest.approx(value, rel=0.02, abs=2e-3), (name, formula)
+
+
+def test_equations_are_typeset_in_the_wires_colours(opened, rng):
+    driver = opened(small_trace(rng, "lstm"), "#zoom=cell&t=2&walk=backward&step=6")
+    equation = driver.find_element("css selector", '.term[data-result="dc_prev"] math')
+    assert equation.text.replace("\n", "").replace(" ", "").startswith("dc")
+    colours = driver.execute_script(
+        "return [...document.querySelectorAll('.term math [data-symbol]')].map(e => [e.dataset.symbol, e.style.color])"
+    )
+    palette = json.loads((ROOT / "scratchnet" / "palette.json").read_text(encoding="utf-8"))["quantities"]
+
+    def rgb(text):
+        return f"rgb({', '.join(str(int(text[k : k + 2], 16)) for k in (1, 3, 5))})"
+
+    assert dict(colours) == {
+        "dc_prev": rgb(palette["c"]["light"]),
+        "dc": rgb(palette["c"]["light"]),
+        "f": rgb(palette["f"]["light"]),
+    }
+
+
+def test_a_cell_of_ones_own_has_its_page(opened, rng):
+    """Drawing, walk, equations and numeric gradients, without a line of JavaScript."""
+    from scratchnet.cells import CELLS, register_cell
+
+    source = (ROOT / "scratchnet" / "cells" / "lstm_coupled.py").read_text(encoding="utf-8")
+    import types
+
+    cell = types.ModuleType("my_cell")
+    exec(
+        compile(source.replace("tanh_c", "squashed"), str(ROOT / "scratchnet" / "cells" / "lstm_coupled.py"), "exec"),
+        cell.__dict__,
+    )
+    register_cell("my_cell", cell)
+    try:
+        model = Sequential(rec=Recurrent("my_cell", 2, 3, rng=rng), head=Linear(3, 1, rng=rng))
+        trace = scratchnet.trace(model, rng.standard_normal((4, 1, 2)), rng.standard_normal((4, 1, 1)))
+        driver = opened(trace, "#zoom=cell&t=2&step=1")
+        assert shown(driver, "dc") == pytest.approx(trace.run["dc"][2, 0, int(unit_order(trace.run, 0)[0])], rel=1e-12)
+        assert driver.find_elements("css selector", ".cell svg .node")
+        assert driver.find_elements("css selector", "[data-numeric]")
+    finally:
+        del CELLS["my_cell"]
+
+
+def test_a_cell_that_cannot_be_watched_has_its_numbers(opened, rng):
+    import types
+
+    from scratchnet.cells import CELLS, lstm, register_cell
+
+    cell = types.SimpleNamespace(**{name: getattr(lstm, name) for name in dir(lstm) if not name.startswith("__")})
+
+    def forward(x, h0, c0, W_x, W_h, b, lengths=None):
+        assert float(np.abs(x).max()) < 1e6
+        return lstm.forward(x, h0, c0, W_x, W_h, b, lengths)
+
+    cell.forward = forward
+    register_cell("opaque", cell)
+    try:
+        trace = scratchnet.trace(
+            Recurrent("opaque", 2, 4, rng=rng), rng.standard_normal((5, 1, 2)), rng.standard_normal((5, 1, 4))
+        )
+        driver = opened(trace, "#zoom=cell&t=2")
+        text = driver.find_element("tag name", "body").text
+        assert "The opaque cell has no drawing" in text
+        assert "the page cannot compute the opaque cell" in text
+        numbers = driver.execute_script("return ['f', 'da_f'].map(n => scratchnet.panes[0].run.get(n, 2, 1));")
+        assert numbers == pytest.approx([trace.run[n][2, 0, 1] for n in ("f", "da_f")])
+    finally:
+        del CELLS["opaque"]
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_numeric_gradients_beside_ours(kind, opened, rng):
+    trace = small_trace(rng, kind, T=4)
+    driver = opened(trace, "#zoom=cell&t=2&walk=backward&step=0")
     numeric = float(
-        driver.find_element("css selector", '.term[data-result="dc"] [data-numeric]').get_attribute("data-numeric")
+        driver.find_element("css selector", '.term[data-result="dh"] [data-numeric]').get_attribute("data-numeric")
     )
-    assert numeric == pytest.approx(shown(driver, "dc"), abs=1e-9)
+    assert numeric == pytest.approx(shown(driver, "dh"), abs=1e-8)
     made = driver.execute_script("""
-        const { Engine, panes } = window.scratchnet, { run, trace } = panes[0], worst = {};
-        for (const [name, q] of [["dh", "h"], ["dh_next", "h_next"], ["dc", "c"], ["dc_next", "c_next"], ["da_i", "a_i"], ["df", "f"], ["do", "o"], ["dx", "x"]])
-            for (let t = 0; t < run.T; t++) for (let j = 0; j < run.width(name); j++)
-                worst[name] = Math.max(worst[name] || 0, Math.abs(Engine.numericGradient(trace.engine, 0, run.name, q, t, j) - run.get(name, t, j)));
+        const { Model, panes } = scratchnet, { run, trace } = panes[0], worst = {};
+        for (const name of [...Object.keys(run.program.of), ...run.states.flatMap(s => [`d${s}_next`, `d${s}_prev`]), 'dy', 'dx'])
+            for (let t = 0; t < run.T; t++) for (let j = 0; j < run.widthOf(name); j++) {
+                const along = run.along(name, t);
+                if (!along) continue;
+                const value = run.value(run.program.at(name), t, j), found = Model.numericGradient(trace.engine, 0, run.name, along.what, along.t, j);
+                worst[name] = Math.max(worst[name] || 0, Math.abs(found - value));
+            }
         return worst;""")
-    assert len(made) == 8
-    assert max(made.values()) < 1e-8
+    assert {"dh", "dy", "dx", "dh_next"} <= made.keys()
+    assert {name: off for name, off in made.items() if not off < 1e-7} == {}
 
 
 MODELS = {
@@ -422,6 +611,25 @@ MODELS = {
         {"state": "random"},
         "softmax_cross_entropy",
     ),
+    **{
+        f"every cell: {name}": lambda rng, name=name: (
+            Sequential(
+                rec=Recurrent(name, 2, 3, num_layers=2, bidirectional=True, rng=rng), head=Linear(6, 1, rng=rng)
+            ),
+            (5, 3, 2),
+            (5, 3, 1),
+            {"lengths": [5, 2, 4]},
+            "mse",
+        )
+        for name in CELLS
+    },
+    "text": lambda rng: (
+        Sequential(embed=Embedding(4, 3, rng=rng), rec=LSTM(3, 4, rng=rng), head=Linear(4, 4, rng=rng)),
+        "classes",
+        "classes",
+        {},
+        "softmax_cross_entropy",
+    ),
     "a bare layer": lambda rng: (LSTM(2, 3, rng=rng), (5, 2, 2), (5, 2, 3), {}, "mse"),
 }
 
@@ -432,37 +640,37 @@ def test_javascript_computes_what_python_computed(name, opened, rng):
     model, x_shape, target_shape, arguments, loss = MODELS[name](rng)
     for p in model.params.values():
         p += 0.3 * rng.standard_normal(p.shape)
-    x = rng.standard_normal(x_shape)
+    x = rng.integers(0, 4, (5, 2)) if x_shape == "classes" else rng.standard_normal(x_shape)
     target = rng.integers(0, 4, (5, 2)) if target_shape == "classes" else np.abs(rng.standard_normal(target_shape)) % 1
     if arguments.get("state"):
         arguments = {"state": [tuple(rng.standard_normal(s.shape) for s in model.layers["rec"].initial_state(x))]}
     trace = scratchnet.trace(model, x, target, loss, **arguments)
     driver = opened(trace)
     made = driver.execute_script("""
-        const { Engine, panes } = window.scratchnet, done = Engine.compute(panes[0].trace.engine);
-        return { loss: done.loss, sequences: done.sequences.map(s => Object.fromEntries(Object.entries(s.runs).map(
-            ([name, { q, d }]) => [name, Object.fromEntries(Object.entries({ ...q, ...d }).map(([k, v]) => [k, Array.from(v)]))]))) };""")
+        const { Model, panes } = scratchnet, { engine } = panes[0].trace, done = Model.compute(engine);
+        const named = ({ steps }) => Object.fromEntries(["forward", "backward", "leaves"].flatMap(part => Object.entries(steps.program[part]).map(
+            ([name, at]) => [name, Array.from({ length: steps.T }, (_, t) => Array.from(steps.row(at, t)))])));
+        const plain = grads => Object.fromEntries(Object.entries(grads).map(([k, g]) => [k, Object.fromEntries(Object.entries(g).map(([n, v]) => [n, Array.from(v)]))]));
+        return { loss: done.loss, grads: plain(done.grads), sequences: done.sequences.map(s => Object.fromEntries(Object.entries(s.runs).map(([k, r]) => [k, named(r)]))) };""")
     assert made["loss"] == pytest.approx(trace.loss, rel=1e-12)
     compared = set()
-    weights = {name: {} for name in trace.runs}
     for n, runs in enumerate(made["sequences"]):
         for run_name, arrays in runs.items():
             run = trace.runs[run_name]
             length = run.lengths[n]
             for key, values in arrays.items():
-                if key.startswith("dW") or key in ("db", "db_hn"):
-                    weights[run_name][key] = weights[run_name].get(key, 0) + np.array(values)
-                    continue
-                ours = run[key][n] if key in ("dh0", "dc0") else run[key][:, n][: length + (key in run.cell.STATES)]
-                np.testing.assert_allclose(
-                    np.array(values).reshape(ours.shape), ours, rtol=1e-10, atol=1e-13, err_msg=f"{run_name} {key}"
-                )
+                if key.endswith("_prev") and key[:-5] in run.cell.STATES:
+                    ours = run[key[:-5]][:length, n]
+                else:
+                    ours = run[key][:, n][key in run.cell.STATES :][:length]
+                np.testing.assert_allclose(np.array(values), ours, rtol=1e-10, atol=1e-13, err_msg=f"{run_name} {key}")
                 compared.add(key)
-    assert {"h", "dh", "dh_prev", "dx", "dy", "x"} <= compared
-    for run_name, sums in weights.items():
-        for key, total in sums.items():
+    assert {"h", "dh", "dh_prev", "dx", "dy", "x", "h_prev", "dh_next"} <= compared
+    for run_name, run in trace.runs.items():
+        for key in run.params:
+            ours = run[f"d{key}"]
             np.testing.assert_allclose(
-                total.reshape(trace.runs[run_name][key].shape), trace.runs[run_name][key], rtol=1e-10, atol=1e-13
+                np.reshape(made["grads"][run_name][key], ours.shape), ours, rtol=1e-10, atol=1e-13
             )
 
 

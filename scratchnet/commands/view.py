@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--compare", type=Path, help="a second trace, shown next to the first")
     parser.add_argument("--names", nargs="+", default=[], help="names of the trace, or of the two")
     parser.add_argument(
-        "--sequence", type=int, default=0, help="which sequence of the batch (default: 0)"
+        "--sample", type=int, default=0, help="which sequence of the batch (default: 0)"
     )
     parser.add_argument(
         "--run", dest="runs", nargs="+", help="only these runs, such as lstm.l0 (default: all)"
@@ -35,7 +35,7 @@ def run(chosen: argparse.Namespace) -> int:
         chosen.out or chosen.trace.with_suffix(".html"),
         compare=None if chosen.compare is None else load(chosen.compare),
         names=chosen.names,
-        sequence=chosen.sequence,
+        sample=chosen.sample,
         runs=chosen.runs,
     )
     print(page)

@@ -38,9 +38,11 @@ class Program(NamedTuple):
     backward: dict[str, int]  # and of the backward pass
     of: dict[str, str]  # gradient -> the quantity that it is the gradient of
     edges: dict[tuple[int, int], int]  # (operation, its operand) -> the gradient on this way
+    totals: dict[int, int]  # operation of the forward pass -> its gradient
     # parameter -> for each gate's block (left, right): its gradient of this step is the outer
     # product of both, or right itself where left is None
     weights: dict[str, list[tuple[int | None, int]]]
+    weight_lines: dict[str, Line]  # parameter -> the line that computes its gradient
 
 
 class Builder:
@@ -207,9 +209,10 @@ def make_program(
     total, edges = _chain_rule(builder, sorted(before, reverse=True), upstream)
     same = _Same(builder.ops, own, cell)
     edges = {way: same.find(d) for way, d in edges.items()}
+    total = {at: same.find(d) for at, d in total.items()}
     of = {}
     for name, at in forward.items():
-        if at in total and (d := same.find(total[at])) in own:
+        if (d := total.get(at)) in own:
             if all(n.endswith("_prev") for n, at in backward.items() if at == d):
                 backward[f"d{name}"] = d
             if backward.get(f"d{name}") == d:
@@ -226,7 +229,9 @@ def make_program(
         dict(sorted(backward.items(), key=lambda item: order[item[1]])),
         of,
         edges,
+        total,
         weights,
+        {name: getattr(grads, f"d{name}").flat[0].line for name in params},
     )
 
 

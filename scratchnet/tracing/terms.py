@@ -72,7 +72,8 @@ def backward_terms(
 def _values(
     program: Program, names: dict[str, int], stored: dict[int, Array], given: dict[str, Any]
 ) -> Terms:
-    found = {name: evaluate(program.ops, at, stored, given) for name, at in names.items()}
+    with np.errstate(all="ignore"):  # a pass that has diverged can be looked at too
+        found = {name: evaluate(program.ops, at, stored, given) for name, at in names.items()}
     shape = given["state"]["h"].shape  # of a constant too: SRU's dh_prev is 0
     return {name: np.broadcast_to(value, shape) for name, value in found.items()}
 

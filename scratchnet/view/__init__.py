@@ -7,7 +7,8 @@ In a notebook a trace is shown as this page once ``scratchnet.view`` is imported
 
 from scratchnet.tracing.trace import Trace
 from scratchnet.view.page import notebook_html, page, to_html
+from scratchnet.view.story import Stop
 
-__all__ = ["notebook_html", "page", "to_html"]
+__all__ = ["Stop", "notebook_html", "page", "to_html"]
 
 Trace.show_in_notebook = notebook_html

@@ -1,35 +1,127 @@
-// "What if": one number changed by hand, and everything computed again.
+// "What if": sliders over the river, or one number changed by hand, and everything computed again.
 
-function unpackModel(model) {
-  const deep = v =>
-    v && v.data && v.shape
-      ? unpack(v)
-      : Array.isArray(v)
-        ? v.map(deep)
-        : v && typeof v === "object"
-          ? Object.fromEntries(Object.entries(v).map(([k, w]) => [k, deep(w)]))
-          : v;
-  return deep(model);
+// Sliders of the river. Each changes the parameters of all lanes that the page can compute; the numbers of the trace stay kept.
+const KNOBS = {
+  forget: { label: "forget-gate bias", min: -4, max: 6, step: 0.25, start: 0, show: v => `${v >= 0 ? "+" : "−"}${Math.abs(v)}` },
+  radius: { label: "spectral radius of W_h", min: 0.25, max: 2, step: 0.05, start: 1, show: v => `× ${v}` },
+  clip: { label: "clip the gradient at", min: -3, max: 2, step: 0.1, start: 2, show: v => (v >= 2 ? "off" : fmt(10 ** v, 2)) },
+};
+const knobs = Object.fromEntries(Object.entries(KNOBS).map(([name, k]) => [name, k.start]));
+
+const editable = pane => pane.trace.engine && !pane.trace.broken && pane.trace.model.editable;
+
+function buildKnobs() {
+  const box = $("knobs"),
+    able = panes.filter(editable);
+  box.hidden = !able.length;
+  if (box.hidden) return;
+  const inputs = {};
+  const rows = Object.entries(KNOBS)
+    .filter(([name]) => name !== "forget" || able.some(p => p.trace.engine.modules.some(m => m.program?.letters.includes("f"))))
+    .map(([name, k]) => {
+      const out = element("output", {}, k.show(k.start)),
+        input = element("input", { type: "range", min: k.min, max: k.max, step: k.step, value: k.start, "data-knob": name, "aria-label": k.label });
+      inputs[name] = [input, out];
+      input.addEventListener("input", () => {
+        knobs[name] = +input.value;
+        out.textContent = k.show(knobs[name]);
+        turn();
+      });
+      return element("label", {}, k.label, input, out);
+    });
+  const reset = element("button", { type: "button" }, "as trained");
+  reset.addEventListener("click", () => {
+    for (const [name, [input, out]] of Object.entries(inputs)) {
+      knobs[name] = KNOBS[name].start;
+      input.value = knobs[name];
+      out.textContent = KNOBS[name].show(knobs[name]);
+    }
+    panes.filter(editable).forEach(restore);
+    turn();
+  });
+  box.replaceChildren(...rows, reset, element("output", { id: "norms" }));
+  showNorms();
 }
 
+// Apply the knobs to fresh copies of the parameters, and compute.
+function turn() {
+  const turned = knobs.forget !== KNOBS.forget.start || knobs.radius !== KNOBS.radius.start;
+  for (const pane of panes.filter(editable)) {
+    const { trace } = pane;
+    if (!turned) {
+      restore(pane);
+      continue;
+    }
+    trace.engine = unpackModel(trace);
+    for (const m of trace.engine.modules)
+      for (const run of m.runs || []) {
+        const f = m.program.letters.indexOf("f");
+        if (f >= 0 && run.params.b) for (let j = 0; j < m.H; j++) run.params.b[f * m.H + j] += knobs.forget;
+        if (run.params.W_h) run.params.W_h.forEach((w, k) => (run.params.W_h[k] = w * knobs.radius));
+      }
+    recompute(pane);
+  }
+  showNorms();
+  rebuild();
+}
+
+// The norm of all gradients of the batch, and what clipping makes of it.
+function showNorms() {
+  const out = $("norms");
+  if (!out) return;
+  const words = panes.filter(editable).map(pane => {
+    const norm = (pane.trace.norm ??= Model.compute(pane.trace.engine).norm),
+      limit = knobs.clip >= 2 ? Infinity : 10 ** knobs.clip;
+    return `${pane.trace.label}: norm of all gradients ${fmt(norm, 3)}${norm > limit ? `, clipped: × ${fmt(limit / norm, 3)}` : ""}`;
+  });
+  out.textContent = words.join("; ");
+}
+
+// The model of a trace with arrays in place of text.
+function unpackModel(trace) {
+  const model = unpackDeep(trace.model);
+  for (const m of model.modules) if (m.kind === "recurrent") m.program = PROGRAMS[m.program];
+  return model;
+}
+
+function restore(pane) {
+  const { trace } = pane;
+  trace.engine = unpackModel(trace);
+  trace.outputs = { ...trace.outputsAsTraced };
+  trace.changedLoss = null;
+  trace.norm = null;
+  for (const run of pane.runs) {
+    run.asTraced();
+    run.version = (run.version || 0) + 1;
+  }
+}
+
+function recompute(pane) {
+  const { trace } = pane,
+    done = Model.compute(trace.engine),
+    own = done.sequences[trace.sequence];
+  trace.changedLoss = done.loss;
+  trace.norm = done.norm;
+  for (const run of pane.runs) {
+    run.use(own.runs[run.name]);
+    run.version = (run.version || 0) + 1;
+  }
+  const shown = trace.outputs.output;
+  if (shown && shown.length === own.y.length) trace.outputs.output = Object.assign(Float64Array.from(own.y), { shape: shown.shape });
+  return done;
+}
+
+// One number by hand.
 function buildEdit(pane) {
   const { trace, edit } = pane,
     model = trace.engine;
   edit.replaceChildren();
-  edit.hidden = !model || !model.editable;
+  edit.hidden = !editable(pane);
   if (edit.hidden) return;
-  const targets = {
-    "input x": { of: model.xs[trace.sequence], cols: model.D, rows: model.lengths[trace.sequence] }, // padding is not read
-  };
-  for (const m of model.modules)
-    for (const part of m.runs || [m])
-      for (const [name, p] of Object.entries(part.params || {}))
-        targets[`${part.name} ${name}`] = { of: p, cols: p.shape[p.shape.length - 1] };
-  const tensor = element(
-    "select",
-    { "aria-label": "tensor" },
-    ...Object.keys(targets).map(n => element("option", {}, n)),
-  );
+  const targets = { "input x": { of: model.xs[trace.sequence], cols: model.D, rows: model.lengths[trace.sequence] } }; // padding is not read
+  for (const [part, params] of Object.entries(Model.parametersOf(model)))
+    for (const [name, p] of Object.entries(params)) targets[`${part} ${name}`] = { of: p, cols: p.shape[p.shape.length - 1] };
+  const tensor = element("select", { "aria-label": "tensor" }, ...Object.keys(targets).map(n => element("option", {}, n)));
   const row = element("input", { type: "number", min: 0, value: 0, "aria-label": "row" }),
     col = element("input", { type: "number", min: 0, value: 0, "aria-label": "column" });
   const value = element("input", { type: "number", step: "any", class: "value", "aria-label": "new value" }),
@@ -38,10 +130,8 @@ function buildEdit(pane) {
     const { of, cols, rows = of.length / cols } = targets[tensor.value],
       r = clamp(+row.value || 0, 0, rows - 1),
       c = clamp(+col.value || 0, 0, cols - 1);
-    row.value = r;
-    col.value = c;
-    row.max = rows - 1;
-    col.max = cols - 1;
+    Object.assign(row, { value: r, max: rows - 1 });
+    Object.assign(col, { value: c, max: cols - 1 });
     return { of, at: r * cols + c };
   };
   const show = () => {
@@ -49,62 +139,25 @@ function buildEdit(pane) {
     value.value = of[at];
   };
   for (const input of [tensor, row, col]) input.addEventListener("change", show);
-  const form = element(
-    "form",
-    {
-      onsubmit: e => {
-        e.preventDefault();
-        const { of, at } = chosen(),
-          v = parseFloat(value.value);
-        if (!Number.isFinite(v)) {
-          result.textContent = "not a number";
-          return;
-        }
-        of[at] = v;
-        recompute(pane, result);
-      },
-    },
-    element("b", {}, "What if"),
-    tensor,
-    "row",
-    row,
-    "column",
-    col,
-    "is",
-    value,
-    element("button", {}, "compute"),
-    element(
-      "button",
-      {
-        type: "button",
-        onclick: () => {
-          trace.engine = unpackModel(trace.model);
-          pane.runs.forEach(r => r.derive());
-          trace.outputs = { ...trace.outputsAsTraced };
-          trace.changedLoss = null;
-          buildEdit(pane);
-          rebuild();
-        },
-      },
-      "as it was",
-    ),
-    result,
-  );
-  edit.append(form);
+  const submit = e => {
+    e.preventDefault();
+    const { of, at } = chosen(),
+      v = parseFloat(value.value);
+    if (!Number.isFinite(v)) {
+      result.textContent = "not a number";
+      return;
+    }
+    of[at] = v;
+    const done = recompute(pane);
+    result.textContent = `loss ${fmt(trace.loss, 7)} → ${fmt(done.loss, 7)}`;
+    result.setAttribute("data-value", done.loss);
+    rebuild();
+  };
+  const undo = () => {
+    restore(pane);
+    buildEdit(pane);
+    rebuild();
+  };
+  edit.append(element("form", { onsubmit: submit }, element("b", {}, "What if"), tensor, "row", row, "column", col, "is", value, element("button", {}, "compute"), element("button", { type: "button", onclick: undo }, "as it was"), result));
   show();
-}
-
-function recompute(pane, result) {
-  const { trace } = pane,
-    done = Engine.compute(trace.engine);
-  trace.changedLoss = done.loss;
-  for (const run of pane.runs) {
-    run.use(done.sequences[trace.sequence].runs[run.name]);
-  }
-  const length = Math.max(1, done.sequences[trace.sequence].y.length);
-  if (trace.outputs.output && trace.outputs.output.length === length)
-    trace.outputs.output = Object.assign(done.sequences[trace.sequence].y, { shape: trace.outputs.output.shape });
-  result.textContent = `loss ${fmt(trace.loss, 7)} → ${fmt(done.loss, 7)}`;
-  result.setAttribute("data-value", done.loss);
-  rebuild();
 }

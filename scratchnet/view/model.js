@@ -1,10 +1,6 @@
-// A whole model in JavaScript: layers around the cells, the loss, and the numeric gradient of any element of any run.
+// A whole model in JavaScript: layers around the cells, the loss, and the numeric gradient along any element of any run.
 
-const Engine = (() => {
-  const { GATES, STATES, sigmoid, zeros, vecMat, vecMatT, forward, backward } = Cells;
-
-  // ---- layers ------------------------------------------------------------------------------------------------------
-
+const Model = (() => {
   const POINTWISE = {
     tanh: [Math.tanh, (x, y) => 1 - y * y],
     sigmoid: [sigmoid, (x, y) => y * (1 - y)],
@@ -13,144 +9,155 @@ const Engine = (() => {
     dropout: [x => x, () => 1],
   };
 
-  function turned(v, T, W, length) {
-    // each sequence backwards inside its own length
+  // Rows of width W, each sequence backwards inside its own length.
+  function reversed(v, W, length) {
     const out = Float64Array.from(v);
     for (let t = 0; t < length; t++) out.set(v.subarray((length - 1 - t) * W, (length - t) * W), t * W);
     return out;
   }
 
-  // One sequence through the model. Returns the output rows (R, K) flat, and what backward needs.
-  function runModel(model, n, bump) {
-    const length = model.lengths[n],
-      T = model.T;
-    let v = model.xs[n],
-      rows = T,
-      width = model.D;
-    const tape = [];
-    for (const m of model.modules) {
-      if (m.kind === "recurrent") {
-        const H = m.H,
-          depth = m.runs.length / m.directions,
-          caches = [];
-        let last = null;
-        for (let layer = 0; layer < depth; layer++) {
-          const outs = [];
-          for (let s = 0; s < m.directions; s++) {
-            const index = layer * m.directions + s,
-              run = m.runs[index];
-            const seen = run.reversed ? turned(v, T, width, length) : v;
-            const hit = bump && bump.run === run.name && bump.n === n ? bump : null;
-            const q = forward(
-              m.cell,
-              m.options,
-              run.params,
-              seen.slice(0, length * width),
-              run.init[n],
-              length,
-              width,
-              H,
-              hit,
-            );
-            const y = zeros(T * H);
-            y.set(q.h.subarray(H, (length + 1) * H));
-            outs.push(run.reversed ? turned(y, T, H, length) : y);
-            caches.push({ q, D: width });
-          }
-          const joined = zeros(T * H * outs.length);
-          outs.forEach((y, s) => {
-            for (let t = 0; t < length; t++) joined.set(y.subarray(t * H, (t + 1) * H), (t * outs.length + s) * H);
-          });
-          v = joined;
-          width = H * outs.length;
-          last = caches.slice(-m.directions);
-        }
-        if (!m.return_sequences) {
-          v = zeros(width);
-          rows = 1;
-          last.forEach((c, s) => v.set(c.q.h.subarray(length * H, (length + 1) * H), s * H));
-        }
-        tape.push({ m, caches, length });
-      } else if (m.kind === "linear") {
-        const K = m.params.b.length,
-          y = zeros(rows * K),
-          one = zeros(K);
-        for (let r = 0; r < rows; r++) {
-          vecMat(v, r * width, width, m.params.W, K, 0, K, one);
-          for (let k = 0; k < K; k++) y[r * K + k] = one[k] + m.params.b[k];
-        }
-        tape.push({ m, x: v, rows, width });
-        v = y;
-        width = K;
-      } else {
-        const y = v.map(POINTWISE[m.kind][0]);
-        tape.push({ m, x: v, y });
-        v = y;
-      }
-    }
-    return { y: v, rows, width, tape };
-  }
-
-  // dy of one sequence's output back through the model: the gradients of each run by name, and of each layer's weights.
-  function backModel(model, pass, dy) {
-    const runs = {},
-      T = model.T;
-    let d = dy;
-    for (const { m, ...kept } of [...pass.tape].reverse()) {
-      if (m.kind === "recurrent") {
-        const H = m.H,
-          S = m.directions,
-          depth = m.runs.length / S,
-          { caches, length } = kept;
-        const dLast = caches.map(() => Object.fromEntries(STATES[m.cell].map(name => [name, zeros(H)])));
-        if (!m.return_sequences) {
-          for (let s = 0; s < S; s++) dLast[(depth - 1) * S + s].h.set(d.subarray(s * H, (s + 1) * H));
-          d = zeros(T * H * S);
-        }
-        for (let layer = depth - 1; layer >= 0; layer--) {
-          let dx = null;
-          for (let s = 0; s < S; s++) {
-            const index = layer * S + s,
-              run = m.runs[index],
-              { q, D } = caches[index];
-            let own = zeros(T * H);
-            for (let t = 0; t < length; t++) own.set(d.subarray((t * S + s) * H, (t * S + s + 1) * H), t * H);
-            if (run.reversed) own = turned(own, T, H, length);
-            const back = backward(
-              m.cell,
-              m.options,
-              run.params,
-              q,
-              own.slice(0, length * H),
-              dLast[index],
-              length,
-              D,
-              H,
-            );
-            runs[run.name] = { q, d: back, dLast: dLast[index] };
-            let part = zeros(T * D);
-            part.set(back.dx);
-            if (run.reversed) part = turned(part, T, D, length);
-            dx = dx ? dx.map((a, k) => a + part[k]) : part;
-          }
-          d = dx;
-        }
-      } else if (m.kind === "linear") {
-        const K = m.params.b.length,
-          { rows, width } = kept,
-          dx = zeros(rows * width);
+  // Each kind of module: forwards, rows of width to rows of width; backwards, with the gradients of its own weights in `grads`.
+  const MODULES = {
+    embedding: {
+      forward({ W }, { v, rows }) {
+        const width = W.shape[1],
+          y = new Float64Array(rows * width);
+        for (let r = 0; r < rows; r++) y.set(W.subarray(v[r] * width, (v[r] + 1) * width), r * width);
+        return { v: y, rows, width };
+      },
+      backward({ W }, { v, rows }, d, grads) {
+        const width = W.shape[1];
+        for (let r = 0; r < rows; r++) for (let k = 0; k < width; k++) grads.W[v[r] * width + k] += d[r * width + k];
+        return null;
+      },
+    },
+    linear: {
+      forward({ W, b }, { v, rows, width }) {
+        const K = W.shape[1],
+          y = new Float64Array(rows * K);
         for (let r = 0; r < rows; r++)
-          dx.set(vecMatT(d.subarray(r * K, (r + 1) * K), K, m.params.W, K, 0, width, zeros(width)), r * width);
-        d = dx;
-      } else {
-        const slope = POINTWISE[m.kind][1];
-        d = d.map((a, k) => a * slope(kept.x[k], kept.y[k]));
+          for (let j = 0; j < K; j++) {
+            let sum = b ? b[j] : 0;
+            for (let k = 0; k < width; k++) sum += v[r * width + k] * W[k * K + j];
+            y[r * K + j] = sum;
+          }
+        return { v: y, rows, width: K };
+      },
+      backward({ W, b }, { v, rows, width }, d, grads) {
+        const K = W.shape[1],
+          dx = new Float64Array(rows * width);
+        for (let r = 0; r < rows; r++)
+          for (let j = 0; j < K; j++) {
+            const dj = d[r * K + j];
+            if (b) grads.b[j] += dj;
+            for (let k = 0; k < width; k++) {
+              grads.W[k * K + j] += v[r * width + k] * dj;
+              dx[r * width + k] += W[k * K + j] * dj;
+            }
+          }
+        return dx;
+      },
+    },
+  };
+  for (const [kind, [f, slope]] of Object.entries(POINTWISE))
+    MODULES[kind] = {
+      forward: (_, { v, rows, width }) => ({ v: v.map(f), rows, width }),
+      backward: (_, { v }, d, grads, y) => d.map((a, k) => a * slope(v[k], y[k])),
+    };
+
+  // A recurrent module on one sequence. The tape keeps the steps of each run.
+  function recurrentForward(model, m, n, input, bump) {
+    const { T } = model,
+      length = model.lengths[n],
+      { H, directions: S } = m,
+      tape = [];
+    let { v, width } = input,
+      last = null;
+    for (let layer = 0; layer < m.runs.length / S; layer++) {
+      const joined = new Float64Array(T * H * S);
+      last = [];
+      for (let s = 0; s < S; s++) {
+        const run = m.runs[layer * S + s],
+          steps = new Steps(m.program, length, width, H, run.params, run.extras && run.extras[n]);
+        const own = bump && bump.run === run.name && bump.n === n ? bump : null;
+        const seen = run.reversed ? reversed(v, width, length) : v;
+        for (const [name, data] of Object.entries(steps.extras || {})) steps.give(m.program.leaves[name], data, H);
+        let y = Float64Array.from(steps.forward(seen, run.init[n], own));
+        if (own && own.out) y[own.t * H + own.j] += own.eps;
+        last.push(y.subarray((length - 1) * H, length * H));
+        if (run.reversed) y = reversed(y, H, length);
+        for (let t = 0; t < length; t++) joined.set(y.subarray(t * H, (t + 1) * H), (t * S + s) * H);
+        tape.push({ run, steps, width });
       }
+      v = joined;
+      width = H * S;
     }
-    return runs;
+    if (m.return_sequences) return { v, rows: T, width, tape };
+    v = new Float64Array(width);
+    last.forEach((h, s) => v.set(h, s * H));
+    return { v, rows: 1, width, tape };
   }
 
-  // ---- losses: (value, dy) of one sequence's share, of a mean by `shares` -----------------------------------------------
+  function recurrentBackward(model, m, n, tape, d, grads, runs) {
+    const { T } = model,
+      length = model.lengths[n],
+      { H, directions: S } = m;
+    const dLast = tape.map(() => Object.fromEntries(m.program.states.map(s => [s, new Float64Array(H)])));
+    if (!m.return_sequences) {
+      for (let s = 0; s < S; s++) dLast[tape.length - S + s][m.program.states[0]].set(d.subarray(s * H, (s + 1) * H));
+      d = new Float64Array(T * H * S);
+    }
+    for (let layer = tape.length / S - 1; layer >= 0; layer--) {
+      let dx = null;
+      for (let s = 0; s < S; s++) {
+        const index = layer * S + s,
+          { run, steps, width } = tape[index];
+        let own = new Float64Array(length * H);
+        for (let t = 0; t < length; t++) own.set(d.subarray((t * S + s) * H, (t * S + s + 1) * H), t * H);
+        if (run.reversed) own = reversed(own, H, length);
+        const made = steps.backward(own, dLast[index]);
+        for (const [name, g] of Object.entries(made)) g.forEach((a, k) => (grads[run.name][name][k] += a));
+        runs[run.name] = { steps, dLast: dLast[index], grads: made };
+        let part = new Float64Array(T * width);
+        part.set(steps.place(m.program.backward.dx).data);
+        if (run.reversed) part = reversed(part, width, length);
+        if (dx) part.forEach((a, k) => (dx[k] += a));
+        else dx = part;
+      }
+      d = dx;
+    }
+    return d;
+  }
+
+  // One sequence through the model: its output and what the way back needs.
+  function runModel(model, n, bump = null) {
+    const tape = [];
+    let now = { v: model.xs[n], rows: model.T, width: model.D };
+    for (const m of model.modules) {
+      const before = now;
+      now = m.kind === "recurrent" ? recurrentForward(model, m, n, now, bump) : MODULES[m.kind].forward(m.params, now);
+      tape.push({ m, before, after: now });
+    }
+    return { y: now.v, rows: now.rows, width: now.width, tape };
+  }
+
+  // The gradient of the output back through the model; each module's own is added into grads.
+  function backModel(model, n, pass, dy, grads) {
+    const runs = {},
+      upstream = [];
+    let d = dy;
+    for (const { m, before, after } of [...pass.tape].reverse()) {
+      upstream.unshift(d);
+      d =
+        m.kind === "recurrent"
+          ? recurrentBackward(model, m, n, after.tape, d, grads, runs)
+          : MODULES[m.kind].backward(m.params, before, d, grads[m.name], after.v);
+      if (d === null) break;
+    }
+    return { runs, upstream };
+  }
+
+  // ---- losses: (value, gradient) of one sequence's share of the mean ----------------------------------------------------
 
   const ELEMENT = {
     mse: (y, t) => [(y - t) ** 2, 2 * (y - t)],
@@ -159,20 +166,24 @@ const Engine = (() => {
     binary_cross_entropy: (y, t) => [Math.max(y, 0) - y * t + Math.log1p(Math.exp(-Math.abs(y))), sigmoid(y) - t],
   };
 
+  function softmax(logits) {
+    const top = Math.max(...logits),
+      exps = Array.from(logits, a => Math.exp(a - top)),
+      sum = exps.reduce((a, b) => a + b, 0);
+    return { p: exps.map(e => e / sum), log: Math.log(sum) + top };
+  }
+
   function lossOf(model, n, y, rows, K) {
     const target = model.targets[n],
       share = model.shares[n], // of each target in the mean; 0 where it does not count, and may be NaN
-      dy = zeros(y.length);
+      dy = new Float64Array(y.length);
     let value = 0;
     if (model.loss === "softmax_cross_entropy") {
       for (let r = 0; r < rows; r++) {
         if (!share[r]) continue;
-        const logits = y.subarray(r * K, (r + 1) * K),
-          top = Math.max(...logits);
-        const exps = logits.map(a => Math.exp(a - top)),
-          sum = exps.reduce((a, b) => a + b, 0);
-        value += (Math.log(sum) + top - logits[target[r]]) * share[r];
-        for (let k = 0; k < K; k++) dy[r * K + k] = (exps[k] / sum - (k === target[r] ? 1 : 0)) * share[r];
+        const { p, log } = softmax(y.subarray(r * K, (r + 1) * K));
+        value += (log - y[r * K + target[r]]) * share[r];
+        for (let k = 0; k < K; k++) dy[r * K + k] = (p[k] - (k === target[r] ? 1 : 0)) * share[r];
       }
     } else {
       const element = ELEMENT[model.loss];
@@ -186,28 +197,41 @@ const Engine = (() => {
     return { value, dy };
   }
 
-  // The whole batch: the loss, and for each sequence its output and every array of every run.
-  function compute(model) {
+  function zerosOf(params) {
+    return Object.fromEntries(Object.entries(params).map(([name, p]) => [name, Object.assign(new Float64Array(p.length), { shape: p.shape })]));
+  }
+
+  // All parameters by the name of their run or module.
+  function parametersOf(model) {
+    const found = {};
+    for (const m of model.modules) for (const part of m.runs || [m]) found[part.name] = part.params || {};
+    return found;
+  }
+
+  // The whole batch, or one sequence of it: loss, gradients of all parameters, and each sequence's pass.
+  function compute(model, only = null) {
+    const grads = Object.fromEntries(Object.entries(parametersOf(model)).map(([name, params]) => [name, zerosOf(params)]));
     let loss = 0;
     const sequences = model.xs.map((_, n) => {
-      const pass = runModel(model, n, null),
+      if (only !== null && n !== only) return null;
+      const pass = runModel(model, n),
         { value, dy } = lossOf(model, n, pass.y, pass.rows, pass.width);
       loss += value;
-      return { y: pass.y, runs: backModel(model, pass, dy) };
+      return { y: pass.y, rows: pass.rows, width: pass.width, tape: pass.tape, ...backModel(model, n, pass, dy, grads) };
     });
-    return { loss, sequences };
+    const square = Object.values(grads).flatMap(g => Object.values(g)).reduce((s, g) => s + g.reduce((a, b) => a + b * b, 0), 0);
+    return { loss, sequences, grads, norm: Math.sqrt(square) };
   }
 
-  function lossWith(model, n, bump) {
-    const pass = runModel(model, n, bump);
-    return lossOf(model, n, pass.y, pass.rows, pass.width).value;
-  }
-
-  // Central difference of the loss along one element of one quantity of one run. t is the run's own step.
-  function numericGradient(model, n, run, name, t, j, eps = 1e-5) {
-    const at = e => lossWith(model, n, { run, n, name, t, j, eps: e });
+  // Central difference of the loss along one element of one quantity of one run: {at} an operation, {next} a state as only the
+  // next step reads it, {out} the output as only what follows the layer reads it.
+  function numericGradient(model, n, run, what, t, j, eps = 1e-5) {
+    const at = e => {
+      const pass = runModel(model, n, { run, n, ...what, t, j, eps: e });
+      return lossOf(model, n, pass.y, pass.rows, pass.width).value;
+    };
     return (at(eps) - at(-eps)) / (2 * eps);
   }
 
-  return { GATES, STATES, forward, backward, compute, numericGradient };
+  return { compute, numericGradient, parametersOf, softmax, runModel, lossOf };
 })();

@@ -1,84 +1,122 @@
-// One run of a trace: its arrays by name, those that came with the page and those that follow from them.
-
-// d + a quantity is its gradient, so the numeric gradient of "dc" is along "c". "dh_prev" is the step before's "dh_next".
-function quantityOf(name) {
-  if (name === "dh_prev" || name === "dc_prev") return null;
-  if (/^d(h|c)_next$/.test(name) || /^d(a_)?[a-z]$/.test(name) || /^d(m_n|s)$/.test(name)) return name.slice(1);
-  return null;
-}
+// One run of a trace: its quantities by name, those that came with the page and those that its program computes from them.
 
 class Run {
-  constructor(data) {
+  constructor(data, programs) {
     Object.assign(this, data);
-    this.states = Engine.STATES[this.cell] || Object.keys(this.arrays).filter(n => ["h", "c"].includes(n));
+    this.program = data.program === null ? null : programs[data.program];
     this.python = Object.fromEntries(Object.entries(data.arrays).map(([name, packed]) => [name, unpack(packed)]));
-    if (data.params) {
-      this.params = Object.fromEntries(Object.entries(data.params).map(([n, p]) => [n, unpack(p)]));
-      this.dLast = Object.fromEntries(Object.entries(data.d_last).map(([n, p]) => [n.slice(1, -5), unpack(p)]));
-    }
+    this.params = data.params && Object.fromEntries(Object.entries(data.params).map(([n, p]) => [n, unpack(p)]));
     if (data.perLoss) this.perLoss = { ...data.perLoss, size: unpack(data.perLoss.size) };
     this.backwardThere = "dy" in this.python;
-    this.derive();
+    this.sizes = Object.fromEntries(Object.entries(data.sizes).map(([name, packed]) => [name, unpack(packed)]));
+    const walk = this.program?.walk || { forward: [], backward: [] };
+    this.walk = this.backwardThere ? walk : { ...walk, backward: [] };
+    this.asTraced();
   }
 
-  // Python's arrays, and what follows from them elementwise or by one product.
-  derive() {
-    this.scales = {};
+  // True where this step's output has a gradient of its own.
+  lossAt(t) {
+    return this.norms("dy")[t] > 0;
+  }
+
+  // Python's own numbers.
+  asTraced() {
     this.changed = false;
-    this.q = { ...this.python };
-    if (this.sampled || !(this.cell in Engine.GATES)) return; // of a cell that cells.js does not know all arrays came along
-    const init = Object.fromEntries(this.states.map(s => [s, this.q[s].subarray(0, this.H)]));
-    const made = Engine.forward(this.cell, this.options, this.params, this.q.x, init, this.T, this.D, this.H, null);
-    this.q = { ...made, ...this.python };
-    if (this.backwardThere) {
-      const back = Engine.backward(
-        this.cell,
-        this.options,
-        this.params,
-        this.q,
-        this.q.dy,
-        this.dLast,
-        this.T,
-        this.D,
-        this.H,
-      );
-      this.q = { ...back, ...this.q };
+    this.known = new Map();
+    this.scales = {};
+    if (!this.program) return;
+    this.steps = new Steps(this.program, this.T, this.D, this.H, this.params);
+    for (const [name, data] of Object.entries(this.python)) {
+      if (this.states.includes(name)) {
+        this.keep(`${name}_prev`, data.subarray(0, this.T * this.H), this.H);
+        this.keep(name, data.subarray(this.H), this.H);
+      } else this.keep(name, data, this.widthOf(name));
     }
   }
 
-  use(result) {
-    this.scales = {};
-    this.changed = true; // the per-loss gradients are still those of before, and not shown
-    this.q = { ...result.q, ...result.d };
+  keep(name, data, width) {
+    const at = this.program.at(name);
+    if (at === undefined) return;
+    this.steps.give(at, data, width);
+    this.known.set(at, true);
   }
 
-  isState(name) {
-    return this.states.includes(name);
+  // What the page computed after a number was changed.
+  use({ steps }) {
+    this.scales = {};
+    this.changed = true;
+    this.steps = steps;
+    this.known = new Map(this.program.ops.map((_, at) => [at, true]));
   }
-  has(name) {
-    return name.replace(/_prev$/, "") in this.q || name in this.q;
-  }
-  width(name) {
+
+  widthOf(name) {
     return name === "x" || name === "dx" ? this.D : this.H;
   }
 
+  // Make sure that the values of an operation are there; false where they cannot be: the page lacks weights, or a foreign backward
+  // pass did not show them.
+  ready(at) {
+    if (this.known.has(at)) return this.known.get(at);
+    const op = this.program.ops[at],
+      reads = operands(op);
+    let can = op[0] in { constant: 1, parameter: 1 } ? Boolean(this.steps.place(at)) : reads.length > 0;
+    if (op[0] === "dot") can &&= Boolean(this.params);
+    if (this.custom && !this.program.firstSet.has(at) && this.program.names.has(at)) can = false;
+    this.known.set(at, can && reads.every(k => this.ready(k)));
+    if (this.known.get(at) && reads.length) this.steps.compute(at, 0, this.T);
+    return this.known.get(at);
+  }
+
+  // The value of an operation for one unit at one step; undefined where it is not known.
+  value(at, t, j) {
+    if (at === undefined || at === null || !this.ready(at)) return undefined;
+    const { data, byStep, byUnit } = this.steps.place(at);
+    return data[t * byStep + j * byUnit];
+  }
+
+  has(name) {
+    return this.program ? this.program.at(name) !== undefined && this.ready(this.program.at(name)) : name.replace(/_prev$/, "") in this.python;
+  }
+
   get(name, t, j) {
-    if (name in this.q) {
-      const w = this.width(name);
-      return this.q[name][(this.isState(name) ? t + 1 : t) * w + j];
-    }
-    const state = name.replace(/_prev$/, "");
-    return this.isState(state) ? this.q[state][t * this.H + j] : undefined;
+    if (this.program) return this.value(this.program.at(name), t, j);
+    const state = name.replace(/_prev$/, ""),
+      data = this.python[state];
+    if (!data) return undefined;
+    return data[(this.states.includes(name) ? t + 1 : t) * this.widthOf(name) + j];
   }
 
   row(name, t) {
-    return Float64Array.from({ length: this.width(name) }, (_, j) => this.get(name, t, j));
+    return Float64Array.from({ length: this.widthOf(name) }, (_, j) => this.get(name, t, j));
   }
 
   // The largest size of a quantity, by which its colours are scaled.
   largest(name) {
+    return (this.scales[name] ??= this.computeLargest(name));
+  }
+
+  computeLargest(name) {
     let most = 0;
-    for (const v of this.q[name]) if (Math.abs(v) > most) most = Math.abs(v);
+    for (let t = 0; t < this.T; t++)
+      for (const v of this.row(name, t)) if (Number.isFinite(v) && Math.abs(v) > most) most = Math.abs(v);
     return most;
+  }
+
+  // The size of a gradient or a state over all units at each step. Python sent it where the page lacks units.
+  norms(name) {
+    if (!this.changed && this.sizes[name]) return this.sizes[name];
+    return Float64Array.from({ length: this.T }, (_, t) => Math.sqrt(this.row(name, t).reduce((s, v) => s + v * v, 0)));
+  }
+
+  // What the numeric gradient of a name is taken along: an operation, or a state as only the next step reads it.
+  along(name, t) {
+    const of = this.program?.of[name];
+    if (of) return { what: { at: this.program.at(of) }, t };
+    if (name === "dy") return { what: { out: true }, t };
+    if (name === "dx") return { what: { at: this.program.leaves.x }, t };
+    const [, state, when] = /^d(\w+)_(next|prev)$/.exec(name) || [];
+    if (!this.program?.states.includes(state)) return null;
+    if (when === "next") return t + 1 < this.T ? { what: { next: state }, t } : null;
+    return t > 0 ? { what: { next: state }, t: t - 1 } : null;
   }
 }

@@ -1,21 +1,18 @@
 // The page: what is shown, where in the walk it is, and the keys that move it.
 //
-// The numbers come from Python; Engine (cells.js) fills in what follows from them, and computes the whole model again when a
-// number is changed by hand. The files of this folder stand one behind the other in one script, in the order of page.py.
+// The numbers come from Python; a run's program fills in what follows from them, and Model computes everything again when a
+// number is changed. The files of this folder stand one behind the other in one script, in the order of page.py.
 
+const PROGRAMS = DATA.programs.map(p => new Program(p));
 const panes = [];
-const view = { run: 0, t: 0, j: 0, mode: "backward", s: 0 };
-const clamp = (v, low, high) => Math.max(low, Math.min(high, v));
+const view = { run: 0, t: 0, j: 0, mode: "backward", s: 0, zoom: "river", norm: false, lecture: false, strips: true, speed: 1, play: "line", story: null };
 const lead = () => panes[0].run;
-
-function stepsOf(run) {
-  return run.steps[view.mode];
-}
 
 function go(change) {
   Object.assign(view, change);
   view.run = clamp(view.run, 0, Math.max(...panes.map(p => p.runs.length)) - 1);
-  if (!panes.some(p => p.run.backwardThere)) view.mode = "forward";
+  if (!panes.some(p => p.runs[Math.min(view.run, p.runs.length - 1)].backwardThere)) view.mode = "forward";
+  for (const pane of panes) pane.run = pane.runs[Math.min(view.run, pane.runs.length - 1)];
   view.t = clamp(view.t, 0, Math.max(...panes.map(p => p.run.T)) - 1);
   view.j = clamp(view.j, 0, Math.max(...panes.map(p => p.run.H)) - 1);
   view.s = clamp(view.s, 0, Math.max(0, ...panes.map(p => stepsOf(p.run).length - 1)));
@@ -26,8 +23,8 @@ function go(change) {
 // The next micro-step of the walk: forwards it goes on at t+1, backwards at t-1.
 function micro(by) {
   const count = Math.max(1, stepsOf(lead()).length),
-    last = Math.max(...panes.map(p => p.run.T)) - 1;
-  const sense = view.mode === "forward" ? 1 : -1;
+    last = Math.max(...panes.map(p => p.run.T)) - 1,
+    sense = view.mode === "forward" ? 1 : -1;
   let { t, s } = view;
   s += by;
   if (s >= count || s < 0) {
@@ -36,14 +33,21 @@ function micro(by) {
     s = s < 0 ? count - 1 : 0;
     t = next;
   }
-  go({ t, s });
+  go({ t, s, zoom: "cell" });
   return true;
 }
 
+// The unit above or below, in the order of the rows.
+function unit(by) {
+  const { order } = lead();
+  go({ j: order[clamp(order.indexOf(view.j) + by, 0, order.length - 1)] });
+}
+
 function remember() {
-  const { first, units } = lead();
-  const unit = units[Math.min(view.j, units.length - 1)];
-  const hash = `#run=${view.run}&t=${view.t + first}&unit=${unit}&walk=${view.mode}&step=${view.s}`;
+  const { first, units } = lead(),
+    own = units[Math.min(view.j, units.length - 1)];
+  const hash = `#zoom=${view.zoom}&run=${view.run}&t=${view.t + first}&unit=${own}&walk=${view.mode}&step=${view.s}`;
+  store("theme", theme());
   if (location.hash === hash) return;
   try {
     history.replaceState(null, "", hash);
@@ -52,19 +56,24 @@ function remember() {
   }
 }
 
+function store(name, value) {
+  try {
+    if (value === undefined) return localStorage.getItem(`scratchnet ${name}`);
+    localStorage.setItem(`scratchnet ${name}`, value);
+  } catch {
+    /* a sandboxed frame has no storage */
+  }
+  return null;
+}
+
 function recall() {
   const fields = new URLSearchParams(location.hash.slice(1)),
-    number = name => parseInt(fields.get(name), 10);
-  const change = {};
-  for (const [name, key] of [
-    ["run", "run"],
-    ["t", "t"],
-    ["unit", "j"],
-    ["step", "s"],
-  ]) {
-    if (Number.isFinite(number(name))) change[key] = number(name);
-  }
+    number = name => parseInt(fields.get(name), 10),
+    change = {};
+  for (const [name, key] of [["run", "run"], ["t", "t"], ["unit", "j"], ["step", "s"]]) if (Number.isFinite(number(name))) change[key] = number(name);
   if (["forward", "backward"].includes(fields.get("walk"))) change.mode = fields.get("walk");
+  if (["river", "cell"].includes(fields.get("zoom"))) change.zoom = fields.get("zoom");
+  else if ("s" in change || "t" in change) change.zoom = "cell";
   const run = panes[0].runs[clamp(change.run || 0, 0, panes[0].runs.length - 1)];
   if ("t" in change) change.t -= run.first; // the address names the trace's own steps and units, not those of the page
   if ("j" in change) change.j = Math.max(0, run.units.indexOf(change.j));
@@ -79,31 +88,57 @@ function rebuild() {
 }
 
 function draw() {
-  for (const pane of panes) pane.run = pane.runs[Math.min(view.run, pane.runs.length - 1)];
-  const key = `${view.run} ${view.mode} ${dark()}`;
+  const key = `${view.run} ${view.mode} ${theme()}`;
+  document.body.dataset.zoom = view.zoom;
+  document.body.classList.toggle("lecture", view.lecture);
+  document.body.classList.toggle("telling", view.story !== null);
+  drawStory();
   for (const pane of panes) {
     if (key !== built) {
       buildMaps(pane);
+      buildTokens(pane);
       buildTimeline(pane);
+      drawHead(pane);
     }
-    drawHead(pane);
-    drawCell(pane);
-    drawMicro(pane);
+    if (view.zoom === "cell") {
+      drawCell(pane);
+      drawMicro(pane);
+    }
     for (const move of pane.cursors) move();
   }
   built = key;
+  drawRiver();
+  drawControls();
+}
+
+function drawControls() {
   const run = lead(),
-    unit = run.units[Math.min(view.j, run.H - 1)];
-  const longest = Math.max(...panes.map(p => p.run.T + p.run.first)) - 1;
+    longest = Math.max(...panes.map(p => p.run.T + p.run.first)) - 1;
   $("clock").textContent = `t = ${view.t + run.first} of ${longest}`;
-  $("forward").setAttribute("aria-pressed", String(view.mode === "forward"));
-  $("backward").setAttribute("aria-pressed", String(view.mode === "backward"));
+  for (const mode of ["forward", "backward"]) $(mode).setAttribute("aria-pressed", String(view.mode === mode));
+  for (const zoom of ["river", "cell"]) $(`to-${zoom}`).setAttribute("aria-pressed", String(view.zoom === zoom));
+  $("norm").setAttribute("aria-pressed", String(view.norm));
+  $("lecture").setAttribute("aria-pressed", String(view.lecture));
   $("backward").disabled = !panes.some(p => p.run.backwardThere);
   $("run").value = String(view.run);
-  $("hint").textContent =
-    view.mode === "backward"
-      ? `Walking back from the loss: step ${view.t + run.first}, unit ${unit}. The gradient comes from this step's loss (dy) and from the future (dh_next). Space: next line; ←: one step earlier in time.`
-      : `Walking forward: step ${view.t + run.first}, unit ${unit}. Space: next line; →: one step later in time; b: go backward.`;
+  const own = run.units[Math.min(view.j, run.H - 1)],
+    step = stepOf(run);
+  $("hint").textContent = hint(run, own);
+  if (view.zoom === "cell" && step) say(`t = ${view.t + run.first}, unit ${own}, ${step.title}`);
+}
+
+function hint(run, own) {
+  const t = view.t + run.first;
+  if (view.zoom === "river") return "The width of a ribbon is the size of a gradient, on a logarithmic scale. Click a step to go into its cell; space: the next line.";
+  if (view.mode === "forward") return `Forward pass, step ${t}, unit ${own}. Space: next line; →: one step later; b: backward.`;
+  if (view.t === run.T - 1)
+    return `Backward pass, step ${t}, the last one: there is no future, the gradient comes from the ${run.above}${run.arrivesLast ? " through the final state" : " (dy)"}. Space: next line; ←: one step earlier.`;
+  return `Backward pass, step ${t}, unit ${own}. The gradient comes from ${run.lossAt(view.t) ? `this step's ${run.above} (dy) and ` : ""}the future (dh_next). Space: next line; ←: one step earlier.`;
+}
+
+// One live region, kept: screen readers do not hear an element that is replaced.
+function say(words) {
+  if ($("say").textContent !== words) $("say").textContent = words;
 }
 
 function drawHead(pane) {
@@ -111,143 +146,144 @@ function drawHead(pane) {
   head.replaceChildren(element("b", {}, trace.label));
   if (trace.loss !== null) {
     const now = trace.changedLoss ?? trace.loss;
-    head.append(
-      element(
-        "span",
-        { class: "loss", "data-value": now },
-        `${trace.loss_name} ${fmt(now, 6)}${trace.changedLoss != null ? ` (was ${fmt(trace.loss, 6)})` : ""}`,
-      ),
-    );
+    head.append(element("span", { class: "loss", "data-value": now }, `${trace.loss_name} ${fmt(now, 6)}${trace.changedLoss != null ? ` (was ${fmt(trace.loss, 6)})` : ""}`));
   }
-  head.append(
-    element(
-      "span",
-      {},
-      `${run.name}: ${run.cell}, ${run.D} inputs, ${run.H}${run.sampled ? " shown" : ""} units, sequence ${trace.sequence + 1} of ${trace.sequences}${run.reversed ? ", backwards in time: step 0 is its last" : ""}`,
-    ),
-  );
-  if (view.t > run.T - 1) head.append(element("b", {}, `shown at its last step, t = ${run.T - 1 + run.first}`));
+  head.append(element("span", {}, `${run.name}: ${run.cell}, ${run.D} inputs, ${run.H}${run.sampled ? " shown" : ""} units, sequence ${trace.sequence + 1} of ${trace.sequences}${run.reversed ? ", backwards in time: step 0 is its last" : ""}`));
   for (const note of trace.notes) head.append(element("span", { class: "notes" }, note));
 }
 
 function pin() {
   for (const pane of panes) {
-    const run = pane.run,
-      step = stepsOf(run)[Math.min(view.s, stepsOf(run).length - 1)],
+    const { run } = pane,
+      step = stepOf(run),
       t = Math.min(view.t, run.T - 1),
       j = Math.min(view.j, run.H - 1);
     if (!step) continue;
-    const values = step.terms.filter(x => run.has(x[0])).map(x => `${x[0]} = ${fmt(run.get(x[0], t, j), 6)}`);
-    $("pins").append(
-      element(
-        "div",
-        {},
-        `${panes.length > 1 ? pane.trace.label + ", " : ""}${run.name}, t=${label(pane, t)}, unit ${run.units[j]}: ${values.join(", ") || step.equation}`,
-      ),
-    );
+    const values = step.terms.filter(n => run.has(n)).map(n => `${n} = ${fmt(run.get(n, t, j), 6)}`);
+    const gone = element("button", { type: "button", "aria-label": "remove this pin" }, "×");
+    const node = element("div", {}, `${panes.length > 1 ? `${pane.trace.label}, ` : ""}${run.name}, t=${label(pane, t)}, unit ${run.units[j]}: ${values.join(", ") || step.title} `, gone);
+    gone.addEventListener("click", () => node.remove());
+    $("pins").append(node);
   }
 }
 
 let playing = null;
+
 function play() {
   clearInterval(playing);
+  const advance = () => (view.play === "line" && view.zoom === "cell" ? micro(1) : stepInTime());
   playing = playing
     ? null
     : setInterval(() => {
-        if (!micro(1)) play();
-      }, 700);
+        if (!advance()) play();
+      }, 900 / view.speed);
   $("play").setAttribute("aria-pressed", String(Boolean(playing)));
 }
 
-const time = by => go({ t: view.t + by });
-function theme() {
-  document.documentElement.dataset.theme = dark() ? "light" : "dark";
-  rebuild();
+function stepInTime() {
+  const before = view.t;
+  go({ t: view.t + (view.mode === "forward" ? 1 : -1) });
+  return view.t !== before;
 }
 
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  for (const [key, colours] of Object.entries(DATA.palette.page)) document.documentElement.style.setProperty(`--${key}`, colours[name]);
+  if (panes.length) rebuild();
+}
+
+const time = by => go({ t: view.t + by });
+const dialog = () => {
+  if (!$("keys").open) $("keys").showModal();
+};
+
 const KEYS = {
-  ArrowLeft: () => time(-1),
-  ArrowRight: () => time(1),
-  ArrowUp: () => go({ j: view.j - 1 }),
-  ArrowDown: () => go({ j: view.j + 1 }),
-  " ": e => micro(e.shiftKey ? -1 : 1),
+  ArrowLeft: () => (view.story !== null ? tell(view.story - 1) : time(-1)),
+  ArrowRight: () => (view.story !== null ? tell(view.story + 1) : time(1)),
+  ArrowUp: () => unit(-1),
+  ArrowDown: () => unit(1),
+  " ": e => (view.story !== null ? tell(view.story + (e.shiftKey ? -1 : 1)) : micro(e.shiftKey ? -1 : 1)),
   f: () => go({ mode: "forward", s: 0 }),
   b: () => go({ mode: "backward", s: 0 }),
+  o: () => go({ zoom: view.zoom === "river" ? "cell" : "river" }),
+  u: () => go({ norm: !view.norm }),
+  l: () => go({ lecture: !view.lecture }),
+  s: () => tell(view.story === null ? 0 : null),
+  n: () => nextDifference(),
   Home: () => go({ t: 0 }),
   End: () => go({ t: Infinity }),
   p: play,
   r: () => go({ run: (view.run + 1) % Math.max(...panes.map(p => p.runs.length)), s: 0 }),
   Enter: pin,
-  Escape: () => $("pins").replaceChildren(),
-  t: theme,
-  "?": () => $("keys").showModal(),
+  Escape: () => (view.story !== null ? tell(null) : $("pins").replaceChildren()),
+  t: () => setTheme(dark() ? "light" : "dark"),
+  "?": dialog,
 };
 
 document.addEventListener("keydown", e => {
-  const field = e.target.closest("input, select, dialog, button");
+  if ($("keys").open) return; // Escape closes the dialog, and nothing reaches the page behind it
+  const field = e.target.closest("input, select, dialog, button, summary, textarea, [role=application]");
   if (e.ctrlKey || e.metaKey || e.altKey || !(e.key in KEYS)) return;
   if (field && !(field.tagName === "BUTTON" && e.key !== " " && e.key !== "Enter")) return;
   e.preventDefault();
   KEYS[e.key](e);
 });
 
+const CLASSES = { head: "name", cell: "box cell", micro: "box micro", tokens: "box wide tokens", time: "box wide time", edit: "box wide edit", maps: "box wide maps" };
+
+function buildPane(trace) {
+  trace.outputs = Object.fromEntries(Object.entries(trace.outputs).map(([n, p]) => [n, unpack(p)]));
+  trace.outputsAsTraced = { ...trace.outputs };
+  trace.engine = trace.model && unpackModel(trace);
+  const pane = { trace, runs: trace.runs.map(r => new Run(r, PROGRAMS)), cursors: [] };
+  for (const [part, names] of Object.entries(CLASSES)) pane[part] = element("div", { class: names });
+  pane.cell.tabIndex = 0;
+  pane.cell.setAttribute("role", "region");
+  pane.cell.setAttribute("aria-label", `${trace.label}: drawing of the cell`);
+  const parts = Object.keys(CLASSES).map(part => pane[part]);
+  document.querySelector("main").append(element("section", { class: "pane", "aria-label": trace.label }, ...parts));
+  [pane.run] = pane.runs;
+  panes.push(pane);
+  buildMicro(pane);
+  buildEdit(pane);
+}
+
+// Where the page opens: the last step with a loss, and the unit that carries most of the gradient to the first one.
+function opening() {
+  return { t: Infinity, j: lead().order[0] };
+}
+
 function start() {
+  document.documentElement.dataset.theme = store("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  setTheme(theme());
   const main = document.querySelector("main");
   main.classList.toggle("two", DATA.traces.length > 1);
+  main.style.setProperty("--panes", DATA.traces.length);
   document.querySelector("h1").textContent = DATA.traces.map(t => t.label).join(" | ");
-  for (const trace of DATA.traces) {
-    trace.outputs = Object.fromEntries(Object.entries(trace.outputs).map(([n, p]) => [n, unpack(p)]));
-    trace.outputsAsTraced = { ...trace.outputs };
-    trace.engine = trace.model && unpackModel(trace.model);
-    const pane = { trace, runs: trace.runs.map(r => new Run(r)), cursors: [] };
-    for (const part of ["head", "cell", "micro", "time", "edit", "maps"])
-      pane[part] = element("div", {
-        class: {
-          head: "name",
-          cell: "box cell",
-          micro: "box micro",
-          time: "box wide time",
-          edit: "box wide edit",
-          maps: "box wide maps",
-        }[part],
-      });
-    main.append(
-      element(
-        "section",
-        { class: "pane", "aria-label": trace.label },
-        pane.head,
-        pane.cell,
-        pane.micro,
-        pane.time,
-        pane.edit,
-        pane.maps,
-      ),
-    );
-    pane.run = pane.runs[0];
-    panes.push(pane);
-    buildEdit(pane);
-  }
+  DATA.traces.forEach(buildPane);
   const most = panes.reduce((a, b) => (b.runs.length > a.runs.length ? b : a));
   most.runs.forEach((run, k) => $("run").append(element("option", { value: k }, run.name)));
-  // A click leaves the keyboard to the page: space goes on with the walk, and does not press the button again.
-  for (const button of document.querySelectorAll("header button"))
-    button.addEventListener("click", e => e.detail && button.blur());
-  $("run").addEventListener("change", e => {
-    go({ run: +e.target.value, s: 0 });
-    e.target.blur();
+  $("run").parentElement.hidden = most.runs.length < 2;
+  $("run").addEventListener("change", e => go({ run: +e.target.value, s: 0 }));
+  const clicks = { forward: "f", backward: "b", earlier: "ArrowLeft", later: "ArrowRight", play: "p", theme: "t", help: "?", norm: "u", lecture: "l", tell: "s" };
+  for (const [id, key] of Object.entries(clicks)) $(id).addEventListener("click", e => KEYS[key](e));
+  $("to-river").addEventListener("click", () => go({ zoom: "river" }));
+  $("to-cell").addEventListener("click", () => go({ zoom: "cell" }));
+  $("line-back").addEventListener("click", () => micro(-1));
+  $("line-on").addEventListener("click", () => micro(1));
+  $("speed").addEventListener("change", e => {
+    view.speed = +e.target.value;
+    if (playing) {
+      play();
+      play();
+    }
   });
-  $("forward").addEventListener("click", KEYS.f);
-  $("backward").addEventListener("click", KEYS.b);
-  $("earlier").addEventListener("click", KEYS.ArrowLeft);
-  $("later").addEventListener("click", KEYS.ArrowRight);
-  $("play").addEventListener("click", play);
-  $("theme").addEventListener("click", theme);
-  $("help").addEventListener("click", KEYS["?"]);
-  document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  $("by").addEventListener("change", e => (view.play = e.target.value));
   addEventListener("hashchange", () => go(recall()));
   addEventListener("resize", rebuild);
-  go({ t: Infinity, ...recall() });
+  buildKnobs();
+  go({ ...opening(), ...recall() });
 }
 
 start();
-window.scratchnet = { Engine, view, panes, go, micro, data: DATA };
+window.scratchnet = { Model, PROGRAMS, view, panes, go, micro, tell, data: DATA };

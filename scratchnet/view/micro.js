@@ -1,0 +1,186 @@
+// One micro-step: the equation, the same with numbers, the library's line, and the numeric gradient beside the written one.
+
+function stepsOf(run) {
+  return run.walk[view.mode];
+}
+
+const stepOf = run => stepsOf(run)[Math.min(view.s, stepsOf(run).length - 1)];
+
+function numeric(pane, name, t, j) {
+  const { run, trace } = pane,
+    along = run.along(name, t);
+  if (!along || !trace.engine || trace.broken) return null;
+  return Model.numericGradient(trace.engine, trace.sequence, run.name, along.what, along.t, j);
+}
+
+// The parts of the panel are made once and filled at each step, so that nothing moves and no focus is lost.
+function buildMicro(pane) {
+  const parts = { title: element("h2", { class: "title" }), steps: element("ol", { "aria-label": "micro-steps" }), terms: element("div", { class: "terms" }), code: element("div", { class: "code" }) };
+  pane.micro.replaceChildren(parts.title, parts.steps, parts.terms, parts.code);
+  pane.parts = parts;
+}
+
+function drawMicro(pane) {
+  const { run, parts } = pane,
+    list = stepsOf(run),
+    t = Math.min(view.t, run.T - 1),
+    j = Math.min(view.j, run.H - 1);
+  if (parts.for !== `${view.run} ${view.mode}`) {
+    parts.for = `${view.run} ${view.mode}`;
+    const buttons = list.map((step, k) => element("button", { type: "button", title: step.title, onclick: () => go({ s: k }) }, String(k + 1)));
+    parts.steps.replaceChildren(...buttons.map(b => element("li", {}, b)));
+  }
+  [...parts.steps.children].forEach((li, k) => {
+    if (k === Math.min(view.s, list.length - 1)) li.firstChild.setAttribute("aria-current", "step");
+    else li.firstChild.removeAttribute("aria-current");
+  });
+  if (!list.length) {
+    parts.title.textContent = run.program ? "no gradients: the trace was made without a target" : `the ${run.cell} cell has no micro-steps: ${run.why}`;
+    parts.terms.replaceChildren();
+    parts.code.replaceChildren();
+    return;
+  }
+  const step = list[Math.min(view.s, list.length - 1)];
+  atLast = t === run.T - 1;
+  parts.title.textContent = `${Math.min(view.s, list.length - 1) + 1} of ${list.length}: ${step.title}`;
+  parts.code.replaceChildren(
+    ...step.code.map(([place, code, comment]) =>
+      element("div", {}, element("span", { class: "where" }, place), element("code", {}, code), comment ? element("span", { class: "comment" }, `# ${comment}`) : ""),
+    ),
+  );
+  const terms = step.weights ? step.weights.map(name => weightTerm(run, name, t)) : step.terms.map(name => termNode(pane, name, t, j));
+  parts.terms.replaceChildren(...terms);
+}
+
+function termNode(pane, name, t, j) {
+  const { run } = pane,
+    at = run.program.at(name),
+    value = run.value(at, t, j);
+  const whole = element("div", { class: "term", "data-result": name, "data-value": value ?? "" });
+  whole.append(element("div", { class: "equation" }, equation(run.program, name)));
+  if (value === undefined) {
+    whole.append(element("div", { class: "numbers" }, "not seen in this backward pass"));
+    return whole;
+  }
+  const sum = element("div", { class: "numbers" }, element("b", {}, view.lecture ? ` = ${digits(value)}` : fmt(value, 6)), element("span", { class: "filled" }, ` = ${filled(run, at, t, j)}`));
+  whole.append(sum);
+  const right = run.right?.[name];
+  if (right) {
+    const r = right[t * run.widthOf(name) + j];
+    if (differs(value, r, run.rightScale(name))) whole.append(element("div", { class: "wrong" }, `the right one is ${fmt(r, 6)}`));
+  }
+  const made = numeric(pane, name, t, j);
+  if (made !== null)
+    whole.append(element("div", { class: "check", "data-numeric": made }, `numeric gradient ${fmt(made, 6)}, difference ${Math.abs(made - value).toExponential(1)}`));
+  if (run.program.ops[at][0] === "dot" && !run.sampled) whole.append(productBars(run, at, t, j));
+  whole.append(strips(run, [name, ...new Set(directOperands(run.program, at).map(k => run.program.names.get(k)))].filter(Boolean), t, j));
+  return whole;
+}
+
+// The gradients of one sum are drawn on one scale, so that equal numbers have equal colours.
+function strips(run, names, t, j) {
+  const shown = names.filter(n => run.has(n) && run.widthOf(n) === run.H),
+    gradients = shown.filter(n => isGradient(run.program, n));
+  const high = Math.max(...gradients.map(n => run.largest(n)), 0) || 1;
+  const box = element("details", { class: "strips" }, element("summary", {}, "all units"));
+  box.open = view.strips;
+  box.addEventListener("toggle", () => (view.strips = box.open));
+  for (const n of shown) box.append(strip(run, n, t, j, gradients.includes(n) ? { low: -high, high } : scaleOf(run, n)));
+  if (gradients.length) box.append(element("div", { class: "check" }, `gradients: colours from −${fmt(high, 2)} to ${fmt(high, 2)}`));
+  return box;
+}
+
+// One quantity of all units at this step, as a row of coloured cells; a click selects the unit.
+function strip(run, name, t, j, scale) {
+  const canvas = element("canvas", {
+    width: run.H,
+    height: 1,
+    role: "img",
+    "aria-label": `${name} of all units at step ${t + run.first}`,
+    onclick: e => go({ j: Math.floor((e.offsetX / canvas.clientWidth) * run.H) }),
+  });
+  const paint = canvas.getContext("2d");
+  run.order.forEach((k, place) => {
+    paint.fillStyle = colourOf(run.get(name, t, k), scale);
+    paint.fillRect(place, 0, 1, 1);
+  });
+  const mark = element("div", { class: "mark" });
+  mark.style.left = `${(100 * run.order.indexOf(j)) / run.H}%`;
+  mark.style.width = `${100 / run.H}%`;
+  return element("div", { class: "strip" }, element("span", {}, text(name, isGradient(run.program, name))), element("div", { class: "field" }, canvas, mark), element("output", {}, fmt(run.get(name, t, j), 3)));
+}
+
+// A product with the transposed weights, unit by unit: da, the row of the weights, and what each pair adds.
+function productBars(run, at, t, j) {
+  const { name, transposed, vectors, blocks } = productOf(run.program, at),
+    W = run.params[name],
+    [rows, columns] = W.shape;
+  const left = [],
+    right = [];
+  vectors.forEach((v, b) => {
+    const row = run.steps.row(v, t);
+    row.forEach((a, k) => {
+      left.push(a);
+      right.push(transposed ? W[j * columns + blocks[b] * run.H + k] : W[k * columns + blocks[b] * run.H + j]);
+    });
+  });
+  if (left.length > 256 || rows === 0) return element("p", { class: "check" }, `a sum of ${left.length} products`);
+  const bars = [
+    [transposed ? "da" : text(run.program.names.get(vectors[0]) || "x", false), left],
+    [`${name}, ${transposed ? "row" : "column"} of unit ${run.units[j]}`, right],
+    ["product", left.map((a, k) => a * right[k])],
+  ].map(([what, values]) => barRow(what, values));
+  return element("div", { class: "bars" }, ...bars, element("div", { class: "check" }, `sum of the ${left.length} products: ${fmt(left.reduce((s, a, k) => s + a * right[k], 0), 6)}`));
+}
+
+function barRow(what, values) {
+  const most = Math.max(...values.map(Math.abs)) || 1,
+    wide = 4 * values.length,
+    drawing = svg("svg", { viewBox: `0 0 ${wide} 32`, preserveAspectRatio: "none", role: "img", "aria-label": `${what}, ${values.length} numbers up to ${fmt(most, 2)}` });
+  values.forEach((v, k) => drawing.append(svg("rect", { x: 4 * k + 0.5, width: 3, y: v > 0 ? 16 - (15 * v) / most : 16, height: Math.max(0.3, (15 * Math.abs(v)) / most), class: v < 0 ? "negative" : "positive" })));
+  return element("div", { class: "bar" }, element("span", {}, what), drawing, element("output", {}, `± ${fmt(most, 2)}`));
+}
+
+// What one step adds to a weight's gradient, the sum so far (from the last step back to this one), and the whole.
+function weightTerm(run, name, t) {
+  const box = element("div", { class: "term" }),
+    d = `d${name}`;
+  const [left, right] = run.program.weights[name][0];
+  const parts = run.program.weights[name].map(([, r]) => run.program.names.get(r)),
+    all = parts.every((p, k) => p === `da_${run.letters[k]}`);
+  const factor = all ? symbol("da", true) : typeset(run.program, right, false);
+  const transposedLeft = left === null ? [] : [math("msup", typeset(run.program, left, false), math("mi", "T"))];
+  const formula = math("math", math("mi", "d"), weightSymbol(run.program, name), math("mo", "+="), ...transposedLeft, math("mspace"), factor);
+  box.append(element("div", { class: "equation" }, formula));
+  if (run.sampled) {
+    box.append(element("p", {}, `the page holds ${run.H} of ${run.allUnits} units: the size of a whole product is not known here`));
+    return box;
+  }
+  const zeros = () => Object.assign(new Float64Array(run.params[name].length), { shape: run.params[name].shape });
+  if (![...new Set(run.program.weights[name].flat())].every(k => k === null || run.ready(k))) return box;
+  const own = run.steps.addWeight(name, t, zeros()),
+    whole = zeros();
+  let sum = null;
+  for (let s = run.T - 1; s >= 0; s--) {
+    run.steps.addWeight(name, s, whole);
+    if (s === t) sum = Float64Array.from(whole);
+  }
+  const size = v => Math.sqrt(v.reduce((a, b) => a + b * b, 0)),
+    high = Math.max(...whole.map(Math.abs), ...own.map(Math.abs)) || 1;
+  box.setAttribute("data-weight", d);
+  for (const [what, values] of [["this step", own], [`steps ${t + run.first} to ${run.T - 1 + run.first}`, sum], ["whole sequence", whole]])
+    box.append(weightMap(`${d}, ${what}`, values, own.shape || run.params[name].shape, high, size(values), run.params[name].shape));
+  return box;
+}
+
+function weightMap(what, values, _, high, size, shape) {
+  const [rows, columns] = shape.length > 1 ? shape : [1, shape[0]],
+    canvas = element("canvas", { width: columns, height: rows, role: "img", "aria-label": `${what}: ${rows} by ${columns}, size ${fmt(size)}` });
+  const paint = canvas.getContext("2d");
+  for (let r = 0; r < rows; r++)
+    for (let c = 0; c < columns; c++) {
+      paint.fillStyle = colourOf(values[r * columns + c], { low: -high, high });
+      paint.fillRect(c, r, 1, 1);
+    }
+  return element("div", { class: "strip weight" }, element("span", {}, what.split(", ")[1]), element("div", { class: "field" }, canvas), element("output", { "data-value": size }, `size ${fmt(size, 3)}`));
+}

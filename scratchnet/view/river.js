@@ -1,0 +1,207 @@
+// The river: the unrolled network, all steps side by side, one lane for each trace. The width of a ribbon is the size of the
+// gradient of a state over all units, on one logarithmic scale for all lanes; it flows from right to left, from the loss back.
+
+const RIVER = { left: 16, ribbon: 62, stripRibbon: 22, box: 0.62 };
+const letters = () => (view.lecture ? Math.max(15, 0.031 * innerHeight) : 15); // the height of a letter, in pixels
+
+// The gradients that a lane shows: of each state, the carried one on top.
+const ribbonsOf = run => [...run.states].reverse().filter(s => run.has(`d${s}`));
+
+// The size of what arrives from the loss at each step, through the output and, at the last step, through the final state.
+function lossSizes(run) {
+  const sizes = Float64Array.from(run.norms("dy"));
+  if (!run.arrivesLast) return sizes;
+  for (const s of run.states) sizes[run.T - 1] = Math.hypot(sizes[run.T - 1], run.norms(`d${s}_next`)[run.T - 1]);
+  return sizes;
+}
+
+function riverScale(lanes) {
+  const all = lanes.flatMap(run => [...ribbonsOf(run).map(s => run.norms(`d${s}`)), lossSizes(run)].flatMap(v => [...v])).filter(v => Number.isFinite(v) && v > 0);
+  const top = all.length ? Math.max(...all) : 1,
+    decades = clamp(Math.ceil(Math.log10(top / Math.min(...all))) + 1, 3, 10) || 3;
+  return { top, decades, width: v => (v > 0 && Number.isFinite(v) ? Math.max(0, 1 + Math.log10(v / top) / decades) : 0) };
+}
+
+// The measures of a drawing: x of a step, heights of lanes and foot.
+function riverPlan(wide, lanes) {
+  const strip = view.zoom !== "river",
+    f = letters(),
+    T = Math.max(...lanes.map(r => r.T)),
+    right = strip ? 16 : 7.5 * f;
+  const left = strip ? 2.4 * f : RIVER.left,
+    x = t => left + ((wide - left - right) * (t + 0.5)) / T;
+  const room = view.lecture ? (0.93 * innerHeight - 7 * f - 40) / lanes.length : 172,
+    lane = strip ? (view.lecture ? 10 : 30) + 16 * Math.max(...lanes.map(r => ribbonsOf(r).length)) : Math.max(140, room);
+  return { strip, f, T, left, right, x, wide, lane, foot: strip ? 1.6 * f : 6.2 * f, labelled: panes[0].trace.labels.length > 0 };
+}
+
+function drawRiver() {
+  const box = $("river"),
+    lanes = panes.map(p => p.run),
+    wide = Math.max(300, box.clientWidth - 2),
+    plan = riverPlan(wide, lanes),
+    height = plan.lane * lanes.length + plan.foot;
+  const key = JSON.stringify([view.run, wide, innerHeight, plan.strip, view.lecture, theme(), lanes.map(r => r.version || 0)]);
+  if (drawRiver.key !== key) {
+    drawRiver.key = key;
+    const scale = riverScale(lanes);
+    const root = svg("svg", { viewBox: `0 0 ${wide} ${height}`, width: wide, height, role: "group", style: `--letters:${plan.f}px`, "aria-label": "the gradient of each state at each step, on a logarithmic scale; click a step to go into its cell" });
+    const band = svg("rect", { class: "band", y: 0, height: height - plan.foot + 4 });
+    root.append(band);
+    panes.forEach((pane, k) => drawLane(root, pane, k * plan.lane, plan, scale));
+    drawFoot(root, panes[0], plan.lane * lanes.length, plan, scale);
+    root.addEventListener("pointerdown", e => go(plan.strip ? { t: stepUnder(e, root, plan) } : { t: stepUnder(e, root, plan), zoom: "cell" }));
+    root.addEventListener("pointermove", e => riverHover(e, root, plan));
+    root.addEventListener("pointerleave", () => tip(null));
+    box.replaceChildren(root);
+    drawRiver.move = () => {
+      const w = (wide - plan.left - plan.right) / plan.T;
+      band.setAttribute("x", plan.x(view.t) - w / 2);
+      band.setAttribute("width", Math.max(3, w));
+    };
+  }
+  drawRiver.move();
+}
+
+function stepUnder(e, root, { wide, left, right, T }) {
+  const box = root.getBoundingClientRect(),
+    x = ((e.clientX - box.left) / box.width) * wide;
+  return clamp(Math.floor(((x - left) / (wide - left - right)) * T), 0, T - 1);
+}
+
+function riverHover(e, root, plan) {
+  const t = stepUnder(e, root, plan);
+  if (plan.strip && e.buttons) {
+    go({ t });
+    return;
+  }
+  const lines = panes.flatMap(pane => {
+    const { run } = pane,
+      s = Math.min(t, run.T - 1);
+    return [`${pane.trace.label}, step ${label(pane, s)}`, ...ribbonsOf(run).map(n => `|d${n}| = ${fmt(run.norms(`d${n}`)[s], 3)} over all units`), `from the loss ${fmt(lossSizes(run)[s], 3)}`];
+  });
+  tip(e, lines);
+}
+
+// A ribbon around a middle line, from step to step; where the numbers are not finite it is marked.
+function ribbon(values, x, y, half, colour) {
+  const group = svg("g"),
+    up = [],
+    down = [];
+  values.forEach((v, t) => {
+    if (!Number.isFinite(v)) group.append(svg("text", { x: x(t), y: y + 5, "text-anchor": "middle", class: "broken" }, "✕"));
+    const w = Number.isFinite(v) ? half(v) : 0;
+    up.push(`${x(t).toFixed(1)},${(y - w).toFixed(2)}`);
+    down.unshift(`${x(t).toFixed(1)},${(y + w).toFixed(2)}`);
+  });
+  if (values.length === 1) {
+    const w = half(values[0]);
+    return svg("rect", { x: x(0) - 14, y: y - w, width: 28, height: 2 * w, style: `fill:${colour}` });
+  }
+  const shape = svg("polygon", { points: [...up, ...down].join(" "), class: "ribbon" });
+  shape.style.fill = colour;
+  group.prepend(shape);
+  return group;
+}
+
+function drawLane(root, pane, top, plan, scale) {
+  const { run, trace } = pane,
+    { x, strip, f, lane } = plan,
+    names = ribbonsOf(run),
+    T = run.T,
+    head = strip ? 0 : 2.9 * f,
+    room = lane - head;
+  if (!names.length) {
+    root.append(svg("text", { x: RIVER.left, y: top + 1.6 * f, class: "lane" }, `${trace.label}: no gradients, the trace was made without a target`));
+    return;
+  }
+  const most = strip ? RIVER.stripRibbon / 2 / Math.max(1, names.length * 0.75) : Math.min(60, (0.42 * room) / names.length),
+    middle = k => top + head + (room * (k + 0.5)) / names.length - (strip ? 0 : 6);
+  const step = T > 1 ? x(1) - x(0) : 60;
+  if (T <= 40 && !strip) for (let t = 0; t < T; t++) root.append(svg("rect", { x: x(t) - (step * RIVER.box) / 2, y: top + head, width: step * RIVER.box, height: room - 10, rx: 7, class: "unrolled" }));
+  names.forEach((s, k) => {
+    const values = [...run.norms(`d${s}`)];
+    root.append(ribbon(values, x, middle(k), v => most * scale.width(v), tint(s)));
+    root.append(svg("line", { x1: x(0), x2: x(T - 1), y1: middle(k), y2: middle(k), class: "core" }));
+    const name = svg("text", strip ? { x: 3, y: middle(k) + 0.35 * f, class: "tiny" } : { x: x(T - 1) + 0.9 * f, y: middle(k) + 0.35 * f, class: "state" });
+    name.append(...nameSpan(`d${s}`, true, tint(s)));
+    if (!strip) name.append(svg("tspan", { class: "quiet" }, fmt(values[T - 1], 2)));
+    root.append(name);
+  });
+  lossSizes(run).forEach((v, t) => {
+    const w = scale.width(v),
+      y = middle(names.length - 1) + most * 0.3;
+    if (w) root.append(lossArrow(x(t), y, strip ? 10 : 26, Math.max(1.5, Math.min(step * 0.5, (strip ? 6 : 15) * w))));
+  });
+  if (strip) return;
+  root.append(svg("text", { x: RIVER.left, y: top + 1.3 * f, class: "lane" }, trace.label));
+  const story = survival(run, names[0]);
+  if (story) root.append(svg("text", { x: RIVER.left, y: top + 2.5 * f, class: "say" }, plan.wide < 48 * f ? story.short : story.text));
+}
+
+function lossArrow(x, y, tall, thick) {
+  const arrow = svg("path", { d: `M${x},${y}l${-thick},${tall * 0.5}h${thick * 0.55}v${tall * 0.5}h${thick * 0.9}v${-tall * 0.5}h${thick * 0.55}z`, class: "loss" });
+  arrow.style.fill = tint("from_loss");
+  return arrow;
+}
+
+const share = v => (v >= 1e-4 ? `${fmt(100 * v, 2)} %` : fmt(v, 2));
+
+// From the loss that is furthest ahead: what of its gradient arrives at the first step, alone or, with a loss at each step, from
+// the matrix of per-loss gradients; and what each step multiplies it by.
+function survival(run, s) {
+  const losses = [...lossSizes(run)].map((v, t) => (v > 0 ? t : -1)).filter(t => t >= 0),
+    values = run.norms(`d${s}`);
+  let from = losses[losses.length - 1],
+    left;
+  if (losses.length === 1) left = values[0] / values[from];
+  else if (losses.length && run.perLoss && !run.changed) {
+    const K = run.perLoss.losses.length;
+    from = run.perLoss.losses[K - 1];
+    left = run.perLoss.size[K - 1] / run.perLoss.size[from * K + K - 1];
+  }
+  if (!from || left === undefined || Number.isNaN(left)) return null;
+  const each = left ** (1 / from),
+    steps = `${from} step${from > 1 ? "s" : ""} back`,
+    rest = left > 1.2 ? `it has grown ${fmt(left, 2)} times` : `${share(left)} of it is left`;
+  return { text: `d${s} × ${fmt(each, 3)} per step back: ${why(run, s)}. ${steps[0].toUpperCase()}${steps.slice(1)}, ${rest}.`, short: `× ${fmt(each, 3)} per step, ${share(left)} left` };
+}
+
+// What a state is multiplied by on its way to the next step.
+function why(run, s) {
+  const at = run.carry[s];
+  if (at === undefined || !run.ready(at)) return "through W_h and the slope of the activation";
+  if (run.program.ops[at][0] === "constant") return "nothing shrinks it";
+  const name = run.program.names.get(at);
+  let sum = 0;
+  for (let t = 0; t < run.T; t++) sum += run.steps.rowOf(at, t).reduce((a, b) => a + b, 0);
+  const mean = fmt(sum / (run.T * run.H), 3);
+  return name && PALETTE[name] ? `the ${PALETTE[name].name} ${name} is ${mean} on average` : `${written(run.program, at)} is ${mean} on average`;
+}
+
+function drawFoot(root, pane, top, plan, scale) {
+  const { run } = pane,
+    { x, f, strip, wide } = plan,
+    T = run.T,
+    room = T > 1 ? x(1) - x(0) : 60;
+  const texts = Array.from({ length: T }, (_, t) => stepLabel(run, pane.trace, t) ?? ""),
+    every = plan.labelled ? 1 : Math.max(1, Math.ceil((2.3 * f) / room));
+  const size = plan.labelled ? clamp(room * 1.3, 4, 1.1 * f) : 0.87 * f;
+  for (let t = 0; t < T; t += every) {
+    const shown = plan.labelled ? texts[t].replaceAll("\n", "↵").replaceAll(" ", "␣") : String(t + run.first);
+    root.append(svg("text", { x: x(t), y: top + 1.1 * f, "text-anchor": "middle", class: "tick", style: `font-size:${size}px` }, shown));
+  }
+  if (strip) return;
+  const y = top + 3.4 * f,
+    end = wide - plan.right;
+  root.append(svg("path", { d: `M${end},${y}H${RIVER.left + 12}m0,-7l-13,7l13,7`, class: "travel" }));
+  root.append(svg("text", { x: end, y: y - 0.5 * f, "text-anchor": "end", class: "travel" }, wide < 48 * f ? "the gradient travels back" : "the gradient travels this way: from the loss, back in time"));
+  const places = Math.max(1, Math.floor((end - RIVER.left) / (7.2 * f))),
+    powers = Array.from({ length: Math.min(places, scale.decades) }, (_, k) => -Math.round((k * scale.decades) / Math.min(places, scale.decades)));
+  powers.forEach((power, k) => {
+    const v = scale.top * 10 ** power,
+      w = 1.1 * f * scale.width(v),
+      at = RIVER.left + k * 7.2 * f;
+    root.append(svg("rect", { x: at, y: y + 1.6 * f - w / 1, width: 1.8 * f, height: 2 * w, class: "wedge" }), svg("text", { x: at + 2.2 * f, y: y + 1.95 * f, class: "tick" }, fmt(v, 1)));
+  });
+}

@@ -1,0 +1,246 @@
+// A cell in JavaScript: the operations of its program, which Python made by watching the cell's own code (tracing/program.py).
+// No cell is written down here.
+//
+// An operation is [kind, ...]: leaves ("x", "state", "parameter", "upstream", "extra", "constant"), elementwise functions of earlier
+// operations, products with a parameter ("dot"), layer normalisation and sums over the units.
+
+const clip = (a, low, high) => Math.max(low, Math.min(high, a));
+const sigmoid = a => 1 / (1 + Math.exp(-a)); // exp of a large number is Infinity, and 1 / Infinity is 0
+const ELEMENTWISE = {
+  add: (a, b) => a + b,
+  subtract: (a, b) => a - b,
+  multiply: (a, b) => a * b,
+  divide: (a, b) => a / b,
+  true_divide: (a, b) => a / b,
+  negative: a => -a,
+  square: a => a * a,
+  absolute: Math.abs,
+  exp: Math.exp,
+  log: Math.log,
+  sqrt: Math.sqrt,
+  tanh: Math.tanh,
+  maximum: Math.max,
+  minimum: Math.min,
+  greater: (a, b) => +(a > b),
+  sigmoid,
+  d_sigmoid: s => s * (1 - s),
+  d_tanh: y => 1 - y * y,
+  relu: a => Math.max(a, 0),
+  d_relu: y => +(y > 0),
+};
+const EPS = 1e-5; // of layer normalisation
+
+// The operations that an operation reads.
+function operands([kind, ...args]) {
+  if (kind === "dot") return args.slice(2).filter((_, k) => k % 2 === 0);
+  if (kind === "normalise_forward") return args.slice(2);
+  if (kind === "normalise_backward") return args.slice(1);
+  return kind in ELEMENTWISE || kind === "sum" ? args : [];
+}
+
+class Program {
+  constructor(data) {
+    Object.assign(this, data);
+    this.names = new Map(); // operation -> name; leaves too
+    for (const [name, at] of [...Object.entries(data.backward), ...Object.entries(data.forward)].reverse()) this.names.set(at, name);
+    for (const name of Object.keys(data.forward).reverse()) this.names.set(data.forward[name], name);
+    this.leaves = {};
+    data.ops.forEach(([kind, name], at) => {
+      const own = { x: "x", state: `${name}_prev`, upstream: name, extra: name }[kind];
+      if (own) this.leaves[own] = at;
+    });
+    for (const [name, at] of Object.entries(this.leaves)) this.names.set(at, name);
+    this.totals = new Map(data.drawing.totals);
+    this.first = this.below(data.states.map(s => data.forward[s]).concat(Object.values(data.forward)));
+    const roots = [...Object.values(data.backward), ...Object.values(data.weights).flatMap(w => w.flat().filter(k => k !== null))];
+    const known = new Set(this.first);
+    this.firstSet = known;
+    this.second = this.below(roots).filter(at => !known.has(at));
+  }
+
+  // The operations that these are computed from, themselves included, in order, without leaves.
+  below(roots) {
+    const found = new Set(),
+      waiting = [...roots];
+    while (waiting.length) {
+      const at = waiting.pop();
+      if (found.has(at)) continue;
+      found.add(at);
+      waiting.push(...operands(this.ops[at]));
+    }
+    return [...found].filter(at => operands(this.ops[at]).length).sort((a, b) => a - b);
+  }
+
+  // The operation of a name: of a quantity, a gradient, or a leaf such as "c_prev"; undefined for others.
+  at(name) {
+    return this.forward[name] ?? this.backward[name] ?? this.leaves[name];
+  }
+}
+
+// The values of a program's operations at every step of one sequence.
+class Steps {
+  constructor(program, T, D, H, params, extras = {}) {
+    Object.assign(this, { program, T, D, H, params, extras, values: [], bump: null });
+    for (const name of Object.keys(program.leaves)) this.give(program.leaves[name], new Float64Array(T * (name === "x" ? D : H)), name === "x" ? D : H);
+  }
+
+  give(at, data, width) {
+    this.values[at] = { data, width, byStep: width, byUnit: 1 };
+  }
+
+  // Where the values of an operation are: made when first asked for.
+  place(at) {
+    return (this.values[at] ??= this.make(at));
+  }
+
+  make(at) {
+    const [kind, ...args] = this.program.ops[at];
+    if (kind === "constant") return { data: [args[0]], width: 1, byStep: 0, byUnit: 0 };
+    if (kind === "parameter") {
+      const data = this.params?.[args[0]]?.subarray(args[1] * this.H, (args[1] + 1) * this.H);
+      return data && { data, width: this.H, byStep: 0, byUnit: 1 };
+    }
+    const width = this.widthOf(at);
+    return { data: new Float64Array(this.T * width), width, byStep: width, byUnit: width > 1 || this.H === 1 ? 1 : 0 };
+  }
+
+  widthOf(at) {
+    const [kind, ...args] = this.program.ops[at];
+    if (kind === "dot") return args[1] ? this.params[args[0]].shape[0] : this.H;
+    if (kind === "sum" || (kind === "normalise_forward" && args[0] === 1)) return 1;
+    if (kind.startsWith("normalise")) return this.H;
+    return Math.max(...args.map(k => this.place(k).width));
+  }
+
+  // Compute one operation at the steps from..to-1.
+  compute(at, from, to) {
+    const [kind, ...args] = this.program.ops[at],
+      out = this.place(at);
+    if (kind === "dot") this.dot(out, args, from, to);
+    else if (kind.startsWith("normalise")) this.normalise(kind, out, args, from, to);
+    else if (kind === "sum")
+      for (let t = from; t < to; t++) out.data[t] = args.map(k => this.row(k, t)).reduce((s, r) => s + r.reduce((a, b) => a + b, 0), 0);
+    else {
+      const f = ELEMENTWISE[kind],
+        [p, q = p] = args.map(k => this.place(k));
+      for (let t = from; t < to; t++)
+        for (let j = 0; j < out.width; j++)
+          out.data[t * out.width + j] = f(p.data[t * p.byStep + j * p.byUnit], q.data[t * q.byStep + j * q.byUnit]);
+    }
+    const { bump } = this;
+    if (bump && bump.at === at && bump.t >= from && bump.t < to) out.data[bump.t * out.width + bump.j] += bump.eps;
+  }
+
+  row(at, t) {
+    const { data, width, byStep, byUnit } = this.place(at);
+    return Float64Array.from({ length: width }, (_, j) => data[t * byStep + j * byUnit]);
+  }
+
+  dot(out, [name, transposed, ...rest], from, to) {
+    const W = this.params[name],
+      [rows, columns] = W.shape,
+      { H } = this;
+    out.data.fill(0, from * out.width, to * out.width);
+    for (let v = 0; v < rest.length; v += 2) {
+      const left = this.place(rest[v]),
+        start = rest[v + 1] * H;
+      for (let t = from; t < to; t++)
+        for (let k = 0; k < rows; k++) {
+          const w = k * columns + start;
+          if (transposed) {
+            let sum = 0;
+            for (let j = 0; j < H; j++) sum += left.data[t * left.byStep + j * left.byUnit] * W[w + j];
+            out.data[t * rows + k] += sum;
+          } else {
+            const a = left.data[t * left.byStep + k * left.byUnit];
+            if (a !== 0) for (let j = 0; j < H; j++) out.data[t * H + j] += a * W[w + j];
+          }
+        }
+    }
+  }
+
+  normalise(kind, out, args, from, to) {
+    const vectors = args.slice(kind === "normalise_forward" ? 2 : 1),
+      block = args[kind === "normalise_forward" ? 1 : 0];
+    const join = (which, t) => which.flatMap(k => [...this.row(k, t)]),
+      mean = v => v.reduce((a, b) => a + b, 0) / v.length;
+    for (let t = from; t < to; t++) {
+      let made;
+      if (kind === "normalise_forward") {
+        const v = join(vectors, t),
+          middle = mean(v),
+          scale = 1 / Math.sqrt(mean(v.map(a => (a - middle) ** 2)) + EPS);
+        made = args[0] === 1 ? [scale] : v.map(a => (a - middle) * scale);
+      } else {
+        const half = (vectors.length - 1) / 2,
+          dn = join(vectors.slice(0, half), t),
+          n = join(vectors.slice(half, -1), t),
+          scale = this.row(vectors[vectors.length - 1], t)[0];
+        const byMean = mean(dn),
+          byVariance = mean(dn.map((d, k) => d * n[k]));
+        made = dn.map((d, k) => scale * (d - byMean - n[k] * byVariance));
+      }
+      for (let j = 0; j < out.width; j++) out.data[t * out.width + j] = made[block * this.H + j];
+    }
+  }
+
+  // One sequence x (T, D) forwards. init: {h, c}, each (H). A bump {at | next, t, j, eps} moves one element of one operation, or of
+  // a state as only step t+1 reads it; central differences of the loss along it are the numeric gradient.
+  forward(x, init, bump = null) {
+    const { program, T, H } = this,
+      previous = program.states.map(s => this.values[program.leaves[`${s}_prev`]]?.data);
+    this.bump = bump;
+    this.values[program.leaves.x].data.set(x.subarray(0, T * this.D));
+    if (bump && bump.at === program.leaves.x) this.values[bump.at].data[bump.t * this.D + bump.j] += bump.eps;
+    program.states.forEach((s, k) => previous[k]?.set(init[s]));
+    for (let t = 0; t < T; t++) {
+      for (const at of program.first) this.compute(at, t, t + 1);
+      program.states.forEach((s, k) => {
+        if (!previous[k] || t + 1 === T) return;
+        previous[k].set(this.place(program.forward[s]).data.subarray(t * H, (t + 1) * H), (t + 1) * H);
+        if (bump && bump.next === s && bump.t === t) previous[k][(t + 1) * H + bump.j] += bump.eps;
+      });
+    }
+    this.bump = null;
+    return this.place(program.forward[program.states[0]]).data;
+  }
+
+  // Backpropagation through time, from dy (T, H) and the gradients of the final states {h, c}. Returns the weights' gradients.
+  backward(dy, dLast) {
+    const { program, T, H } = this,
+      next = program.states.map(s => this.values[program.leaves[`d${s}_next`]].data);
+    this.values[program.leaves.dy].data.set(dy.subarray(0, T * H));
+    program.states.forEach((s, k) => next[k].set(dLast[s], (T - 1) * H));
+    for (let t = T - 1; t >= 0; t--) {
+      for (const at of program.second) this.compute(at, t, t + 1);
+      if (t > 0) program.states.forEach((s, k) => next[k].set(this.rowOf(program.backward[`d${s}_prev`], t), (t - 1) * H));
+    }
+    const grads = {};
+    for (const name of Object.keys(program.weights)) {
+      grads[name] = Object.assign(new Float64Array(this.params[name].length), { shape: this.params[name].shape });
+      for (let t = 0; t < T; t++) this.addWeight(name, t, grads[name]);
+    }
+    return grads;
+  }
+
+  // A row of a width H, of a constant too.
+  rowOf(at, t) {
+    const { data, byStep, byUnit } = this.place(at);
+    return Float64Array.from({ length: this.H }, (_, j) => data[t * byStep + j * byUnit]);
+  }
+
+  // Add to `out` what step t adds to a weight's gradient: for each block the outer product of two vectors, or one vector.
+  addWeight(name, t, out) {
+    const { H } = this,
+      columns = out.shape[out.shape.length - 1];
+    this.program.weights[name].forEach(([left, right], block) => {
+      const d = this.rowOf(right, t);
+      if (left === null) for (let j = 0; j < H; j++) out[block * H + j] += d[j];
+      else
+        this.row(left, t).forEach((a, k) => {
+          if (a !== 0) for (let j = 0; j < H; j++) out[k * columns + block * H + j] += a * d[j];
+        });
+    });
+    return out;
+  }
+}
