@@ -115,7 +115,8 @@ def river(
         raise InvalidValueError(
             "a run forwards and one backwards in time have no common axis: draw them in two figures"
         )
-    lanes = [_lane(name, run) for name, run in runs.items()]
+    with np.errstate(all="ignore"):  # a gradient that is not finite is drawn as such
+        lanes = [_lane(name, run) for name, run in runs.items()]
     time = (
         "step of the reversed run: 0 is the sequence's last" if True in backwards else "time step t"
     )
@@ -123,8 +124,7 @@ def river(
 
 
 def _norms(d: Array) -> Array:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.sqrt(np.sum(np.square(d, dtype=np.float64), axis=(1, 2)))
+    return np.sqrt(np.sum(np.square(d, dtype=np.float64), axis=(1, 2)))
 
 
 def _lane(name: str, run: RunTrace) -> Lane:
@@ -182,8 +182,7 @@ def _factor(run: RunTrace, state: str) -> list[str]:
     forget = "f" in run.cell.GATES  # the gate of step 0 multiplies what leaves the sequence
     gate = run["f"][1:] if forget else 1 - run["i"][1:]
     dc = np.asarray(gradient_of(run, state)[1:], np.float64)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        mean = float(np.sqrt(np.mean(np.sum((gate * dc) ** 2, (1, 2)) / np.sum(dc**2, (1, 2)))))
+    mean = float(np.sqrt(np.mean(np.sum((gate * dc) ** 2, (1, 2)) / np.sum(dc**2, (1, 2)))))
     said = [f"c is multiplied by {'the forget gate' if forget else '1 - i'},"]
     return [*said, f"{_short(mean)} on average"] if np.isfinite(mean) else []
 
@@ -350,8 +349,11 @@ class _River:
             self._say("no gradient", self.x(self.T / 2), y, QUIET, "center")
         elif seen[0] > 0:
             gone = norms[seen[0] - 1] == 0
-            said = "zero" if gone else f"under 1e-{self.decades}"
-            self._say(f"{said} before step {seen[0]}", float(x[seen[0]]) - 0.12, y, tint, "right")
+            said = f"{'zero' if gone else f'under 1e-{self.decades}'} before step {seen[0]}"
+            at = float(x[seen[0]]) - 0.12
+            if LETTER * len(said) > at - self.left:  # it would hide the ribbon
+                said = "0" if gone else f"<1e-{self.decades}"
+            self._say(said, at, y, tint, "right")
 
     def _say(self, text: str, x: float, y: float, tint: str, align: str) -> None:
         """Words on the lane, inside its steps, on a ground that hides what they cover."""
