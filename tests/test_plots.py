@@ -26,7 +26,7 @@ from scratchnet.plots.gates import clusters
 from scratchnet.plots.kinds import KINDS, Wanted
 from scratchnet.plots.river import _short
 from scratchnet.plots.source import sequence
-from scratchnet.plots.style import MAPS, one_line
+from scratchnet.plots.style import MAPS, curve_colours, one_line
 from scratchnet.plots.text import layout, letter_colour, most_probable
 from scratchnet.tracing import jacobian
 from scratchnet.tracing.order import unit_order
@@ -86,6 +86,14 @@ def test_forecast_draws_truth_and_predictions(rng):
     assert drawn["LSTM, 0.1"].get_xdata()[0] == 1900
     assert drawn["LSTM, 0.1"].get_color() == plots.colour("lstm")
     assert drawn["last value"].get_color() == plots.colour("baseline")
+
+
+def test_curves_have_their_models_colour_and_none_twice():
+    tints = curve_colours(["LSTM, 0.1", "last value", "GRU, mixed", "GRU, float32", "mean of all", "AR(9)"])
+    assert tints[:3] == [plots.colour(name) for name in ("lstm", "baseline", "gru")]
+    assert tints[5] == plots.colour("ar")
+    assert len(set(tints)) == 6
+    assert len(curve_colours([str(k) for k in range(9)])) == 9
 
 
 def test_forecast_with_dates_and_wrong_lengths():
@@ -925,6 +933,9 @@ ONE_PANEL = {
     ),
     "learning_curves": lambda _, **how: plots.learning_curves(
         {"LSTM": WAVE + 1.1, "RNN": WAVE[:30] + 1.2}, lines={"nothing learned: 1/6": 1 / 6}, **how
+    ),
+    "learning_curves of late steps": lambda _, **how: plots.learning_curves(
+        {"LSTM": WAVE + 2}, smooth=50, lines={"nothing learned": 2.0}, **how
     ),
     "training_curves": lambda watched, **how: plots.training_curves(watched[0], title="Losses", **how),
     "gradient_norms": lambda _, **how: plots.gradient_norms({"LSTM": TRACE, "RNN": traced("RNN", T=15)}, **how),

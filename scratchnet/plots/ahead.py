@@ -18,6 +18,7 @@ from scratchnet.plots.style import (
     Size,
     axes,
     colour,
+    curve_colours,
     drawing,
     entitle,
     figure_of,
@@ -61,13 +62,13 @@ def errors_ahead(
             f"the horizons are {lengths}: expected at least one forecaster, and one horizon for all"
         )
     ax = axes(ax, size=size)
-    named = {}
+    named, tints = {}, curve_colours(list(errors))
     for number, (label, values) in enumerate(errors.items()):
         steps = np.arange(1, len(values) + 1)
         every = max(1, len(values) // 12)
         (line,) = ax.plot(steps, to_host(values), STYLES[number % 4], label=label)
         mark = MARKERS[number % len(MARKERS)]
-        line.set(color=model_colour(label), marker=mark, markevery=every)
+        line.set(color=tints[number], marker=mark, markevery=every)
         named[line] = label
     ax.set(xlabel="steps ahead", ylabel=ylabel)
     entitle(ax, title)

@@ -14,13 +14,13 @@ from scratchnet.plots.style import (
     Size,
     axes,
     colour,
+    curve_colours,
     drawing,
     entitle,
     figure_of,
     inches_of,
     label_curves,
     letters_across,
-    model_colour,
     pt,
 )
 
@@ -46,13 +46,13 @@ def forecast(
     if len(t) != len(truth):
         raise InvalidValueError(f"times has {len(t)} entries but truth has {len(truth)}")
     named = ax.plot(t, to_host(truth), "o-", color=colour("truth"), ms=pt(4), zorder=3)
+    tints = curve_colours(list(predictions))
     for number, (label, values) in enumerate(predictions.items()):
         if len(values) != len(truth):
             raise InvalidValueError(
                 f"the prediction {label!r} has {len(values)} values but truth has {len(truth)}"
             )
-        style, tint = STYLES[(number + 1) % 4], model_colour(label)
-        named += ax.plot(t, to_host(values), style, color=tint)
+        named += ax.plot(t, to_host(values), STYLES[(number + 1) % 4], color=tints[number])
     for line, label in zip(named, ("truth", *predictions)):
         line.set_label(label)
     if isinstance(times[0], str):

@@ -151,6 +151,16 @@ def curve_colour(label: str, number: int) -> str:
     return colour(("lstm", "rnn", "gru", "mlp")[number % 4]) if own == colour("baseline") else own
 
 
+def curve_colours(labels: Sequence[str]) -> list[str]:
+    """A colour for each curve: its model's own, or where that is taken one of the others'."""
+    found: list[str] = []
+    for label in labels:
+        others = (colour(name) for name in ("rnn", "lstm", "gru", "mlp", "ar"))
+        free = (tint for tint in (model_colour(label), *others) if tint not in found)
+        found.append(next(free, model_colour(label)))
+    return found
+
+
 def name_of(letter: str) -> str:
     """What a gate or state is called: "forget gate" for "f"."""
     return str(QUANTITIES.get(letter, {"name": ""})["name"])
@@ -236,6 +246,8 @@ def label_curves(
     ends, left = [], side == "left"
     for line, label in labels.items():
         x, y = (np.asarray(v, float) for v in line.get_data())
+        if line.get_transform() != ax.transData:  # axhline: from 0 to 1 of the axes' width
+            x = np.asarray(ax.get_xlim())
         real = np.flatnonzero(np.isfinite(y))
         point = (x[real[0 if left else -1]], y[real[0 if left else -1]]) if len(real) else None
         at = 0.0 if point is None else float(np.clip(to_axes.transform(point)[1], 0, 1))

@@ -23,7 +23,7 @@ from scratchnet.plots.style import (
     axes,
     colour,
     colour_bar,
-    curve_colour,
+    curve_colours,
     drawing,
     entitle,
     entitle_figure,
@@ -56,18 +56,19 @@ def learning_curves(
     A running mean over ``smooth`` steps. ``lines``: label -> a horizontal line, such as the loss of
     always answering the mean. ``size`` and ``ax`` as in ``errors_ahead``.
     """
-    ax, named = axes(ax, size=size), {}
+    ax, named, tints = axes(ax, size=size), {}, curve_colours(list(losses))
     for number, (label, values) in enumerate(losses.items()):
         mean = to_host(values)
         if len(values) >= smooth:
             mean = np.convolve(mean, np.full(smooth, 1 / smooth), mode="valid")
-        steps, tint = np.arange(len(mean)) + smooth, curve_colour(label, number)
-        (line,) = ax.plot(steps, mean, STYLES[number % 4], color=tint, label=label)
+        steps = np.arange(len(mean)) + smooth
+        (line,) = ax.plot(steps, mean, STYLES[number % 4], color=tints[number], label=label)
         named[line] = label
     for label, level in (lines or {}).items():
         named[ax.axhline(level, color=INK, lw=pt(1.2), ls=":")] = label
     ax.set_yscale("log")
     ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     entitle(ax, title)
     ax.margins(x=0.01)
     label_curves(ax, named)
