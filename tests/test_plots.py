@@ -701,6 +701,10 @@ def test_the_river_answers_what_does_not_fit():
     ):
         with pytest.raises(ValueError, match=message):
             plots.river(trace, **how)
+    with pytest.raises(ValueError, match=r"ax is 0\.15 times as high as wide, but the river needs 0\.27"):
+        plots.river(trace, ax=Figure(figsize=(10, 1.5)).add_axes((0, 0, 1, 1)))
+    part = Figure(figsize=(12, 5)).subplots(1, 2)[0]  # all of it, smaller
+    assert not [fault for fault in faults(plots.river(trace, ax=part).figure) if "points, expected" not in fault]
     ragged = traced("GRU", lengths=[9, 14, 5], bidirectional=True, labels=tuple("abcdefghijklmn"))
     said = words_of(plots.river(ragged).axes[0])
     assert "".join(word for word in said if len(word) == 1) == "h" + "ihgfedcba" + "1"  # state, labels, scale

@@ -31,6 +31,7 @@ from scratchnet.plots.style import (
     new_figure,
     one_line,
     pt,
+    style,
 )
 from scratchnet.tracing import RunTrace, Trace
 
@@ -82,13 +83,14 @@ def river(
     labels : (T,), a text for each step; by default the first trace's own
     decades : the ribbon ends where the gradient is that many powers of ten below the largest one of
         all lanes
-    title, size, ax : as in ``errors_ahead``
+    title, size, ax : as in ``errors_ahead``; but on axes narrower than their figure letters are
+        smaller too
 
     Raises
     ------
     ValueError
-        For a trace without gradients, for traces with different numbers of steps, and where there
-        is none.
+        For a trace without gradients, for traces with different numbers of steps, where there
+        is none, and for axes that are too low.
     """
     if isinstance(traces, Trace | RunTrace):
         title = title_of(traces, title)
@@ -120,7 +122,11 @@ def river(
     time = (
         "step of the reversed run: 0 is the sequence's last" if True in backwards else "time step t"
     )
-    return _River(lanes, T, list(labels or ()), marks, decades, time).draw(title, size, ax)
+    drawing = _River(lanes, T, list(labels or ()), marks, decades, time)
+    if ax is None:
+        return drawing.draw(title, size, None)
+    with style("slide", inches_of(ax)[0]):  # the letters of a figure as wide as these axes
+        return drawing.draw(title, size, ax)
 
 
 def _norms(d: Array) -> Array:
@@ -230,6 +236,11 @@ class _River:
         k = pt(1.0)
         most = HIGHEST if ax is None else inches_of(ax)[1] / k
         self.tight = needed(NARROWEST) > most
+        if ax is not None and needed(NARROWEST) > most:
+            raise InvalidValueError(
+                f"ax is {most / 10:.2g} times as high as wide, but the river needs"
+                f" {needed(NARROWEST) / 10:.2g}: give it higher axes, or fewer lanes"
+            )
         if ax is None:
             height = max(min(needed(WIDEST), HIGHEST), needed(NARROWEST), 3.2)
             figure = new_figure(height=height, size=size)

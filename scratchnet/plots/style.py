@@ -321,6 +321,8 @@ def colour_bar(
     """A colour bar at the right of the axes."""
     look: Look = {"fraction": 0.03, "pad": 0.01} | options
     bar = figure_of(ax).colorbar(image, ax=ax, ticks=ticks, **look)
+    if ticks is not None:
+        bar.set_ticks(list(ticks), labels=[f"{tick:.2g}" for tick in ticks])
     freeze_ticks(bar.ax)
     bar.outline.set_visible(False)
     if label:
