@@ -137,7 +137,7 @@ figure = new_figure(7, 3.4)
 for ax, values, title in zip(
     figure.subplots(1, 2, sharey=True), (forwards, two_ways), ("forwards only", "both directions")
 ):
-    heatmap(ax, values, 0, 1, "share").colorbar.remove()
+    heatmap(ax, values, 0, 1, "gate").colorbar.remove()
     ax.axhline(4.5, color="#333333", lw=1)
     ax.axvline(4.5, color="#333333", lw=1)
     ax.set(title=title, xlabel="input step", xticks=range(T), yticks=range(T))
@@ -257,7 +257,7 @@ assert np.median(there) > 0.7
 rows = np.argsort(many[500:520])
 shown = np.where(real[500:520], weights[:20], np.nan)[rows]
 ax = plots.axes(None, 7.5, 4.2)
-heatmap(ax, shown, 0, 1, "share")
+heatmap(ax, shown, 0, 1, "gate")
 ax.set_facecolor("#dddddd")
 ax.plot(marked[500:520][rows], np.arange(20), "o", mfc="none", mec=plots.colour("f"), ms=9, mew=1.6)
 ax.set(

@@ -341,8 +341,6 @@ def draw(sunspots: Forecasts, rnn: Memory, lstm: Memory, out: Path) -> list[Path
     }
     run, x = lstm.after.run, lstm.after.x[:, 0]
     marks = [int(t) for t in np.flatnonzero(x[:, 1])]
-    # The units whose input gate answers most to the marks come first.
-    order = np.argsort(-np.abs(run["i"][marks, 0].mean(axis=0) - np.median(run["i"][:, 0], axis=0)))
     figures = {
         "forecast.png": plots.forecast(
             sunspots.years,
@@ -366,7 +364,6 @@ def draw(sunspots: Forecasts, rnn: Memory, lstm: Memory, out: Path) -> list[Path
             run,
             inputs=x[:, 0],
             marks=marks,
-            order=order,
             title=(
                 "An LSTM that has learned to add: its gates at the two marked numbers, and its"
                 " memory"

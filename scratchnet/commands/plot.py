@@ -20,8 +20,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--kind",
         default="all",
-        help="gates, saturation, gradients, per-loss, jacobians, weights, text, or all that the"
-        " trace allows (default)",
+        help="river, gates, saturation, gradient_norms, per_loss_gradients, jacobians,"
+        " weight_gradients, text, or all that the trace allows (default)",
     )
     parser.add_argument(
         "--run", dest="of_run", metavar="NAME", help="which run of the trace; by default the last"
@@ -32,13 +32,19 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--k1",
         type=int,
-        help="per-loss: the steps from window to window of truncated BPTT, to draw them in",
+        help="per_loss_gradients: the steps from window to window of truncated BPTT",
     )
     parser.add_argument(
-        "--k2", type=int, help="per-loss: how far each window goes back (default: k1)"
+        "--k2", type=int, help="per_loss_gradients: how far each window goes back (default: k1)"
     )
     parser.add_argument(
         "--unit", type=int, metavar="N", help="text: which unit; by default the one that moves most"
+    )
+    parser.add_argument(
+        "--size",
+        choices=["slide", "paper"],
+        default="slide",
+        help="for a slide (default), or for paper: 7 inches wide, letters of 10 points",
     )
     parser.add_argument(
         "--out",
@@ -69,6 +75,7 @@ def run(chosen: argparse.Namespace) -> int:
         k1=chosen.k1,
         k2=chosen.k2,
         unit=chosen.unit,
+        size=chosen.size,
     ):
         print(line)
     return 0

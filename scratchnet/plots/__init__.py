@@ -1,5 +1,6 @@
 """Figures for a lecture, in matplotlib; each function returns the figure and shows nothing.
 
+river({"RNN": trace, "LSTM": another})                   why the LSTM's gradient survives
 gates(trace)  saturation(trace)  text(trace)             gates and cells
 gradient_norms({"LSTM": trace, "RNN": another})          how far gradients reach
 per_loss_gradients(trace, k1=20)                         which loss made which gradient
@@ -10,7 +11,9 @@ clipping(watch)  histograms(watch)                       of a tracing.TraceWatch
 errors_ahead(errors)  fan(past, forecast, low, high)     forecasts of many steps
 learning_curves(losses)  forecast(times, truth, predictions)  loss_cliff()
 
-Most take ``ax``, or make a figure. Ranges are fixed where a quantity has one (a gate is in 0 to
+A figure is drawn for a slide, or with ``size="paper"`` for print. With ``ax=``, for figures of one
+panel, the function draws there and returns the axes. Your own drawing gets the same letters inside
+``with style(): ...``. Ranges are fixed where a quantity has one (a gate is in 0 to
 1, a tanh in -1 to 1), so that two figures can be compared. Save a figure with its ``savefig``; a
 notebook displays it as any other value.
 """
@@ -22,7 +25,8 @@ from scratchnet.plots.gates import gates, saturation
 from scratchnet.plots.gradients import gradient_norms, weight_gradients
 from scratchnet.plots.jacobians import jacobians
 from scratchnet.plots.per_loss import per_loss_gradients, thrown_away
-from scratchnet.plots.style import PALETTE, axes, colour, model_colour
+from scratchnet.plots.river import river
+from scratchnet.plots.style import PALETTE, axes, colour, model_colour, style
 from scratchnet.plots.text import text
 from scratchnet.plots.training import (
     clip_factor,
@@ -49,7 +53,9 @@ __all__ = [
     "loss_cliff",
     "model_colour",
     "per_loss_gradients",
+    "river",
     "saturation",
+    "style",
     "text",
     "thrown_away",
     "training_curves",

@@ -9,11 +9,33 @@ from matplotlib.ticker import MaxNLocator
 
 from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
-from scratchnet.plots.style import MARKERS, STYLES, axes, colour, figure_of, model_colour
+from scratchnet.plots.forecast import name_times
+from scratchnet.plots.style import (
+    MARKERS,
+    QUIET,
+    STYLES,
+    Look,
+    Size,
+    axes,
+    colour,
+    curve_colours,
+    drawing,
+    entitle,
+    figure_of,
+    label_curves,
+    model_colour,
+    pt,
+)
 
 
+@drawing
 def errors_ahead(
-    errors: Mapping[str, Array], *, ylabel: str = "RMSE", title: str = "", ax: Axes | None = None
+    errors: Mapping[str, Array],
+    *,
+    ylabel: str = "RMSE",
+    title: str = "",
+    size: Size = "slide",
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw the error of each step ahead; line style and marker tell forecasters apart.
 
@@ -21,7 +43,13 @@ def errors_ahead(
     ----------
     errors : label -> (horizon,), at least one, all of one horizon
     ylabel, title : texts
+    size : "slide", 10 inches wide, whose letters are at least 18 points on a slide of 13.33 x 7.5
+        inches; or "paper", 7 inches wide with letters of 10 points
     ax : axes to draw into; a new figure if None
+
+    Returns
+    -------
+    The new figure; or, so that a notebook does not show a figure of pyplot twice, the given axes.
 
     Raises
     ------
@@ -33,20 +61,25 @@ def errors_ahead(
         raise InvalidValueError(
             f"the horizons are {lengths}: expected at least one forecaster, and one horizon for all"
         )
-    ax = axes(ax)
+    ax = axes(ax, size=size)
+    named, tints = {}, curve_colours(list(errors))
     for number, (label, values) in enumerate(errors.items()):
         steps = np.arange(1, len(values) + 1)
         every = max(1, len(values) // 12)
-        (line,) = ax.plot(steps, to_host(values), STYLES[number % 4], lw=1.8, ms=4.5, label=label)
+        (line,) = ax.plot(steps, to_host(values), STYLES[number % 4], label=label)
         mark = MARKERS[number % len(MARKERS)]
-        line.set(color=model_colour(label), marker=mark, markevery=every)
-    ax.set(xlabel="steps ahead", ylabel=ylabel, title=title)
+        line.set(color=tints[number], marker=mark, markevery=every)
+        named[line] = label
+    ax.set(xlabel="steps ahead", ylabel=ylabel)
+    entitle(ax, title)
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(frameon=False, ncols=1 if len(errors) < 5 else 2, fontsize=9)
+    ax.margins(x=0.01)
+    label_curves(ax, named)
     return figure_of(ax)
 
 
+@drawing
 def fan(
     past: Array,
     middle: Array,
@@ -59,6 +92,7 @@ def fan(
     label: str = "forecast",
     ylabel: str = "",
     title: str = "",
+    size: Size = "slide",
     ax: Axes | None = None,
 ) -> Figure:
     """Draw a forecast after the last measured rows, and the interval between low and high.
@@ -70,9 +104,9 @@ def fan(
     low, high : (horizon,), ends of the interval; both or none
     truth : (horizon,), what was measured later, where it is known
     times : a text for each row of past, and of the forecast if known
-    asked : nominal coverage of the interval, for the legend
+    asked : nominal coverage of the interval, for its label
     label : the model, which also gives the colour
-    ylabel, title, ax : as in ``errors_ahead``
+    ylabel, title, size, ax : as in ``errors_ahead``
 
     Raises
     ------
@@ -84,23 +118,37 @@ def fan(
             raise InvalidValueError(
                 f"{name} has {len(bound)} steps but the forecast has {len(middle)}"
             )
-    ax = axes(ax)
+    ax = axes(ax, size=size)
     t = np.arange(len(past) + len(middle))
-    ahead = t[len(past) :]
-    ax.plot(t[: len(past)], to_host(past), "-", color=colour("truth"), lw=1.5, label="measured")
+    now, tint = len(past) - 1, model_colour(label)
+    ahead = t[now:]  # a forecast leaves from the last measured value: there is no gap
+
+    def onward(values: Array) -> Array:
+        return np.concatenate([to_host(past)[-1:], to_host(values)])
+
+    ax.plot(t[: now + 1], to_host(past), "-", color=colour("truth"), label="measured")
+    named = {}
     if low is not None and high is not None:
-        ends, name = (to_host(low), to_host(high)), f"{asked:.0%} interval"
-        ax.fill_between(ahead, *ends, color=model_colour(label), alpha=0.22, lw=0, label=name)
-    ax.plot(ahead, to_host(middle), "--o", ms=3, color=model_colour(label), lw=1.8, label=label)
+        ends = onward(low), onward(high)
+        ax.fill_between(ahead, *ends, color=tint, alpha=0.2, lw=0)
+        (edge,) = ax.plot(ahead, ends[1], ":", color=tint, lw=pt(1.2))
+        ax.plot(ahead, ends[0], ":", color=tint, lw=pt(1.2))
+        named[edge] = f"{asked:.0%} interval"
+    (line,) = ax.plot(ahead, onward(middle), "--", marker="o", ms=pt(4), color=tint, label=label)
+    line.set_markevery(slice(1, None))
+    named[line] = label
     if truth is not None:
-        ax.plot(
-            ahead, to_host(truth), "-o", color=colour("truth"), lw=1.2, ms=3.5, label="what came"
-        )
-    ax.axvline(len(past) - 0.5, color="#777777", lw=0.9, ls=":")
+        (came,) = ax.plot(ahead, onward(truth), "-", color=colour("truth"), label="what came")
+        came.set(marker="s", ms=pt(4), markevery=slice(1, None))
+        named[came] = "what came"
+    ax.axvline(now, color=QUIET, lw=pt(1.2), ls=":")
+    across: Look = {"transform": ax.get_xaxis_transform(), "va": "bottom", "color": QUIET}
+    ax.text(now, 1.01, "measured  ", ha="right", **across)
+    ax.text(now, 1.01, "  forecast", ha="left", **across)
     if times:
-        every = max(1, len(times) // 8)
-        ax.set_xticks(t[: len(times) : every], list(times)[::every])
-    ax.set(xlabel="time" if times else "row", ylabel=ylabel, title=title)
+        name_times(ax, t, times)
+    ax.set(xlabel="time" if times else "row", ylabel=ylabel)
+    entitle(ax, title, pad=pt(26))
     ax.margins(x=0.01)
-    ax.legend(frameon=False, ncols=2)
+    label_curves(ax, named)
     return figure_of(ax)

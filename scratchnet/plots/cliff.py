@@ -21,7 +21,18 @@ from scratchnet.arrays import Array
 from scratchnet.cells import rnn
 from scratchnet.elementwise import sigmoid
 from scratchnet.errors import InvalidValueError
-from scratchnet.plots.style import MAPS, Look, axes, colour, figure_of
+from scratchnet.plots.style import (
+    MAPS,
+    Look,
+    Size,
+    axes,
+    colour,
+    colour_bar,
+    drawing,
+    entitle,
+    figure_of,
+    pt,
+)
 from scratchnet.training.clip import clip_global_norm
 
 STEPS, TARGET = 50, 0.7
@@ -72,6 +83,7 @@ def descend(start: tuple[float, float], lr: float, steps: int, limit: float | No
     return Path(np.stack(points), np.array(norms))
 
 
+@drawing
 def loss_cliff(
     start: tuple[float, float] = (5.5, -2.6),
     *,
@@ -82,6 +94,7 @@ def loss_cliff(
     b: tuple[float, float] = (-3.1, -2.3),
     points: int = 240,
     title: str = "",
+    size: Size = "slide",
     ax: Axes | None = None,
 ) -> Figure:
     """Draw the loss over w and b, and two descents from ``start``: plain and clipped.
@@ -93,7 +106,7 @@ def loss_cliff(
     limit : norm to which the gradient of one of them is clipped
     w, b : the ranges shown, with ``points`` points each. Where a path ends outside of them, the
         legend says where
-    title, ax : as in ``errors_ahead``
+    title, size, ax : as in ``errors_ahead``
 
     Raises
     ------
@@ -105,29 +118,35 @@ def loss_cliff(
             raise InvalidValueError(f"{name} is {value}: expected a positive number")
     if not (w[0] < w[1] and b[0] < b[1]):
         raise InvalidValueError(f"w is {w} and b is {b}: expected two ranges, lower end first")
-    ax = axes(ax, 8.4, 5.2)
+    ax = axes(ax, size=size)
     across, up = np.linspace(*w, points), np.linspace(*b, points)
     surface = losses(across, up)
     look: Look = {"vmin": 0, "vmax": 0.5, "shading": "nearest", "rasterized": True}
-    image = ax.pcolormesh(across, up, surface, cmap=MAPS["loss"], **look)
-    bar = figure_of(ax).colorbar(image, ax=ax, fraction=0.04, pad=0.02)
-    bar.set_label(f"loss after {STEPS} steps")
+    image = ax.pcolormesh(across, up, surface, cmap=MAPS["gate"], **look)
+    colour_bar(ax, image, label=f"loss after {STEPS} steps")
     levels = np.linspace(0.0, 0.5, 21)[1:]
-    ax.contour(across, up, surface, levels=levels, colors="white", linewidths=0.4, alpha=0.6)
+    ax.contour(across, up, surface, levels=levels, colors="white", linewidths=pt(0.5), alpha=0.6)
     for name, clip, style, marker, tint in (
         (f"clipped to {limit:g}", limit, "--", "s", "white"),
-        ("gradient descent", None, "-", "o", colour("from_loss")),
+        ("plain descent", None, "-", "o", colour("from_loss")),
     ):
         path = descend(start, lr, steps, clip)
         largest, end = int(np.argmax(path.norms)), path.points[-1]
-        label = f"{name}: largest gradient {_short(path.norms[largest])} at step {largest}"
+        label = f"{name}: largest gradient {_short(path.norms[largest])}, at step {largest}"
         if not (w[0] <= end[0] <= w[1] and b[0] <= end[1] <= b[1]):
-            label += f",\nends at w = {_short(end[0])}, b = {_short(end[1])}"
-        (line,) = ax.plot(*path.points.T, style, marker=marker, color=tint, ms=5, lw=1.6)
-        line.set(label=label, markeredgecolor="black", markeredgewidth=0.6)
-    ax.plot(*start, "*", color="white", ms=15, markeredgecolor="black", label="start", zorder=4)
-    ax.set(xlim=w, ylim=b, xlabel="recurrent weight w", ylabel="bias b", title=title)
-    ax.legend(loc="lower left", fontsize=9, facecolor="#bbbbbb", framealpha=0.95)
+            label += f"; ends at w = {_short(end[0])}, b = {_short(end[1])}"
+        (line,) = ax.plot(*path.points.T, style, marker=marker, color=tint, ms=pt(7), lw=pt(2))
+        line.set(label=label, markeredgecolor="black", markeredgewidth=pt(0.8))
+    (star,) = ax.plot(*start, "*", color="white", ms=pt(20), markeredgecolor="black", zorder=4)
+    star.set_label("start")
+    ax.set(xlim=w, ylim=b, xlabel="recurrent weight w", ylabel="bias b")
+    entitle(ax, title)
+    drawn = ax.get_legend_handles_labels()[0]
+    below: Look = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.16), "labelspacing": 0.3}
+    legend = ax.legend(handles=drawn, **below)
+    for handle in legend.get_lines():  # a white line on a white page
+        if handle.get_color() == "white":
+            handle.set_color("#555555")
     return figure_of(ax)
 
 

@@ -9,9 +9,23 @@ from matplotlib.figure import Figure
 
 from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
-from scratchnet.plots.style import STYLES, axes, colour, figure_of, model_colour
+from scratchnet.plots.style import (
+    STYLES,
+    Size,
+    axes,
+    colour,
+    curve_colours,
+    drawing,
+    entitle,
+    figure_of,
+    inches_of,
+    label_curves,
+    letters_across,
+    pt,
+)
 
 
+@drawing
 def forecast(
     times: Sequence[Any] | Array,
     truth: Array,
@@ -20,25 +34,39 @@ def forecast(
     xlabel: str = "time",
     ylabel: str = "",
     title: str = "",
+    size: Size = "slide",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw truth (n,) and predictions, label -> (n,), over times (n,), numbers or texts."""
-    ax = axes(ax)
+    """Draw truth (n,) and predictions, label -> (n,), over times (n,), numbers or texts.
+
+    ``size`` and ``ax`` as in ``errors_ahead``.
+    """
+    ax = axes(ax, size=size)
     t = np.arange(len(truth)) if isinstance(times[0], str) else np.asarray(times)
     if len(t) != len(truth):
         raise InvalidValueError(f"times has {len(t)} entries but truth has {len(truth)}")
-    ax.plot(t, to_host(truth), "o-", color=colour("truth"), lw=1.6, ms=3.5, label="truth", zorder=3)
+    named = ax.plot(t, to_host(truth), "o-", color=colour("truth"), ms=pt(4), zorder=3)
+    tints = curve_colours(list(predictions))
     for number, (label, values) in enumerate(predictions.items()):
         if len(values) != len(truth):
             raise InvalidValueError(
                 f"the prediction {label!r} has {len(values)} values but truth has {len(truth)}"
             )
-        style, tint = STYLES[(number + 1) % 4], model_colour(label)
-        ax.plot(t, to_host(values), style, color=tint, lw=1.8, label=label)
+        named += ax.plot(t, to_host(values), STYLES[(number + 1) % 4], color=tints[number])
+    for line, label in zip(named, ("truth", *predictions)):
+        line.set_label(label)
     if isinstance(times[0], str):
-        every = max(1, len(t) // 8)
-        ax.set_xticks(t[::every], list(times)[::every])
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        name_times(ax, t, list(times))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    entitle(ax, title)
     ax.set_xlim(t[0], t[-1])
-    ax.legend(frameon=False, ncols=2)
+    label_curves(ax, {line: str(line.get_label()) for line in named})
     return figure_of(ax)
+
+
+def name_times(ax: Axes, t: Array, names: Sequence[str]) -> None:
+    """Write as many of the texts ``names`` at ``t`` as fit side by side."""
+    longest = max(len(name) for name in names) + 2
+    fit = max(2, int(0.75 * letters_across(inches_of(ax)[0])) // longest)
+    every = -(-len(names) // fit)
+    ax.set_xticks(t[: len(names) : every], list(names)[::every])

@@ -12,23 +12,37 @@ from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import labels_of, run_of, sequence, title_of
 from scratchnet.plots.style import (
     MARKERS,
+    PALETTE,
+    QUIET,
     Look,
+    Size,
     axes,
     colour,
+    drawing,
+    entitle,
+    entitle_figure,
     figure_of,
+    freeze_ticks,
     heatmap,
+    inches_of,
+    map_key,
     name_of,
     new_figure,
+    number_rows,
+    pt,
     time_axis,
 )
 from scratchnet.tracing import RunTrace, Trace
+from scratchnet.tracing.order import unit_order
 from scratchnet.tracing.terms import blocks
 
 # Every other gate is a sigmoid. Of these u, s and the n of mingru have no tanh: see ``_range``.
 GATE_RANGE = dict.fromkeys(("g", "n", "u", "s", "h", "tanh c"), (-1.0, 1.0))
 SHUT, OPEN = 0.1, 0.9  # Karpathy, Johnson and Fei-Fei 2015, section 4.2
+MARK = PALETTE["page"]["highlight"]["light"]
 
 
+@drawing
 def gates(
     source: Array | Trace | RunTrace,
     letters: str | None = None,
@@ -40,63 +54,130 @@ def gates(
     order: Array | None = None,
     labels: Sequence[str] | None = None,
     title: str = "",
+    size: Size = "slide",
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw the gates of one sequence as heat maps, units down and time across.
 
-    Colour ranges are fixed: 0 to 1, or -1 to 1 for the output of a tanh.
+    Colour ranges are fixed: 0 to 1, or -1 to 1 for the output of a tanh. Dark is low and bright is
+    high, so that the sign can be read in grey too. The number at a row is the unit's.
 
     Parameters
     ----------
     source : a trace, one of its runs, or gates (T, N, G*H) after their nonlinearity
-    letters : the G gates of an array, such as "ifgo"
+    letters : the G gates of an array, such as "ifgo"; of a trace those to draw, by default all
     sample : which sequence of the batch
-    states : more panels. Of a trace, names, by default ("c",) where the cell has a c; of an array,
-        name -> (T, N, H) or (T+1, N, H). c has no bounds and is drawn as tanh(c), as h reads it
+    states : more panels. Of a trace, names, by default ("c",) where the cell has a c and all gates
+        are drawn; of an array, name -> (T, N, H) or (T+1, N, H). c has no bounds and is drawn as
+        tanh(c), as h reads it
     inputs : (T,), drawn above
     marks : steps to point out
-    order : (H,), the order of the units in all panels; by default the step at which the first gate
-        is furthest from its mean, so that units that act together are neighbours
+    order : (H,), the units from the first row to the last, the same in all panels; by default
+        ``tracing.order.unit_order``: the one that carries the largest gradient to the first step
+        comes first
     labels : (T,), a text for each step
-    title : text
+    title, size : as in ``errors_ahead``
+    ax : axes for one panel: one letter and no inputs, as in ``gates(trace, "f", ax=ax)``
     """
     panels, texts, run = _panels(source, letters, sample, states, labels)
-    first = next(iter(panels.values()))
-    H, T = first.shape
-    rows = peak_order(first) if order is None else np.asarray(to_host(order))
+    H, T = next(iter(panels.values())).shape
+    by_gradient = order is None and run is not None and run.has_backward
+    if order is None:
+        order = np.arange(H) if run is None else unit_order(run)
+    rows = np.asarray(to_host(order))
     if sorted(rows.tolist()) != list(range(H)):
         raise InvalidValueError(
             f"order has {len(rows)} entries for {H} units: expected each of 0 to {H - 1} once"
         )
-    heights = [0.45] * (inputs is not None) + [1.0] * len(panels)
-    figure = new_figure(height=1.45 * sum(heights) + 0.8)
-    ratios = {"height_ratios": heights}
-    grid = figure.subplots(len(heights), sharex=True, squeeze=False, gridspec_kw=ratios)[:, 0]
+    if inputs is not None and len(inputs) != T:
+        raise InvalidValueError(f"inputs has {len(inputs)} entries but the gates have {T} steps")
+    if ax is not None and (len(panels) > 1 or inputs is not None):
+        raise InvalidValueError(
+            f"ax is for one panel, but there are {', '.join(panels)}"
+            f"{' and the inputs' * (inputs is not None)}: choose one, such as letters="
+            f"{next(iter(panels))!r}"
+        )
+    if len(panels) == 1 and inputs is None:
+        ax = axes(ax, size=size)
+        ((letter, values),) = panels.items()
+        _panel(ax, letter, values, rows, marks, inches_of(ax)[1], bar=True)
+        time_axis(ax, T, texts, run)
+        if whole := title_of(source, title):
+            entitle(ax, f"{whole}\n{ax.get_title(loc='left')}")
+        return figure_of(ax)
+    # Up to two panels one above the other; more in two columns, whose first cell is free at the
+    # right and has the key.
+    columns = 1 if len(panels) < 3 else 2
+    down = len(panels) if columns == 1 else len(panels) // 2 + 1
+    above = inputs is not None
+    heights = [0.4] * above + [1.0] * down
+    figure = new_figure(size=size)
+    grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+    cells = [figure.add_subplot(grid[above + k, 0]) for k in range(down)]
+    right = len(panels) - down
+    cells += [figure.add_subplot(grid[above + down - right + k, 1]) for k in range(right)]
+    inches = 0.62 * figure.get_figheight() / sum(heights)
+    for k, (ax, (letter, values)) in enumerate(zip(cells, panels.items())):
+        _panel(axes(ax), letter, values, rows, marks, inches, bar=columns == 1)
+        ax.sharex(cells[0])
+        time_axis(ax, T, texts, run)
+        if k not in (down - 1, len(panels) - 1):
+            ax.tick_params(labelbottom=False)
+            ax.set_xlabel("")
     if inputs is not None:
-        if len(inputs) != T:
-            raise InvalidValueError(
-                f"inputs has {len(inputs)} entries but the gates have {T} steps"
-            )
-        tints = [colour("f") if t in marks else "#bbbbbb" for t in range(T)]
-        grid[0].bar(np.arange(T), to_host(inputs), color=tints, width=0.9)
-        grid[0].set(ylabel="input", yticks=[])
-        grid[0].spines[["top", "right", "left"]].set_visible(False)
-    for ax, (letter, values) in zip(grid[inputs is not None :], panels.items()):
-        low, high = _range(letter, values)
-        heatmap(ax, values[rows], low, high, "signed" if low < 0 else "gate")
-        quantity = letter.split()[-1]
-        look: Look = {"fontweight": "bold", "fontsize": 9.5}
-        ax.set_ylabel(f"{letter}\n{name_of(quantity)}", color=colour(quantity), **look)
-        ax.set_yticks([])
-        top = ax.get_xaxis_transform()
-        for t in marks:
-            ax.plot([t], [1.0], "v", color=colour("f"), transform=top, clip_on=False, ms=6)
-    for ax in grid[:-1]:
-        ax.tick_params(bottom=False)
-    time_axis(grid[-1], T, texts, run)
-    rows_are = f"(each row is one of the {H} units, the same in all panels)"
-    grid[-1].set_xlabel(f"{grid[-1].get_xlabel()}          {rows_are}")
-    figure.suptitle(title_of(source, title))
+        top = axes(figure.add_subplot(grid[0, 0], sharex=cells[0]))
+        tints = [MARK if t in marks else "#999999" for t in range(T)]
+        top.bar(np.arange(T), to_host(inputs), color=tints, width=0.9)
+        top.set(yticks=[])
+        top.tick_params(labelbottom=False)
+        top.spines[["left"]].set_visible(False)
+        entitle(top, "input" + ", marks coloured" * bool(marks))
+    if columns == 2:
+        said = f"A row is one of the {H} units, with its number."
+        if by_gradient:
+            said += "\nFirst the units that carry most\nof the gradient back to step 0."
+        _key(figure.add_subplot(grid[: above + down - right, 1]), panels, said)
+    entitle_figure(figure, title_of(source, title))
     return figure
+
+
+def _panel(
+    ax: Axes,
+    letter: str,
+    values: Array,
+    rows: Array,
+    marks: Sequence[int],
+    inches: float,
+    bar: bool = False,
+) -> None:
+    """One heat map (H, T), its rows in order and numbered, and its name above."""
+    low, high = _range(letter, values)
+    heatmap(ax, values[rows], low, high, "signed" if low < 0 else "gate", bar=bar)
+    quantity = letter.split()[-1]
+    ends = "" if abs(high) == 1 else f", {low:.2g} to {high:.2g}"
+    entitle(ax, f"{letter}  {name_of(quantity)}{ends}")
+    ax.title.set_color(colour(quantity))
+    ax._left_title.set_color(colour(quantity))  # type: ignore[attr-defined]
+    ax.set_ylabel("unit")
+    number_rows(ax, rows, inches)
+    top = ax.get_xaxis_transform()
+    for t in marks:
+        ax.plot([t], [1.0], "v", color=MARK, transform=top, clip_on=False, ms=pt(8))
+
+
+def _key(ax: Axes, panels: Mapping[str, Array], said: str) -> None:
+    """The colour bars of several panels, and what their rows are, in a cell without a panel."""
+    kinds = {"signed" if _range(k, v)[0] < 0 else "gate" for k, v in panels.items()}
+    ax.set_axis_off()
+    for number, kind in enumerate(sorted(kinds)):
+        ends = (0, 1) if kind == "gate" else (-1, 1)
+        inset = ax.inset_axes((0.52 * number, 0.84, 0.44, 0.12))
+        bar = figure_of(ax).colorbar(map_key(kind, *ends), cax=inset, orientation="horizontal")
+        bar.set_ticks([ends[0], sum(ends) / 2, ends[1]])
+        bar.ax.xaxis.set_major_formatter("{x:g}")
+        bar.outline.set_visible(False)
+        freeze_ticks(inset)
+    ax.text(0, 0.5, said, transform=ax.transAxes, va="top", color=QUIET, linespacing=1.25)
 
 
 def _range(letter: str, values: Array) -> tuple[float, float]:
@@ -106,12 +187,6 @@ def _range(letter: str, values: Array) -> tuple[float, float]:
     if not largest > high:
         return low, high
     return (-largest if values.min() < 0 else 0.0), largest
-
-
-def peak_order(values: Array) -> Array:
-    """Units (H,) by the step at which their values (H, T) are furthest from the unit's own mean."""
-    away = np.abs(values - values.mean(axis=1, keepdims=True))
-    return np.argsort(np.argmax(away, axis=1), kind="stable")
 
 
 def _panels(
@@ -137,14 +212,18 @@ def _panels(
             raise InvalidValueError(
                 f"there are {len(labels)} labels but the gates have {T} steps: expected one each"
             )
-        run, texts = None, list(labels or ())
+        run, texts, chosen = None, list(labels or ()), None
         gate_values, known = to_host(source), dict(states or {})
     else:
         whole = run_of(source)
         run, texts = sequence(whole, sample), labels_of(source, whole, sample, labels)
-        gate_values, letters, sample = gates_of(run), run.cell.GATES, 0
+        gate_values, chosen, letters, sample = gates_of(run), letters, run.cell.GATES, 0
+        if chosen is not None and (not chosen or set(chosen) - set(letters)):
+            raise InvalidValueError(
+                f"letters is {chosen!r}, but the gates of a {run.cell_name} are {letters}"
+            )
         if states is None:
-            states = ("c",) if "c" in run.cell.STATES else ()
+            states = ("c",) if chosen is None and "c" in run.cell.STATES else ()
         for name in states:
             if name not in run.cell.STATES:
                 raise InvalidValueError(
@@ -152,6 +231,8 @@ def _panels(
                 )
         known = {name: run[name] for name in states if name not in letters}
     panels = {letter: block[:, sample].T for letter, block in blocks(gate_values, letters).items()}
+    if chosen is not None:
+        panels = {letter: panels[letter] for letter in chosen}
     for name, values in known.items():
         values = to_host(values)[-len(gate_values) :, sample].T  # without the initial state
         panels["tanh c" if name == "c" else name] = np.tanh(values) if name == "c" else values
@@ -163,24 +244,34 @@ def gates_of(run: RunTrace) -> Array:
     return run.cache.gates if "gates" in run.cache._fields else run.cache.h[1:]
 
 
+@drawing
 def saturation(
-    source: Trace | RunTrace, *, sample: int | None = None, title: str = "", ax: Axes | None = None
+    source: Trace | RunTrace,
+    letters: str | None = None,
+    *,
+    sample: int | None = None,
+    title: str = "",
+    size: Size = "slide",
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw each unit's share of steps with a gate under 0.1 (shut) and over 0.9 (open).
 
-    A unit on the right never passes anything on; one at the top is always open; one at the lower
-    left changes from step to step.
+    A panel for each gate. A unit at the lower right never passes anything on; one at the upper left
+    is always open; one at the lower left is mostly in between. A dot is one unit; units that
+    would cover each other are one larger mark, at their mean, with their number on it.
 
     Parameters
     ----------
     source : a trace or one of its runs
+    letters : the gates to draw, by default all that are between 0 and 1
     sample : one sequence; None: all sequences of the batch, without their padding
-    title, ax : as in ``errors_ahead``
+    title, size : as in ``errors_ahead``
+    ax : axes for one panel, of one letter
 
     Raises
     ------
     ValueError
-        For a cell without gates.
+        For a cell without gates, or a letter that is none of its gates between 0 and 1.
 
     References
     ----------
@@ -192,22 +283,72 @@ def saturation(
             f"{run.name} is a {run.cell_name}, which has no gates: there is nothing to be shut or"
             " open"
         )
+    known = [letter for letter in run.cell.GATES if letter not in GATE_RANGE]
+    chosen = known if letters is None else list(letters)
+    if not chosen or set(chosen) - set(known):
+        raise InvalidValueError(
+            f"letters is {letters!r}, but the gates between 0 and 1 of a {run.cell_name} are"
+            f" {''.join(known)}"
+        )
+    if ax is not None and len(chosen) > 1:
+        raise InvalidValueError(
+            f"ax is for one panel, but there are {', '.join(chosen)}: choose one, such as"
+            f" letters={chosen[0]!r}"
+        )
     if sample is not None:
         run = sequence(run, sample)
     real = np.arange(run.T)[:, None] < run.lengths  # (T, N)
-    ax = axes(ax, 5.6, 5.2)
-    letters = [letter for letter in run.cell.GATES if letter not in GATE_RANGE]
-    for letter, marker in zip(letters, MARKERS):
+    if ax is None:
+        figure: Figure = new_figure(height=4.8, size=size)
+        panels = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
+        entitle_figure(figure, title_of(source, title))
+    else:
+        panels, figure = np.array([ax]), figure_of(ax)
+    for k, (panel, letter) in enumerate(zip(panels, chosen)):
         values = blocks(gates_of(run), run.cell.GATES)[letter][real]  # (steps, H)
-        shut, opened = np.mean(values < SHUT, axis=0), np.mean(values > OPEN, axis=0)
-        look: Look = {"edgecolor": "white", "linewidth": 0.5, "alpha": 0.75, "s": 36}
-        dots = ax.scatter(shut, opened, marker=marker, color=colour(letter), **look)
-        dots.set(label=f"{letter}  {name_of(letter)}", clip_on=False, zorder=3)
-    ax.plot([0, 1], [1, 0], color="#999999", lw=0.9, ls=":")
-    look = {"textcoords": "offset points", "rotation": -45, "rotation_mode": "anchor"}
-    look |= {"fontsize": 9, "color": "#666666", "ha": "center", "va": "bottom"}
-    ax.annotate("never in between", (0.5, 0.5), (4, 4), **look)
-    ax.set(xlabel=f"share of steps under {SHUT}: shut", ylabel=f"share of steps over {OPEN}: open")
-    ax.set(xlim=(0, 1), ylim=(0, 1), title=title_of(source, title), aspect="equal")
-    ax.legend(frameon=False, loc="upper right", title=f"a dot is one of {run.H} units")
-    return figure_of(ax)
+        shares = np.stack([np.mean(values < SHUT, axis=0), np.mean(values > OPEN, axis=0)], axis=1)
+        _dots(axes(panel), shares, colour(letter), MARKERS[known.index(letter)])
+        panel.set_title(f"{letter}  {name_of(letter)}", color=colour(letter))
+        panel.plot([0, 1], [1, 0], color=QUIET, lw=pt(1), ls=":", zorder=1)
+        panel.set(xlim=(-0.1, 1.1), ylim=(-0.1, 1.1), aspect="equal", xlabel=f"shut: under {SHUT}")
+        panel.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        if k == 0:
+            panel.set_ylabel(f"open: over {OPEN}")
+    if ax is None:
+        said = "share of the steps; a dot is one unit, a number that many; dotted: never in between"
+        figure.supxlabel(said, fontsize=panels[0].xaxis.label.get_fontsize(), color=QUIET)
+    return figure
+
+
+def _dots(ax: Axes, shares: Array, tint: str, marker: str) -> None:
+    """A mark for each unit, or for several that would cover each other, with their number."""
+    places, counts = clusters(shares, 0.13)
+    alone = counts == 1
+    look: Look = {"color": tint, "clip_on": False, "zorder": 3, "linewidth": 0}
+    for x, y, how in (
+        (*places[alone].T, {"marker": marker, "s": pt(9) ** 2}),
+        (*places[~alone].T, {"marker": "o", "s": pt(23) ** 2}),
+    ):
+        ax.scatter(x, y, **look, **how)
+    words: Look = {"fontweight": "bold", "color": "white", "zorder": 4, "ha": "center"}
+    for (x, y), count in zip(places[~alone], counts[~alone]):
+        ax.text(x, y, str(count), va="center_baseline", **words)
+
+
+def clusters(points: Array, apart: float) -> tuple[Array, Array]:
+    """Means (k, 2) of groups of points, at least ``apart`` from each other, and their counts (k,).
+
+    The two groups that are closest are joined, until none are closer than that.
+    """
+    places, counts = np.unique(points, axis=0, return_counts=True)
+    while len(places) > 1:
+        away = np.linalg.norm(places[:, None] - places[None], axis=2)
+        np.fill_diagonal(away, np.inf)
+        i, j = np.unravel_index(np.argmin(away), away.shape)
+        if away[i, j] >= apart:
+            break
+        both = counts[i] + counts[j]
+        places[i] = (counts[i] * places[i] + counts[j] * places[j]) / both
+        counts[i] = both
+        places, counts = np.delete(places, j, axis=0), np.delete(counts, j)
+    return places, counts

@@ -4,26 +4,50 @@ from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from scratchnet.arrays import Array
 from scratchnet.cells.sequences import window
 from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import run_of, sequence, title_of
-from scratchnet.plots.style import Look, axes, colour, new_figure, time_axis
+from scratchnet.plots.style import (
+    INK,
+    QUIET,
+    Size,
+    axes,
+    colour,
+    drawing,
+    entitle,
+    entitle_figure,
+    figure_of,
+    label_curves,
+    new_figure,
+    pt,
+    time_axis,
+)
 from scratchnet.tracing import RunTrace, Trace, jacobian
 
 WORK = 1.9e9  # S^3 for each Jacobian whose singular values are taken: about two seconds on one core
 
 
+@drawing
 def jacobians(
-    source: Trace | RunTrace, *, sample: int = 0, most: int | None = None, title: str = ""
+    source: Trace | RunTrace,
+    *,
+    sample: int = 0,
+    most: int | None = None,
+    of: str | None = None,
+    title: str = "",
+    size: Size = "slide",
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw singular values of each step's Jacobian, and of the product from t to the last.
 
-    Largest, median and smallest, on log axes. Where the product's largest goes to zero no gradient
-    reaches step t; where it grows the gradient explodes. Values below the largest times the
-    machine's precision are rounding errors and are not drawn. Needs no target.
+    Largest, median and smallest, and faint all others, on log axes. Where the product's largest
+    goes to zero no gradient reaches step t; where it grows the gradient explodes. Values below the
+    largest times the machine's precision are rounding errors and are not drawn. Needs no target.
 
     Parameters
     ----------
@@ -32,12 +56,15 @@ def jacobians(
     most : number of steps computed, at a cost of S^3 each; by default as many as take about two
         seconds. Of a longer sequence the upper panel shows every k-th step, the lower one the
         product over the last 3 ``most`` steps, each point the product of three; titles say so
-    title : text
+    of : "steps" or "products" for one of the two panels; by default both, on ``ax`` the products
+    title, size, ax : as in ``errors_ahead``
 
     References
     ----------
     Pascanu, Mikolov and Bengio 2013, section 2.1.
     """
+    if of not in (None, "steps", "products"):
+        raise InvalidValueError(f"of is {of!r}: expected 'steps', 'products' or None for both")
     run = run_of(source)
     if run.N > 1 or run.cache.lengths is not None or sample:
         run = sequence(run, sample)
@@ -61,25 +88,38 @@ def jacobians(
         of_products = jacobian.singular_values(np.stack(products)).of_products
     floor = S * np.finfo(of_products.dtype).eps * of_products[:, 0]
 
-    figure = new_figure(height=5.6)
-    upper, lower = figure.subplots(2, 1, sharex=every == 1)
-    _band(upper, steps, of_steps, colour("h"))
-    above = np.where(of_products > floor[:, None], of_products, 0)
-    _band(lower, starts, above, colour("from_future"), floor)
     some = "" if every == 1 else f", every {every}th of {T} steps"
     last = "" if every == 1 else f", t in the last {reach} of {T}"
-    whole = f"of the product of all steps from t to the last{last}"
-    upper.set_title(f"of the step's Jacobian{some}", loc="left", fontsize=11)
-    lower.set_title(whole, loc="left", fontsize=11)
-    for ax in (upper, lower):
-        axes(ax).margins(x=0.01)
-        ax.set_ylabel("singular values")
-        if ax is lower or every > 1:
-            time_axis(ax, T, (), run)
-    place: Look = {"loc": "lower right", "bbox_to_anchor": (1, 0.97), "frameon": False}
-    upper.legend(ncols=3, **place)
-    lower.legend(handles=lower.lines[-1:], **place)
-    figure.suptitle(title_of(source, title))
+    above = np.where(of_products > floor[:, None], of_products, 0)
+    panels = {
+        "steps": (f"one step's Jacobian{some}", steps, of_steps, colour("h"), None),
+        "products": (
+            f"product of all steps from t to the last{last}",
+            starts,
+            above,
+            colour("from_future"),
+            floor,
+        ),
+    }
+    if ax is not None and of is None:
+        of = "products"
+    shown = panels if of is None else {of: panels[of]}
+    if len(shown) == 1:
+        grid = [axes(ax, size=size)]
+        figure = figure_of(grid[0])
+    else:
+        figure = new_figure(size=size)
+        grid = list(figure.subplots(2, 1, sharex=every == 1))
+        entitle_figure(figure, title_of(source, title))
+    for panel, (name, t, drawn, tint, ground) in zip(grid, shown.values()):
+        named = _values(axes(panel), t, drawn, tint, ground)
+        panel.margins(x=0.01)
+        panel.set_ylabel("singular values")
+        if panel is grid[-1] or every > 1:
+            time_axis(panel, T, (), run)
+        whole = title_of(source, title) if len(shown) == 1 else ""
+        entitle(panel, f"{whole}: {name}" if whole else name[0].upper() + name[1:])
+        label_curves(panel, named)
     return figure
 
 
@@ -96,28 +136,30 @@ def _product(jacobians: Array) -> Array:
     return product
 
 
-def _band(ax: Axes, t: Array, values: Array, tint: str, floor: Array | None = None) -> None:
-    """Draw largest, median and smallest of values (steps, S), and fill the range between them.
+def _values(ax: Axes, t: Array, values: Array, tint: str, floor: Array | None) -> dict[Line2D, str]:
+    """Draw values (steps, S) as S faint lines, with largest, median and smallest; return these.
 
-    Zeros are not drawn; the filled range ends at ``floor`` (steps,), below which a value would be a
-    rounding error.
+    Zeros are not drawn. ``floor`` (steps,): below it a value would be a rounding error.
     """
-    shown = np.where(values > 0, values, np.nan)
-    largest, median, smallest = shown[:, 0], shown[:, values.shape[1] // 2], shown[:, -1]
-    if floor is None:
-        least = np.nanmin(shown, axis=1, initial=np.inf)
-    else:
-        least = np.where(np.isnan(smallest), floor, smallest)
-    ax.fill_between(t, least, largest, where=least <= largest, color=tint, alpha=0.15, lw=0)
-    ax.axhline(1, color="black", lw=0.8, ls=(0, (1, 3)))
-    few = len(t) <= 60
-    for name, line, style, mark in (
-        ("largest", largest, "-", "^"),
-        ("median", median, "--", "o"),
-        ("smallest", smallest, ":", "v"),
+    shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
+    lines = [np.column_stack([t, value]) for value in shown.T]
+    ax.add_collection(LineCollection(lines, colors=tint, linewidths=pt(0.7), alpha=0.35))
+    ax.axhline(1, color=INK, lw=pt(1), ls=(0, (1, 3)))
+    few, named = len(t) <= 60, {}
+    for name, k, style, mark in (
+        ("largest", 0, "-", "^"),
+        ("median", values.shape[1] // 2, "--", "o"),
+        ("smallest", -1, ":", "v"),
     ):
-        ax.plot(t, line, style, color=tint, lw=1.8, marker=mark if few else None, ms=4, label=name)
+        (line,) = ax.plot(
+            t, shown[:, k], style, color=tint, marker=mark if few else None, label=name
+        )
+        line.set_markersize(pt(5))
+        if np.isfinite(shown[:, k]).any():
+            named[line] = name
     if floor is not None:
         ground = np.where(floor > 0, floor, np.nan)
-        ax.plot(t, ground, "-", color="#888888", lw=0.8, label="below: rounding errors")
+        (line,) = ax.plot(t, ground, "-", color=QUIET, lw=pt(1), label="below: rounding errors")
+        named[line] = "below: rounding errors"
     ax.set_yscale("log")
+    return named

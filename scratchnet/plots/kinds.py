@@ -1,4 +1,4 @@
-"""Figures of a trace by the name of their kind: what ``scratchnet plot`` draws."""
+"""Figures of a trace by the name of their function: what ``scratchnet plot`` draws."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +12,8 @@ from scratchnet.plots.gates import gates, saturation
 from scratchnet.plots.gradients import gradient_norms, weight_gradients
 from scratchnet.plots.jacobians import jacobians
 from scratchnet.plots.per_loss import per_loss_gradients
+from scratchnet.plots.river import river
+from scratchnet.plots.style import Look, Size
 from scratchnet.plots.text import text
 from scratchnet.tracing import RunTrace, Trace
 
@@ -25,27 +27,39 @@ class Wanted(NamedTuple):
     unit: int | None = None
     labels: tuple[str, ...] = ()
     title: str = ""
+    size: Size = "slide"
 
     @property
     def one(self) -> int:
         """The sequence, for figures of a single one."""
         return self.sample or 0
 
+    def common(self) -> Look:
+        """What figures of a single sequence take."""
+        return {"sample": self.one, "title": self.title, "size": self.size}
+
+
+def _river(run: RunTrace, want: Wanted) -> Figure:
+    return river({run.cell_name.upper(): run}, **want.common(), labels=want.labels)
+
 
 KINDS: dict[str, Callable[[RunTrace, Wanted], Figure]] = {
-    "gates": lambda run, want: gates(run, sample=want.one, labels=want.labels, title=want.title),
-    "saturation": lambda run, want: saturation(run, sample=want.sample, title=want.title),
-    "gradients": lambda run, want: gradient_norms(
-        {run.cell_name.upper(): run}, sample=want.sample, title=want.title
+    "river": _river,
+    "gates": lambda run, want: gates(run, **want.common(), labels=want.labels),
+    "saturation": lambda run, want: saturation(
+        run, sample=want.sample, title=want.title, size=want.size
     ),
-    "per-loss": lambda run, want: per_loss_gradients(
-        run, sample=want.one, k1=want.k1, k2=want.k2, labels=want.labels, title=want.title
+    "gradient_norms": lambda run, want: gradient_norms(
+        {run.cell_name.upper(): run}, sample=want.sample, title=want.title, size=want.size
     ),
-    "jacobians": lambda run, want: jacobians(run, sample=want.one, title=want.title),
-    "weights": lambda run, want: weight_gradients(_whole_batch(run, want), title=want.title),
-    "text": lambda run, want: text(
-        run, want.labels, unit=want.unit, sample=want.one, title=want.title
+    "per_loss_gradients": lambda run, want: per_loss_gradients(
+        run, **want.common(), k1=want.k1, k2=want.k2, labels=want.labels
     ),
+    "jacobians": lambda run, want: jacobians(run, **want.common()),
+    "weight_gradients": lambda run, want: weight_gradients(
+        _whole_batch(run, want), title=want.title, size=want.size
+    ),
+    "text": lambda run, want: text(run, want.labels, **want.common(), unit=want.unit),
 }
 
 
@@ -56,7 +70,7 @@ def _whole_batch(run: RunTrace, want: Wanted) -> RunTrace:
 
 
 # options that only some kinds take
-TAKES = {"k1": ("per-loss",), "k2": ("per-loss",), "unit": ("text",)}
+TAKES = {"k1": ("per_loss_gradients",), "k2": ("per_loss_gradients",), "unit": ("text",)}
 
 
 def _default(trace: Trace, kind: str) -> RunTrace:
@@ -74,6 +88,7 @@ def write(
     k1: int | None = None,
     k2: int | None = None,
     unit: int | None = None,
+    size: Size = "slide",
 ) -> Iterator[str]:
     """Draw one kind into the file ``out``, or "all" into the folder ``out``; yield a line each.
 
@@ -81,8 +96,8 @@ def write(
     ----------
     trace, kind, out : the trace, a name of ``KINDS`` or "all", the file or folder
     run : a run's name; by default the last one, and for text the last forward direction
-    sample, k1, k2, unit : as in the figures. Of "all", kinds that the trace does not allow are left
-        out, and their line says why
+    sample, k1, k2, unit, size : as in the figures. Of "all", kinds that the trace does not allow
+        are left out, and their line says why
 
     Raises
     ------
@@ -108,7 +123,7 @@ def write(
         )
     title = ", ".join(filter(None, [trace.title, chosen.name if len(trace.runs) > 1 else ""]))
     # labels are those of the first sequence
-    want = Wanted(sample, k1, k2, unit, () if sample else trace.labels, title)
+    want = Wanted(sample, k1, k2, unit, () if sample else trace.labels, title, size)
     if kind != "all":
         make_folder(out.parent)
         save_figure(KINDS[kind](chosen, want), out)

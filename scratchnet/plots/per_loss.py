@@ -3,23 +3,38 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps, patheffects
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from scratchnet.cells.sequences import window
 from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import labels_of, require_backward, run_of, sequence, title_of
-from scratchnet.plots.style import EDGE, MAPS, Look, axes, figure_of, time_axis
+from scratchnet.plots.style import (
+    INK,
+    MAPS,
+    Look,
+    Size,
+    axes,
+    colour_bar,
+    drawing,
+    entitle,
+    figure_of,
+    pt,
+    time_axis,
+    travels,
+)
 from scratchnet.tracing import RunTrace, Trace, jacobian
 from scratchnet.training.bptt import truncated, windows
 from scratchnet.training.clip import global_norm
 
-DECADES = 8  # shown below the largest entry: fixed, so that two figures can be held side by side
+DECADES = 8  # shown below the largest entry, at most
 WORK = 7e9  # multiplications in one product of a figure's backward passes: two seconds on one core
 
 
+@drawing
 def per_loss_gradients(
     source: Trace | RunTrace,
     *,
@@ -27,14 +42,16 @@ def per_loss_gradients(
     k1: int | None = None,
     k2: int | None = None,
     most: int | None = None,
+    decades: int | None = None,
     labels: Sequence[str] | None = None,
     title: str = "",
+    size: Size = "slide",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw |da| at step t (up) from the loss at step tau (across), of one sequence.
+    """Draw |da| at step t (across) from the loss at step tau (up), of one sequence.
 
-    Colour is logarithmic, relative to the largest entry, over eight decades. A column is the
-    gradient of one loss; above the diagonal there is none.
+    Colour is logarithmic, relative to the largest entry. A row is the gradient of one loss, which
+    travels to the left; right of the diagonal there is none.
 
     Parameters
     ----------
@@ -43,7 +60,9 @@ def per_loss_gradients(
     k1, k2 : draw what truncated BPTT(k1, k2) keeps (k2 defaults to k1), and say what share of the
         weight gradient it drops (``thrown_away``)
     most : number of losses shown, spread evenly; by default 100, fewer for a large network
-    labels, title, ax : as in ``gates``
+    decades : how far the colours reach below the largest entry; by default as far as the entries
+        do, 8 at most. Give it where two figures are to be compared
+    labels, title, size, ax : as in ``gates``
 
     Raises
     ------
@@ -65,40 +84,48 @@ def per_loss_gradients(
     if most is None:
         most = int(np.clip(WORK / (T * run.H * run.H * len(run.cell.GATES)), 10, 100))
     result = jacobian.per_loss_gradients(run, 0, most)
-    taus, size = result.losses, result.size
-    if not size.size or size.max() == 0:
+    taus, found = result.losses, result.size
+    if not found.size or found.max() == 0:
         raise InvalidValueError(
             f"no gradient reaches {run.name} in sequence {sample}: there is nothing to draw"
         )
     lossy = _loss_steps(run)
 
-    # Columns of the picture are steps; where losses were left out, a column fills in for its
-    # neighbours.
-    across = np.arange(taus[0], taus[-1] + 1)
-    nearest = np.argmin(np.abs(across[:, None] - taus), axis=1)
+    least = float(found[found > 0].min() / found.max())
+    if decades is None:
+        decades = int(np.clip(np.ceil(-np.log10(least)), 1, DECADES))
+    elif decades < 1:
+        raise InvalidValueError(f"decades is {decades}: expected at least 1")
+
+    # Rows of the picture are losses; where losses were left out, a row fills in for its neighbours.
+    rows = np.arange(taus[0], taus[-1] + 1)
+    nearest = np.argmin(np.abs(rows[:, None] - taus), axis=1)
     reach = 0 if len(taus) == lossy else int(np.max(np.diff(taus)))
-    shown = np.maximum(size[:, nearest] / size.max(), 10.0**-DECADES)
-    shown[:, np.abs(across - taus[nearest]) > reach] = np.nan
+    shown = np.maximum(found[:, nearest] / found.max(), 10.0**-decades)
+    shown[:, np.abs(rows - taus[nearest]) > reach] = np.nan
     shown[np.arange(T)[:, None] > taus[nearest]] = np.nan
 
-    ax = axes(ax, 7.4, 5.6)
+    flat = len(rows) < 4  # one loss is a strip, not a wall
+    ax = axes(ax, height=2.9 if flat else 5.625, size=size)
     image = ax.imshow(
-        shown,
+        shown.T,
         origin="lower",
         aspect="auto",
-        norm=LogNorm(10.0**-DECADES, 1),
-        cmap=colormaps[MAPS["gradient"]],
-        extent=(taus[0] - 0.5, taus[-1] + 0.5, -0.5, T - 0.5),
+        norm=LogNorm(10.0**-decades, 1),
+        cmap=MAPS["gradient"],
+        extent=(-0.5, T - 0.5, taus[0] - 0.5, taus[-1] + 0.5),
         interpolation="nearest",
     )
-    bar = figure_of(ax).colorbar(image, ax=ax, fraction=0.04, pad=0.02, extend="min")
-    bar.set_label(f"|da| at t from the loss at τ,\nrelative to the largest, {size.max():.2g}")
-    time_axis(ax, T, texts, run, "y")
-    part = "" if len(taus) == lossy else f", {len(taus)} of {lossy} shown"
-    ax.set(xlabel=f"step τ of the loss{part}")
-    ax.set(xlim=(taus[0] - 0.5, taus[-1] + 0.5), ylim=(-0.5, T - 0.5))
-    if len(taus) <= 12:
-        ax.set_xticks(taus)
+    label = f"|da|, of the largest, {found.max():.2g}"
+    colour_bar(ax, image, label="|da| / largest" if flat else label, extend="min")
+    time_axis(ax, T, texts, run)
+    part = "" if len(taus) == lossy else f",\n{len(taus)} of {lossy} shown"
+    ax.set_ylabel(f"step τ of the loss{part}")
+    ax.set(xlim=(-0.5, T - 0.5), ylim=(taus[0] - 0.5, taus[-1] + 0.5))
+    if flat:
+        ax.set_yticks(taus)
+    else:
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
     lines = [title_of(source, title)]
     if k1 is not None:
         k2 = k1 if k2 is None else k2
@@ -106,7 +133,7 @@ def per_loss_gradients(
         lines.append(
             f"BPTT({k1}, {k2}) throws away |dW lost| / |dW| = {100 * thrown_away(run, k1, k2):.2g}%"
         )
-    ax.set_title("\n".join(filter(None, lines)), fontsize=11)
+    entitle(ax, "\n".join(filter(None, lines)), pad=travels(ax))
     return figure_of(ax)
 
 
@@ -148,13 +175,13 @@ def _loss_steps(run: RunTrace) -> int:
 
 
 def _draw_truncation(ax: Axes, T: int, k1: int, k2: int) -> None:
-    """A line under what each window keeps; hatched what is cut off."""
+    """A line at the first step that each window keeps; hatched what is cut off."""
     cuts = windows(T, k1, k2)
     edges = np.array([0, *(cut.stop for cut in cuts)]) - 0.5
-    floor = np.array([cut.start for cut in cuts]) - 0.5
-    tint = "#ffffff"
-    edge = [patheffects.withStroke(linewidth=4, foreground=EDGE)]
-    label = "the window's first step"
-    ax.stairs(floor, edges, baseline=None, color=tint, lw=2, label=label, path_effects=edge)
-    hatched: Look = {"facecolor": "none", "edgecolor": tint, "hatch": "//", "alpha": 0.45}
-    ax.stairs(floor, edges, baseline=-0.5, fill=True, lw=0, **hatched)
+    first = np.array([cut.start for cut in cuts]) - 0.5
+    edge = [patheffects.withStroke(linewidth=pt(5), foreground=INK)]
+    up: Look = {"orientation": "horizontal"}
+    look: Look = {"color": "#ffffff", "lw": pt(2.5), "path_effects": edge} | up
+    ax.stairs(first, edges, baseline=None, label="the window's first step", **look)
+    hatched: Look = {"facecolor": "none", "edgecolor": "#ffffff", "hatch": "//", "alpha": 0.45} | up
+    ax.stairs(first, edges, baseline=-0.5, fill=True, lw=0, **hatched)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from scratchnet.arrays import Array
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.tracing import RunTrace, Trace
 
@@ -29,6 +30,11 @@ def require_backward(run: RunTrace, figure: str) -> None:
             f"{figure} needs gradients, but the trace of {run.name} was made without a target:"
             f" {HOW}"
         )
+
+
+def gradient_of(run: RunTrace, state: str) -> Array:
+    """d of a state (T, N, H): the whole of it, or of a cell without terms what the future sent."""
+    return run[f"d{state}"] if f"d{state}" in run else run[f"d{state}_next"]
 
 
 def sequence(run: RunTrace, sample: int) -> RunTrace:

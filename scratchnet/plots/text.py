@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -14,13 +13,28 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import labels_of, run_of, sequence, title_of
-from scratchnet.plots.style import MAPS, Look, axes, figure_of
+from scratchnet.plots.style import (
+    MAPS,
+    QUIET,
+    Look,
+    Size,
+    axes,
+    drawing,
+    entitle,
+    figure_of,
+    freeze_ticks,
+    map_key,
+    one_line,
+    pt,
+)
 from scratchnet.tracing import RunTrace, Trace
 
 MOST = 2000  # steps in one figure: more cannot be read
+WIDEST = 84  # characters of a line: more would be smaller than the figure's letters
 BREAK, TAB, UNKNOWN = "↵", "→", "□"
 
 
+@drawing
 def text(
     source: Trace | RunTrace | Array,
     labels: Sequence[str] | None = None,
@@ -29,7 +43,9 @@ def text(
     state: str | None = None,
     sample: int = 0,
     columns: int = 64,
+    predicted: Sequence[str] | None = None,
     title: str = "",
+    size: Size = "slide",
     ax: Axes | None = None,
 ) -> Figure:
     """Draw text on a background with the value of one unit at each character or word, -1 to 1.
@@ -43,8 +59,11 @@ def text(
     state : "c" (drawn as tanh(c), the default where the cell has a c) or "h", after the step has
         read the label
     sample : which sequence of the batch
-    columns : characters of a line
-    title, ax : as in ``errors_ahead``
+    columns : characters of a line, 84 at most
+    predicted : (T,), what the network expects next after each step, written small beneath. Of a
+        trace whose input is tokens (T, N) and whose output is their scores (T, N, V) by default the
+        most probable one; "·" for a token that the labels do not show. () for none
+    title, size, ax : as in ``errors_ahead``
 
     Raises
     ------
@@ -65,6 +84,8 @@ def text(
     else:
         texts = labels_of(source, run_of(source), sample, labels)
         values, name = _of_unit(sequence(run_of(source), sample), state, unit)
+        if predicted is None and isinstance(source, Trace):
+            predicted = most_probable(source, texts, sample)
     if not texts:
         raise InvalidValueError(
             "there are no labels to colour: give labels=, or make the trace with them, trace(...,"
@@ -84,9 +105,26 @@ def text(
             f"the values reach from {values.min():.3g} to {values.max():.3g}: expected -1 to 1,"
             " such as tanh(c)"
         )
-    if columns < 1:
-        raise InvalidValueError(f"columns is {columns}: expected at least 1")
-    return _draw(texts, values, columns, title_of(source, title), name, ax)
+    if not 1 <= columns <= WIDEST:
+        raise InvalidValueError(f"columns is {columns}: expected 1 to {WIDEST}")
+    if predicted is not None and len(predicted) not in (0, len(values)):
+        raise InvalidValueError(
+            f"there are {len(predicted)} predicted texts but {len(values)} steps: expected one each"
+        )
+    return _draw(
+        texts, values, columns, list(predicted or ()), title_of(source, title), name, size, ax
+    )
+
+
+def most_probable(trace: Trace, texts: Sequence[str], sample: int) -> list[str]:
+    """The text of the most probable next token after each step; [] where there are no tokens."""
+    x, y = to_host(trace.x), to_host(trace.y)
+    if x.ndim != 2 or x.dtype.kind not in "iu" or y.ndim != 3 or y.shape[:2] != x.shape:
+        return []
+    first = any(module.get("batch_first") for module in trace.modules)
+    tokens, scores = (x[sample], y[sample]) if first else (x[:, sample], y[:, sample])
+    written = dict(zip(tokens.tolist(), texts))
+    return [written.get(int(token), "·") for token in scores[: len(texts)].argmax(axis=-1)]
 
 
 def _of_unit(run: RunTrace, state: str | None, unit: int | None) -> tuple[Array, str]:
@@ -104,7 +142,7 @@ def _of_unit(run: RunTrace, state: str | None, unit: int | None) -> tuple[Array,
         raise InvalidValueError(
             f"unit is {unit} but {run.name} has {run.H} units: expected 0 to {run.H - 1}"
         )
-    most = ",\nthe one that moves most" if unit is None else ""
+    most = ", the one that moves most" if unit is None else ""
     name = "tanh(c)" if state == "c" else "h"
     return values[:, chosen], f"{name} of unit {chosen} of {run.name}{most}"
 
@@ -137,27 +175,49 @@ def letter_colour(ground: Array) -> str:
 
 
 def _draw(
-    labels: Sequence[str], values: Array, columns: int, title: str, name: str, ax: Axes | None
+    labels: Sequence[str],
+    values: Array,
+    columns: int,
+    predicted: Sequence[str],
+    title: str,
+    name: str,
+    size: Size,
+    ax: Axes | None,
 ) -> Figure:
     places, width, rows = layout(labels, columns)
-    font = FontProperties(family="monospace", size=10)
+    # Few letters are written larger, many as large as the figure's; a letter is 0.6 of it wide.
+    across = 9.8 * 72 / width if ax is None else 0.0  # points of a slide
+    letter = float(np.clip(across / 0.72, 14, 26))
+    high = letter * (1.7 + 1.5 * bool(predicted)) / 72  # inches of a row
+    ax = axes(ax, height=high * rows + 1.25 + 0.4 * bool(title), size=size)
+    font = FontProperties(family="monospace", size=pt(letter))
+    small = FontProperties(family="monospace", size=pt(max(14.0, 0.7 * letter)))
     drawable = get_font(findfont(font))
-    # A letter is 0.6 of its size wide: 10 points are 0.0833 inches; a cell is a little larger.
-    ax = axes(ax, max(4.0, 0.108 * width + 0.3), 0.24 * rows + 1.1)
     ax.spines[:].set_visible(False)
     norm, tints = Normalize(-1, 1), colormaps[MAPS["signed"]]
     grounds = np.asarray(tints(norm(values)))
-    boxes = [[(c, r), (c + w, r), (c + w, r + 1), (c, r + 1)] for c, r, w, _ in places]
-    ax.add_collection(PolyCollection(boxes, facecolors=grounds, edgecolors="white", linewidths=0.4))
-    look: Look = {"ha": "center", "va": "center"}
-    look |= {"fontproperties": font, "parse_math": False}
+    deep = 0.55 if predicted else 1.0
+    boxes = [[(c, r), (c + w, r), (c + w, r + deep), (c, r + deep)] for c, r, w, _ in places]
+    edge: Look = {"edgecolors": "white", "linewidths": pt(0.5)}
+    ax.add_collection(PolyCollection(boxes, facecolors=grounds, **edge))
+    look: Look = {"ha": "center", "va": "center", "parse_math": False}
+
+    def known(text: str) -> str:
+        return "".join(s if drawable.get_char_index(ord(s)) else UNKNOWN for s in text)
+
     for (column, row, wide, written), ground in zip(places, grounds):
-        letters = [s if drawable.get_char_index(ord(s)) else UNKNOWN for s in written]
-        tint = letter_colour(ground)
-        ax.text(column + wide / 2, row + 0.54, "".join(letters), color=tint, **look)
-    ax.set(xlim=(0, width), ylim=(rows, 0), xticks=[], yticks=[], title=title)
-    below: Look = {"orientation": "horizontal", "fraction": 0.04, "aspect": 40}
-    colours = ScalarMappable(norm, tints)
-    bar = figure_of(ax).colorbar(colours, ax=ax, ticks=[-1, 0, 1], pad=0.02, **below)
-    bar.set_label(name)
+        at = (column + wide / 2, row + 0.52 * deep)
+        ax.text(*at, known(written), color=letter_colour(ground), fontproperties=font, **look)
+    for (column, row, wide, _), expected in zip(places, predicted):
+        at, text = (column + wide / 2, row + 0.76), known(one_line(expected))
+        ax.text(*at, text, color=QUIET, fontproperties=small, **look)
+    # A short text keeps its letters' shape: it does not fill the width.
+    ax.set(xlim=(0, max(width, 9.8 * 72 / (letter * 1.0))), ylim=(rows, 0), xticks=[], yticks=[])
+    entitle(ax, title)
+    below: Look = {"orientation": "horizontal", "fraction": 0.04, "aspect": 40, "pad": 0.02}
+    bar = figure_of(ax).colorbar(map_key("signed", -1, 1), ax=ax, ticks=[-1, 0, 1], **below)
+    freeze_ticks(bar.ax)
+    bar.outline.set_visible(False)
+    small_row = "; beneath: what the network expects next" if predicted else ""
+    bar.set_label(name + small_row)
     return figure_of(ax)

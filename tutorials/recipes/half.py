@@ -106,12 +106,12 @@ def run(seed: int, toy: bool) -> Outcome:
         name: [v / SMALL for v in run.history.column("loss")]
         for name, run in zip(ways, runs.values())
     }
-    figure = plots.learning_curves(curves, smooth=20, title=f"The adding problem, T = {T}")
-    ax = figure.axes[0]
-    for line, model in zip(ax.lines, ("gru", "lstm", "rnn")):
-        line.set_color(plots.colour(model))
-    ax.axhline(ADDING_BASELINE_MSE, color="black", lw=0.9, ls=":", label="having learned nothing")
-    ax.legend(frameon=False, loc="center right")
+    figure = plots.learning_curves(
+        curves,
+        smooth=20,
+        lines={"having learned nothing": ADDING_BASELINE_MSE},
+        title=f"The adding problem, T = {T}",
+    )
     scores = {"error": errors, "kB kept of a pass": memory, "steps skipped": skipped}
     return Outcome(
         scores,

@@ -55,14 +55,11 @@ def run(seed: int, toy: bool) -> Outcome:
     x = cut(beats.x[:, ::2], 8, rng).astype(np.float32)
     sizes = SIZES[:1] if toy else SIZES
     found = {job: learn(x, beats.kind, *kinds, sizes, seed, toy) for job, kinds in JOBS.items()}
-    figure = new_figure(11, 4.2)
-    for ax, (job, (known, _)) in zip(figure.subplots(1, 2, sharey=True), JOBS.items()):
-        plots.errors_ahead(found[job], ylabel="accuracy", ax=ax)
-        ax.set(
-            xlabel="samples of the new kinds",
-            ylim=(0.4, 1),
-            title=f"{job}, having learned {of(known)}",
-        )
+    figure = new_figure(10, 6.4)
+    for ax, (job, (known, _)) in zip(figure.subplots(2, 1, sharex=True), JOBS.items()):
+        title = f"{job}, having learned {of(known)}"
+        plots.errors_ahead(found[job], ylabel="accuracy", title=title, ax=ax)
+        ax.set(xlabel="samples of the new kinds", ylim=(0.4, 1))
         ax.set_xticks(range(1, len(sizes) + 1), list(map(str, sizes)))
     scores = {
         f"accuracy, {job}, {size} samples": {
