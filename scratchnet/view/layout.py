@@ -231,7 +231,11 @@ def place(graph: Graph) -> Placed:
     first = [
         Placed(graph, columns, _start(graph, fixed | dict(zip(order, map(float, rows)))))
         for order in (permutations(taps) if len(taps) < 6 else [taps])
-        for rows in (range(1, len(taps) + 1), range(2, len(taps) + 2), range(2, 2 * len(taps) + 1, 2))
+        for rows in (
+            range(1, len(taps) + 1),
+            range(2, len(taps) + 2),
+            range(2, 2 * len(taps) + 1, 2),
+        )
     ]
     best = sorted(first, key=lambda placed: placed.cost)[:ORDERS]
     gates = {at for at, column in columns.items() if column == 2}  # in the rows of their taps

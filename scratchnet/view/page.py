@@ -19,6 +19,7 @@ from scratchnet.files import require_path, write_text
 from scratchnet.tracing.trace import Trace
 from scratchnet.view.data import Programs, fitted
 from scratchnet.view.story import Stop
+from scratchnet.view.walk import PALETTE
 
 MOST_BYTES = 2_000_000  # of a page with one trace
 SCRIPTS = (
@@ -99,14 +100,13 @@ def page(
             f"there are {len(names)} names but {len(traces)} traces: expected one each"
         )
     labels = list(names) or [t.title or "trace" for t in traces]
-    palette = json.loads(_read("palette.json", "scratchnet"))
     programs = Programs()
     room = MOST_BYTES - sum(len(_read(f"{name}.js")) for name in SCRIPTS) - 40_000
     shown = [
         {"label": label, **fitted(t, sample, runs, programs, room, story)}
         for label, t in zip(labels, traces)
     ]
-    colours = {part: palette[part] for part in ("quantities", "page", "maps")}
+    colours = {part: PALETTE[part] for part in ("quantities", "page", "maps")}
     data = {"traces": shown, "programs": programs.data, "palette": colours}
     style = _read("stepper.css")
     script = "\n".join(['"use strict";', *(_read(f"{name}.js") for name in SCRIPTS)])
@@ -123,8 +123,8 @@ def page(
     return re.sub("@@([A-Z]+)@@", lambda found: parts[found[1]], _read("stepper.html"))
 
 
-def _read(name: str, package: str = "scratchnet.view") -> str:
-    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
+def _read(name: str) -> str:
+    return resources.files("scratchnet.view").joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

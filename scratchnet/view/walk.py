@@ -4,16 +4,20 @@ Each step names a line of the cell's file, what the line computes (its terms), a
 makes the equations, in symbols and in numbers, from the program's operations.
 """
 
+import json
+from importlib import resources
 from itertools import groupby
 from linecache import getline
 from pathlib import Path
 from typing import Any
 
-from scratchnet.plots.style import name_of
 from scratchnet.tracing.evaluate import Op
 from scratchnet.tracing.program import Program
 
 Step = dict[str, Any]
+PALETTE = json.loads(
+    resources.files("scratchnet").joinpath("palette.json").read_text(encoding="utf-8")
+)
 
 
 def steps(program: Program, cell: Any) -> dict[str, list[Step]]:
@@ -41,6 +45,11 @@ def place_of(line: tuple[str, int]) -> list[str]:
     path = Path(file)
     shown = "/".join(path.parts[-3:]) if "scratchnet" in path.parts[-3:] else path.name
     return [f"{shown}:{number}", code, comment]
+
+
+def name_of(letter: str) -> str:
+    """What a gate or state is called: "forget gate" for "f"; "" for others."""
+    return str(PALETTE["quantities"].get(letter, {"name": ""})["name"])
 
 
 def _by_line(program: Program, cell: Any, names: dict[str, int]) -> list[Step]:
