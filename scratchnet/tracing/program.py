@@ -220,6 +220,9 @@ def make_program(
     for name, at in builder.all_of(watching.backward_names):
         if at in own and at not in backward.values():
             backward.setdefault(name, at)
+    for s in cell.STATES:  # also where a product was normalised, for which no rule is above
+        if ("state", s) in builder.at:
+            total[builder.at["state", s]] = backward[f"d{s}_prev"]
     _name_parts(builder.ops, edges, forward, backward, own, cell)
     order = dict.fromkeys(range(len(builder.ops)), 0) | builder.order
     return Program(

@@ -29,8 +29,10 @@ function partsOf(name, gradient) {
 // At the last step there is no future: what comes over the way to the next step is the loss of the final state.
 let atLast = false;
 
-function symbol(name, gradient) {
-  if (atLast && /^d\w+_next$/.test(name)) name = name.replace("_next", "_last");
+const fromLast = name => (atLast && /^d\w+_next$/.test(name) ? name.replace("_next", "_last") : name);
+
+function symbol(given, gradient) {
+  const name = fromLast(given);
   const [d, base, sub] = partsOf(name, gradient);
   const letter = math("mi", base),
     whole = math("mrow", ...(d ? [math("mi", d)] : []), sub ? math("msub", letter, math("mtext", sub)) : letter);
@@ -41,7 +43,8 @@ function symbol(name, gradient) {
   return whole;
 }
 
-function text(name, gradient) {
+function text(given, gradient) {
+  const name = fromLast(given);
   const [d, base, sub] = partsOf(name, gradient);
   return d + base + (sub ? `_${sub.replaceAll(" ", "_")}` : "");
 }
@@ -158,7 +161,7 @@ function filled(run, at, t, j) {
     leaf: k => show(run.value(k, t, j)),
     number: v => String(v),
     join: (...parts) => parts.join(""),
-    apply: (name, parts) => `${name}(${parts.join(", ").replace(/^\((.*)\)$/, "$1")})`,
+    apply: (name, parts) => `${name}(${parts.join(", ").replace(/^\((−[^()]*)\)$/, "$1")})`,
     bracket: part => `(${part})`,
     power: part => `${part}²`,
   };

@@ -21,7 +21,7 @@ const sharedLargest = name => Math.max(...panes.map(p => (p.run.has(name) ? p.ru
 
 function heatmap(pane, name, T, H, value, scale) {
   const { run } = pane;
-  const canvas = element("canvas", { width: T, height: H, "data-map": name, role: "application", tabindex: 0, "aria-label": `${name}, units by time: arrow keys move, Enter goes there` });
+  const canvas = element("canvas", { width: T, height: H, "data-map": name, role: "application", tabindex: 0, "aria-label": `${name}, units by time: arrow keys move` });
   const paint = canvas.getContext("2d");
   for (let t = 0; t < T; t++)
     for (let j = 0; j < H; j++) {
@@ -100,6 +100,7 @@ function explain(pane, name, { t, j }) {
     ];
   }
   if (name === "difference") return explainDifference(pane, t, j);
+  atLast = t === run.T - 1;
   const value = run.get(name, t, j),
     lines = [`${text(name, isGradientName(run, name))} at t = ${label(pane, t)}, unit ${run.units[j]}: ${fmt(value, 6)}`],
     at = run.program?.at(name);

@@ -4,7 +4,20 @@ function stepsOf(run) {
   return run.walk[view.mode];
 }
 
-const stepOf = run => stepsOf(run)[Math.min(view.s, stepsOf(run).length - 1)];
+// The micro-step that a run shows. Side by side they are paired by what they compute: another cell shows the line of the same term,
+// or the last one before it that both have.
+function placeOf(run) {
+  const own = stepsOf(run),
+    first = stepsOf(lead());
+  if (run === lead() || run.program === lead().program) return Math.min(view.s, own.length - 1);
+  for (let s = Math.min(view.s, first.length - 1); s >= 0; s--) {
+    const k = own.findIndex(step => (first[s].weights ? step.weights : step.terms.some(n => first[s].terms.includes(n))));
+    if (k >= 0) return k;
+  }
+  return 0;
+}
+
+const stepOf = run => stepsOf(run)[placeOf(run)];
 
 function numeric(pane, name, t, j) {
   const { run, trace } = pane,
@@ -31,7 +44,7 @@ function drawMicro(pane) {
     parts.steps.replaceChildren(...buttons.map(b => element("li", {}, b)));
   }
   [...parts.steps.children].forEach((li, k) => {
-    if (k === Math.min(view.s, list.length - 1)) li.firstChild.setAttribute("aria-current", "step");
+    if (k === placeOf(run)) li.firstChild.setAttribute("aria-current", "step");
     else li.firstChild.removeAttribute("aria-current");
   });
   if (!list.length) {
@@ -40,9 +53,9 @@ function drawMicro(pane) {
     parts.code.replaceChildren();
     return;
   }
-  const step = list[Math.min(view.s, list.length - 1)];
+  const step = stepOf(run);
   atLast = t === run.T - 1;
-  parts.title.textContent = `${Math.min(view.s, list.length - 1) + 1} of ${list.length}: ${step.title}`;
+  parts.title.textContent = `${placeOf(run) + 1} of ${list.length}: ${step.title}`;
   parts.code.replaceChildren(
     ...step.code.map(([place, code, comment]) =>
       element("div", {}, element("span", { class: "where" }, place), element("code", {}, code), comment ? element("span", { class: "comment" }, `# ${comment}`) : ""),
@@ -52,8 +65,9 @@ function drawMicro(pane) {
   parts.terms.replaceChildren(...terms);
 }
 
-function termNode(pane, name, t, j) {
+function termNode(pane, name, t, unit) {
   const { run } = pane,
+    j = Math.min(unit, run.widthOf(name) - 1), // of dx: a feature
     at = run.program.at(name),
     value = run.value(at, t, j);
   const whole = element("div", { class: "term", "data-result": name, "data-value": value ?? "" });

@@ -140,7 +140,7 @@ function drawLane(root, pane, top, plan, scale) {
 }
 
 function lossArrow(x, y, tall, thick) {
-  const arrow = svg("path", { d: `M${x},${y}l${-thick},${tall * 0.5}h${thick * 0.55}v${tall * 0.5}h${thick * 0.9}v${-tall * 0.5}h${thick * 0.55}z`, class: "loss" });
+  const arrow = svg("path", { d: `M${x},${y}l${-thick},${tall * 0.5}h${thick * 0.55}v${tall * 0.5}h${thick * 0.9}v${-tall * 0.5}h${thick * 0.55}z`, class: "arriving" });
   arrow.style.fill = tint("from_loss");
   return arrow;
 }

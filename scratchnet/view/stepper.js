@@ -9,13 +9,15 @@ const view = { run: 0, t: 0, j: 0, mode: "backward", s: 0, zoom: "river", norm: 
 const lead = () => panes[0].run;
 
 function go(change) {
+  const { run } = view;
   Object.assign(view, change);
   view.run = clamp(view.run, 0, Math.max(...panes.map(p => p.runs.length)) - 1);
   if (!panes.some(p => p.runs[Math.min(view.run, p.runs.length - 1)].backwardThere)) view.mode = "forward";
   for (const pane of panes) pane.run = pane.runs[Math.min(view.run, pane.runs.length - 1)];
+  if (view.run !== run && !("j" in change)) view.j = lead().order[0];
   view.t = clamp(view.t, 0, Math.max(...panes.map(p => p.run.T)) - 1);
   view.j = clamp(view.j, 0, Math.max(...panes.map(p => p.run.H)) - 1);
-  view.s = clamp(view.s, 0, Math.max(0, ...panes.map(p => stepsOf(p.run).length - 1)));
+  view.s = clamp(view.s, 0, Math.max(0, stepsOf(lead()).length - 1));
   draw();
   remember();
 }
@@ -222,7 +224,7 @@ const KEYS = {
 
 document.addEventListener("keydown", e => {
   if ($("keys").open) return; // Escape closes the dialog, and nothing reaches the page behind it
-  const field = e.target.closest("input, select, dialog, button, summary, textarea, [role=application]");
+  const field = e.target.closest("input, select, dialog, button, summary");
   if (e.ctrlKey || e.metaKey || e.altKey || !(e.key in KEYS)) return;
   if (field && !(field.tagName === "BUTTON" && e.key !== " " && e.key !== "Enter")) return;
   e.preventDefault();
