@@ -7,6 +7,7 @@ cell computed from it.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.layers import Composite, Layer, Recurrent, Sequential
 from scratchnet.layers.recurrent import DirectionBackward
 from scratchnet.losses import LOSSES, measured
-from scratchnet.tracing.run import Backward, RunTrace, upstream_gradients
+from scratchnet.tracing.run import Backward, RunTrace, custom_run, run_custom, upstream_gradients
 from scratchnet.tracing.terms import CellCache
 from scratchnet.tracing.trace import Data, Trace
 from scratchnet.training.padding import both_masks, output_lengths, steps_inside
@@ -67,7 +68,8 @@ def trace(
     mask, weights : which targets count and how much, of the target's shape or its leading axes;
         weights (N,) are those of the sequences
     backward : replaces the cell's own, with its signature: a student's, or one with a custom bug.
-        ``to_html(compare=...)`` with the right trace shows where the numbers differ
+        It is called once for each layer direction, and its local variables dh, dc_next, ... are
+        seen while it runs. ``first_difference(trace.run)`` says where it leaves the right one
     labels : a text for each step, for figures
     title : for figures
 
@@ -116,8 +118,10 @@ def trace(
     found, _ = _walk(model, cache, dy, "")
     runs = {}
     for prefix, layer, layer_cache, layer_dy in found:
+        seen: dict[int, dict[str, Array]] = {}  # by the cache that backward was called with
         if backward is not None:
-            custom = CellEngine("custom", "custom backward", layer.cell.forward, backward)
+            own = partial(_run_foreign, backward, layer, seen)
+            custom = CellEngine("custom", "custom backward", layer.cell.forward, own)
             layer_cache = layer_cache._replace(engines=[custom] * layer.num_layers)
         results: Sequence[DirectionBackward | None] = [None] * len(layer.layer_directions)
         if layer_dy is not None:
@@ -126,7 +130,8 @@ def trace(
         for (depth, direction), run_cache, result in places:
             name = f"{prefix}l{depth}{direction}"
             params = layer.direction_params(depth, direction)
-            runs[name] = _record(name, layer, params, run_cache, result, backward)
+            observed = seen.get(id(run_cache))
+            runs[name] = _record(name, layer, params, run_cache, result, observed)
     labels, T = tuple(map(str, labels)), next(iter(runs.values())).T
     if labels and len(labels) != T:
         raise InvalidValueError(
@@ -224,13 +229,27 @@ def _grads_untouched(model: Layer) -> Iterator[None]:
             grad[...] = before[name]
 
 
+def _run_foreign(
+    backward: Backward,
+    layer: Recurrent,
+    seen: dict[int, dict[str, Array]],
+    dy: Array,
+    cache: CellCache,
+    *d_last: Array,
+) -> Any:
+    """The custom backward of one layer direction as its cell's Grads, and what was seen of it."""
+    cell = layer.cell
+    grads, seen[id(cache)] = run_custom(backward, dy, cache, *d_last, cell=cell)
+    return cell.Grads(**{name: grads.get(name) for name in cell.Grads._fields})
+
+
 def _record(
     name: str,
     layer: Recurrent,
     params: dict[str, Array],
     cache: CellCache,
     result: DirectionBackward | None,
-    backward: Backward | None,
+    observed: dict[str, Array] | None = None,
 ) -> RunTrace:
     cell, params = layer.cell, {key: p.copy() for key, p in params.items()}
     # Copies: the trace must not change when training goes on and the weights are stepped in place.
@@ -240,21 +259,12 @@ def _record(
         return RunTrace(name, layer.cell_name, params, cache)
     dy = zero_padding(result.dy, cache.lengths)  # the padding's dy is ignored
     d_last = {f"d{state}_last": d for state, d in zip(cell.STATES, result.d_last)}
-    grads = result.grads._asdict()
-    d_next, norms = upstream_gradients(cell, cache, dy, d_last, grads, backward)
-    return RunTrace(
-        name=name,
-        cell_name=layer.cell_name,
-        params=params,
-        cache=cache,
-        dy=dy,
-        d_next=d_next,
-        d_last=d_last,
-        grads=grads,
-        step_norms=norms,
-        custom_backward=backward is not None,
-        backward=backward,
-    )
+    grads = {key: grad for key, grad in result.grads._asdict().items() if grad is not None}
+    own: Data = {"dy": dy, "d_last": d_last, "grads": grads}
+    if observed is None:
+        own["d_next"], own["step_norms"] = upstream_gradients(cell, cache, dy, d_last, grads)
+        return RunTrace(name, layer.cell_name, params, cache, **own)
+    return custom_run(name, layer.cell_name, params, cache, observed, **own)
 
 
 def _title(found: Found) -> str:

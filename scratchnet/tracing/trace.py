@@ -11,11 +11,12 @@ from scratchnet.arrays import Array, to_host
 from scratchnet.cells import CELLS, Cell
 from scratchnet.errors import ScratchnetError, UnknownNameError
 from scratchnet.files import archives
+from scratchnet.tracing.difference import first_difference
 from scratchnet.tracing.run import RunTrace
 
-FORMAT = 2  # of the .npz; goes up when an older library could not read it
+FORMAT = 3  # of the .npz; goes up when an older library could not read it
 # parts of a run in the .npz
-PARTS = ("params", "cache", "d_next", "d_last", "grads", "step_norms", "outside")
+PARTS = ("params", "cache", "d_next", "d_last", "grads", "step_norms", "observed", "outside")
 WHOLE = ("x", "y", "target", "mask", "weights")  # arrays of the whole model
 Data = dict[str, Any]  # names and values of several types, as JSON has them, or arrays
 
@@ -77,10 +78,15 @@ class Trace:
                 opened = f"above 0.9: {float(np.mean(np.abs(values) > 0.9)):4.0%}"
                 lines.append(f"    {letter}   mean {np.mean(values):6.3f}   {shut}   {opened}")
             for name in run.cell.STATES if run.has_backward else ():
-                d = run[f"d{name}"] if f"d{name}" in run else run[f"d{name}_next"]
+                d = next((run[d] for d in (f"d{name}", f"d{name}_next") if d in run), None)
+                if d is None:
+                    continue  # not seen of a custom backward
                 norms = np.linalg.norm(d, axis=(1, 2))
                 ends = f"{norms[0]:.2e} at step 0, {norms[-1]:.2e} at step {run.T - 1}"
                 lines.append(f"    |d{name}|  {ends}")
+            if run.custom_backward:
+                wrong = first_difference(run) or "nothing, up to rounding"
+                lines.append(f"    first differs: {wrong}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -228,12 +234,21 @@ def _check_shapes(about: Data, shapes: Mapping[str, tuple[int, ...]]) -> None:
         known |= {prefix + name for name in cell.Cache._fields} | expected.keys()
         if f"{number}/outside/dy" in shapes:
             own: dict[str, tuple[int, ...]] = {"outside/dy": (T, N, H), "grads/dx": (T, N, D)}
-            own |= {f"d_next/d{name}_next": (T, N, H) for name in cell.STATES}
             own |= {f"d_last/d{name}_last": (N, H) for name in cell.STATES}
             own |= {f"grads/d{name}0": (N, H) for name in cell.STATES}
             own |= {f"grads/d{name}": shape for name, shape in params.items()}
-            own |= {f"step_norms/d{name}": (T,) for name in params}
+            # of a custom backward, what was seen
+            seen: dict[str, tuple[int, ...]] = {"grads/da": (T, N, len(cell.GATES) * H)}
+            seen |= {f"d_next/d{name}_next": (T, N, H) for name in cell.STATES}
+            seen |= {f"step_norms/d{name}": (T,) for name in params}
+            prefix_seen = f"{number}/observed/"
+            custom = facts["custom_backward"]
+            terms = {name: (T, N, H) for name in shapes if name.startswith(prefix_seen) and custom}
+            some = {f"{number}/{name}": shape for name, shape in seen.items()} | terms
             expected |= {f"{number}/{name}": shape for name, shape in own.items()}
+            expected |= {
+                name: shape for name, shape in some.items() if name in shapes or not custom
+            }
             known |= expected.keys() | {f"{number}/grads/{name}" for name in cell.Grads._fields}
         for name, shape in expected.items():
             _require(shapes[name] == shape, f"{name} is {shapes[name]}, expected {shape}")
