@@ -17,6 +17,7 @@ from scratchnet.tracing.run import RunTrace
 FORMAT = 3  # of the .npz; goes up when an older library could not read it
 # parts of a run in the .npz
 PARTS = ("params", "cache", "d_next", "d_last", "grads", "step_norms", "observed", "outside")
+FROM_TORCH = "torch "  # the kind of a module of PyTorch begins with it
 WHOLE = ("x", "y", "target", "mask", "weights")  # arrays of the whole model
 Data = dict[str, Any]  # names and values of several types, as JSON has them, or arrays
 
@@ -216,7 +217,11 @@ def _check_facts(about: Data) -> None:
         prefix = f"{module['name']}." if module["name"] else ""
         found += [(f"{prefix}l{k}{direction}", module["cell"]) for k, direction in module["runs"]]
     runs = [(run["name"], run["cell"]) for run in about["runs"]]
-    _require(bool(runs) and runs == found, f"the modules have the runs {found}, not {runs}")
+    elsewhere = any(module["kind"].startswith(FROM_TORCH) for module in about["modules"])
+    _require(
+        bool(runs) and (elsewhere or runs == found),
+        f"the modules have the runs {found}, not {runs}",
+    )
 
 
 def _check_shapes(about: Data, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -259,12 +264,17 @@ def _check_shapes(about: Data, shapes: Mapping[str, tuple[int, ...]]) -> None:
                 _require(len(shape) == axes and fits, f"{name} is {shape}")
         _require(shapes.get(prefix + "lengths", (N,)) == (N,), "lengths are not one a sequence")
         labels = len(about["labels"])
-        _require(labels in (0, T), f"there are {labels} labels for {T} steps")
+        _require(number > 0 or labels in (0, T), f"there are {labels} labels for {T} steps")
+    # of a module of PyTorch nothing says which axis the batch is
+    elsewhere = any(module["kind"].startswith(FROM_TORCH) for module in about["modules"])
     batch = 0 if any(module.get("batch_first") for module in about["modules"]) else 1
     for name in ("x", "y", "target"):
         shape = shapes.get(name, ())
         if name == "x" or len(shape) == 3:
-            _require(len(shape) > 1 and shape[batch] == N, f"{name} is {shape} of {N} sequences")
+            _require(
+                elsewhere or (len(shape) > 1 and shape[batch] == N),
+                f"{name} is {shape} of {N} sequences",
+            )
     target = shapes.get("target", (N,))
     _require(target != (), "target is one number")
     for name in ("mask", "weights"):
