@@ -122,6 +122,7 @@ def _record(
 
 
 def title_of(found: Sequence[LayerPass]) -> str:
+    """The recurrent layers in words: "LSTM(3, 4) x 2"."""
     parts = []
     for layer in (one.layer for one in found):
         deep = f" x {layer.num_layers}" if layer.num_layers > 1 else ""
