@@ -12,8 +12,8 @@ Which value of a variable counts
 - of two functions with the same name inside one step, the outer one's;
 - an array (T, N, H) that is filled step by step counts for all steps, as it is at the return.
 
-Which step: the local ``t`` of the function, or of one that called it. Where there is no ``t``, a
-variable with T values in all has one for each step, the last step's first.
+Which step: the local ``t`` of the function, or of one that called it; t=3 is taken to be step 3.
+Where there is no ``t``, a variable with T values in all has one for each step, the last one first.
 
 What runs in the function's own module and in the library's cells is seen. Compiled code, other
 modules and other threads are not, and what was not seen is absent.

@@ -33,6 +33,8 @@ def formulas(right: Run) -> Formulas:
     factors, gradients = _factors(right), _gradients(right)
     found = {}
     for name, param in right.params.items():
+        if param.ndim > 2 or param.shape[-1] % right.H:
+            continue
         parts = _blocks(right.grads[f"d{name}"], right)
         products = [
             next(_fitting(part, k, param.ndim, factors, gradients), None)

@@ -62,12 +62,14 @@ class Trace:
             raise UnknownNameError(f"the trace has no run {name!r}: it has {', '.join(self.runs)}")
         return self.runs[name]
 
-    def __str__(self) -> str:
+    def _headline(self) -> str:
         first = self.run
         sequences = f"{first.N} sequence{'s' * (first.N > 1)}"
-        lines = [f"trace of {self.title or 'a model'}: {first.T} steps, {sequences}"]
-        if self.loss is not None:
-            lines[0] += f", {self.loss_name} {self.loss:.6g}"
+        loss = "" if self.loss is None else f", {self.loss_name} {self.loss:.6g}"
+        return f"trace of {self.title or 'a model'}: {first.T} steps, {sequences}{loss}"
+
+    def __str__(self) -> str:
+        lines = [self._headline()]
         if not self.has_backward:
             lines.append("no target was given: the forward side is here, all gradients are missing")
         for run in self.on_host().runs.values():
@@ -91,7 +93,7 @@ class Trace:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<{str(self).splitlines()[0]}>"
+        return f"<{self._headline()}>"
 
     def on_host(self) -> "Trace":
         """The same trace with every array in NumPy, for files and figures."""
