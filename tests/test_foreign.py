@@ -4,7 +4,10 @@ import functools
 import sys
 import threading
 import time
+import tomllib
 import traceback
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from scratchnet.tracing.run import custom_run, run_custom
 from scratchnet_course import mistakes
 
 CATALOGUE = [pytest.param(m, id=m.id) for m in mistakes.load() if m.cell and m.first_wrong]
+ROOT = Path(__file__).parent.parent
 T, N, D, H = 4, 3, 2, 5  # those of the gradient check, so that its steps are these
 
 
@@ -701,16 +705,13 @@ def test_two_foreign_runs_are_compared_with_each_other(rng):
 def test_a_mistake_is_called_by_its_name(rng, monkeypatch):
     """By the catalogue that is registered, or that is given; none is known to the library itself."""
 
-    class Plugin:
-        name = "course"
-
-        def load(self):
-            return mistakes.backwards
-
+    project = tomllib.loads((ROOT / "course/students/pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (entry,) = project["entry-points"][difference.MISTAKES].items()
+    plugins = [EntryPoint(*entry, difference.MISTAKES)]
     trace = foreign_trace(rng)
     monkeypatch.setattr(difference, "entry_points", lambda group: [])
     assert first_difference(trace.run).mistake == ""
-    monkeypatch.setattr(difference, "entry_points", lambda group: [Plugin()] if group == "scratchnet.mistakes" else [])
+    monkeypatch.setattr(difference, "entry_points", lambda group: plugins if group == "scratchnet.mistakes" else [])
     assert first_difference(trace.run).mistake == "dc_next is not added"
     assert str(trace).rstrip().endswith("): dc_next is not added")
     assert first_difference(foreign_trace(rng, with_while).run).mistake == ""
