@@ -1,9 +1,9 @@
 """What a backward pass computes while it runs: its own local variables, by name and time step.
 
 A foreign backward (a student's, or one with a mistake in it) is called once, over the whole
-sequence, as the layer calls it. Meanwhile ``sys.settrace`` looks at the instructions that read or
-write a local variable named like a gradient (dh, dc_next, da_i). No number is computed in a second
-way, so what is recorded is what this code computed.
+sequence, as the layer calls it. Meanwhile ``sys.settrace`` stops at the lines that read or write a
+local variable named like a gradient (dh, dc_next, da_i). No number is computed in a second way, so
+what is recorded is what this code computed.
 
 Which value of a variable counts
 - the one at the *end* of the step, and where the variable is replaced, just before: an array that
@@ -41,7 +41,7 @@ NEXT = "_next"
 
 
 class Access(NamedTuple):
-    """The variables that one instruction reads and writes."""
+    """The variables that one line reads and writes."""
 
     read: tuple[str, ...]
     written: tuple[str, ...]
@@ -49,18 +49,20 @@ class Access(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def accesses(code: CodeType) -> dict[int, Access]:
-    """Offset of an instruction -> the gradients, and the t, that it reads or writes."""
-    found = {}
+    """Number of a line -> the gradients, and the t, that it reads or writes."""
+    found: dict[int, Access] = {}
     for instruction in dis.get_instructions(code):
+        line = instruction.positions.lineno if instruction.positions else None
         # newer versions of Python read or write two variables with one instruction
         kinds = re.findall(r"(LOAD|STORE)_(?:FAST|DEREF|CLOSURE)", instruction.opname)
         names = instruction.argval if len(kinds) > 1 else (instruction.argval,)
-        one: dict[str, list[str]] = {"LOAD": [], "STORE": []}
         for kind, name in zip(kinds, names):
-            if name == TIME or TERM.fullmatch(name):
-                one[kind].append(name)
-        if any(one.values()):
-            found[instruction.offset] = Access(tuple(one["LOAD"]), tuple(one["STORE"]))
+            if line is not None and (name == TIME or TERM.fullmatch(name)):
+                read, written = found.get(line, Access((), ()))
+                if kind == "LOAD":
+                    found[line] = Access((*read, name), written)
+                else:
+                    found[line] = Access(read, (*written, name))
     return found
 
 
@@ -76,11 +78,12 @@ class _Call:
         self.names = [name for name in names if TERM.fullmatch(name)]
         self.has_time = TIME in names
         self.t: int | None = None
-        self.awaited: tuple[str, ...] = ()  # written by the instruction that runs now
+        self.awaited: tuple[str, ...] = ()  # written by the line that runs now
         self.written: set[str] = set()  # in this step
         self.begun: Terms = {}  # ``_next`` at the beginning of the step
         self.read: Terms = {}  # and where the step first read it
         self.before: Terms = {}  # all at the end of the step before
+        self.recorded: dict[str, Any] = {}  # where there is no t: the last array of each name
 
     @property
     def step(self) -> int | None:
@@ -106,7 +109,9 @@ class Observer:
         self.backward, self.letters = backward, letters
         self.T, self.N, self.H = sizes
         inner: Any = unwrap(backward.func if isinstance(backward, partial) else backward)
-        own = [inner, *(cell.backward for cell in CELLS.values())]
+        # of an object that can be called, its class has the function
+        own = [inner, type(inner).__call__]
+        own += [cell.backward for cell in CELLS.values()]
         self.modules = {id(getattr(function, "__globals__", None)) for function in own}
         self.calls: dict[FrameType, _Call] = {}
         # name -> step -> (depth of the call, value); then what has no step, in its order
@@ -174,7 +179,6 @@ class Observer:
         if not call.names and not call.has_time:
             return None
         self.calls[frame] = call
-        frame.f_trace_lines, frame.f_trace_opcodes = False, True
         values = frame.f_locals  # the arguments
         for name in (TIME, *call.names):
             if name in values:
@@ -193,36 +197,43 @@ class Observer:
             self._returned(call, frame.f_locals)
             if not frame.f_code.co_flags & CO_GENERATOR:  # for which a yield is a return
                 del self.calls[frame]
-        elif event == "opcode" and (access := call.accesses.get(frame.f_lasti)):
+        elif event == "line" and (access := call.accesses.get(frame.f_lineno)):
             self._about_to(call, access, frame.f_locals)
         return self._inside
 
     def _about_to(self, call: _Call, access: Access, values: dict[str, Any]) -> None:
         for name in access.read:
-            if name.endswith(NEXT) and name not in call.read and self._fits(values.get(name)):
+            value = values.get(name)
+            if name.endswith(NEXT) and name not in call.read and self._fits(value):
                 call.read[name] = values[name].copy()
                 if call.step is None:
-                    self._record(call, name, call.read[name])
+                    self._record_once(call, name, value)
         if TIME in access.written:
             self._end_of_step(call, values)
         elif call.step is None:
             for name in call.written.intersection(access.written):
                 if not name.endswith(NEXT):
-                    self._record(call, name, values.get(name))
+                    self._record_once(call, name, values.get(name))
         call.awaited = access.written
 
     def _wrote(self, call: _Call, name: str, values: dict[str, Any]) -> None:
-        if name == TIME:
-            t = values.get(TIME)
-            whole = isinstance(t, (int, np.integer)) and 0 <= t < self.T
-            call.t = int(t) if whole else None  # type: ignore[arg-type]
+        if name != TIME:
+            if call.step is None:
+                call.read.pop(name, None)
+            call.written.add(name)
+            return
+        t: Any = values.get(TIME)
+        now = int(t) if isinstance(t, (int, np.integer)) and 0 <= t < self.T else None
+        if now is None or now != call.t:  # the same t again: the loop has ended
             received = [name for name in call.names if name.endswith(NEXT)]
             call.begun = {n: values[n].copy() for n in received if self._fits(values.get(n))}
-            call.read = {}
-            return
-        if call.step is None:
-            call.read.pop(name, None)
-        call.written.add(name)
+            call.t, call.read = now, {}
+
+    def _record_once(self, call: _Call, name: str, value: Any) -> None:
+        """Record what has no step; a line that spans several is entered more than once."""
+        if value is not call.recorded.get(name):
+            call.recorded[name] = value
+            self._record(call, name, value)
 
     def _end_of_step(self, call: _Call, values: dict[str, Any]) -> None:
         """Record what this step computed."""
