@@ -58,7 +58,8 @@ def sequence(run: RunTrace, sample: int) -> RunTrace:
         dy=None if run.dy is None else run.dy[:T, one],
         d_next={name: d[:T, one] for name, d in run.d_next.items()},
         d_last={name: d[one] for name, d in run.d_last.items()},
-        grads={"da": run.grads["da"][:T, one]} if run.has_backward else {},
+        grads={name: run.grads[name][:T, one] for name in ("da",) if name in run.grads},
+        observed={name: d[:T, one] for name, d in run.observed.items()},
         step_norms={},
     )
 

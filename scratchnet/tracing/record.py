@@ -1,36 +1,27 @@
-"""``trace``: one forward and, with a target, one backward pass, recorded.
+"""``trace``: one forward and, with a target, one backward pass, recorded."""
 
-Nothing is hooked and nothing is computed in a second way: the layers' caches hold the forward pass,
-and ``Recurrent.backward_directions`` returns each layer direction's upstream gradient and what its
-cell computed from it.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from scratchnet.arguments import checked
 from scratchnet.arrays import Array, as_lengths, is_array, require_shape
-from scratchnet.cells.engine import CellEngine
-from scratchnet.cells.sequences import zero_padding
-from scratchnet.convert.torch import from_torch, is_torch, to_numpy
+from scratchnet.convert import torch_pass
+from scratchnet.convert.torch import chain_from_torch, from_torch, is_torch, kind_of, to_numpy
 from scratchnet.errors import InvalidTypeError, InvalidValueError
-from scratchnet.layers import Composite, Layer, Recurrent, Sequential
-from scratchnet.layers.recurrent import DirectionBackward
+from scratchnet.layers import Composite, Layer, Recurrent
 from scratchnet.losses import LOSSES, measured
-from scratchnet.tracing.run import Backward, RunTrace, upstream_gradients
-from scratchnet.tracing.terms import CellCache
-from scratchnet.tracing.trace import Data, Trace
+from scratchnet.tracing.run import Backward, RunTrace
+from scratchnet.tracing.runs import LayerPass, as_data, runs_of, title_of, walk
+from scratchnet.tracing.trace import FROM_TORCH, Trace
 from scratchnet.training.padding import both_masks, output_lengths, steps_inside
 from scratchnet.training.samples import check_mask
 from scratchnet.training.trainer import loss_options
 
 Loss = Callable[..., tuple[float, Array]]
 Tensor: TypeAlias = Any  # a NumPy or CuPy array, or a torch tensor
-# each recurrent layer: the prefix of its name, the layer, its cache, the gradient of its output
-Found = list[tuple[str, Recurrent, Any, Array | None]]
 
 
 @checked
@@ -55,19 +46,26 @@ def trace(
 
     Parameters
     ----------
-    model : a recurrent layer, a Sequential with one in it, or a ``torch.nn.RNN``, LSTM or GRU
-    x : input, as the model's forward takes it
+    model : a recurrent layer, a Sequential with one in it, or any ``torch.nn.Module`` that calls a
+        ``torch.nn.RNN``, LSTM, GRU or a cell of one. The module runs once in PyTorch, in evaluation
+        mode; each recurrent part is then computed here, and its numbers are checked against
+        PyTorch's. It is left as it was
+    x : input, as the model's forward takes it; of a torch module also packed, or a tuple of all
+        arguments
     target : what the loss compares the output with. Without target and dy the trace has the forward
         side only
     loss : ``loss(y, target) -> (number, dy)``, or a name of ``losses.LOSSES``; by default the mean
-        squared error, or softmax cross-entropy where the target is whole numbers
+        squared error, or softmax cross-entropy where the target is whole numbers. With a torch
+        module also ``loss(y, target) -> tensor``, such as ``torch.nn.functional.mse_loss``
     dy : upstream gradient of the output, in place of target and loss
-    state, lengths : as in the model's forward. With ``lengths`` the padding of the target has no
-        part in the loss, as in ``training.fit``
+    state, lengths : as in the forward of a model of this library, or of a bare torch.nn.RNN, LSTM
+        or GRU. With ``lengths`` the padding of the target has no part in the loss, as in
+        ``training.fit``
     mask, weights : which targets count and how much, of the target's shape or its leading axes;
         weights (N,) are those of the sequences
     backward : replaces the cell's own, with its signature: a student's, or one with a custom bug.
-        ``to_html(compare=...)`` with the right trace shows where the numbers differ
+        It is called once for each layer direction, and its local variables dh, dc_next, ... are
+        seen while it runs. ``first_difference(trace.run)`` says where it leaves the right one
     labels : a text for each step, for figures
     title : for figures
 
@@ -80,6 +78,24 @@ def trace(
     ArithmeticError
         Where the steps' weight gradients do not add up to the whole.
     """
+    if target is not None and dy is not None:
+        raise InvalidValueError(
+            "both a target and dy were given: dy is the gradient of a loss and its target"
+        )
+    if target is None and any(part is not None for part in (loss, mask, weights)):
+        raise InvalidValueError("a loss, mask or weights were given but no target")
+    if backward is not None and target is None and dy is None:
+        raise InvalidValueError(
+            "a backward was given but no target: without one there is no backward pass"
+        )
+    if is_torch(model) and not _runs_here(model, x, loss):
+        if state is not None or lengths is not None:
+            raise InvalidValueError(
+                "state and lengths were given, but this module takes its own: expected them in x,"
+                " a tuple of all arguments of its forward"
+            )
+        own = target, loss, dy, mask, weights, backward, labels, title
+        return _trace_module(model, x, *own)
     model = from_torch(model) if is_torch(model) else model
     if not isinstance(model, Layer) or not model.recurrent:
         what = f"{type(model).__module__}.{type(model).__name__}"
@@ -96,16 +112,6 @@ def trace(
         state = type(state)(to_numpy(s) for s in state)
     elif state is not None and isinstance(model, Recurrent) and len(model.cell.STATES) == 1:
         state = (state,)  # as torch hands a GRU its state
-    if target is not None and dy is not None:
-        raise InvalidValueError(
-            "both a target and dy were given: dy is the gradient of a loss and its target"
-        )
-    if target is None and any(part is not None for part in (loss, mask, weights)):
-        raise InvalidValueError("a loss, mask or weights were given but no target")
-    if backward is not None and target is None and dy is None:
-        raise InvalidValueError(
-            "a backward was given but no target: without one there is no backward pass"
-        )
     recurrent: Any = model
     y, cache = recurrent.forward(x, state=state, lengths=lengths)
     value, loss_name = None, None
@@ -113,28 +119,110 @@ def trace(
         measure, loss_name = _loss(loss, target)
         mask, weights = _counts(model, x, y, target, lengths, mask, weights)
         value, dy = measured(measure, y, target, loss_name, **loss_options(weights, mask))
-    found, _ = _walk(model, cache, dy, "")
-    runs = {}
-    for prefix, layer, layer_cache, layer_dy in found:
-        if backward is not None:
-            custom = CellEngine("custom", "custom backward", layer.cell.forward, backward)
-            layer_cache = layer_cache._replace(engines=[custom] * layer.num_layers)
-        results: Sequence[DirectionBackward | None] = [None] * len(layer.layer_directions)
-        if layer_dy is not None:
-            results = layer.backward_directions(layer_dy, layer_cache)
-        places = zip(layer.layer_directions, layer_cache.cell_caches, results)
-        for (depth, direction), run_cache, result in places:
-            name = f"{prefix}l{depth}{direction}"
-            params = layer.direction_params(depth, direction)
-            runs[name] = _record(name, layer, params, run_cache, result, backward)
-    labels, T = tuple(map(str, labels)), next(iter(runs.values())).T
-    if labels and len(labels) != T:
+    found, _ = walk(model, cache, dy)
+    runs = runs_of(found, backward)
+    modules = tuple(as_data(model))
+    whole = {"x": x, "y": y, "target": target, "loss": value, "loss_name": loss_name}
+    title = title or title_of(found)
+    return Trace(
+        runs,
+        **whole,
+        labels=_labels(labels, runs),
+        modules=modules,
+        title=title,
+        mask=mask,
+        weights=weights,
+    )
+
+
+def _trace_module(
+    module: Any,
+    x: Any,
+    target: Tensor | None,
+    loss: Any,
+    dy: Tensor | None,
+    mask: Array | None,
+    weights: Array | None,
+    backward: Backward | None,
+    labels: Sequence[Any],
+    title: str,
+) -> Trace:
+    """The trace of a torch module: PyTorch runs it once, and its recurrent parts run here."""
+    mask, weights = _kept("mask", mask), _kept("weights", weights)
+    for_numpy: torch_pass.Measure | None = None
+    name = None
+    in_torch = loss if _is_torch_loss(loss) else None
+    if in_torch is not None:
+        name = getattr(loss, "__name__", type(loss).__name__)
+        ready = torch_pass.for_torch(target)
+        passed = torch_pass.record_pass(module, x, loss=lambda y: loss(y, ready))
+    else:
+        if target is not None:
+            own: Any = _kept("target", target)
+            function, name = _loss(loss, own)
+            options = loss_options(weights, mask)
+            for_numpy = partial(_measured, function, own, name, options)
+        elif dy is not None:
+            given: Any = _kept("dy", dy)
+            for_numpy = lambda y: (None, given)  # noqa: E731
+        passed = torch_pass.record_pass(module, x, for_numpy)
+    chain = chain_from_torch(module, passed.x, passed.y)
+    if chain is not None:
+        y, of_chain = chain.forward(passed.x)
+        found, _ = walk(chain, of_chain, passed.dy)
+        modules = tuple(as_data(chain))
+    else:
+        y, found = passed.y, []
+        for part in passed.parts:
+            _, cache = part.layer.forward(part.x, state=part.state, lengths=part.lengths)
+            prefix = f"{part.name}." if part.name else ""
+            found.append(LayerPass(prefix, part.layer, cache, part.dy, part.dstate_last))
+        first = any(one.layer.batch_first for one in found)
+        # no layers: the page says that it cannot compute this kind
+        kind = f"{FROM_TORCH}{type(module).__name__}"
+        modules = ({"name": "", "kind": kind, "batch_first": first, "params": {}},)
+    runs = runs_of(found, backward)
+    return Trace(
+        runs,
+        x=passed.x,
+        y=y,
+        target=_kept("target", target),
+        loss=passed.loss,
+        loss_name=name,
+        labels=_labels(labels, runs),
+        modules=modules,
+        title=title or title_of(found),
+        mask=mask,
+        weights=weights,
+    )
+
+
+def _measured(
+    function: Loss, target: Array, name: str, options: dict[str, Any], y: Array
+) -> tuple[float, Array]:
+    return measured(function, y, target, name, **options)
+
+
+def _is_torch_loss(loss: Any) -> bool:
+    """True for a function of torch tensors; False for a name, or a loss of this library."""
+    return callable(loss) and loss not in LOSSES.values()
+
+
+def _runs_here(module: Any, x: Any, loss: Any) -> bool:
+    """True where the layer with the module's weights takes the arguments as the module does."""
+    kind = kind_of(module)
+    in_torch = is_torch(loss) or getattr(loss, "__module__", "").split(".")[0] == "torch"
+    whole = not isinstance(x, tuple) and getattr(x, "ndim", 3) == 3  # a packed x is a tuple
+    return bool(kind) and not kind.endswith("Cell") and whole and not in_torch
+
+
+def _labels(labels: Sequence[Any], runs: dict[str, RunTrace]) -> tuple[str, ...]:
+    texts, T = tuple(map(str, labels)), next(iter(runs.values())).T
+    if texts and len(texts) != T:
         raise InvalidValueError(
-            f"there are {len(labels)} labels but x has {T} steps: expected one each"
+            f"there are {len(texts)} labels but x has {T} steps: expected one each"
         )
-    modules = tuple(_as_data(model))
-    title = title or _title(found)
-    return Trace(runs, x, y, target, value, loss_name, labels, modules, title, mask, weights)
+    return texts
 
 
 def _counts(
@@ -194,91 +282,3 @@ def _kept(name: str, value: Tensor | None) -> Array | None:
             " torch tensor"
         )
     return value.copy()
-
-
-def _walk(model: Layer, cache: Any, dy: Array | None, prefix: str) -> tuple[Found, Array | None]:
-    """Every recurrent layer in order, with its cache and the upstream gradient of its output."""
-    if isinstance(model, Recurrent):
-        return [(prefix, model, cache, dy)], dy
-    if not isinstance(model, Sequential):
-        return [], dy
-    found: Found = []
-    with _grads_untouched(model):
-        for (name, layer), layer_cache in zip(
-            reversed(model.layers.items()), reversed(cache.caches)
-        ):
-            parts, _ = _walk(layer, layer_cache, dy, f"{prefix}{name}.")
-            found = parts + found
-            dy = None if dy is None else layer.backward(dy, layer_cache)
-    return found, dy
-
-
-@contextmanager
-def _grads_untouched(model: Layer) -> Iterator[None]:
-    """On exit, restore the model's gradients, to which backward passes add."""
-    before = {name: grad.copy() for name, grad in model.grads.items()}
-    try:
-        yield
-    finally:
-        for name, grad in model.grads.items():
-            grad[...] = before[name]
-
-
-def _record(
-    name: str,
-    layer: Recurrent,
-    params: dict[str, Array],
-    cache: CellCache,
-    result: DirectionBackward | None,
-    backward: Backward | None,
-) -> RunTrace:
-    cell, params = layer.cell, {key: p.copy() for key, p in params.items()}
-    # Copies: the trace must not change when training goes on and the weights are stepped in place.
-    held = params | {"fingerprints": None}
-    cache = cache._replace(**{key: held[key] for key in held if key in cache._fields})
-    if result is None:
-        return RunTrace(name, layer.cell_name, params, cache)
-    dy = zero_padding(result.dy, cache.lengths)  # the padding's dy is ignored
-    d_last = {f"d{state}_last": d for state, d in zip(cell.STATES, result.d_last)}
-    grads = result.grads._asdict()
-    d_next, norms = upstream_gradients(cell, cache, dy, d_last, grads, backward)
-    return RunTrace(
-        name=name,
-        cell_name=layer.cell_name,
-        params=params,
-        cache=cache,
-        dy=dy,
-        d_next=d_next,
-        d_last=d_last,
-        grads=grads,
-        step_norms=norms,
-        custom_backward=backward is not None,
-        backward=backward,
-    )
-
-
-def _title(found: Found) -> str:
-    parts = []
-    for _, layer, _, _ in found:
-        deep = f" x {layer.num_layers}" if layer.num_layers > 1 else ""
-        parts.append(f"{layer.cell_name.upper()}({layer.input_size}, {layer.hidden_size}){deep}")
-    return ", ".join(parts)
-
-
-def _as_data(model: Layer, prefix: str = "") -> Iterator[Data]:
-    """The model's layers as plain data, in order, for a page that computes them again."""
-    if isinstance(model, Sequential):
-        for name, layer in model.layers.items():
-            yield from _as_data(layer, f"{prefix}{name}.")
-        return
-    facts: Data = {"name": prefix.rstrip("."), "kind": type(model).__name__.lower()}
-    if isinstance(model, Recurrent):
-        facts |= {
-            "kind": "recurrent",
-            "cell": model.cell_name,
-            "options": model.options,
-            "runs": [list(run) for run in model.layer_directions],
-            "batch_first": model.batch_first,
-            "return_sequences": model.return_sequences,
-        }
-    yield {**facts, "params": {name: p.copy() for name, p in model.params.items()}}

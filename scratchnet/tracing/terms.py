@@ -74,8 +74,8 @@ def _values(
 ) -> Terms:
     with np.errstate(all="ignore"):  # a pass that has diverged can be looked at too
         found = {name: evaluate(program.ops, at, stored, given) for name, at in names.items()}
-    shape = given["state"]["h"].shape  # of a constant too: SRU's dh_prev is 0
-    return {name: np.broadcast_to(value, shape) for name, value in found.items()}
+    whole = given["state"]["h"]  # SRU's dh_prev is one 0
+    return {n: np.full_like(whole, v) if np.ndim(v) == 0 else v for n, v in found.items()}
 
 
 def _stored(program: Program, cell: Cell, cache: CellCache) -> dict[int, Array]:

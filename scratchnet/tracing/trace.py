@@ -11,11 +11,13 @@ from scratchnet.arrays import Array, to_host
 from scratchnet.cells import CELLS, Cell
 from scratchnet.errors import ScratchnetError, UnknownNameError
 from scratchnet.files import archives
+from scratchnet.tracing.difference import first_difference
 from scratchnet.tracing.run import RunTrace
 
-FORMAT = 2  # of the .npz; goes up when an older library could not read it
+FORMAT = 3  # of the .npz; goes up when an older library could not read it
 # parts of a run in the .npz
-PARTS = ("params", "cache", "d_next", "d_last", "grads", "step_norms", "outside")
+PARTS = ("params", "cache", "d_next", "d_last", "grads", "step_norms", "observed", "outside")
+FROM_TORCH = "torch "  # the kind of a module of PyTorch begins with it
 WHOLE = ("x", "y", "target", "mask", "weights")  # arrays of the whole model
 Data = dict[str, Any]  # names and values of several types, as JSON has them, or arrays
 
@@ -60,12 +62,14 @@ class Trace:
             raise UnknownNameError(f"the trace has no run {name!r}: it has {', '.join(self.runs)}")
         return self.runs[name]
 
-    def __str__(self) -> str:
+    def _headline(self) -> str:
         first = self.run
         sequences = f"{first.N} sequence{'s' * (first.N > 1)}"
-        lines = [f"trace of {self.title or 'a model'}: {first.T} steps, {sequences}"]
-        if self.loss is not None:
-            lines[0] += f", {self.loss_name} {self.loss:.6g}"
+        loss = "" if self.loss is None else f", {self.loss_name} {self.loss:.6g}"
+        return f"trace of {self.title or 'a model'}: {first.T} steps, {sequences}{loss}"
+
+    def __str__(self) -> str:
+        lines = [self._headline()]
         if not self.has_backward:
             lines.append("no target was given: the forward side is here, all gradients are missing")
         for run in self.on_host().runs.values():
@@ -77,14 +81,19 @@ class Trace:
                 opened = f"above 0.9: {float(np.mean(np.abs(values) > 0.9)):4.0%}"
                 lines.append(f"    {letter}   mean {np.mean(values):6.3f}   {shut}   {opened}")
             for name in run.cell.STATES if run.has_backward else ():
-                d = run[f"d{name}"] if f"d{name}" in run else run[f"d{name}_next"]
+                d = next((run[d] for d in (f"d{name}", f"d{name}_next") if d in run), None)
+                if d is None:
+                    continue  # not seen of a custom backward
                 norms = np.linalg.norm(d, axis=(1, 2))
                 ends = f"{norms[0]:.2e} at step 0, {norms[-1]:.2e} at step {run.T - 1}"
                 lines.append(f"    |d{name}|  {ends}")
+            if run.custom_backward:
+                wrong = first_difference(run) or "nothing, up to rounding"
+                lines.append(f"    first differs: {wrong}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<{str(self).splitlines()[0]}>"
+        return f"<{self._headline()}>"
 
     def on_host(self) -> "Trace":
         """The same trace with every array in NumPy, for files and figures."""
@@ -210,7 +219,11 @@ def _check_facts(about: Data) -> None:
         prefix = f"{module['name']}." if module["name"] else ""
         found += [(f"{prefix}l{k}{direction}", module["cell"]) for k, direction in module["runs"]]
     runs = [(run["name"], run["cell"]) for run in about["runs"]]
-    _require(bool(runs) and runs == found, f"the modules have the runs {found}, not {runs}")
+    elsewhere = any(module["kind"].startswith(FROM_TORCH) for module in about["modules"])
+    _require(
+        bool(runs) and (elsewhere or runs == found),
+        f"the modules have the runs {found}, not {runs}",
+    )
 
 
 def _check_shapes(about: Data, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -228,12 +241,21 @@ def _check_shapes(about: Data, shapes: Mapping[str, tuple[int, ...]]) -> None:
         known |= {prefix + name for name in cell.Cache._fields} | expected.keys()
         if f"{number}/outside/dy" in shapes:
             own: dict[str, tuple[int, ...]] = {"outside/dy": (T, N, H), "grads/dx": (T, N, D)}
-            own |= {f"d_next/d{name}_next": (T, N, H) for name in cell.STATES}
             own |= {f"d_last/d{name}_last": (N, H) for name in cell.STATES}
             own |= {f"grads/d{name}0": (N, H) for name in cell.STATES}
             own |= {f"grads/d{name}": shape for name, shape in params.items()}
-            own |= {f"step_norms/d{name}": (T,) for name in params}
+            # of a custom backward, what was seen
+            seen: dict[str, tuple[int, ...]] = {"grads/da": (T, N, len(cell.GATES) * H)}
+            seen |= {f"d_next/d{name}_next": (T, N, H) for name in cell.STATES}
+            seen |= {f"step_norms/d{name}": (T,) for name in params}
+            prefix_seen = f"{number}/observed/"
+            custom = facts["custom_backward"]
+            terms = {name: (T, N, H) for name in shapes if name.startswith(prefix_seen) and custom}
+            some = {f"{number}/{name}": shape for name, shape in seen.items()} | terms
             expected |= {f"{number}/{name}": shape for name, shape in own.items()}
+            expected |= {
+                name: shape for name, shape in some.items() if name in shapes or not custom
+            }
             known |= expected.keys() | {f"{number}/grads/{name}" for name in cell.Grads._fields}
         for name, shape in expected.items():
             _require(shapes[name] == shape, f"{name} is {shapes[name]}, expected {shape}")
@@ -244,12 +266,17 @@ def _check_shapes(about: Data, shapes: Mapping[str, tuple[int, ...]]) -> None:
                 _require(len(shape) == axes and fits, f"{name} is {shape}")
         _require(shapes.get(prefix + "lengths", (N,)) == (N,), "lengths are not one a sequence")
         labels = len(about["labels"])
-        _require(labels in (0, T), f"there are {labels} labels for {T} steps")
+        _require(number > 0 or labels in (0, T), f"there are {labels} labels for {T} steps")
+    # of a module of PyTorch nothing says which axis the batch is
+    elsewhere = any(module["kind"].startswith(FROM_TORCH) for module in about["modules"])
     batch = 0 if any(module.get("batch_first") for module in about["modules"]) else 1
     for name in ("x", "y", "target"):
         shape = shapes.get(name, ())
         if name == "x" or len(shape) == 3:
-            _require(len(shape) > 1 and shape[batch] == N, f"{name} is {shape} of {N} sequences")
+            _require(
+                elsewhere or (len(shape) > 1 and shape[batch] == N),
+                f"{name} is {shape} of {N} sequences",
+            )
     target = shapes.get("target", (N,))
     _require(target != (), "target is one number")
     for name in ("mask", "weights"):

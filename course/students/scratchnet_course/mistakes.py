@@ -7,7 +7,8 @@ planted bug is the real code with one thing wrong, and a table that no longer fi
 
 import linecache
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from importlib import import_module, resources
 from inspect import getsource
 from types import ModuleType
@@ -48,6 +49,16 @@ def load() -> list[Mistake]:
 def of_cell(cell: str) -> list[Mistake]:
     """The mistakes of a cell that show in its plain form: without options, by wrong gradients."""
     return [row for row in load() if row.cell == cell and not row.options and row.first_wrong]
+
+
+@cache
+def backwards(cell: str) -> tuple[tuple[str, Callable[..., Any]], ...]:
+    """The names of a cell's mistakes that change a gradient, each with a backward that makes it.
+
+    The entry point "scratchnet.mistakes": with it a trace calls a mistake by its name.
+    """
+    rows = (row for row in load() if row.cell == cell and row.first_wrong)
+    return tuple((row.name, plant(row).backward) for row in rows)
 
 
 def _mistake(row: dict[str, Any]) -> Mistake:
