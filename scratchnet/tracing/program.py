@@ -210,16 +210,19 @@ def make_program(
     same = _Same(builder.ops, own, cell)
     edges = {way: same.find(d) for way, d in edges.items()}
     total = {at: same.find(d) for at, d in total.items()}
-    of = {}
-    for name, at in forward.items():
-        if (d := total.get(at)) in own:
-            if all(n.endswith("_prev") for n, at in backward.items() if at == d):
-                backward[f"d{name}"] = d
-            if backward.get(f"d{name}") == d:
-                of[f"d{name}"] = name
-    for name, at in builder.all_of(watching.backward_names):
+    local = dict(builder.all_of(watching.backward_names))
+    gradients = {q: total[at] for q, at in forward.items() if total.get(at) in own}
+    for q, d in gradients.items():
+        another = local.get(f"d{q}", d) != d  # the code means something else by this name
+        if not another and all(n.endswith("_prev") for n, at in backward.items() if at == d):
+            backward[f"d{q}"] = d
+    for name, at in local.items():
         if at in own and at not in backward.values():
             backward.setdefault(name, at)
+    of = {n: q for q, d in reversed(gradients.items()) for n, at in backward.items() if at == d}
+    of = {n: q for n, q in of.items() if not n.endswith("_prev")} | {
+        f"d{q}": q for q, d in gradients.items() if backward.get(f"d{q}") == d
+    }
     for s in cell.STATES:  # also where a product was normalised, for which no rule is above
         if ("state", s) in builder.at:
             total[builder.at["state", s]] = backward[f"d{s}_prev"]

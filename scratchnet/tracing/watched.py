@@ -91,7 +91,8 @@ class Watcher:
             elif code.co_filename in self.files:
                 for name, value in frame.f_locals.items():
                     if isinstance(value, Watched) and value.shape in ((1, H), (H,)):
-                        self.names.setdefault(name, value.reshape(-1).tolist()[0])
+                        # of two functions with the same name the outer one's, which ends later
+                        self.names[name] = value.reshape(-1).tolist()[0]
 
     def _called(self, function: Callable[..., Any], given: list["Watched"], result: Any) -> None:
         """Put the call of a primitive in the place of what it computed."""
