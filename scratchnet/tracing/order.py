@@ -20,6 +20,7 @@ def unit_order(run: RunTrace, sample: int = 0) -> Array:
     run.require_sample(sample)
     if not run.has_backward:
         return np.arange(run.H)
+    run = run.right  # of a custom backward the order is that of the right gradient
     state = "c" if "c" in run.cell.STATES else "h"
     d = run[f"d{state}"] if f"d{state}" in run else run[f"d{state}_next"]
     return np.argsort(-np.abs(to_host(d[0, sample])), kind="stable")

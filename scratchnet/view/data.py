@@ -9,6 +9,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.losses import kept, shares
+from scratchnet.tracing.difference import differences, first_difference, inconsistent_weights
 from scratchnet.tracing.jacobian import per_loss_gradients
 from scratchnet.tracing.order import unit_order
 from scratchnet.tracing.run import RunTrace
@@ -193,8 +194,6 @@ def _run_as_data(
         _say(notes, f"{some}, to keep the page small")
     if start:
         _say(notes, f"{run.name}: the last {T - start} of {T} steps are shown")
-    if run.custom_backward:
-        _say(notes, f"{run.name}: the gradients are those of a custom backward, not the cell's own")
     sampled = len(chosen) < H or bool(start)
     arrays = {"x": run["x"][start:T, n]}
     for name in run.cell.STATES:
@@ -223,6 +222,7 @@ def _run_as_data(
         "sizes": _sizes(run, n, start, T, double),
         "carry": _carry(run),
         "above": _above(trace, run),
+        **_differences(run, n, start, T, chosen, double, notes),
         "arrivesLast": any(bool(np.any(d[n])) for d in run.d_last.values()),
         "arrays": {name: _pack(a, double) for name, a in arrays.items()},
     }
@@ -253,10 +253,44 @@ def _sizes(run: RunTrace, n: int, start: int, T: int, double: bool) -> Data:
     """The size over all units of every gradient that the river draws, at each step."""
     if not run.has_backward:
         return {}
-    names = ["dy", *run.d_next, *(f"d{s}" for s in run.cell.STATES if f"d{s}" in run)]
+    names = ["dy", *run.right.d_next, *(f"d{s}" for s in run.cell.STATES)]
     with np.errstate(over="ignore", invalid="ignore"):
-        sizes = {name: np.linalg.norm(run[name][start:T, n], axis=-1) for name in names}
+        found = {name: run[name][start:T, n] for name in names if name in run}
+        sizes = {name: np.linalg.norm(d, axis=-1) for name, d in found.items()}
     return {name: _pack(size, double) for name, size in sizes.items()}
+
+
+def _differences(
+    run: RunTrace, n: int, start: int, T: int, units: Array, double: bool, notes: list[str]
+) -> Data:
+    """Of a custom backward: the right gradient of every term that differs, and the first of them.
+
+    Where a term differs by rounding only, the right number is sent as the run's own.
+    """
+    if not run.custom_backward:
+        return {}
+    with np.errstate(all="ignore"):
+        off, first = differences(run), first_difference(run)
+    notes.append(f"{run.name}: the gradients are those of a custom backward, not the cell's own")
+    if first is None:
+        notes.append(f"{run.name}: no difference from the right gradients")
+        return {"right": {}, "wrongWeights": []}
+    right = {}
+    for name, size in off.items():
+        if name not in run.right or size.ndim != 3 or not np.any(size[start:T, n]):
+            continue
+        both = np.where(size > 0, run.right[name], run[name])[start:T, n]
+        right[name] = _pack(both if name == "dx" else both[:, units], double)
+    weights = [f"d{p}" for p in run.params if f"d{p}" in off and np.any(off[f"d{p}"])]
+    notes.append(f"{run.name}: first differs: {first}")
+    here = first.t is not None and first.sample in (None, n) and first.t >= start
+    place = {"term": first.term, "t": (first.t or 0) - start, "unit": first.unit}
+    return {
+        "right": right,
+        "wrongWeights": weights,
+        "notImplied": inconsistent_weights(run),
+        "firstDifference": place if here and first.unit in units else None,
+    }
 
 
 def _above(trace: Trace, run: RunTrace) -> str:

@@ -254,10 +254,13 @@ function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own }) {
     else if (its) text(under, [digits(gradient)], its, { "data-gradient": totalName || "", "data-value": gradient ?? "" });
   } else {
     const facts = { "data-gradient": totalName || "", "data-value": gradient ?? "" };
-    if (grid.inline) text(0, [...names(totalName, true), digits(gradient)], its, facts);
+    const wrong = totalName && !view.norm ? run.wrongAt(totalName, t, Math.min(j, run.widthOf(totalName) - 1)) : undefined,
+      shown = `${digits(gradient)}${wrong === undefined ? "" : " ≠"}`,
+      classes = its + (wrong === undefined ? "" : " differs");
+    if (grid.inline) text(0, [...names(totalName, true), shown], classes, facts);
     else {
-      text(0, names(totalName, true), its);
-      text(under, [digits(gradient)], its, facts);
+      text(0, names(totalName, true), classes);
+      text(under, [shown], classes, facts);
     }
     text(grid.inline ? under : under + 0.95 * f, [...names(name, false), digits(value)], ` small${mine}`, { "data-wire": name || "", "data-value": value ?? "" });
   }

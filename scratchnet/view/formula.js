@@ -60,15 +60,16 @@ const FUNCTIONS = { sigmoid: "σ", relu: "relu", maximum: "max", minimum: "min" 
 
 // Walk an expression down to named operations. `build` makes the pieces: leaf(at), number(v), join(parts), apply(name, parts),
 // bracket(part), power(part).
-function expression(program, at, build, top = true) {
+// `stops` says at which named operations; by default at all of them.
+function expression(program, at, build, top = true, stops = () => true) {
   const [kind, ...args] = program.ops[at];
-  const inner = k => expression(program, k, build, false);
+  const inner = k => expression(program, k, build, false, stops);
   const bracketed = (k, least) => {
     const [part, level] = inner(k);
     return level < least ? build.bracket(part) : part;
   };
   if (kind === "constant") return [build.number(args[0]), ATOM];
-  if (!operands(program.ops[at]).length || kind === "dot" || (!top && program.names.has(at))) return [build.leaf(at), kind === "dot" ? PRODUCT : ATOM];
+  if (!operands(program.ops[at]).length || kind === "dot" || (!top && program.names.has(at) && stops(at))) return [build.leaf(at), kind === "dot" ? PRODUCT : ATOM];
   switch (kind) {
     case "add":
       return [build.join(inner(args[0])[0], " + ", inner(args[1])[0]), SUM];
@@ -165,7 +166,7 @@ function filled(run, at, t, j) {
     bracket: part => `(${part})`,
     power: part => `${part}²`,
   };
-  return expression(run.program, at, pieces)[0];
+  return expression(run.program, at, pieces, true, k => run.ready(k))[0];
 }
 
 // And in one line of text, for tips, labels and screen readers.

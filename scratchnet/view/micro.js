@@ -58,11 +58,17 @@ function drawMicro(pane) {
   parts.title.textContent = `${placeOf(run) + 1} of ${list.length}: ${step.title}`;
   parts.code.replaceChildren(
     ...step.code.map(([place, code, comment]) =>
-      element("div", {}, element("span", { class: "where" }, place), element("code", {}, code), comment ? element("span", { class: "comment" }, `# ${comment}`) : ""),
+      element("div", {}, element("span", { class: "where" }, run.custom ? `the right line, ${place}` : place), element("code", {}, code), comment ? element("span", { class: "comment" }, `# ${comment}`) : ""),
     ),
   );
-  const terms = step.weights ? step.weights.map(name => weightTerm(run, name, t)) : step.terms.map(name => termNode(pane, name, t, j));
+  const terms = step.weights ? step.weights.map(name => weightTerm(run, name, t)) : seenTerms(run, step).map(name => termNode(pane, name, t, j));
   parts.terms.replaceChildren(...terms);
+}
+
+// A custom backward need not have all terms of a line: those that were not seen in it are left out.
+function seenTerms(run, step) {
+  const seen = step.terms.filter(name => run.has(name));
+  return seen.length ? seen : step.terms.slice(-1);
 }
 
 function termNode(pane, name, t, unit) {
@@ -76,13 +82,12 @@ function termNode(pane, name, t, unit) {
     whole.append(element("div", { class: "numbers" }, "not seen in this backward pass"));
     return whole;
   }
-  const sum = element("div", { class: "numbers" }, element("b", {}, view.lecture ? ` = ${digits(value)}` : fmt(value, 6)), element("span", { class: "filled" }, ` = ${filled(run, at, t, j)}`));
-  whole.append(sum);
-  const right = run.right?.[name];
-  if (right) {
-    const r = right[t * run.widthOf(name) + j];
-    if (differs(value, r, run.rightScale(name))) whole.append(element("div", { class: "wrong" }, `the right one is ${fmt(r, 6)}`));
-  }
+  const wrong = run.wrongAt(name, t, j),
+    sign = run.custom && holds(run, at, t, j) === false ? "≠" : "="; // a custom backward computed something else on this line
+  whole.append(
+    element("div", { class: "numbers" }, element("b", {}, view.lecture ? ` = ${digits(value)}` : fmt(value, 6)), element("span", { class: "filled" }, ` ${sign} ${filled(run, at, t, j)}`)),
+  );
+  if (wrong !== undefined) whole.append(element("div", { class: "wrong", "data-right": wrong }, `differs: the right ${text(name, isGradient(run.program, name))} is ${fmt(wrong, 6)}`));
   const made = numeric(pane, name, t, j);
   if (made !== null)
     whole.append(element("div", { class: "check", "data-numeric": made }, `numeric gradient ${fmt(made, 6)}, difference ${Math.abs(made - value).toExponential(1)}`));
@@ -166,6 +171,10 @@ function weightTerm(run, name, t) {
   const transposedLeft = left === null ? [] : [math("msup", typeset(run.program, left, false), math("mi", "T"))];
   const formula = math("math", math("mi", "d"), weightSymbol(run.program, name), math("mo", "+="), ...transposedLeft, math("mspace"), factor);
   box.append(element("div", { class: "equation" }, formula));
+  if (run.wrongWeights?.includes(d)) {
+    const whose = run.notImplied.includes(d) ? `it is not the sum over steps that this backward pass's own da makes: the line that computes ${d} is wrong` : "its da is wrong before";
+    box.append(element("div", { class: "wrong" }, `${d} differs from the right one: ${whose}`));
+  }
   if (run.sampled) {
     box.append(element("p", {}, `the page holds ${run.H} of ${run.allUnits} units: the size of a whole product is not known here`));
     return box;

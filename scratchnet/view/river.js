@@ -173,9 +173,17 @@ function why(run, s) {
   if (at === undefined || !run.ready(at)) return "through W_h and the slope of the activation";
   if (run.program.ops[at][0] === "constant") return "nothing shrinks it";
   const name = run.program.names.get(at);
-  let sum = 0;
-  for (let t = 0; t < run.T; t++) sum += run.steps.rowOf(at, t).reduce((a, b) => a + b, 0);
-  const mean = fmt(sum / (run.T * run.H), 3);
+  // Weighted with the square of the gradient that it multiplies: a gate matters where gradient comes through it.
+  let sum = 0,
+    weight = 0;
+  for (let t = 0; t < run.T; t++)
+    run.steps.rowOf(at, t).forEach((v, j) => {
+      const d = run.get(`d${s}`, t, j) ** 2;
+      sum += d * v;
+      weight += d;
+    });
+  if (!(weight > 0)) return "";
+  const mean = fmt(sum / weight, 3);
   return name && PALETTE[name] ? `the ${PALETTE[name].name} ${name} is ${mean} on average` : `${written(run.program, at)} is ${mean} on average`;
 }
 

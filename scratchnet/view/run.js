@@ -7,11 +7,19 @@ class Run {
     this.python = Object.fromEntries(Object.entries(data.arrays).map(([name, packed]) => [name, unpack(packed)]));
     this.params = data.params && Object.fromEntries(Object.entries(data.params).map(([n, p]) => [n, unpack(p)]));
     if (data.perLoss) this.perLoss = { ...data.perLoss, size: unpack(data.perLoss.size) };
+    this.right = data.right && Object.fromEntries(Object.entries(data.right).map(([name, packed]) => [name, unpack(packed)]));
     this.backwardThere = "dy" in this.python;
     this.sizes = Object.fromEntries(Object.entries(data.sizes).map(([name, packed]) => [name, unpack(packed)]));
     const walk = this.program?.walk || { forward: [], backward: [] };
     this.walk = this.backwardThere ? walk : { ...walk, backward: [] };
     this.asTraced();
+  }
+
+  // The right number of a custom backward's term, where it differs; undefined where it does not.
+  wrongAt(name, t, j) {
+    const right = this.right?.[name]?.[t * this.widthOf(name) + j],
+      own = right === undefined ? undefined : this.get(name, t, j);
+    return right === undefined || Object.is(right, own) || right === own ? undefined : right;
   }
 
   // True where this step's output has a gradient of its own.
@@ -61,7 +69,7 @@ class Run {
       reads = operands(op);
     let can = op[0] in { constant: 1, parameter: 1 } ? Boolean(this.steps.place(at)) : reads.length > 0;
     if (op[0] === "dot") can &&= Boolean(this.params);
-    if (this.custom && !this.program.firstSet.has(at) && this.program.names.has(at)) can = false;
+    if (this.custom && !this.program.firstSet.has(at) && this.program.names.has(at)) can = false; // it was not seen
     this.known.set(at, can && reads.every(k => this.ready(k)));
     if (this.known.get(at) && reads.length) this.steps.compute(at, 0, this.T);
     return this.known.get(at);

@@ -223,7 +223,7 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", e => {
-  if ($("keys").open) return; // Escape closes the dialog, and nothing reaches the page behind it
+  if ($("keys").open || e.target.closest("dialog")) return; // Escape closes the dialog, and nothing reaches the page behind it
   const field = e.target.closest("input, select, dialog, button, summary");
   if (e.ctrlKey || e.metaKey || e.altKey || !(e.key in KEYS)) return;
   if (field && !(field.tagName === "BUTTON" && e.key !== " " && e.key !== "Enter")) return;
@@ -250,9 +250,14 @@ function buildPane(trace) {
   buildEdit(pane);
 }
 
-// Where the page opens: the last step with a loss, and the unit that carries most of the gradient to the first one.
+// Where the page opens: at the first difference of a custom backward, else at the last step and with the unit that carries most of
+// the gradient to the first one.
 function opening() {
-  return { t: Infinity, j: lead().order[0] };
+  const run = panes.map(p => p.run).find(r => r.firstDifference),
+    place = run?.firstDifference;
+  if (!place) return { t: Infinity, j: lead().order[0] };
+  const s = run.walk.backward.findIndex(step => step.terms.includes(place.term));
+  return { zoom: "cell", t: place.t, j: Math.max(0, run.units.indexOf(place.unit)), s: Math.max(0, s) };
 }
 
 function start() {
