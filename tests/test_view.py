@@ -903,7 +903,8 @@ def test_keys_and_pointer(opened, rng):
     assert not driver.find_element("id", "keys").is_displayed()
     assert "dh = " in driver.find_element("id", "pins").text
     driver.execute_script("document.activeElement.blur()")
-    press(driver, "\ue00c")
+    time.sleep(0.2)
+    press(driver, "\ue00c")  # another Escape
     assert driver.find_element("id", "pins").text == ""
     theme = driver.execute_script("return document.documentElement.dataset.theme")
     press(driver, "t")

@@ -11,7 +11,10 @@ function buildMaps(pane) {
   const { run, maps } = pane;
   maps.replaceChildren();
   pane.cursors = [];
-  for (const name of mapNames(run)) maps.append(heatmap(pane, name, run.T, run.H, (t, k) => run.get(name, t, run.order[k]), scaleOf(run, name, () => sharedLargest(name))));
+  for (const name of mapNames(run)) {
+    const value = run.reader(name);
+    maps.append(heatmap(pane, name, run.T, run.H, (t, k) => value(t, run.order[k]), scaleOf(run, name, () => sharedLargest(name))));
+  }
   if (view.mode === "backward" && run.right) maps.append(differenceMap(pane));
   if (view.mode === "backward" && run.perLoss && !run.changed) maps.append(perLossMap(pane));
 }
@@ -22,12 +25,7 @@ const sharedLargest = name => Math.max(...panes.map(p => (p.run.has(name) ? p.ru
 function heatmap(pane, name, T, H, value, scale) {
   const { run } = pane;
   const canvas = element("canvas", { width: T, height: H, "data-map": name, role: "application", tabindex: 0, "aria-label": `${name}, units by time: arrow keys move` });
-  const paint = canvas.getContext("2d");
-  for (let t = 0; t < T; t++)
-    for (let j = 0; j < H; j++) {
-      paint.fillStyle = colourOf(value(t, j), scale);
-      paint.fillRect(t, j, 1, 1);
-    }
+  fill(canvas, T, H, value, scale);
   const column = element("div", { class: "column" }),
     row = element("div", { class: "row" });
   const spot = e => ({ t: clamp(Math.floor((e.offsetX / canvas.clientWidth) * T), 0, T - 1), k: clamp(Math.floor((e.offsetY / canvas.clientHeight) * H), 0, H - 1) });

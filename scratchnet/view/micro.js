@@ -118,11 +118,7 @@ function strip(run, name, t, j, scale) {
     "aria-label": `${name} of all units at step ${t + run.first}`,
     onclick: e => go({ j: Math.floor((e.offsetX / canvas.clientWidth) * run.H) }),
   });
-  const paint = canvas.getContext("2d");
-  run.order.forEach((k, place) => {
-    paint.fillStyle = colourOf(run.get(name, t, k), scale);
-    paint.fillRect(place, 0, 1, 1);
-  });
+  fill(canvas, run.H, 1, k => run.get(name, t, run.order[k]), scale);
   const mark = element("div", { class: "mark" });
   mark.style.left = `${(100 * run.order.indexOf(j)) / run.H}%`;
   mark.style.width = `${100 / run.H}%`;
@@ -199,11 +195,6 @@ function weightTerm(run, name, t) {
 function weightMap(what, values, _, high, size, shape) {
   const [rows, columns] = shape.length > 1 ? shape : [1, shape[0]],
     canvas = element("canvas", { width: columns, height: rows, role: "img", "aria-label": `${what}: ${rows} by ${columns}, size ${fmt(size)}` });
-  const paint = canvas.getContext("2d");
-  for (let r = 0; r < rows; r++)
-    for (let c = 0; c < columns; c++) {
-      paint.fillStyle = colourOf(values[r * columns + c], { low: -high, high });
-      paint.fillRect(c, r, 1, 1);
-    }
+  fill(canvas, columns, rows, (c, r) => values[r * columns + c], { low: -high, high });
   return element("div", { class: "strip weight" }, element("span", {}, what.split(", ")[1]), element("div", { class: "field" }, canvas), element("output", { "data-value": size }, `size ${fmt(size, 3)}`));
 }

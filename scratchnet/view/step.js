@@ -80,11 +80,12 @@ class Program {
 // The values of a program's operations at every step of one sequence.
 class Steps {
   constructor(program, T, D, H, params, extras = {}) {
-    Object.assign(this, { program, T, D, H, params, extras, values: [], bump: null });
+    Object.assign(this, { program, T, D, H, params, extras, values: [], runners: [], bump: null });
     for (const name of Object.keys(program.leaves)) this.give(program.leaves[name], new Float64Array(T * (name === "x" ? D : H)), name === "x" ? D : H);
   }
 
   give(at, data, width) {
+    this.runners = []; // they hold on to the arrays
     this.values[at] = { data, width, byStep: width, byUnit: 1 };
   }
 
@@ -114,21 +115,47 @@ class Steps {
 
   // Compute one operation at the steps from..to-1.
   compute(at, from, to) {
+    (this.runners[at] ??= this.runner(at))(from, to);
+    const { bump } = this;
+    if (bump && bump.at === at && bump.t >= from && bump.t < to) {
+      const out = this.values[at];
+      out.data[bump.t * out.width + bump.j] += bump.eps;
+    }
+  }
+
+  // A function (from, to) that computes an operation. The three commonest have loops of their own, which run much faster.
+  runner(at) {
     const [kind, ...args] = this.program.ops[at],
       out = this.place(at);
-    if (kind === "dot") this.dot(out, args, from, to);
-    else if (kind.startsWith("normalise")) this.normalise(kind, out, args, from, to);
-    else if (kind === "sum")
-      for (let t = from; t < to; t++) out.data[t] = args.map(k => this.row(k, t)).reduce((s, r) => s + r.reduce((a, b) => a + b, 0), 0);
-    else {
-      const f = ELEMENTWISE[kind],
-        [p, q = p] = args.map(k => this.place(k));
-      for (let t = from; t < to; t++)
-        for (let j = 0; j < out.width; j++)
-          out.data[t * out.width + j] = f(p.data[t * p.byStep + j * p.byUnit], q.data[t * q.byStep + j * q.byUnit]);
-    }
-    const { bump } = this;
-    if (bump && bump.at === at && bump.t >= from && bump.t < to) out.data[bump.t * out.width + bump.j] += bump.eps;
+    if (kind === "dot") return (from, to) => this.dot(out, args, from, to);
+    if (kind.startsWith("normalise")) return (from, to) => this.normalise(kind, out, args, from, to);
+    if (kind === "sum")
+      return (from, to) => {
+        for (let t = from; t < to; t++) out.data[t] = args.map(k => this.row(k, t)).reduce((s, r) => s + r.reduce((a, b) => a + b, 0), 0);
+      };
+    const f = ELEMENTWISE[kind],
+      { width, data } = out,
+      [p, q = p] = args.map(k => this.place(k)),
+      [P, Q] = [p.data, q.data],
+      [ps, pu, qs, qu] = [p.byStep, p.byUnit, q.byStep, q.byUnit];
+    const loop = {
+      add: t => {
+        for (let j = 0; j < width; j++) data[t * width + j] = P[t * ps + j * pu] + Q[t * qs + j * qu];
+      },
+      subtract: t => {
+        for (let j = 0; j < width; j++) data[t * width + j] = P[t * ps + j * pu] - Q[t * qs + j * qu];
+      },
+      multiply: t => {
+        for (let j = 0; j < width; j++) data[t * width + j] = P[t * ps + j * pu] * Q[t * qs + j * qu];
+      },
+    }[kind];
+    const other = t => {
+      for (let j = 0; j < width; j++) data[t * width + j] = f(P[t * ps + j * pu], Q[t * qs + j * qu]);
+    };
+    const one = loop || other;
+    return (from, to) => {
+      for (let t = from; t < to; t++) one(t);
+    };
   }
 
   row(at, t) {
@@ -142,20 +169,22 @@ class Steps {
       { H } = this;
     out.data.fill(0, from * out.width, to * out.width);
     for (let v = 0; v < rest.length; v += 2) {
-      const left = this.place(rest[v]),
+      const { data, byStep, byUnit } = this.place(rest[v]),
         start = rest[v + 1] * H;
-      for (let t = from; t < to; t++)
+      for (let t = from; t < to; t++) {
+        const own = t * byStep;
         for (let k = 0; k < rows; k++) {
           const w = k * columns + start;
           if (transposed) {
             let sum = 0;
-            for (let j = 0; j < H; j++) sum += left.data[t * left.byStep + j * left.byUnit] * W[w + j];
+            for (let j = 0; j < H; j++) sum += data[own + j * byUnit] * W[w + j];
             out.data[t * rows + k] += sum;
           } else {
-            const a = left.data[t * left.byStep + k * left.byUnit];
+            const a = data[own + k * byUnit];
             if (a !== 0) for (let j = 0; j < H; j++) out.data[t * H + j] += a * W[w + j];
           }
         }
+      }
     }
   }
 

@@ -222,8 +222,15 @@ const KEYS = {
   "?": dialog,
 };
 
+// A browser may close the dialog before it hands on the Escape that closed it.
+let closing = false;
+$("keys").addEventListener("close", () => {
+  closing = true;
+  setTimeout(() => (closing = false), 100);
+});
+
 document.addEventListener("keydown", e => {
-  if ($("keys").open || e.target.closest("dialog")) return; // Escape closes the dialog, and nothing reaches the page behind it
+  if ($("keys").open || closing) return; // Escape closes the dialog, and nothing reaches the page behind it
   const field = e.target.closest("input, select, dialog, button, summary");
   if (e.ctrlKey || e.metaKey || e.altKey || !(e.key in KEYS)) return;
   if (field && !(field.tagName === "BUTTON" && e.key !== " " && e.key !== "Enter")) return;

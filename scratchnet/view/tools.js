@@ -62,13 +62,41 @@ function scaleOf(run, name, largest = () => run.largest(name)) {
 }
 
 const rgb = hex => [1, 3, 5].map(k => parseInt(hex.slice(k, k + 2), 16));
+const NOT_FINITE = [255, 0, 255];
 
-function colourOf(v, { low, high }) {
-  if (!Number.isFinite(v)) return "#ff00ff";
-  const stops = DATA.palette.maps[low < 0 ? "signed" : "gate"][theme()];
-  const u = clamp((v - low) / (high - low), 0, 1) * (stops.length - 1),
-    k = Math.min(Math.floor(u), stops.length - 2),
-    w = u - k,
-    [a, b] = [rgb(stops[k]), rgb(stops[k + 1])];
-  return `rgb(${a.map((c, i) => Math.round(c + w * (b[i] - c))).join(",")})`;
+// The 256 colours of a map of the palette, made once.
+const shades = {};
+function shadesOf(map) {
+  const key = `${map} ${theme()}`;
+  if (!shades[key]) {
+    const stops = DATA.palette.maps[map][theme()].map(rgb);
+    shades[key] = Array.from({ length: 256 }, (_, i) => {
+      const u = (i / 255) * (stops.length - 1),
+        k = Math.min(Math.floor(u), stops.length - 2);
+      return stops[k].map((c, n) => Math.round(c + (u - k) * (stops[k + 1][n] - c)));
+    });
+  }
+  return shades[key];
+}
+
+function shadeOf(v, { low, high }) {
+  if (!Number.isFinite(v)) return NOT_FINITE;
+  return shadesOf(low < 0 ? "signed" : "gate")[Math.round(255 * clamp((v - low) / (high - low), 0, 1))];
+}
+
+const colourOf = (v, scale) => `rgb(${shadeOf(v, scale).join(",")})`;
+
+// Fill a canvas of columns by rows with the colours of value(column, row).
+function fill(canvas, columns, rows, value, scale) {
+  const paint = canvas.getContext("2d"),
+    image = paint.createImageData(columns, rows);
+  for (let r = 0, at = 0; r < rows; r++)
+    for (let c = 0; c < columns; c++, at += 4) {
+      const shade = shadeOf(value(c, r), scale);
+      image.data[at] = shade[0];
+      image.data[at + 1] = shade[1];
+      image.data[at + 2] = shade[2];
+      image.data[at + 3] = 255;
+    }
+  paint.putImageData(image, 0, 0);
 }
