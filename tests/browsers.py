@@ -1,4 +1,4 @@
-"""Firefox, driven over its own WebDriver BiDi port, so that no driver program is needed beside the browser."""
+"""Headless browsers: Chromium by its driver, Firefox over its own WebDriver BiDi port, without a driver program."""
 
 import base64
 import json
@@ -8,6 +8,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 
 
@@ -65,3 +69,51 @@ class Firefox:
         self.process.stderr.close()
         self.socket.close()
         shutil.rmtree(self.profile, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, driven; its console and its network requests are logged."""
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("needs Chromium and its driver on the path (Debian: chromium, chromium-driver)")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "window-size=1400,1200",
+    ):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(service=Service(DRIVER), options=options)
+    yield driver
+    driver.quit()
+
+
+def resize(driver, width, height):
+    """The size of the page itself, whatever the window's."""
+    if isinstance(driver, Firefox):
+        driver.resize(width, height)
+    else:
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+@pytest.fixture(scope="module")
+def firefox():
+    """Headless Firefox; its console is logged."""
+    if FIREFOX is None:
+        pytest.skip("needs Firefox on the path (Debian: firefox-esr)")
+    pytest.importorskip("websocket")
+    driver = Firefox()
+    yield driver
+    driver.quit()

@@ -4,7 +4,6 @@ import base64
 import json
 import math
 import re
-import shutil
 import time
 from functools import partial
 from itertools import pairwise
@@ -28,9 +27,6 @@ from scratchnet_course import mistakes
 from conftest import RECURRENT as LAYERS
 
 RECURRENT = LAYERS | {name: partial(Recurrent, name) for name in CELLS if name not in ("rnn", "lstm", "gru")}
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-
 ROOT = Path(__file__).parent.parent
 
 
@@ -319,34 +315,6 @@ def test_in_a_notebook_it_is_an_iframe_of_its_own(rng):
 
 
 # ---- in a browser --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium, driven; its console and its network requests are logged."""
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("needs Chromium and its driver on the path (Debian: chromium, chromium-driver)")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "window-size=1400,1200",
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(service=Service(DRIVER), options=options)
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

@@ -30,9 +30,11 @@ function riverPlan(wide, lanes) {
     right = strip ? 16 : 7.5 * f;
   const left = strip ? 2.4 * f : RIVER.left,
     x = t => left + ((wide - left - right) * (t + 0.5)) / T;
-  const room = view.lecture ? (0.93 * innerHeight - 7 * f - 40) / lanes.length : 172,
-    lane = strip ? (view.lecture ? 10 : 30) + 16 * Math.max(...lanes.map(r => ribbonsOf(r).length)) : Math.max(140, room);
-  return { strip, f, T, left, right, x, wide, lane, foot: strip ? 1.6 * f : 6.2 * f, labelled: panes[0].trace.labels.length > 0 };
+  const taken = ["header", "#knobs", "#story"].reduce((sum, q) => sum + document.querySelector(q).offsetHeight, 0),
+    foot = strip ? 1.6 * f : 6.2 * f,
+    room = view.lecture ? (innerHeight - taken - foot - 40) / lanes.length : 172,
+    lane = strip ? (view.lecture ? 10 : 30) + 16 * Math.max(...lanes.map(r => ribbonsOf(r).length)) : Math.max(view.lecture ? 80 : 140, room);
+  return { strip, f, T, left, right, x, wide, lane, foot, labelled: panes[0].trace.labels.length > 0 };
 }
 
 function drawRiver() {
@@ -41,7 +43,7 @@ function drawRiver() {
     wide = Math.max(300, box.clientWidth - 2),
     plan = riverPlan(wide, lanes),
     height = plan.lane * lanes.length + plan.foot;
-  const key = JSON.stringify([view.run, wide, innerHeight, plan.strip, view.lecture, theme(), lanes.map(r => r.version || 0)]);
+  const key = JSON.stringify([view.run, wide, height, innerHeight, plan.strip, view.lecture, theme(), lanes.map(r => r.version || 0)]);
   if (drawRiver.key !== key) {
     drawRiver.key = key;
     const scale = riverScale(lanes);
@@ -112,7 +114,7 @@ function drawLane(root, pane, top, plan, scale) {
     head = strip ? 0 : 2.9 * f,
     room = lane - head;
   if (!names.length) {
-    root.append(svg("text", { x: RIVER.left, y: top + 1.6 * f, class: "lane" }, `${trace.label}: no gradients, the trace was made without a target`));
+    root.append(svg("text", { x: RIVER.left, y: top + 1.6 * f, class: "lane" }, `${trace.label}: no gradients`));
     return;
   }
   const most = strip ? RIVER.stripRibbon / 2 / Math.max(1, names.length * 0.75) : Math.min(60, (0.42 * room) / names.length),
@@ -194,7 +196,7 @@ function drawFoot(root, pane, top, plan, scale) {
     room = T > 1 ? x(1) - x(0) : 60;
   const texts = Array.from({ length: T }, (_, t) => stepLabel(run, pane.trace, t) ?? ""),
     every = plan.labelled ? 1 : Math.max(1, Math.ceil((2.3 * f) / room));
-  const size = plan.labelled ? clamp(room * 1.3, 4, 1.1 * f) : 0.87 * f;
+  const size = plan.labelled ? clamp(room * 1.3, 4, 1.1 * f) : view.lecture ? f : 0.87 * f;
   for (let t = 0; t < T; t += every) {
     const shown = plan.labelled ? texts[t].replaceAll("\n", "↵").replaceAll(" ", "␣") : String(t + run.first);
     root.append(svg("text", { x: x(t), y: top + 1.1 * f, "text-anchor": "middle", class: "tick", style: `font-size:${size}px` }, shown));

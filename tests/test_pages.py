@@ -1,0 +1,165 @@
+"""The page as it is seen: four sizes, two themes, two browsers; what is above the fold, how large, and what a screen reader gets."""
+
+import json
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scratchnet
+from scratchnet.layers import Embedding, Linear, Recurrent, Sequential
+from scratchnet.tracing.order import unit_order
+from scratchnet.tracing.terms import program_for
+from scratchnet.view.walk import steps
+
+from browsers import resize
+
+SIZES = [(1024, 768), (1280, 720), (1920, 1080), (390, 844)]
+LECTURES = SIZES[:3]
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """One page of each kind: several cells, two traces, text, a wrong backward pass, and one without gradients."""
+    from scratchnet_course import mistakes
+
+    rng, folder = np.random.default_rng(5), tmp_path_factory.mktemp("pages")
+
+    def traced(kind, T=12, H=8, **options):
+        model = Sequential(rec=Recurrent(kind, 2, H, rng=rng), head=Linear(H, 1, rng=rng))
+        return scratchnet.trace(model, rng.standard_normal((T, 1, 2)), rng.standard_normal((T, 1, 1)), **options)
+
+    rnn, lstm, gru = (traced(kind) for kind in ("rnn", "lstm", "gru"))
+    text = "the cat sat"
+    ids = np.array([sorted(set(text)).index(c) for c in text])
+    V = len(set(text))
+    model = Sequential(embed=Embedding(V, 4, rng=rng), rec=Recurrent("lstm", 4, 8, rng=rng), head=Linear(8, V, rng=rng))
+    planted = mistakes.plant(next(m for m in mistakes.load() if m.id == "lstm-dc-next-forgotten"))
+    layer = Recurrent("lstm", 2, 4, rng=rng)
+    made = {
+        "rnn": (rnn, {}),
+        "lstm": (lstm, {}),
+        "gru": (gru, {}),
+        "peephole": (traced("lstm_peephole"), {}),
+        "sru": (traced("sru"), {}),
+        "two": (rnn, {"compare": lstm, "names": ["RNN", "LSTM"]}),
+        "three": (rnn, {"compare": [lstm, gru], "names": ["RNN", "LSTM", "GRU"]}),
+        "text": (scratchnet.trace(model, ids[:-1, None], ids[1:, None], labels=list(text[:-1])), {}),
+        "wrong": (traced("lstm", backward=planted.backward), {}),
+        "forward only": (scratchnet.trace(layer, rng.standard_normal((6, 1, 2))), {}),
+        "one step": (traced("lstm", T=1), {}),
+    }
+    return {
+        name: (trace, scratchnet.to_html(trace, folder / f"{name}.html", **how)) for name, (trace, how) in made.items()
+    }
+
+
+def opened(driver, path, width, height, theme, fragment="", script=""):
+    resize(driver, width, height)
+    driver.get("about:blank")
+    driver.get(Path(path).as_uri() + fragment)
+    driver.execute_script(f"setTheme({json.dumps(theme)}); {script}")
+    return driver
+
+
+KINDS = ["rnn", "lstm", "gru", "peephole", "sru", "two", "three", "text", "wrong", "forward only", "one step"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_runs_out_of_the_window(kind, pages, browser):
+    for width, height in [*SIZES, (320, 640)]:
+        for zoom in ("river", "cell"):
+            driver = opened(browser, pages[kind][1], width, height, "light", f"#zoom={zoom}")
+            wide = driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+            assert wide[0] <= wide[1], (zoom, width, wide)
+            cut = driver.execute_script("""
+                const out = [];
+                for (const e of document.querySelectorAll("button, select, output, h1, h2, p, .equation, .numbers, #river text")) {
+                    const b = e.getBoundingClientRect();
+                    if (b.width && (b.left < -1 || b.right > innerWidth + 1) && !e.closest(".cell")) out.push([e.tagName, e.textContent.slice(0, 30), b.left, b.right]);
+                }
+                return out;""")
+            assert cut == [], (zoom, width, cut)
+
+
+LECTURE = """
+    const small = [], low = [], H = innerHeight;
+    const visible = e => { const b = e.getBoundingClientRect(); return b.width > 0 && b.height > 0 && getComputedStyle(e).visibility !== "hidden"; };
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const e = walker.currentNode.parentElement;
+        if (!walker.currentNode.textContent.trim() || !visible(e) || e.closest("#say, script, math, .sub, #tip")) continue;
+        const px = parseFloat(getComputedStyle(e).fontSize) * (e.ownerSVGElement ? e.ownerSVGElement.getBoundingClientRect().width / e.ownerSVGElement.viewBox.baseVal.width : 1);
+        if (px < 0.03 * H - 0.05) small.push([e.tagName, e.textContent.slice(0, 20), px / H]);
+    }
+    for (const e of document.querySelectorAll("#story:not([hidden]), #overview, .cell svg, .micro .title, .micro .equation")) {
+        const b = e.getBoundingClientRect();
+        if (b.height && b.bottom > H + 1) low.push([e.className.baseVal ?? (e.id || e.className), b.bottom, H]);
+    }
+    return [small, low];"""
+
+
+@pytest.mark.parametrize("size", LECTURES, ids=str)
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+def test_a_lecture_is_large_and_above_the_fold(kind, size, pages, browser):
+    """Letters of 3% of the screen's height; river, drawing and equation within it, at every line of both passes."""
+    trace, path = pages[kind]
+    driver = opened(browser, path, *size, "light", "#zoom=river", "go({ lecture: true })")
+    small, low = driver.execute_script(LECTURE)
+    assert (small, low) == ([], [])
+    walk = steps(program_for(trace.run.cell, trace.run.cache), trace.run.cell)
+    for mode in ("forward", "backward"):
+        for s, step in enumerate(walk[mode]):
+            if "weights" in step:
+                continue
+            small, low = driver.execute_script(f"go({{ zoom: 'cell', mode: '{mode}', t: 5, s: {s} }});" + LECTURE)
+            assert (small, low) == ([], []), (mode, s)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+def test_the_layout_does_not_jump_between_lines(kind, pages, browser):
+    driver = opened(browser, pages[kind][1], 1280, 720, "light", "#zoom=cell&t=6&step=0")
+    tops = set()
+    for _ in range(12):
+        tops.add(
+            tuple(
+                driver.execute_script(
+                    "return ['#overview', '.cell', '.micro', '.time'].map(q => Math.round(document.querySelector(q).getBoundingClientRect().top))"
+                )
+            )
+        )
+        driver.execute_script("micro(1)")
+    assert len(tops) == 1
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_axe_finds_nothing(kind, theme, pages, browser):
+    axe = resources.files(pytest.importorskip("axe_core_python")).joinpath("axe.min.js").read_text(encoding="utf-8")
+    for zoom in ("river", "cell"):
+        driver = opened(browser, pages[kind][1], 1280, 900, theme, f"#zoom={zoom}")
+        driver.execute_script(axe)
+        found = driver.execute_async_script(
+            "const done = arguments[0]; axe.run().then(r => done(r.violations.map(v => [v.id, v.nodes.slice(0, 3).map(n => n.html.slice(0, 120) + n.failureSummary.slice(0, 160))])));"
+        )
+        assert found == [], (zoom, found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_firefox_shows_the_same(kind, pages, firefox):
+    """The same numbers on the wires and in the lines, MathML, no word in the console, nothing outside the window."""
+    trace, path = pages[kind]
+    for width, height in SIZES:
+        for theme in ("light", "dark"):
+            for zoom in ("river", "cell"):
+                driver = opened(firefox, path, width, height, theme, f"#zoom={zoom}")
+                wide = driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+                assert wide[0] <= wide[1], (width, zoom)
+    if trace.has_backward and kind != "wrong":
+        driver.execute_script("go({ zoom: 'cell', mode: 'backward', t: 0, s: 0 })")
+        value = driver.execute_script("return document.querySelector('.term[data-result=dh]').dataset.value")
+        first = next(iter(trace.runs.values()))
+        assert float(value) == pytest.approx(first["dh"][0, 0, int(unit_order(first, 0)[0])], rel=1e-12)
+    assert driver.execute_script("return document.querySelectorAll('math mi').length") > 0
+    assert firefox.log == []
