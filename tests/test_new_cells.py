@@ -23,7 +23,7 @@ from scratchnet.cells import (
 from scratchnet.gradcheck import check_cell
 from scratchnet.layers import LSTM, Linear, MaskedLSTM, Recurrent, Sequential
 from scratchnet.plots import gates, kinds
-from scratchnet.tracing import jacobians, terms
+from scratchnet.tracing import jacobians
 from scratchnet.training import bptt, checkpoint
 from scratchnet_course import mistakes
 
@@ -464,15 +464,15 @@ def test_everything_that_looks_at_a_run_takes_it(name, rng, tmp_path):
     assert len(list((tmp_path / "figures").glob("*.png"))) >= 6, written
     checkpoint.save(model, tmp_path / "m.npz")
     checkpoint.load(model, tmp_path / "m.npz")
-    page = data_of(scratchnet.to_html(trace, tmp_path / "t.html").read_text(encoding="utf-8"))["traces"][0]
-    assert page["model"] is None
-    assert f"the page cannot compute the {name} cell: no editing and no numeric gradients" in page["notes"]
-    assert page["runs"][0]["letters"] == CELLS[name].GATES
-    assert set(CELLS[name].GATES) | {f"da_{g}" for g in CELLS[name].GATES} <= page["runs"][0]["arrays"].keys()
+    page = data_of(scratchnet.to_html(trace, tmp_path / "t.html").read_text(encoding="utf-8"))
+    assert page["traces"][0]["model"]["editable"]
+    assert page["traces"][0]["runs"][0]["letters"] == CELLS[name].GATES
+    assert page["programs"][0]["walk"]["backward"]
+    assert page["programs"][0]["drawing"]["nodes"]
 
 
 @pytest.mark.parametrize("lengths", [None, [6, 1, 4]], ids=["full", "ragged"])
-@pytest.mark.parametrize("name", [name for name in NEW if name in terms.BACKWARD])
+@pytest.mark.parametrize("name", NEW)
 def test_terms_are_the_cells_own(name, lengths, rng):
     """Gates follow from pre-activations, sums from their parts; what a step sends back is what the step before receives."""
     layer = Recurrent(name, 2, 4, rng=rng)
@@ -482,13 +482,16 @@ def test_terms_are_the_cells_own(name, lengths, rng):
     run = scratchnet.trace(layer, x, dy=dy, lengths=lengths).run
     alive = np.arange(6)[:, None, None] < run.lengths[:, None]
     linear = {"sru": "us", "mingru": "n"}.get(name, "")
+    c, p = run["c" if "c" in run else "h"], run.params  # what peepholes and SRU's gates also read
+    also = {"lstm_peephole": {"i": c[:-1], "f": c[:-1], "o": c[1:]}, "sru": {"f": c[:-1], "r": c[:-1]}}.get(name, {})
     for letter in run.cell.GATES:
         squash = (lambda a: a) if letter in linear else np.tanh if letter in "gn" else (lambda a: 1 / (1 + np.exp(-a)))
-        np.testing.assert_allclose(
-            np.where(alive, run[letter], 0), np.where(alive, squash(run[f"a_{letter}"]), 0), atol=1e-13
-        )
-    parts = {"h": run["kept"] + run["new"]} if name == "mingru" else {"c": run["kept"] + run["written"]}
-    parts |= {"h": run["shown"] + run["past"]} if name == "sru" else {}
+        a = run[f"a_{letter}"]
+        if letter in also:
+            a = a + p[f"p_{letter}" if name == "lstm_peephole" else f"v_{letter}"] * also[letter]
+        np.testing.assert_allclose(np.where(alive, run[letter], 0), np.where(alive, squash(a), 0), atol=1e-13)
+    kept = run["kept"] if "kept" in run else c[:-1]  # of lstm_no_forget it is c' itself
+    parts = {"h" if name == "mingru" else "c": kept + run["written"]}
     for state, total in parts.items():
         np.testing.assert_allclose(np.where(alive, run[state][1:], 0), np.where(alive, total, 0), atol=1e-14)
     for s in run.cell.STATES:

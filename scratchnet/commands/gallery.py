@@ -7,13 +7,13 @@ import argparse
 import html
 from base64 import b64encode
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
 from scratchnet.commands.options import Commands
 from scratchnet.files import make_folder, write_text
+from scratchnet.plots.style import png
 
 
 class Example(NamedTuple):
@@ -285,9 +285,7 @@ def page(size: str = "slide") -> str:
     """The whole page: one file, no network, light and dark."""
     entries, contents = [], []
     for example, call, figure in drawn(size):
-        file = BytesIO()
-        figure.savefig(file, format="png")
-        image = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+        image = f"data:image/png;base64,{b64encode(png(figure)).decode()}"
         entries.append(
             ENTRY.substitute(
                 name=example.name,

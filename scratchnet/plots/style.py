@@ -76,9 +76,14 @@ class Picture(Figure):
     """
 
     def _repr_png_(self) -> bytes:
-        file = BytesIO()
-        self.savefig(file, format="png")
-        return file.getvalue()
+        return png(self)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a picture in memory."""
+    file = BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 @contextmanager

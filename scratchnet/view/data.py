@@ -445,7 +445,7 @@ def first_not_finite(trace: Trace) -> str | None:
     batch_first = any(m.get("batch_first") for m in trace.modules)
     x = x.swapaxes(0, 1) if batch_first else x
     run = next(iter(trace.runs.values()))
-    for t in range(run.T):
+    for t in range(min(run.T, len(x))):
         inside = t < run.lengths
         if not np.isfinite(x[t][inside]).all():
             n = int(
