@@ -221,7 +221,7 @@ def test_demo_writes_its_pictures_in_time(demo_run):
     """Under 60 s where the machine has nothing else to do; beside other tests only 180 s are asked for."""
     text, out, alone = demo_run
     names = {path.name for path in out.iterdir()}
-    assert names == {"forecast.png", "adding.png", "gates.png", "gradients.png", "lstm.html"}
+    assert names == {"forecast.png", "adding.png", "gates.png", "gradients.png", "river.html"}
     for name in names:
         assert str(out / name) in text
         assert (out / name).stat().st_size > 20_000

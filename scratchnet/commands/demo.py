@@ -302,10 +302,12 @@ def show(out: Path) -> list[Path]:
         share = share_by_step(result.after)
         print(f"   {result.name:<6}" + "".join(f"{share[t]:>10.1e}" for t in (90, 75, 50, 25, 0)))
     paths = draw(sunspots, rnn, lstm, out)
-    paths.append(to_html(lstm.one, out / "lstm.html"))
+    marks = [int(t) for t in np.flatnonzero(lstm.one.x[:, 0, 1])]  # the two numbers to be added
+    page = out / "river.html"
+    paths.append(to_html(rnn.one, page, compare=lstm.one, names=["RNN", "LSTM"], marks=marks))
     print(
-        "\n4  Pictures, and a page that steps through the trained LSTM: open lstm.html in a"
-        " browser\n"
+        "\n4  Pictures, and a page that steps through the two trained networks: open river.html in"
+        " a browser\n"
     )
     for path in paths:
         print(f"   {path}")

@@ -19,7 +19,6 @@ from scratchnet.view.layout import drawing
 from scratchnet.view.story import Stop, as_data
 from scratchnet.view.walk import steps
 
-EDITABLE_UNITS = 16  # up to here a weight or input can be changed by hand
 RECOMPUTED = 4_000_000  # multiply-adds of a forward pass up to which numeric gradients are computed
 # What the page can compute besides cells: losses and layers.
 LOSSES = ("mse", "mae", "huber", "binary_cross_entropy", "softmax_cross_entropy")
@@ -361,13 +360,10 @@ def _model(trace: Trace, programs: Programs) -> tuple[Data | None, str | None]:
     if why is not None or trace.target is None:
         return None, why
     custom = any(run.custom_backward for run in runs)
-    wide = max(run.H for run in runs) > EDITABLE_UNITS
     if custom:
         why = (
             "numbers cannot be edited: the page would compute the cell's gradients, not those shown"
         )
-    elif wide:
-        why = f"numbers can be edited up to {EDITABLE_UNITS} units"
     batch_first = any(m.get("batch_first") for m in trace.modules)
     by_module = iter(runs)
     modules = []
@@ -401,7 +397,7 @@ def _model(trace: Trace, programs: Programs) -> tuple[Data | None, str | None]:
         "targets": [np.ravel(t).tolist() if whole else _pack(t, True) for t in targets],
         "loss": trace.loss_name,
         "shares": [_pack(s, True) for s in share],
-        "editable": not (custom or wide),
+        "editable": not custom,
     }, why
 
 

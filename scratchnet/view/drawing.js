@@ -5,7 +5,7 @@
 // multiplies, the gradient is multiplied by the other factor.
 
 const BUS = { h: 0.5, x: 0.7 };
-const NARROW = 640; // pixels; a narrower page scrolls the drawing
+const NARROW = 560; // pixels; a narrower page scrolls the drawing
 let grid = {}; // of the drawing under way, in pixels of the screen: letters keep their size whatever the window's
 const place = (x, y) => [grid.left + x * grid.x, grid.top + y * grid.y];
 
@@ -26,7 +26,7 @@ function gridOf(pane, columns, rows) {
 // The value of an operation at this step: of the unit, or its size over all units.
 function shownValue(run, at, t, j) {
   if (at === null || at === undefined) return undefined;
-  if (!view.norm) return run.value(at, t, Math.min(j, run.H - 1));
+  if (!view.norm) return run.value(at, t, j);
   if (!run.ready(at)) return undefined;
   return Math.sqrt(run.steps.row(at, t).reduce((s, v) => s + v * v, 0));
 }
@@ -107,7 +107,7 @@ function startOf(drawing, leaf, bus) {
 function drawCell(pane) {
   const { run } = pane,
     t = Math.min(view.t, run.T - 1),
-    j = view.j;
+    j = unitOf(run);
   if (!run.program) {
     pane.cell.replaceChildren(element("p", {}, `The ${run.cell} cell has no drawing: ${run.why}. Its heatmaps are below.`));
     return;
@@ -117,7 +117,7 @@ function drawCell(pane) {
   run.wires ??= wiresOf(run);
   const rows = Math.max(...drawing.nodes.map(n => n[3]), ...drawing.previous.map(p => p[3]));
   grid = gridOf(pane, drawing.width, rows);
-  const title = `The ${run.cell} cell at step ${label(pane, t)}, ${back ? "backward" : "forward"} pass, ${view.norm ? "sizes over all units" : `unit ${run.units[Math.min(j, run.H - 1)]}`}`;
+  const title = `The ${run.cell} cell at step ${label(pane, t)}, ${back ? "backward" : "forward"} pass, ${view.norm ? "sizes over all units" : `unit ${run.units[j]}`}`;
   const root = svg("svg", { viewBox: `0 0 ${grid.wide} ${grid.high}`, width: grid.wide, height: grid.high, role: "img", "aria-label": title, class: back ? "back" : "fore", style: `--label:${grid.f}px` });
   const step = stepOf(run),
     results = new Set(step ? step.terms.map(n => run.program.at(n)) : []),

@@ -30,7 +30,7 @@ function heatmap(pane, name, T, H, value, scale) {
     row = element("div", { class: "row" });
   const spot = e => ({ t: clamp(Math.floor((e.offsetX / canvas.clientWidth) * T), 0, T - 1), k: clamp(Math.floor((e.offsetY / canvas.clientHeight) * H), 0, H - 1) });
   const unit = ({ t, k }) => (["share", "difference"].includes(name) && name === "share" ? { t, j: k } : { t, j: run.order[k] ?? k });
-  const visit = p => go(name === "share" ? { t: p.t } : { t: p.t, j: p.j });
+  const visit = p => go(name === "share" ? { t: p.t } : { t: p.t, j: leadUnit(run, p.j) });
   canvas.addEventListener("click", e => visit(unit(spot(e))));
   canvas.addEventListener("pointermove", e => tip(e, explain(pane, name, unit(spot(e)))));
   canvas.addEventListener("pointerleave", () => tip(null));
@@ -39,13 +39,13 @@ function heatmap(pane, name, T, H, value, scale) {
     if (!moves) return;
     e.preventDefault();
     e.stopPropagation();
-    const k = clamp(run.order.indexOf(Math.min(view.j, H - 1)) + moves[1], 0, H - 1);
-    visit({ t: clamp(view.t + moves[0], 0, T - 1), j: name === "share" ? view.j : (run.order[k] ?? k) });
-    say(explain(pane, name, { t: Math.min(view.t, T - 1), j: Math.min(view.j, H - 1) }).slice(0, 2).join(", "));
+    const k = clamp(run.order.indexOf(unitOf(run)) + moves[1], 0, H - 1);
+    visit({ t: clamp(view.t + moves[0], 0, T - 1), j: run.order[k] ?? k });
+    say(explain(pane, name, { t: Math.min(view.t, T - 1), j: unitOf(run) }).slice(0, 2).join(", "));
   });
   pane.cursors.push(() => {
     const t = Math.min(view.t, T - 1),
-      k = run.order.indexOf(Math.min(view.j, run.H - 1));
+      k = run.order.indexOf(unitOf(run));
     column.style.left = `${(100 * t) / T}%`;
     column.style.width = `max(3px, ${100 / T}%)`;
     row.style.top = `${(100 * k) / H}%`;

@@ -37,7 +37,7 @@ function drawMicro(pane) {
   const { run, parts } = pane,
     list = stepsOf(run),
     t = Math.min(view.t, run.T - 1),
-    j = Math.min(view.j, run.H - 1);
+    j = unitOf(run);
   if (parts.for !== `${view.run} ${view.mode}`) {
     parts.for = `${view.run} ${view.mode}`;
     const buttons = list.map((step, k) => element("button", { type: "button", title: step.title, onclick: () => go({ s: k }) }, String(k + 1)));
@@ -116,7 +116,7 @@ function strip(run, name, t, j, scale) {
     height: 1,
     role: "img",
     "aria-label": `${name} of all units at step ${t + run.first}`,
-    onclick: e => go({ j: Math.floor((e.offsetX / canvas.clientWidth) * run.H) }),
+    onclick: e => go({ j: leadUnit(run, run.order[Math.floor((e.offsetX / canvas.clientWidth) * run.H)]) }),
   });
   fill(canvas, run.H, 1, k => run.get(name, t, run.order[k]), scale);
   const mark = element("div", { class: "mark" });

@@ -49,10 +49,12 @@ def to_html(
     sample: int = 0,
     runs: Sequence[str] | None = None,
     story: bool | Sequence[Stop] = True,
+    marks: Sequence[int] = (),
 ) -> Path:
     """Write the page to ``path`` and return it; arguments as in ``page``."""
     path = require_path(path)
-    text = page(trace, compare=compare, names=names, sample=sample, runs=runs, story=story)
+    how: dict[str, Any] = {"compare": compare, "names": names, "sample": sample, "runs": runs}
+    text = page(trace, **how, story=story, marks=marks)
     write_text(path, text)
     return path
 
@@ -74,6 +76,7 @@ def page(
     sample: int = 0,
     runs: Sequence[str] | None = None,
     story: bool | Sequence[Stop] = True,
+    marks: Sequence[int] = (),
 ) -> str:
     """The stepper page of a trace, as text.
 
@@ -87,6 +90,7 @@ def page(
     sample : which sequence of the batch
     runs : names of the runs to show; None: all
     story : a guided walk: True for one made from the trace, or stops of one's own, False for none
+    marks : steps to mark under the river, such as those at which there is something to remember
 
     Raises
     ------
@@ -107,7 +111,12 @@ def page(
         for label, t in zip(labels, traces)
     ]
     colours = {part: PALETTE[part] for part in ("quantities", "page", "maps")}
-    data = {"traces": shown, "programs": programs.data, "palette": colours}
+    data = {
+        "marks": [int(t) for t in marks],
+        "traces": shown,
+        "programs": programs.data,
+        "palette": colours,
+    }
     style = _read("stepper.css")
     script = "\n".join(['"use strict";', *(_read(f"{name}.js") for name in SCRIPTS)])
     allowed = f"script-src {_hash(script)}; style-src {_hash(style)}"

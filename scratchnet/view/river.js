@@ -201,6 +201,8 @@ function drawFoot(root, pane, top, plan, scale) {
     const shown = plan.labelled ? texts[t].replaceAll("\n", "↵").replaceAll(" ", "␣") : String(t + run.first);
     root.append(svg("text", { x: x(t), y: top + 1.1 * f, "text-anchor": "middle", class: "tick", style: `font-size:${size}px` }, shown));
   }
+  for (const t of DATA.marks.map(m => m - run.first))
+    if (t >= 0 && t < T) root.append(svg("path", { d: `M${x(t)},${top - 1}l${-0.35 * f},${-0.6 * f}h${0.7 * f}z`, class: "mark" }));
   if (strip) return;
   const y = top + 3.4 * f,
     end = wide - plan.right;

@@ -8,6 +8,16 @@ const panes = [];
 const view = { run: 0, t: 0, j: 0, mode: "backward", s: 0, zoom: "river", norm: false, lecture: false, strips: true, speed: 1, play: "line", story: null };
 const lead = () => panes[0].run;
 
+// The unit that a run shows. Side by side the units are paired by their place in the order of the rows: the unit that carries most of
+// one network's gradient stands beside the unit that carries most of the other's.
+function unitOf(run) {
+  const first = lead();
+  return run === first ? Math.min(view.j, run.H - 1) : run.order[Math.min(first.order.indexOf(view.j), run.H - 1)];
+}
+
+// The lead's unit for a unit of a run, as after a click in another pane.
+const leadUnit = (run, j) => (run === lead() ? j : lead().order[Math.min(run.order.indexOf(j), lead().H - 1)]);
+
 function go(change) {
   const { run } = view;
   Object.assign(view, change);
@@ -16,7 +26,7 @@ function go(change) {
   for (const pane of panes) pane.run = pane.runs[Math.min(view.run, pane.runs.length - 1)];
   if (view.run !== run && !("j" in change)) view.j = lead().order[0];
   view.t = clamp(view.t, 0, Math.max(...panes.map(p => p.run.T)) - 1);
-  view.j = clamp(view.j, 0, Math.max(...panes.map(p => p.run.H)) - 1);
+  view.j = clamp(view.j, 0, lead().H - 1);
   view.s = clamp(view.s, 0, Math.max(0, stepsOf(lead()).length - 1));
   draw();
   remember();
@@ -159,7 +169,7 @@ function pin() {
     const { run } = pane,
       step = stepOf(run),
       t = Math.min(view.t, run.T - 1),
-      j = Math.min(view.j, run.H - 1);
+      j = unitOf(run);
     if (!step) continue;
     const values = step.terms.filter(n => run.has(n)).map(n => `${n} = ${fmt(run.get(n, t, j), 6)}`);
     const gone = element("button", { type: "button", "aria-label": "remove this pin" }, "×");
@@ -264,7 +274,7 @@ function opening() {
     place = run?.firstDifference;
   if (!place) return { t: Infinity, j: lead().order[0] };
   const s = run.walk.backward.findIndex(step => step.terms.includes(place.term));
-  return { zoom: "cell", t: place.t, j: Math.max(0, run.units.indexOf(place.unit)), s: Math.max(0, s) };
+  return { zoom: "cell", t: place.t, j: leadUnit(run, Math.max(0, run.units.indexOf(place.unit))), s: Math.max(0, s) };
 }
 
 function start() {
