@@ -163,3 +163,56 @@ def test_firefox_shows_the_same(kind, pages, firefox):
         assert float(value) == pytest.approx(first["dh"][0, 0, int(unit_order(first, 0)[0])], rel=1e-12)
     assert driver.execute_script("return document.querySelectorAll('math mi').length") > 0
     assert firefox.log == []
+
+
+def test_inside_slides_the_drawing_alone_driven_by_messages(pages, browser, tmp_path):
+    """?embed=cell and river; a message moves the page, and the page says where it is and how high."""
+    path = pages["lstm"][1]
+    frame = tmp_path / "slides.html"
+    frame.write_text(
+        f'<!DOCTYPE html><iframe id="f" src="{path.as_uri()}?embed=cell#t=3&step=0" width="900" height="600"></iframe>'
+        "<script>window.told = []; addEventListener('message', e => told.push(e.data.scratchnet));</script>",
+        encoding="utf-8",
+    )
+    resize(browser, 1280, 900)
+    browser.get(frame.as_uri())
+    send = "document.getElementById('f').contentWindow.postMessage({ scratchnet: arguments[0] }, '*');"
+    browser.execute_script(send, {"t": 5, "step": 2, "walk": "backward", "theme": "dark"})
+    browser.execute_script(send, {"t": "evil", "zoom": "<b>", "unit": 10**9})  # nothing that is not meant is done
+    told = browser.execute_async_script("const done = arguments[0]; setTimeout(() => done(told[told.length - 1]), 300)")
+    assert (told["t"], told["step"], told["zoom"], told["walk"]) == (5, 2, "cell", "backward")
+    assert told["height"] > 300
+    browser.switch_to.frame("f")
+    try:
+        assert not browser.find_element("tag name", "header").is_displayed()
+        assert browser.find_element("css selector", ".cell svg").is_displayed()
+        assert browser.execute_script("return document.documentElement.dataset.theme") == "dark"
+    finally:
+        browser.switch_to.default_content()
+
+
+def test_a_drawing_saved_as_svg_looks_the_same_without_the_page(pages, browser, tmp_path):
+    for zoom, query in (("river", "#river svg"), ("cell", ".cell svg")):
+        driver = opened(browser, pages["lstm"][1], 1280, 900, "light", f"#zoom={zoom}&t=5&step=1")
+        text = driver.execute_script(f"return asSvg(document.querySelector('{query}'))")
+        here = driver.execute_script(
+            f"return [...document.querySelectorAll('{query} text')].map(e => [e.textContent, getComputedStyle(e).fontSize])"
+        )
+        file = tmp_path / f"{zoom}.svg"
+        file.write_text(text, encoding="utf-8")
+        driver.get(file.as_uri())
+        there = driver.execute_script(
+            "return [...document.querySelectorAll('text')].map(e => [e.textContent, getComputedStyle(e).fontSize])"
+        )
+        assert there == here
+        assert len(here) > 10
+
+
+def test_in_a_lecture_one_cell_at_a_time_fills_the_screen(pages, browser):
+    driver = opened(browser, pages["two"][1], 1280, 720, "light", "#zoom=cell&t=5&step=0", "go({ lecture: true })")
+    shown = "return [...document.querySelectorAll('.pane')].map(e => e.offsetParent !== null)"
+    assert driver.execute_script(shown) == [True, False]
+    driver.execute_script("go({ pane: 1 })")
+    assert driver.execute_script(shown) == [False, True]
+    small, low = driver.execute_script(LECTURE)
+    assert (small, low) == ([], [])

@@ -36,7 +36,7 @@ SCRIPTS = (
         "tokens",
         "maps",
     ),
-    *("timeline", "edit", "story", "stepper"),
+    *("timeline", "edit", "story", "outside", "stepper"),
 )
 
 

@@ -5,7 +5,7 @@
 
 const PROGRAMS = DATA.programs.map(p => new Program(p));
 const panes = [];
-const view = { run: 0, t: 0, j: 0, mode: "backward", s: 0, zoom: "river", norm: false, lecture: false, strips: true, speed: 1, play: "line", story: null };
+const view = { run: 0, t: 0, j: 0, mode: "backward", s: 0, zoom: "river", norm: false, lecture: false, strips: true, speed: 1, play: "line", story: null, pane: 0 };
 const lead = () => panes[0].run;
 
 // The unit that a run shows. Side by side the units are paired by their place in the order of the rows: the unit that carries most of
@@ -104,6 +104,7 @@ function draw() {
   document.body.dataset.zoom = view.zoom;
   document.body.classList.toggle("lecture", view.lecture);
   document.body.classList.toggle("telling", view.story !== null);
+  panes.forEach((pane, k) => pane.node.classList.toggle("shown", k === view.pane));
   drawStory();
   for (const pane of panes) {
     if (key !== built) {
@@ -112,7 +113,7 @@ function draw() {
       buildTimeline(pane);
       drawHead(pane);
     }
-    if (view.zoom === "cell") {
+    if (view.zoom === "cell" && pane.node.offsetParent !== null) {
       drawCell(pane);
       drawMicro(pane);
     }
@@ -121,6 +122,7 @@ function draw() {
   built = key;
   drawRiver();
   drawControls();
+  tellParent();
 }
 
 function drawControls() {
@@ -131,6 +133,7 @@ function drawControls() {
   for (const zoom of ["river", "cell"]) $(`to-${zoom}`).setAttribute("aria-pressed", String(view.zoom === zoom));
   $("norm").setAttribute("aria-pressed", String(view.norm));
   $("lecture").setAttribute("aria-pressed", String(view.lecture));
+  $("other").textContent = panes[view.pane].trace.label;
   $("backward").disabled = !panes.some(p => p.run.backwardThere);
   $("run").value = String(view.run);
   const own = run.units[Math.min(view.j, run.H - 1)],
@@ -222,6 +225,8 @@ const KEYS = {
   l: () => go({ lecture: !view.lecture }),
   s: () => tell(view.story === null ? 0 : null),
   n: () => nextDifference(),
+  c: () => go({ pane: (view.pane + 1) % panes.length }),
+  e: save,
   Home: () => go({ t: 0 }),
   End: () => go({ t: Infinity }),
   p: play,
@@ -260,7 +265,8 @@ function buildPane(trace) {
   pane.cell.setAttribute("role", "region");
   pane.cell.setAttribute("aria-label", `${trace.label}: drawing of the cell`);
   const parts = Object.keys(CLASSES).map(part => pane[part]);
-  document.querySelector("main").append(element("section", { class: "pane", "aria-label": trace.label }, ...parts));
+  pane.node = element("section", { class: "pane", "aria-label": trace.label }, ...parts);
+  document.querySelector("main").append(pane.node);
   [pane.run] = pane.runs;
   panes.push(pane);
   buildMicro(pane);
@@ -289,7 +295,7 @@ function start() {
   most.runs.forEach((run, k) => $("run").append(element("option", { value: k }, run.name)));
   $("run").parentElement.hidden = most.runs.length < 2;
   $("run").addEventListener("change", e => go({ run: +e.target.value, s: 0 }));
-  const clicks = { forward: "f", backward: "b", earlier: "ArrowLeft", later: "ArrowRight", play: "p", theme: "t", help: "?", norm: "u", lecture: "l", tell: "s" };
+  const clicks = { forward: "f", backward: "b", earlier: "ArrowLeft", later: "ArrowRight", play: "p", theme: "t", help: "?", norm: "u", lecture: "l", tell: "s", save: "e", other: "c" };
   for (const [id, key] of Object.entries(clicks)) $(id).addEventListener("click", e => KEYS[key](e));
   $("to-river").addEventListener("click", () => go({ zoom: "river" }));
   $("to-cell").addEventListener("click", () => go({ zoom: "cell" }));
@@ -305,8 +311,11 @@ function start() {
   $("by").addEventListener("change", e => (view.play = e.target.value));
   addEventListener("hashchange", () => go(recall()));
   addEventListener("resize", rebuild);
+  $("other").hidden = panes.length < 2;
   buildKnobs();
-  go({ ...opening(), ...recall() });
+  const embed = embedded();
+  document.body.classList.toggle("embed", embed !== null);
+  go({ ...opening(), ...recall(), ...(embed && { zoom: embed }) });
 }
 
 start();
