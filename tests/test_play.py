@@ -428,21 +428,22 @@ def test_lstm_learns_adding_and_rnn_does_not(opened):
     assert steps / took > 10
 
 
-def test_no_slice_of_work_holds_up_the_page(opened):
-    """With the largest networks and batches: slices of training, and drawings, of less than 50 ms."""
-    driver = opened(T=100, units=32, batch=32, cell="lstm", beside="gru")
+@pytest.mark.parametrize("task", ["adding", "text"])
+def test_no_work_holds_up_the_page(task, opened):
+    """With the largest networks and batches: a slice ends with the piece of work that is under way after 14 ms, so pieces
+    and drawings of less than 36 ms leave the browser its turn within 50."""
+    driver = opened(task=task, T=100, units=32, batch=32, cell="lstm", beside="gru")
     wait(driver, "scratchnet.panes[1].y && !scratchnet.training.work")
-    driver.execute_script("""
-        window.spent = [];
-        const timed = work => (...a) => { const began = performance.now(); work(...a); spent.push(performance.now() - began); };
-        for (const name of Object.keys(PICTURES)) PICTURES[name] = timed(PICTURES[name]);
-        channel.port1.onmessage = timed(channel.port1.onmessage);""")
-    press(driver, " ")
-    wait(driver, "scratchnet.training.step >= 3 && spent.length > 100")
-    press(driver, " ")
-    spent = driver.execute_script("return spent")
-    assert np.quantile(spent, 0.95) < 50  # the rest: other processes on this processor
-    assert np.median(spent) < 30
+    slice_, pieces, pictures = driver.execute_script("""
+        const timed = work => { const began = performance.now(); const made = work(); return [performance.now() - began, made]; };
+        const pieces = [];
+        for (let step = 0; step < 3; step++)
+            for (const work = oneStep(); ;) { const [took, { done }] = timed(() => work.next()); pieces.push(took); if (done) break; }
+        const best = Object.values(PICTURES).map(draw => Math.min(...[0, 1, 2].map(() => { drawRiver.key = null; return timed(draw)[0]; })));
+        return [SLICE, pieces, best];""")
+    assert len(pieces) > 1000
+    assert slice_ + np.quantile(pieces, 0.99) < 50  # the rest: other processes on this processor
+    assert max(pictures) < 50
 
 
 @pytest.mark.parametrize("task", ["sine", "counting", "text"])
