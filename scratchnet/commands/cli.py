@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 from scratchnet import __version__
-from scratchnet.commands import demo, doctor, forecast, gallery, gradcheck, plot, train, view
+from scratchnet.commands import demo, doctor, forecast, gallery, gradcheck, play, plot, train, view
 from scratchnet.commands.options import Commands
 from scratchnet.errors import MissingPackageError, ScratchnetError
 
-COMMANDS = (demo, gradcheck, train, forecast, plot, view, gallery, doctor)
+COMMANDS = (demo, gradcheck, train, forecast, plot, view, play, gallery, doctor)
 COURSE = (
     "the course is a separate distribution: pip install './course/students', in the project's"
     " folder"

@@ -34,6 +34,13 @@ def program_for(cell: Cell, cache: CellCache) -> Program | None:
     known = {*cell.param_shapes(1, 1), *cell.OPTIONS, *cell.STATES, "x", "lengths"}
     masks = [n for n in inspect.signature(cell.forward).parameters if n in cache._fields]
     extra = tuple(n for n in masks if n not in known and getattr(cache, n) is not None)
+    return program_or_none(cell, options, extra)
+
+
+def program_or_none(
+    cell: Cell, options: tuple[tuple[str, str], ...], extra: tuple[str, ...] = ()
+) -> Program | None:
+    """The program of the cell with these options and masks; None for a cell without one."""
     try:
         return program_of(cell, options, extra)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

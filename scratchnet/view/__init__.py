@@ -2,13 +2,14 @@
 
 ``to_html(trace, "wave.html")`` writes a page that opens in a browser, without server or network.
 In a notebook a trace is shown as this page once ``scratchnet.view`` is imported, which
-``scratchnet.trace`` does.
+``scratchnet.trace`` does. ``write_play("play.html")`` writes a page that trains networks itself.
 """
 
 from scratchnet.tracing.trace import Trace
 from scratchnet.view.page import notebook_html, page, to_html
+from scratchnet.view.play import play_page, write_play
 from scratchnet.view.story import Stop
 
-__all__ = ["Stop", "notebook_html", "page", "to_html"]
+__all__ = ["Stop", "notebook_html", "page", "play_page", "to_html", "write_play"]
 
 Trace.show_in_notebook = notebook_html

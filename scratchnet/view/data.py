@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from scratchnet.arrays import Array
+from scratchnet.cells import Cell
 from scratchnet.losses import kept, shares
 from scratchnet.tracing.difference import differences, first_difference, inconsistent_weights
 from scratchnet.tracing.jacobian import per_loss_gradients
 from scratchnet.tracing.order import unit_order
+from scratchnet.tracing.program import Program
 from scratchnet.tracing.run import RunTrace
 from scratchnet.tracing.terms import program_for
 from scratchnet.tracing.trace import Data, Trace
@@ -37,22 +39,24 @@ class Programs:
     def number(self, run: RunTrace) -> int | None:
         """The place of a run's program; None for a cell that cannot be watched."""
         program = program_for(run.cell, run.cache)
-        if program is None:
-            return None
+        return None if program is None else self.add(run.cell_name, run.cell, program)
+
+    def add(self, name: str, cell: Cell, program: Program) -> int:
+        """The place of a cell's program."""
         if id(program) not in self._known:  # programs are kept, and so are their ids
             self._known[id(program)] = len(self.data)
             self.data.append(
                 {
-                    "cell": run.cell_name,
-                    "letters": run.cell.GATES,
-                    "states": list(run.cell.STATES),
+                    "cell": name,
+                    "letters": cell.GATES,
+                    "states": list(cell.STATES),
                     "ops": [list(op) for op in program.ops],
                     "forward": program.forward,
                     "backward": program.backward,
                     "of": program.of,
                     "weights": program.weights,
-                    "walk": steps(program, run.cell),
-                    "drawing": drawing(program, run.cell.STATES),
+                    "walk": steps(program, cell),
+                    "drawing": drawing(program, cell.STATES),
                 }
             )
         return self._known[id(program)]
@@ -194,6 +198,7 @@ def _run_as_data(
     if start:
         _say(notes, f"{run.name}: the last {T - start} of {T} steps are shown")
     sampled = len(chosen) < H or bool(start)
+    program = program_for(run.cell, run.cache)
     arrays = {"x": run["x"][start:T, n]}
     for name in run.cell.STATES:
         arrays[name] = run[name][start : T + 1, n][:, chosen]
@@ -217,9 +222,9 @@ def _run_as_data(
         "order": [int(np.searchsorted(chosen, u)) for u in order if u in chosen],
         "program": programs.number(run),
         "custom": run.custom_backward,
-        "ranges": _ranges(run),
+        "ranges": ranges(program),
         "sizes": _sizes(run, n, start, T, double),
-        "carry": _carry(run),
+        "carry": carry(run.cell, program),
         "above": _above(trace, run),
         **_differences(run, n, start, T, chosen, double, notes),
         "arrivesLast": any(bool(np.any(d[n])) for d in run.d_last.values()),
@@ -236,9 +241,8 @@ def _run_as_data(
     return data
 
 
-def _ranges(run: RunTrace) -> dict[str, list[float]]:
+def ranges(program: Program | None) -> dict[str, list[float]]:
     """The range of each quantity that has one: a sigmoid's is 0 to 1, a tanh's -1 to 1."""
-    program = program_for(run.cell, run.cache)
     known = {"sigmoid": [0.0, 1.0], "tanh": [-1.0, 1.0]}
     if program is None:
         return {}
@@ -299,12 +303,12 @@ def _above(trace: Trace, run: RunTrace) -> str:
     return "layer above" if later else "loss"
 
 
-def _carry(run: RunTrace) -> dict[str, int]:
+def carry(cell: Cell, program: Program | None) -> dict[str, int]:
     """For each state the operation that it is multiplied by on its way to the next step."""
-    program, found = program_for(run.cell, run.cache), dict[str, int]()
+    found = dict[str, int]()
     if program is None:
         return found
-    for s in run.cell.STATES:
+    for s in cell.STATES:
         kept = program.forward.get("kept")
         if kept is None or ("state", s) not in program.ops:
             continue

@@ -233,5 +233,5 @@ const Model = (() => {
     return (at(eps) - at(-eps)) / (2 * eps);
   }
 
-  return { compute, numericGradient, parametersOf, softmax, runModel, lossOf };
+  return { MODULES, compute, numericGradient, parametersOf, softmax, runModel, lossOf };
 })();

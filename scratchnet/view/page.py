@@ -16,7 +16,7 @@ from typing import Any
 
 from scratchnet.errors import InvalidValueError
 from scratchnet.files import require_path, write_text
-from scratchnet.tracing.trace import Trace
+from scratchnet.tracing.trace import Data, Trace
 from scratchnet.view.data import Programs, fitted
 from scratchnet.view.story import Stop
 from scratchnet.view.walk import PALETTE
@@ -118,11 +118,18 @@ def page(
         "programs": programs.data,
         "palette": colours,
     }
-    style = _read("stepper.css")
-    script = "\n".join(['"use strict";', *(_read(f"{name}.js") for name in SCRIPTS)])
+    return assemble(" | ".join(labels), data, "stepper.html", ("stepper.css",), SCRIPTS)
+
+
+def assemble(
+    title: str, data: Data, template: str, styles: Sequence[str], scripts: Sequence[str]
+) -> str:
+    """One HTML file of a template, data, styles and scripts of this folder."""
+    style = "\n".join(map(_read, styles))
+    script = "\n".join(['"use strict";', *(_read(f"{name}.js") for name in scripts)])
     allowed = f"script-src {_hash(script)}; style-src {_hash(style)}"
     parts = {
-        "TITLE": html.escape(" | ".join(labels)),
+        "TITLE": html.escape(title),
         "POLICY": f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'",
         "STYLE": style,
         # </script> ends a script element wherever it occurs: every < of the data is escaped.
@@ -130,7 +137,7 @@ def page(
         "SCRIPT": script,
     }
     # In one pass over the template, so that nothing in the data is taken for a placeholder.
-    return re.sub("@@([A-Z]+)@@", lambda found: parts[found[1]], _read("stepper.html"))
+    return re.sub("@@([A-Z]+)@@", lambda found: parts[found[1]], _read(template))
 
 
 def _read(name: str) -> str:

@@ -30,7 +30,7 @@ function riverPlan(wide, lanes) {
     right = strip ? 16 : 7.5 * f;
   const left = strip ? 2.4 * f : RIVER.left,
     x = t => left + ((wide - left - right) * (t + 0.5)) / T;
-  const taken = ["header", "#knobs", "#story"].reduce((sum, q) => sum + document.querySelector(q).offsetHeight, 0),
+  const taken = ["header", "#knobs", "#story"].reduce((sum, q) => sum + (document.querySelector(q)?.offsetHeight ?? 0), 0),
     foot = strip ? 1.6 * f : 6.2 * f,
     room = view.lecture ? (innerHeight - taken - foot - 40) / lanes.length : 172,
     lane = strip ? (view.lecture ? 10 : 30) + 16 * Math.max(...lanes.map(r => ribbonsOf(r).length)) : Math.max(view.lecture ? 80 : 140, room);
@@ -138,7 +138,7 @@ function drawLane(root, pane, top, plan, scale) {
   if (strip) return;
   root.append(svg("text", { x: RIVER.left, y: top + 1.3 * f, class: "lane" }, trace.label));
   const story = survival(run, names[0]);
-  if (story) root.append(svg("text", { x: RIVER.left, y: top + 2.5 * f, class: "say" }, plan.wide < 48 * f ? story.short : story.text));
+  if (story) root.append(svg("text", { x: RIVER.left, y: top + 2.5 * f, class: "say" }, plan.wide < 54 * f ? story.short : story.text));
 }
 
 function lossArrow(x, y, tall, thick) {

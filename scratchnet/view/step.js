@@ -6,29 +6,42 @@
 
 const clip = (a, low, high) => Math.max(low, Math.min(high, a));
 const sigmoid = a => 1 / (1 + Math.exp(-a)); // exp of a large number is Infinity, and 1 / Infinity is 0
-const ELEMENTWISE = {
-  add: (a, b) => a + b,
-  subtract: (a, b) => a - b,
-  multiply: (a, b) => a * b,
-  divide: (a, b) => a / b,
-  true_divide: (a, b) => a / b,
-  negative: a => -a,
-  square: a => a * a,
-  absolute: Math.abs,
-  exp: Math.exp,
-  log: Math.log,
-  sqrt: Math.sqrt,
-  tanh: Math.tanh,
-  maximum: Math.max,
-  minimum: Math.min,
-  greater: (a, b) => +(a > b),
-  sigmoid,
-  d_sigmoid: s => s * (1 - s),
-  d_tanh: y => 1 - y * y,
-  relu: a => Math.max(a, 0),
-  d_relu: y => +(y > 0),
+// Each elementwise function as a loop of its own, from place k to end: a call for each number would be ten times as slow.
+const LOOPS = {
+  add: (o, a, b, k, end) => { for (; k < end; k++) o[k] = a[k] + b[k]; },
+  subtract: (o, a, b, k, end) => { for (; k < end; k++) o[k] = a[k] - b[k]; },
+  multiply: (o, a, b, k, end) => { for (; k < end; k++) o[k] = a[k] * b[k]; },
+  divide: (o, a, b, k, end) => { for (; k < end; k++) o[k] = a[k] / b[k]; },
+  negative: (o, a, _, k, end) => { for (; k < end; k++) o[k] = -a[k]; },
+  square: (o, a, _, k, end) => { for (; k < end; k++) o[k] = a[k] * a[k]; },
+  absolute: (o, a, _, k, end) => { for (; k < end; k++) o[k] = Math.abs(a[k]); },
+  exp: (o, a, _, k, end) => { for (; k < end; k++) o[k] = Math.exp(a[k]); },
+  log: (o, a, _, k, end) => { for (; k < end; k++) o[k] = Math.log(a[k]); },
+  sqrt: (o, a, _, k, end) => { for (; k < end; k++) o[k] = Math.sqrt(a[k]); },
+  tanh: (o, a, _, k, end) => { for (; k < end; k++) o[k] = Math.tanh(a[k]); },
+  maximum: (o, a, b, k, end) => { for (; k < end; k++) o[k] = Math.max(a[k], b[k]); },
+  minimum: (o, a, b, k, end) => { for (; k < end; k++) o[k] = Math.min(a[k], b[k]); },
+  greater: (o, a, b, k, end) => { for (; k < end; k++) o[k] = a[k] > b[k] ? 1 : 0; },
+  sigmoid: (o, a, _, k, end) => { for (; k < end; k++) o[k] = sigmoid(a[k]); },
+  d_sigmoid: (o, s, _, k, end) => { for (; k < end; k++) o[k] = s[k] * (1 - s[k]); },
+  d_tanh: (o, y, _, k, end) => { for (; k < end; k++) o[k] = 1 - y[k] * y[k]; },
+  relu: (o, a, _, k, end) => { for (; k < end; k++) o[k] = Math.max(a[k], 0); },
+  d_relu: (o, y, _, k, end) => { for (; k < end; k++) o[k] = y[k] > 0 ? 1 : 0; },
 };
+LOOPS.true_divide = LOOPS.divide;
+// The same for single numbers.
+const ELEMENTWISE = Object.fromEntries(
+  Object.entries(LOOPS).map(([kind, loop]) => [
+    kind,
+    (a, b = a) => {
+      const o = new Float64Array(1);
+      loop(o, Float64Array.of(a), Float64Array.of(b), 0, 1);
+      return o[0];
+    },
+  ]),
+);
 const EPS = 1e-5; // of layer normalisation
+const ONE = { data: Float64Array.of(1), width: 1, byStep: 0, byUnit: 0 };
 
 // The operations that an operation reads.
 function operands([kind, ...args]) {
@@ -96,7 +109,7 @@ class Steps {
 
   make(at) {
     const [kind, ...args] = this.program.ops[at];
-    if (kind === "constant") return { data: [args[0]], width: 1, byStep: 0, byUnit: 0 };
+    if (kind === "constant") return { data: Float64Array.of(args[0]), width: 1, byStep: 0, byUnit: 0 };
     if (kind === "parameter") {
       const data = this.params?.[args[0]]?.subarray(args[1] * this.H, (args[1] + 1) * this.H);
       return data && { data, width: this.H, byStep: 0, byUnit: 1 };
@@ -123,7 +136,7 @@ class Steps {
     }
   }
 
-  // A function (from, to) that computes an operation. The three commonest have loops of their own, which run much faster.
+  // A function (from, to) that computes an operation.
   runner(at) {
     const [kind, ...args] = this.program.ops[at],
       out = this.place(at);
@@ -133,29 +146,19 @@ class Steps {
       return (from, to) => {
         for (let t = from; t < to; t++) out.data[t] = args.map(k => this.row(k, t)).reduce((s, r) => s + r.reduce((a, b) => a + b, 0), 0);
       };
-    const f = ELEMENTWISE[kind],
+    const loop = LOOPS[kind],
       { width, data } = out,
-      [p, q = p] = args.map(k => this.place(k)),
-      [P, Q] = [p.data, q.data],
-      [ps, pu, qs, qu] = [p.byStep, p.byUnit, q.byStep, q.byUnit];
-    const loop = {
-      add: t => {
-        for (let j = 0; j < width; j++) data[t * width + j] = P[t * ps + j * pu] + Q[t * qs + j * qu];
-      },
-      subtract: t => {
-        for (let j = 0; j < width; j++) data[t * width + j] = P[t * ps + j * pu] - Q[t * qs + j * qu];
-      },
-      multiply: t => {
-        for (let j = 0; j < width; j++) data[t * width + j] = P[t * ps + j * pu] * Q[t * qs + j * qu];
-      },
-    }[kind];
-    const other = t => {
-      for (let j = 0; j < width; j++) data[t * width + j] = f(P[t * ps + j * pu], Q[t * qs + j * qu]);
-    };
-    const one = loop || other;
-    return (from, to) => {
-      for (let t = from; t < to; t++) one(t);
-    };
+      [p, q = p] = args.map(k => this.place(k));
+    return (from, to) => loop(data, this.spread(p, width, from, to), this.spread(q, width, from, to), from * width, to * width);
+  }
+
+  // The values of an operand at these steps where an operation of this width reads them: repeated if it is one vector or number.
+  spread(place, width, from, to) {
+    const { data, byStep, byUnit } = place;
+    if (byStep === width && byUnit === 1) return data;
+    const whole = place.spread?.length === this.T * width ? place.spread : (place.spread = new Float64Array(this.T * width));
+    for (let t = from; t < to; t++) for (let j = 0; j < width; j++) whole[t * width + j] = data[t * byStep + j * byUnit];
+    return whole;
   }
 
   row(at, t) {
@@ -188,28 +191,46 @@ class Steps {
     }
   }
 
+  // n = (v - mean) / sqrt(variance + EPS) over all units of several vectors, its scale 1 / sqrt(...), or the way back,
+  // dv = scale (dn - mean(dn) - n mean(dn n)).
   normalise(kind, out, args, from, to) {
-    const vectors = args.slice(kind === "normalise_forward" ? 2 : 1),
-      block = args[kind === "normalise_forward" ? 1 : 0];
-    const join = (which, t) => which.flatMap(k => [...this.row(k, t)]),
-      mean = v => v.reduce((a, b) => a + b, 0) / v.length;
-    for (let t = from; t < to; t++) {
-      let made;
-      if (kind === "normalise_forward") {
-        const v = join(vectors, t),
-          middle = mean(v),
-          scale = 1 / Math.sqrt(mean(v.map(a => (a - middle) ** 2)) + EPS);
-        made = args[0] === 1 ? [scale] : v.map(a => (a - middle) * scale);
-      } else {
-        const half = (vectors.length - 1) / 2,
-          dn = join(vectors.slice(0, half), t),
-          n = join(vectors.slice(half, -1), t),
-          scale = this.row(vectors[vectors.length - 1], t)[0];
-        const byMean = mean(dn),
-          byVariance = mean(dn.map((d, k) => d * n[k]));
-        made = dn.map((d, k) => scale * (d - byMean - n[k] * byVariance));
+    const { H } = this;
+    if (kind === "normalise_forward") {
+      const [result, block, ...vectors] = args,
+        of = vectors.map(k => this.place(k)),
+        count = of.length * H;
+      for (let t = from; t < to; t++) {
+        let middle = 0,
+          variance = 0;
+        for (const { data, byStep } of of) for (let j = 0; j < H; j++) middle += data[t * byStep + j];
+        middle /= count;
+        for (const { data, byStep } of of) for (let j = 0; j < H; j++) variance += (data[t * byStep + j] - middle) ** 2;
+        const scale = 1 / Math.sqrt(variance / count + EPS);
+        if (result === 1) out.data[t] = scale;
+        else for (let j = 0; j < H; j++) out.data[t * H + j] = (of[block].data[t * of[block].byStep + j] - middle) * scale;
       }
-      for (let j = 0; j < out.width; j++) out.data[t * out.width + j] = made[block * this.H + j];
+      return;
+    }
+    const [block, ...vectors] = args,
+      half = (vectors.length - 1) / 2,
+      dn = vectors.slice(0, half).map(k => this.place(k)),
+      n = vectors.slice(half, -1).map(k => this.place(k)),
+      { data: scales } = this.place(vectors[2 * half]),
+      count = half * H;
+    for (let t = from; t < to; t++) {
+      let mean = 0,
+        along = 0;
+      for (let v = 0; v < half; v++)
+        for (let j = 0; j < H; j++) {
+          const d = dn[v].data[t * dn[v].byStep + j];
+          mean += d;
+          along += d * n[v].data[t * n[v].byStep + j];
+        }
+      for (let j = 0; j < H; j++) {
+        const d = dn[block].data[t * dn[block].byStep + j],
+          y = n[block].data[t * n[block].byStep + j];
+        out.data[t * H + j] = scales[t] * (d - mean / count - y * (along / count));
+      }
     }
   }
 
@@ -263,12 +284,14 @@ class Steps {
     const { H } = this,
       columns = out.shape[out.shape.length - 1];
     this.program.weights[name].forEach(([left, right], block) => {
-      const d = this.rowOf(right, t);
-      if (left === null) for (let j = 0; j < H; j++) out[block * H + j] += d[j];
-      else
-        this.row(left, t).forEach((a, k) => {
-          if (a !== 0) for (let j = 0; j < H; j++) out[k * columns + block * H + j] += a * d[j];
-        });
+      const d = this.place(right),
+        at = t * d.byStep,
+        a = left === null ? ONE : this.place(left);
+      for (let k = 0; k < a.width; k++) {
+        const v = a.data[t * a.byStep + k * a.byUnit],
+          to = k * columns + block * H;
+        if (v !== 0) for (let j = 0; j < H; j++) out[to + j] += v * d.data[at + j * d.byUnit];
+      }
     });
     return out;
   }
