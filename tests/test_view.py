@@ -354,6 +354,9 @@ def test_walking_backwards_by_keyboard_shows_the_traces_numbers(kind, opened, rn
     walk, unit = walk_of(run), int(unit_order(run, 0)[1])
     press(driver, "\ue015")  # arrow down: the second unit in the order of the rows
     for t in reversed(range(4)):
+        if t < 3:  # through the loss and the head, which were there at the start too
+            assert driver.find_element("css selector", ".title").text == "the loss sends its gradient"
+            press(driver, " ", " ")
         for number, step in enumerate(walk):
             assert driver.find_element("id", "clock").text == f"t = {t} of 3"
             assert driver.find_element("css selector", ".title").text.startswith(f"{number + 1} of {len(walk)}")
@@ -777,11 +780,13 @@ def test_the_colours_of_a_sum_share_one_scale(opened, rng):
 
 def test_space_walks_on_after_a_click_on_a_button_and_focus_stays(opened, rng):
     driver = opened(small_trace(rng), "#zoom=cell")
-    button = driver.find_elements("css selector", ".micro ol button")[2]
+    button = driver.find_element("xpath", "//*[@class='box micro']//li/button[text()='3']")
     button.click()
     assert driver.switch_to.active_element == button
     assert driver.execute_script("return scratchnet.view.s") == 2
-    assert driver.find_elements("css selector", ".micro ol button")[2] == button  # the same element as before
+    assert (
+        driver.find_element("xpath", "//*[@class='box micro']//li/button[text()='3']") == button
+    )  # the same as before
     live = driver.find_element("id", "say")
     press(driver, "b", "\ue012")
     assert driver.find_element("id", "say") == live
@@ -844,7 +849,7 @@ def test_keys_and_pointer(opened, rng):
     press(driver, "f", "\ue011")  # forward, Home
     assert driver.find_element("id", "clock").text == "t = 0 of 5"
     assert driver.find_element("css selector", ".title").text == "1 of 4: pre-activations"
-    press(driver, " ", " ", " ", " ")  # through the four, and on at the next step
+    press(driver, *(6 * " "))  # through the four, the head and the loss, and on at the next step
     assert driver.find_element("id", "clock").text == "t = 1 of 5"
     press(driver, "\ue010", "b")  # End, backward
     assert driver.find_element("id", "clock").text == "t = 5 of 5"
@@ -1061,8 +1066,7 @@ def test_a_large_page_opens_quickly(opened, rng):
     model = Sequential(rec=LSTM(8, 64, rng=rng), head=Linear(64, 1, rng=rng))
     trace = scratchnet.trace(model, rng.standard_normal((100, 1, 8)), rng.standard_normal((100, 1, 1)))
     started = time.perf_counter()
-    driver = opened(trace, "#zoom=cell&unit=3")
-    press(driver, "\ue012")
+    driver = opened(trace, "#zoom=cell&unit=3&t=98")
     assert shown(driver, "dh") == pytest.approx(trace.run["dh"][98, 0, 3], rel=1e-12)
     assert time.perf_counter() - started < 20
 
@@ -1075,3 +1079,55 @@ def test_nothing_runs_out_of_the_window(width, opened, rng):
         assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     finally:
         driver.set_window_size(1400, 1200)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber", "binary_cross_entropy", "softmax_cross_entropy"])
+def test_head_and_loss_are_steps_of_the_walk(loss, opened, rng):
+    """Back from the loss: its gradient, through each layer of the head, to the dy of the cell."""
+    model = Sequential(rec=GRU(2, 4, rng=rng), act=Tanh(), head=Linear(4, 3, rng=rng))
+    x = rng.standard_normal((5, 2, 2))
+    target = (
+        rng.integers(0, 3, (5, 2)) if loss == "softmax_cross_entropy" else np.abs(rng.standard_normal((5, 2, 3))) % 1
+    )
+    trace = scratchnet.trace(model, x, target, loss)
+    driver = opened(trace, "#zoom=cell&t=2&step=-3")
+    y, _ = model.forward(x)
+    _, dy = scratchnet_losses()[loss](y, target)
+    titles, values = [], []
+    for _ in range(3):
+        titles.append(driver.find_element("css selector", ".title").text)
+        values.append(float(driver.find_element("css selector", "[data-head]").get_attribute("data-value")))
+        press(driver, " ")
+    assert titles == [
+        "the loss sends its gradient",
+        "back through the linear layer head",
+        "back through the tanh layer act",
+    ]
+    head = model.layers["head"].params["W"]
+    below = dy[2, 0] @ head.T
+    expected = [dy[2, 0, 0], below[0], trace.run["dy"][2, 0, 0]]
+    assert values == pytest.approx(expected, rel=1e-10)
+    assert driver.find_element("css selector", ".title").text.startswith("1 of ")
+    press(driver, "f")
+    for _ in range(len(walk_of(trace.run, "forward"))):
+        press(driver, " ")
+    assert driver.find_element("css selector", ".title").text == "the tanh layer act"
+
+
+def test_a_final_states_loss_is_a_step_at_the_last_step_only(opened, rng):
+    model = Sequential(rec=LSTM(2, 4, return_sequences=False, rng=rng), head=Linear(4, 1, rng=rng))
+    driver = opened(
+        scratchnet.trace(model, rng.standard_normal((4, 1, 2)), rng.standard_normal((1, 1))), "#zoom=cell&t=3&step=-2"
+    )
+    assert driver.find_element("css selector", ".title").text == "the loss sends its gradient"
+    walk = 10
+    for _ in range(2 + walk):
+        press(driver, " ")
+    assert driver.find_element("id", "clock").text == "t = 2 of 3"
+    assert driver.find_element("css selector", ".title").text.startswith("1 of 10")
+
+
+def scratchnet_losses():
+    from scratchnet.losses import LOSSES
+
+    return LOSSES

@@ -4,14 +4,26 @@ function stepsOf(run) {
   return run.walk[view.mode];
 }
 
-// The micro-step that a run shows. Side by side they are paired by what they compute: another cell shows the line of the same term,
-// or the last one before it that both have.
+// The number of a line is its place among the cell's own; the steps of the head are -1, -2 before them on the way back, and come
+// after them on the way forward.
+const before = run => (view.mode === "backward" ? run.headSteps : 0);
+
+// The lines that a step of time has: those of the head only where a loss is.
+function range(run, t) {
+  const own = stepsOf(run).length - run.headSteps,
+    here = run.lossAt(t) || (t === run.T - 1 && run.arrivesLast) ? run.headSteps : 0;
+  return view.mode === "backward" ? [-here, own - 1] : [0, own - 1 + here];
+}
+
+// The place in the list of the micro-step that a run shows. Side by side they are paired by what they compute: another cell shows
+// the line of the same term, or the last one before it that both have.
 function placeOf(run) {
   const own = stepsOf(run),
-    first = stepsOf(lead());
-  if (run === lead() || run.program === lead().program) return Math.min(view.s, own.length - 1);
-  for (let s = Math.min(view.s, first.length - 1); s >= 0; s--) {
-    const k = own.findIndex(step => (first[s].weights ? step.weights : step.terms.some(n => first[s].terms.includes(n))));
+    first = stepsOf(lead()),
+    at = clamp(view.s + before(lead()), 0, Math.max(0, first.length - 1));
+  if (run === lead() || run.program === lead().program) return Math.min(at, Math.max(0, own.length - 1));
+  for (let s = at; s >= 0; s--) {
+    const k = own.findIndex(step => (first[s].head !== undefined ? step.head === first[s].head : first[s].weights ? step.weights : step.terms.some(n => first[s].terms.includes(n))));
     if (k >= 0) return k;
   }
   return 0;
@@ -40,7 +52,7 @@ function drawMicro(pane) {
     j = unitOf(run);
   if (parts.for !== `${view.run} ${view.mode}`) {
     parts.for = `${view.run} ${view.mode}`;
-    const buttons = list.map((step, k) => element("button", { type: "button", title: step.title, onclick: () => go({ s: k }) }, String(k + 1)));
+    const buttons = list.map((step, k) => element("button", { type: "button", title: step.title, onclick: () => go({ s: k - before(run) }) }, step.head === undefined ? String(k - before(run) + 1) : step.head === "loss" ? "loss" : "head"));
     parts.steps.replaceChildren(...buttons.map(b => element("li", {}, b)));
   }
   [...parts.steps.children].forEach((li, k) => {
@@ -55,13 +67,14 @@ function drawMicro(pane) {
   }
   const step = stepOf(run);
   atLast = t === run.T - 1;
-  parts.title.textContent = `${placeOf(run) + 1} of ${list.length}: ${step.title}`;
+  const number = placeOf(run) - before(run) + 1;
+  parts.title.textContent = step.head === undefined ? `${number} of ${list.length - run.headSteps}: ${step.title}` : step.title;
   parts.code.replaceChildren(
     ...step.code.map(([place, code, comment]) =>
       element("div", {}, element("span", { class: "where" }, run.custom ? `the right line, ${place}` : place), element("code", {}, code), comment ? element("span", { class: "comment" }, `# ${comment}`) : ""),
     ),
   );
-  const terms = step.weights ? step.weights.map(name => weightTerm(run, name, t)) : seenTerms(run, step).map(name => termNode(pane, name, t, j));
+  const terms = step.head !== undefined ? headNodes(pane, step, t) : step.weights ? step.weights.map(name => weightTerm(run, name, t)) : seenTerms(run, step).map(name => termNode(pane, name, t, j));
   parts.terms.replaceChildren(...terms);
 }
 

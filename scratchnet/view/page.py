@@ -30,6 +30,7 @@ SCRIPTS = (
         "run",
         "formula",
         "drawing",
+        "head",
         "micro",
         "river",
         "compare",

@@ -27,23 +27,22 @@ function go(change) {
   if (view.run !== run && !("j" in change)) view.j = lead().order[0];
   view.t = clamp(view.t, 0, Math.max(...panes.map(p => p.run.T)) - 1);
   view.j = clamp(view.j, 0, lead().H - 1);
-  view.s = clamp(view.s, 0, Math.max(0, stepsOf(lead()).length - 1));
+  view.s = clamp(view.s, -before(lead()), Math.max(0, stepsOf(lead()).length - 1 - before(lead())));
   draw();
   remember();
 }
 
 // The next micro-step of the walk: forwards it goes on at t+1, backwards at t-1.
 function micro(by) {
-  const count = Math.max(1, stepsOf(lead()).length),
-    last = Math.max(...panes.map(p => p.run.T)) - 1,
+  const run = lead(),
     sense = view.mode === "forward" ? 1 : -1;
   let { t, s } = view;
   s += by;
-  if (s >= count || s < 0) {
-    const next = t + (s < 0 ? -sense : sense);
-    if (next < 0 || next > last) return false;
-    s = s < 0 ? count - 1 : 0;
-    t = next;
+  const [least, most] = range(run, t);
+  if (s > most || s < least) {
+    t += s < least ? -sense : sense;
+    if (t < 0 || t > Math.max(...panes.map(p => p.run.T)) - 1) return false;
+    s = range(run, t)[s < least ? 1 : 0];
   }
   go({ t, s, zoom: "cell" });
   return true;
@@ -269,6 +268,11 @@ function buildPane(trace) {
   document.querySelector("main").append(pane.node);
   [pane.run] = pane.runs;
   panes.push(pane);
+  for (pane.run of pane.runs) {
+    if (pane.run.walk.forward.length) pane.run.walk = { forward: [...pane.run.walk.forward, ...headSteps(pane, "forward")], backward: pane.run.walk.backward.length ? [...headSteps(pane, "backward"), ...pane.run.walk.backward] : [] };
+    pane.run.headSteps = headSteps(pane, "backward").length;
+  }
+  [pane.run] = pane.runs;
   buildMicro(pane);
   buildEdit(pane);
 }
@@ -280,7 +284,7 @@ function opening() {
     place = run?.firstDifference;
   if (!place) return { t: Infinity, j: lead().order[0] };
   const s = run.walk.backward.findIndex(step => step.terms.includes(place.term));
-  return { zoom: "cell", t: place.t, j: leadUnit(run, Math.max(0, run.units.indexOf(place.unit))), s: Math.max(0, s) };
+  return { zoom: "cell", t: place.t, j: leadUnit(run, Math.max(0, run.units.indexOf(place.unit))), s: Math.max(0, s - run.headSteps) };
 }
 
 function start() {
