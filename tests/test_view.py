@@ -113,9 +113,9 @@ def test_every_cell_has_a_drawing_without_collisions(label):
 def test_drawing_is_quick():
     for cell, options in EVERY.values():
         program = program_of(cell, options)
-        started = time.perf_counter()
+        started = time.process_time()
         place(Graph(program, cell.STATES))
-        assert time.perf_counter() - started < 3
+        assert time.process_time() - started < 3
 
 
 def test_a_page_is_one_file_that_fetches_nothing(rng):
