@@ -221,7 +221,7 @@ function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own }) {
     [px, py] = place(x, y),
     leaf = !operands(program.ops[u]).length,
     isX = u === program.leaves.x;
-  drawForks(layers.nodes, wires, leaf, back, back && own(u));
+  drawForks(layers.nodes, wires, back, back && own(u));
   const value = isX && run.D > 1 ? undefined : shownValue(run, u, t, j),
     gradient = back && !(isX && run.D > 1) ? shownValue(run, total, t, j) : undefined;
   const left = isX ? px : px + (leaf ? 0 : halfWidth(signOf(run, u)) + 0.3 * f),
@@ -282,7 +282,7 @@ function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own }) {
 
 // Where the wires of one source part: dots, and backwards the sums of what comes back. The many ways of x and h to their products
 // meet in one sum.
-function drawForks(layer, wires, leaf, back, lit) {
+function drawForks(layer, wires, back, lit) {
   if (wires.length < 2) return;
   const dot = ([x, y]) => svg("circle", { cx: place(x, y)[0], cy: place(x, y)[1], r: 0.26 * grid.f, class: "fork" });
   const buses = wires.filter(w => w.bus),

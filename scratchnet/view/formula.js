@@ -55,7 +55,6 @@ const isGradient = (program, name) => name in program.backward || /^d\w+_next$/.
 const SUM = 1,
   PRODUCT = 2,
   ATOM = 3;
-const SIGNS = { add: "+", subtract: "−", greater: ">" };
 const FUNCTIONS = { sigmoid: "σ", relu: "relu", maximum: "max", minimum: "min" };
 
 // Walk an expression down to named operations. `build` makes the pieces: leaf(at), number(v), join(parts), apply(name, parts),

@@ -29,7 +29,7 @@ function heatmap(pane, name, T, H, value, scale) {
   const column = element("div", { class: "column" }),
     row = element("div", { class: "row" });
   const spot = e => ({ t: clamp(Math.floor((e.offsetX / canvas.clientWidth) * T), 0, T - 1), k: clamp(Math.floor((e.offsetY / canvas.clientHeight) * H), 0, H - 1) });
-  const unit = ({ t, k }) => (["share", "difference"].includes(name) && name === "share" ? { t, j: k } : { t, j: run.order[k] ?? k });
+  const unit = ({ t, k }) => ({ t, j: name === "share" ? k : (run.order[k] ?? k) });
   const visit = p => go(name === "share" ? { t: p.t } : { t: p.t, j: leadUnit(run, p.j) });
   canvas.addEventListener("click", e => visit(unit(spot(e))));
   canvas.addEventListener("pointermove", e => tip(e, explain(pane, name, unit(spot(e)))));

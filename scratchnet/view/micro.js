@@ -201,13 +201,13 @@ function weightTerm(run, name, t) {
     high = Math.max(...whole.map(Math.abs), ...own.map(Math.abs)) || 1;
   box.setAttribute("data-weight", d);
   for (const [what, values] of [["this step", own], [`steps ${t + run.first} to ${run.T - 1 + run.first}`, sum], ["whole sequence", whole]])
-    box.append(weightMap(`${d}, ${what}`, values, own.shape || run.params[name].shape, high, size(values), run.params[name].shape));
+    box.append(weightMap(d, what, values, high, size(values), run.params[name].shape));
   return box;
 }
 
-function weightMap(what, values, _, high, size, shape) {
+function weightMap(name, what, values, high, size, shape) {
   const [rows, columns] = shape.length > 1 ? shape : [1, shape[0]],
-    canvas = element("canvas", { width: columns, height: rows, role: "img", "aria-label": `${what}: ${rows} by ${columns}, size ${fmt(size)}` });
+    canvas = element("canvas", { width: columns, height: rows, role: "img", "aria-label": `${name}, ${what}: ${rows} by ${columns}, size ${fmt(size)}` });
   fill(canvas, columns, rows, (c, r) => values[r * columns + c], { low: -high, high });
-  return element("div", { class: "strip weight" }, element("span", {}, what.split(", ")[1]), element("div", { class: "field" }, canvas), element("output", { "data-value": size }, `size ${fmt(size, 3)}`));
+  return element("div", { class: "strip weight" }, element("span", {}, what), element("div", { class: "field" }, canvas), element("output", { "data-value": size }, `size ${fmt(size, 3)}`));
 }

@@ -22,22 +22,9 @@ from scratchnet.view.story import Stop
 from scratchnet.view.walk import PALETTE
 
 MOST_BYTES = 2_000_000  # of a page with one trace
-SCRIPTS = (
-    *(
-        "tools",
-        "step",
-        "model",
-        "run",
-        "formula",
-        "drawing",
-        "head",
-        "micro",
-        "river",
-        "compare",
-        "tokens",
-        "maps",
-    ),
-    *("timeline", "edit", "story", "outside", "stepper"),
+SCRIPTS = (  # one behind the other in the page
+    *("tools", "step", "model", "run", "formula", "drawing", "head", "micro", "river", "compare"),
+    *("tokens", "maps", "timeline", "edit", "story", "outside", "stepper"),
 )
 
 

@@ -395,20 +395,8 @@ function announce(words) {
   $("say").textContent = words;
 }
 
-function store(name, value) {
-  try {
-    if (value === undefined) return localStorage.getItem(`scratchnet ${name}`);
-    localStorage.setItem(`scratchnet ${name}`, value);
-  } catch {
-    /* a sandboxed frame has no storage */
-  }
-  return null;
-}
-
 function setTheme(name) {
-  document.documentElement.dataset.theme = name;
-  for (const [key, colours] of Object.entries(DATA.palette.page)) document.documentElement.style.setProperty(`--${key}`, colours[name]);
-  store("theme", name);
+  paintPage(name);
   for (const lane of panes) lane.paint();
   redraw();
 }

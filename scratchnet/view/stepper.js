@@ -58,23 +58,12 @@ function remember() {
   const { first, units } = lead(),
     own = units[Math.min(view.j, units.length - 1)];
   const hash = `#zoom=${view.zoom}&run=${view.run}&t=${view.t + first}&unit=${own}&walk=${view.mode}&step=${view.s}`;
-  store("theme", theme());
   if (location.hash === hash) return;
   try {
     history.replaceState(null, "", hash);
   } catch {
     /* an iframe without an address: nothing to remember it in */
   }
-}
-
-function store(name, value) {
-  try {
-    if (value === undefined) return localStorage.getItem(`scratchnet ${name}`);
-    localStorage.setItem(`scratchnet ${name}`, value);
-  } catch {
-    /* a sandboxed frame has no storage */
-  }
-  return null;
 }
 
 function recall() {
@@ -201,8 +190,7 @@ function stepInTime() {
 }
 
 function setTheme(name) {
-  document.documentElement.dataset.theme = name;
-  for (const [key, colours] of Object.entries(DATA.palette.page)) document.documentElement.style.setProperty(`--${key}`, colours[name]);
+  paintPage(name);
   if (panes.length) rebuild();
 }
 

@@ -50,6 +50,24 @@ function fmt(v, digits = 4) {
 }
 
 const theme = () => document.documentElement.dataset.theme || "light";
+// What the page remembers between visits; null where it has no storage, as in a sandboxed frame.
+function store(name, value) {
+  try {
+    if (value === undefined) return localStorage.getItem(`scratchnet ${name}`);
+    localStorage.setItem(`scratchnet ${name}`, value);
+  } catch {
+    return null;
+  }
+  return null;
+}
+
+// The page's colours of a theme, from the palette.
+function paintPage(name) {
+  document.documentElement.dataset.theme = name;
+  for (const [key, colours] of Object.entries(DATA.palette.page)) document.documentElement.style.setProperty(`--${key}`, colours[name]);
+  store("theme", name);
+}
+
 const dark = () => theme() === "dark";
 const tint = name => (PALETTE[name] ? PALETTE[name][theme()] : null);
 
@@ -83,8 +101,6 @@ function shadeOf(v, { low, high }) {
   if (!Number.isFinite(v)) return NOT_FINITE;
   return shadesOf(low < 0 ? "signed" : "gate")[Math.round(255 * clamp((v - low) / (high - low), 0, 1))];
 }
-
-const colourOf = (v, scale) => `rgb(${shadeOf(v, scale).join(",")})`;
 
 // Fill a canvas of columns by rows with the colours of value(column, row).
 function fill(canvas, columns, rows, value, scale) {
