@@ -1131,3 +1131,19 @@ def scratchnet_losses():
     from scratchnet.losses import LOSSES
 
     return LOSSES
+
+
+def test_what_is_not_finite_is_marked_and_the_rest_is_drawn(opened, rng):
+    """An exploding RNN: where the first infinity is, crosses in place of a ribbon, no numeric gradient, no error in the console."""
+    model = Sequential(rec=RNN(2, 4, nonlinearity="relu", rng=rng), head=Linear(4, 1, rng=rng))
+    model.layers["rec"].params["W_h_l0"][...] = 1e40 * np.abs(rng.standard_normal((4, 4)))
+    with np.errstate(all="ignore"):
+        trace = scratchnet.trace(model, np.abs(rng.standard_normal((12, 1, 2))), rng.standard_normal((12, 1, 1)))
+        driver = opened(trace)
+    assert "h is inf at step 8" in driver.find_element("css selector", ".name").text
+    assert len(driver.find_elements("css selector", "#river .broken")) == 12
+    assert driver.find_elements("css selector", ".time .curve")
+    assert driver.find_elements("css selector", ".time .broken")
+    press(driver, "o")
+    assert driver.find_elements("css selector", ".term")
+    assert driver.find_elements("css selector", "[data-numeric]") == []

@@ -8,7 +8,7 @@ const KNOBS = {
 };
 const knobs = Object.fromEntries(Object.entries(KNOBS).map(([name, k]) => [name, k.start]));
 
-const editable = pane => pane.trace.engine && !pane.trace.broken && pane.trace.model.editable;
+const editable = pane => pane.trace.engine && pane.trace.model.editable;
 
 function buildKnobs() {
   const box = $("knobs"),

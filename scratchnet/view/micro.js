@@ -34,7 +34,7 @@ const stepOf = run => stepsOf(run)[placeOf(run)];
 function numeric(pane, name, t, j) {
   const { run, trace } = pane,
     along = run.along(name, t);
-  if (!along || !trace.engine || trace.broken) return null;
+  if (!along || !trace.engine) return null;
   return Model.numericGradient(trace.engine, trace.sequence, run.name, along.what, along.t, j);
 }
 
