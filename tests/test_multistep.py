@@ -454,11 +454,14 @@ def test_figures_of_many_steps(rng):
     figure = plots.errors_ahead({"direct": rng.random(6), "last value": rng.random(6)}, ylabel="RMSE [m]")
     assert isinstance(figure, Figure)
     (ax,) = figure.axes
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["direct", "last value"]
+    names = {text.get_text(): text.get_color() for text in ax.texts}
+    assert names == {line.get_label(): line.get_color() for line in ax.lines}
+    assert set(names) == {"direct", "last value"}
+    assert ax.get_legend() is None
     styles = [(line.get_linestyle(), line.get_marker()) for line in ax.lines]
     assert styles[0] != styles[1]
     figure = plots.fan(rng.random(20), np.ones(4), np.zeros(4), np.full(4, 2.0), truth=np.ones(4), asked=0.8)
-    assert "80% interval" in [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
+    assert "80% interval" in [text.get_text() for text in figure.axes[0].texts]
     with pytest.raises(ValueError, match="the horizons are"):
         plots.errors_ahead({"a": np.ones(3), "b": np.ones(4)})
     with pytest.raises(ValueError, match="low has 3 steps but the forecast has 4"):
