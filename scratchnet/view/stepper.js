@@ -5,8 +5,9 @@
 
 const PROGRAMS = DATA.programs.map(p => new Program(p));
 const panes = [];
-const view = { run: 0, t: 0, j: 0, mode: "backward", s: 0, zoom: "river", norm: false, lecture: false, strips: true, speed: 1, play: "line", story: null, pane: 0 };
-const lead = () => panes[0].run;
+const view = { run: 0, t: 0, j: 0, mode: "backward", s: 0, zoom: "river", norm: false, lecture: false, strips: true, speed: 1, play: "line", story: null, pane: DATA.lead };
+const leadPane = () => panes[DATA.lead]; // whose lines the walk follows: those of the others are paired with them
+const lead = () => leadPane().run;
 
 // The unit that a run shows. Side by side the units are paired by their place in the order of the rows: the unit that carries most of
 // one network's gradient stands beside the unit that carries most of the other's.
@@ -74,7 +75,7 @@ function recall() {
   if (["forward", "backward"].includes(fields.get("walk"))) change.mode = fields.get("walk");
   if (["river", "cell"].includes(fields.get("zoom"))) change.zoom = fields.get("zoom");
   else if ("s" in change || "t" in change) change.zoom = "cell";
-  const run = panes[0].runs[clamp(change.run || 0, 0, panes[0].runs.length - 1)];
+  const run = leadPane().runs[clamp(change.run || 0, 0, leadPane().runs.length - 1)];
   if ("t" in change) change.t -= run.first; // the address names the trace's own steps and units, not those of the page
   if ("j" in change) change.j = Math.max(0, run.units.indexOf(change.j));
   return change;
@@ -257,8 +258,13 @@ function buildPane(trace) {
   [pane.run] = pane.runs;
   panes.push(pane);
   for (pane.run of pane.runs) {
-    if (pane.run.walk.forward.length) pane.run.walk = { forward: [...pane.run.walk.forward, ...headSteps(pane, "forward")], backward: pane.run.walk.backward.length ? [...headSteps(pane, "backward"), ...pane.run.walk.backward] : [] };
-    pane.run.headSteps = headSteps(pane, "backward").length;
+    pane.run.around = layersAround(pane);
+    pane.run.before = {};
+    for (const [mode, own] of Object.entries(pane.run.walk)) {
+      const { pre, post } = own.length ? stepsAround(pane, mode) : { pre: [], post: [] };
+      pane.run.walk = { ...pane.run.walk, [mode]: [...pre, ...own, ...post] };
+      pane.run.before[mode] = pre.length;
+    }
   }
   [pane.run] = pane.runs;
   buildMicro(pane);
@@ -272,7 +278,7 @@ function opening() {
     place = run?.firstDifference;
   if (!place) return { t: Infinity, j: lead().order[0] };
   const s = run.walk.backward.findIndex(step => step.terms.includes(place.term));
-  return { zoom: "cell", t: place.t, j: leadUnit(run, Math.max(0, run.units.indexOf(place.unit))), s: Math.max(0, s - run.headSteps) };
+  return { zoom: "cell", t: place.t, j: leadUnit(run, Math.max(0, run.units.indexOf(place.unit))), s: Math.max(0, s - run.before.backward) };
 }
 
 function start() {
