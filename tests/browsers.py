@@ -14,6 +14,23 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 DRIVER = shutil.which("chromedriver")
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 
+# Of a page in lecture mode: letters of less than 3% of the screen's height, and what lies below the fold.
+LECTURE = """
+    const small = [], low = [], H = innerHeight;
+    const visible = e => { const b = e.getBoundingClientRect(); return b.width > 0 && b.height > 0 && getComputedStyle(e).visibility !== "hidden"; };
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const e = walker.currentNode.parentElement;
+        if (!walker.currentNode.textContent.trim() || !visible(e) || e.closest("#say, script, math, .sub, #tip")) continue;
+        const px = parseFloat(getComputedStyle(e).fontSize) * (e.ownerSVGElement ? e.ownerSVGElement.getBoundingClientRect().width / e.ownerSVGElement.viewBox.baseVal.width : 1);
+        if (px < 0.03 * H - 0.05) small.push([e.tagName, e.textContent.slice(0, 20), px / H]);
+    }
+    for (const e of document.querySelectorAll("#story:not([hidden]), #overview, #live, #gates, .cell svg, .micro .title, .micro .equation")) {
+        const b = e.getBoundingClientRect();
+        if (b.height && b.bottom > H + 1) low.push([e.className.baseVal ?? (e.id || e.className), b.bottom, H]);
+    }
+    return [small, low];"""
+
 
 class Firefox:
     """A headless Firefox with one page."""
