@@ -116,6 +116,36 @@ def browser():
     driver.quit()
 
 
+def assert_quiet(driver):
+    """Nothing was written to the console, and nothing fetched from the network."""
+    assert driver.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    requests = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert [url for url in requests if not url.startswith(("file:", "about:", "data:"))] == []
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Writes a trace's page and opens it from disk; afterwards the page must have been quiet."""
+    from scratchnet import to_html
+
+    def open_page(trace, fragment="", **options):
+        path = to_html(trace, tmp_path / "page.html", **options)
+        browser.get("about:blank")
+        browser.get(path.as_uri() + fragment)
+        return browser
+
+    yield open_page
+    assert_quiet(browser)
+
+
+def press(driver, *keys):
+    """Type keys at the page itself."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(driver).send_keys(*keys).perform()
+
+
 def resize(driver, width, height):
     """The size of the page itself, whatever the window's."""
     if isinstance(driver, Firefox):

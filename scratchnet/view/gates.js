@@ -48,7 +48,7 @@ function drawGates() {
     for (const map of lane.maps) {
       const { name, canvas, range, title } = map,
         scale = scaleOfMap(name);
-      fill(canvas, chosen.T, chosen.units, (t, j) => lane.run.get(name, t, j), scale);
+      fill(canvas, chosen.T, chosen.units, lane.run.reader(name), scale);
       map.scale = scale;
       range.textContent = rangeText(scale);
       title.style.color = map.bars.style.fill = tint(name) || "";
