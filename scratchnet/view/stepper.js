@@ -58,13 +58,7 @@ function unit(by) {
 function remember() {
   const { first, units } = lead(),
     own = units[Math.min(view.j, units.length - 1)];
-  const hash = `#zoom=${view.zoom}&run=${view.run}&t=${view.t + first}&unit=${own}&walk=${view.mode}&step=${view.s}`;
-  if (location.hash === hash) return;
-  try {
-    history.replaceState(null, "", hash);
-  } catch {
-    /* an iframe without an address: nothing to remember it in */
-  }
+  setAddress(`#zoom=${view.zoom}&run=${view.run}&t=${view.t + first}&unit=${own}&walk=${view.mode}&step=${view.s}`);
 }
 
 function recall() {
@@ -138,11 +132,6 @@ function hint(run, own) {
   if (view.t === run.T - 1)
     return `Backward pass, step ${t}, the last one: there is no future, the gradient comes from the ${run.above}${run.arrivesLast ? " through the final state" : " (dy)"}. Space: next line; ←: one step earlier.`;
   return `Backward pass, step ${t}, unit ${own}. The gradient comes from ${run.lossAt(view.t) ? `this step's ${run.above} (dy) and ` : ""}the future (dh_next). Space: next line; ←: one step earlier.`;
-}
-
-// One live region, kept: screen readers do not hear an element that is replaced.
-function say(words) {
-  if ($("say").textContent !== words) $("say").textContent = words;
 }
 
 function drawHead(pane) {
@@ -225,22 +214,6 @@ const KEYS = {
   "?": dialog,
 };
 
-// A browser may close the dialog before it hands on the Escape that closed it.
-let closing = false;
-$("keys").addEventListener("close", () => {
-  closing = true;
-  setTimeout(() => (closing = false), 100);
-});
-
-document.addEventListener("keydown", e => {
-  if ($("keys").open || closing) return; // Escape closes the dialog, and nothing reaches the page behind it
-  const field = e.target.closest("input, select, dialog, button, summary");
-  if (e.ctrlKey || e.metaKey || e.altKey || !(e.key in KEYS)) return;
-  if (field && !(field.tagName === "BUTTON" && e.key !== " " && e.key !== "Enter")) return;
-  e.preventDefault();
-  KEYS[e.key](e);
-});
-
 const CLASSES = { head: "name", cell: "box cell", micro: "box micro", tokens: "box wide tokens", time: "box wide time", edit: "box wide edit", maps: "box wide maps" };
 
 function buildPane(trace) {
@@ -282,8 +255,7 @@ function opening() {
 }
 
 function start() {
-  document.documentElement.dataset.theme = store("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  setTheme(theme());
+  setTheme(firstTheme());
   const main = document.querySelector("main");
   main.classList.toggle("two", DATA.traces.length > 1);
   main.style.setProperty("--panes", DATA.traces.length);
@@ -293,8 +265,7 @@ function start() {
   most.runs.forEach((run, k) => $("run").append(element("option", { value: k }, run.name)));
   $("run").parentElement.hidden = most.runs.length < 2;
   $("run").addEventListener("change", e => go({ run: +e.target.value, s: 0 }));
-  const clicks = { forward: "f", backward: "b", earlier: "ArrowLeft", later: "ArrowRight", play: "p", theme: "t", help: "?", norm: "u", lecture: "l", tell: "s", save: "e", other: "c" };
-  for (const [id, key] of Object.entries(clicks)) $(id).addEventListener("click", e => KEYS[key](e));
+  listen(KEYS, { forward: "f", backward: "b", earlier: "ArrowLeft", later: "ArrowRight", play: "p", theme: "t", help: "?", norm: "u", lecture: "l", tell: "s", save: "e", other: "c" });
   $("to-river").addEventListener("click", () => go({ zoom: "river" }));
   $("to-cell").addEventListener("click", () => go({ zoom: "cell" }));
   $("line-back").addEventListener("click", () => micro(-1));
