@@ -259,7 +259,9 @@ def test_head_and_loss_are_steps_of_the_walk(loss, opened, rng):
     titles, values = [], []
     for _ in range(3):
         titles.append(driver.find_element("css selector", ".title").text)
-        values.append(float(driver.find_elements("css selector", "[data-layer][data-value]")[-1].get_attribute("data-value")))
+        values.append(
+            float(driver.find_elements("css selector", "[data-layer][data-value]")[-1].get_attribute("data-value"))
+        )
         press(driver, " ")
     assert titles == [
         "the loss sends its gradient",
