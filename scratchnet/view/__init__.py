@@ -6,10 +6,20 @@ In a notebook a trace is shown as this page once ``scratchnet.view`` is imported
 """
 
 from scratchnet.tracing.trace import Trace
+from scratchnet.view.layers import layers_page, layers_to_html
 from scratchnet.view.page import notebook_html, page, to_html
 from scratchnet.view.play import play_page, write_play
 from scratchnet.view.story import Stop
 
-__all__ = ["Stop", "notebook_html", "page", "play_page", "to_html", "write_play"]
+__all__ = [
+    "Stop",
+    "layers_page",
+    "layers_to_html",
+    "notebook_html",
+    "page",
+    "play_page",
+    "to_html",
+    "write_play",
+]
 
 Trace.show_in_notebook = notebook_html
