@@ -102,6 +102,14 @@ def test_a_lecture_is_large_and_above_the_fold(kind, size, pages, browser):
             assert (small, low) == ([], []), (mode, s)
 
 
+@pytest.mark.parametrize("size", LECTURES, ids=str)
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru", "two"])
+def test_every_stop_of_the_story_is_above_the_fold(kind, size, pages, browser):
+    driver = opened(browser, pages[kind][1], *size, "light", "", "go({ lecture: true }); tell(0)")
+    for k in range(driver.execute_script("return stops.length")):
+        assert driver.execute_script(f"tell({k});" + LECTURE) == [[], []], k
+
+
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
 def test_the_layout_does_not_jump_between_lines(kind, pages, browser):
     driver = opened(browser, pages[kind][1], 1280, 720, "light", "#zoom=cell&t=6&step=0")

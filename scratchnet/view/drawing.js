@@ -21,7 +21,7 @@ function gridOf(pane, columns, rows) {
     down = rows + 0.62;
   const room = (view.lecture ? 0.5 : 0.6) * innerHeight - top - bottom,
     y = view.lecture ? room / down : clamp(room / down, 62, 88);
-  return { f, wide, left, right, x, y, top, bottom, high: top + bottom + y * down, half: view.lecture ? 0.78 * f : f, inline: x > 11 * f, dense: x < 6 * f };
+  return { f, wide, left, right, x, y, top, bottom, high: top + bottom + y * down, half: view.lecture ? 0.78 * f : f, inline: x > 11 * f, dense: x < 5.2 * f };
 }
 
 // The value of an operation at this step: of the unit, or its size over all units.
@@ -139,13 +139,34 @@ function drawCell(pane) {
     drawWire(layers.wires, run, wire, { back, lit, operand, last, t, j });
     (trunks.get(wire.u) || trunks.set(wire.u, []).get(wire.u)).push(wire);
   }
-  for (const [u, wires] of trunks) drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owner });
+  for (const [u, wires] of trunks) drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owner, trunks });
   for (const [at, sign, x, y] of drawing.nodes) drawNode(layers.nodes, run, { at, sign, x, y }, { back, results, own });
+  makeRoom(layers);
   root.append(layers.wires, layers.nodes, layers.labels);
   pane.cell.replaceChildren(root);
   const shown = root.querySelector(".label.on"); // on a narrow screen: scroll to what is being computed
   if (shown && pane.cell.scrollWidth > pane.cell.clientWidth)
     pane.cell.scrollLeft = Number(shown.getAttribute("x")) - pane.cell.clientWidth / 2;
+}
+
+// Move a label to the left, half a letter's height at most, where it would run into the next label of its row, or a number into the
+// next node.
+function makeRoom({ nodes, labels }) {
+  const { f } = grid,
+    at = node => [Number(node.getAttribute("x")), Number(node.getAttribute("y"))],
+    ends = [...nodes.querySelectorAll("circle.node")].map(c => [Number(c.getAttribute("cx")) - Number(c.getAttribute("r")), Number(c.getAttribute("cy")) + 0.7 * f, 0.6 * f]);
+  const texts = [...labels.children].filter(n => n.getAttribute("text-anchor") === "start");
+  texts.sort((a, b) => at(b)[0] - at(a)[0]);
+  for (const node of texts) {
+    const [x, y] = at(node),
+      size = node.classList.contains("small") && !view.lecture ? 0.85 * f : f,
+      end = x + 0.6 * size * node.textContent.trimEnd().length,
+      next = ends.filter(([left, row, near]) => left > x && Math.abs(row - y) < near).map(([left]) => left);
+    const room = Math.min(Infinity, ...next) - 0.25 * f,
+      moved = x - clamp(end - room, 0, 0.5 * f);
+    node.setAttribute("x", moved);
+    ends.push([moved, y, 0.5 * f]);
+  }
 }
 
 const soleReader = (run, wire) => run.wires.filter(w => w.u === wire.u).length === 1;
@@ -212,7 +233,7 @@ function outsideLabel(layer, run, wire, from, value, last) {
 }
 
 // The labels of what an operation hands on: value and gradient at its start, and each branch's share where the gradients meet.
-function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owner }) {
+function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owner, trunks }) {
   const { program } = run,
     { f } = grid,
     name = program.names.get(u),
@@ -259,7 +280,8 @@ function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owne
     const wrong = totalName && !view.norm ? run.wrongAt(totalName, t, Math.min(j, run.widthOf(totalName) - 1)) : undefined,
       shown = `${digits(gradient)}${wrong === undefined ? "" : " ≠"}`,
       classes = its + (wrong === undefined ? "" : " differs");
-    const copy = grid.dense && owner.has(total) && owner.get(total) !== u; // where a gradient is copied it is written once
+    const from = owner.get(total) ?? u,
+      copy = grid.dense && from !== u && trunks.has(from); // where a gradient is copied it is written once
     if (grid.inline) text(0, [...names(totalName, true), shown], classes, facts);
     else if (!copy) {
       text(0, names(totalName, true), classes);

@@ -141,7 +141,7 @@ def the_walk(run: RunTrace, program: Program, n: int = 0) -> Iterator[Stop]:
     )
     yield Stop(
         "The optimiser's step",
-        "Last, every weight moves a little against its gradient: w becomes w - lr * dw. Then the"
+        "Last, every weight moves a little against its gradient: w becomes w - lr dw. Then the"
         " next batch comes, forwards and back again.",
         0,
         "update",
