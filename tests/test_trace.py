@@ -435,7 +435,7 @@ def test_what_cannot_be_traced(rng):
     ):
         scratchnet.trace(Linear(2, 3, rng=rng), x)
     for model, end in (
-        (Sequential(head=Linear(2, 3, rng=rng)), r"or GRU$"),
+        (Sequential(head=Linear(2, 3, rng=rng)), r"or GRU; scratchnet.layers_to_html.* without one$"),
         (Holder(rec=LSTM(2, 3, rng=rng), head=Linear(3, 1, rng=rng)), r"or GRU; it has layers\['rec'\]$"),
     ):
         with pytest.raises(TypeError, match=f"is not recurrent: expected .*{end}"):

@@ -103,6 +103,8 @@ def trace(
         layers = getattr(model, "layers", {}).items()
         inside = ", ".join(f"layers[{name!r}]" for name, layer in layers if layer.recurrent)
         hint = f"; it has {inside}" if inside else ""
+        if isinstance(model, Layer) and not inside:
+            hint = "; scratchnet.layers_to_html(model, x, target, path) shows a model without one"
         raise InvalidTypeError(f"{what} is not recurrent: expected {expected}{hint}")
     # Copies: the trace must still be that of this pass when the caller's buffers hold the next.
     given = {"x": x, "target": target, "dy": dy, "mask": mask, "weights": weights}
