@@ -229,7 +229,7 @@ EXAMPLES = (
         "    truth=came[0],\n"
         '    label="AR(9)",\n'
         '    ylabel="sunspots",\n)',
-        "A forecast of twelve years after the measured ones, its interval, and what came.",
+        "A forecast of twelve years, its interval, and what was measured later.",
         "The band is where nine in ten of the true values should lie. It must widen with the"
         " distance.",
     ),

@@ -138,9 +138,9 @@ def fan(
     line.set_markevery(slice(1, None))
     named[line] = label
     if truth is not None:
-        (came,) = ax.plot(ahead, onward(truth), "-", color=colour("truth"), label="what came")
-        came.set(marker="s", ms=pt(4), markevery=slice(1, None))
-        named[came] = "what came"
+        (later,) = ax.plot(ahead, onward(truth), "-", color=colour("truth"), label="measured later")
+        later.set(marker="s", ms=pt(4), markevery=slice(1, None))
+        named[later] = "measured later"
     ax.axvline(now, color=QUIET, lw=pt(1.2), ls=":")
     across: Look = {"transform": ax.get_xaxis_transform(), "va": "bottom", "color": QUIET}
     ax.text(now, 1.01, "measured  ", ha="right", **across)

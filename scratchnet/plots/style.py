@@ -29,6 +29,7 @@ from matplotlib.lines import Line2D
 
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidValueError
+from scratchnet.plots.source import time_name
 from scratchnet.tracing import RunTrace
 
 PALETTE = json.loads(
@@ -321,18 +322,21 @@ def heatmap(
 
 
 def colour_bar(
-    ax: Axes, image: Any, ticks: Sequence[float] | None = None, label: str = "", **options: Any
-) -> Any:
-    """A colour bar at the right of the axes."""
+    ax: Axes | Sequence[Axes],
+    image: Any,
+    ticks: Sequence[float] | None = None,
+    label: str = "",
+    **options: Any,
+) -> None:
+    """A colour bar at the right of the axes, or as matplotlib's ``options`` say."""
+    first = ax if isinstance(ax, Axes) else ax[0]
     look: Look = {"fraction": 0.03, "pad": 0.01} | options
-    bar = figure_of(ax).colorbar(image, ax=ax, ticks=ticks, **look)
+    bar = figure_of(first).colorbar(image, ax=ax, ticks=ticks, **look)
     if ticks is not None:
         bar.set_ticks(list(ticks), labels=[f"{tick:.2g}" for tick in ticks])
     freeze_ticks(bar.ax)
     bar.outline.set_visible(False)
-    if label:
-        bar.set_label(label)
-    return bar
+    bar.set_label(label)
 
 
 def map_key(kind: str, low: float, high: float) -> ScalarMappable:
@@ -361,10 +365,7 @@ def time_axis(
     may be thinned out.
     """
     axis = ax.xaxis if which == "x" else ax.yaxis
-    what = "time step t"
-    if run is not None and run.reversed:
-        what = "step of the reversed run: 0 is the sequence's last"
-    axis.set_label_text(what)
+    axis.set_label_text("time step t" if run is None else time_name(run))
     letters = rcParams["font.size"]
     width, height = inches_of(ax)
     room = 72 * (width if which == "x" else height) / letters  # in letters' heights

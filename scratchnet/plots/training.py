@@ -279,13 +279,9 @@ def histograms(
         figure, grid = figure_of(ax), [ax]
     for panel, (key, histogram) in zip(grid, found.values()):
         image = _histogram(axes(panel), watch, key, histogram, what == "activations")
-    bar = colour_bar(grid[-1], image, extend="min") if ax is not None else None
-    if bar is None:
-        bar = figure.colorbar(image, ax=grid, extend="min", fraction=0.03, pad=0.01, aspect=30)
-        bar.ax.tick_params(labelsize=grid[0].xaxis.label.get_fontsize())
-        bar.outline.set_visible(False)
+    colour_bar(grid, image, label="share of the values", extend="min", aspect=30)
+    if ax is None:
         figure.supxlabel("training step", fontsize=grid[0].xaxis.label.get_fontsize())
-    bar.set_label("share of the values")
     return figure
 
 
