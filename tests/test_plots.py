@@ -384,7 +384,7 @@ def test_per_loss_draws_the_windows_and_says_the_share():
     trace = traced("LSTM", T=20)
     share = plots.thrown_away(trace, 5, 8)
     ax = plots.per_loss_gradients(trace, k1=5, k2=8).axes[0]
-    assert ax.get_title("left") == f"LSTM\nBPTT(5, 8) throws away |dW lost| / |dW| = {100 * share:.2g}%"
+    assert ax.get_title("left") == f"LSTM\nBPTT(5, 8) drops |dW lost| / |dW| = {100 * share:.2g}%"
     stairs = ax.patches[0].get_data()
     np.testing.assert_array_equal(stairs.values, np.array([0, 2, 7, 12]) - 0.5)
     np.testing.assert_array_equal(stairs.edges, np.array([0, 5, 10, 15, 20]) - 0.5)

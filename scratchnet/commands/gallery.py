@@ -237,7 +237,7 @@ EXAMPLES = (
         "loss_cliff",
         "plots.loss_cliff()",
         "The loss over weight and bias of one unit, with two descents along a wall.",
-        "At the wall the gradient is thousands of times as large as beside it: plain descent is"
+        "At the wall the gradient is thousands of times as large as next to it: plain descent is"
         " thrown out of the picture, clipped descent takes an ordinary step.",
     ),
 )

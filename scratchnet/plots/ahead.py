@@ -43,7 +43,7 @@ def errors_ahead(
     ----------
     errors : label -> (horizon,), at least one, all of one horizon
     ylabel, title : texts
-    size : "slide", 10 inches wide, whose letters are at least 18 points on a slide of 13.33 x 7.5
+    size : "slide", 10 inches wide, with letters of at least 18 points on a slide of 13.33 x 7.5
         inches; or "paper", 7 inches wide with letters of 10 points
     ax : axes to draw into; a new figure if None
 

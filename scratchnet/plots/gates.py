@@ -170,7 +170,7 @@ def _panel(
     inches: float,
     bar: bool = False,
 ) -> None:
-    """One heat map (H, T), its rows in order and numbered, and its name above."""
+    """One heat map (H, T) with its name above; the rows are in order and numbered."""
     low, high = _range(letter, values)
     heatmap(ax, values[rows], low, high, "signed" if low < 0 else "gate", bar=bar)
     quantity = letter.split()[-1]

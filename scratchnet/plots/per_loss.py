@@ -1,4 +1,4 @@
-"""Per-loss gradients: which loss made which gradient, and which of them truncated BPTT drops."""
+"""Per-loss gradients: the share of each loss in each gradient, and what truncated BPTT drops."""
 
 from collections.abc import Sequence
 
@@ -122,7 +122,7 @@ def per_loss_gradients(
         k2 = k1 if k2 is None else k2
         _draw_truncation(ax, run.T, k1, k2)
         lines.append(
-            f"BPTT({k1}, {k2}) throws away |dW lost| / |dW| = {100 * thrown_away(run, k1, k2):.2g}%"
+            f"BPTT({k1}, {k2}) drops |dW lost| / |dW| = {100 * thrown_away(run, k1, k2):.2g}%"
         )
     entitle(ax, "\n".join(filter(None, lines)), pad=travels(ax))
     return figure_of(ax)

@@ -287,7 +287,7 @@ class _River:
         return max(rows * widest, lines * LINE) + (0.1 if self.tight else 0.2)
 
     def _beside(self, lane: Lane) -> bool:
-        """Where room is scarce the factor is written beside a short name."""
+        """True if the factor is written on the line of the name, which saves room."""
         factor = any(word.startswith("×") for word in lane.words)
         return self.tight and factor and len(lane.name) <= 10
 

@@ -63,8 +63,8 @@ SLIDE = 13.33  # inches: the width of a 16:9 slide, which is 7.5 high
 # On a slide 10 inches become 13.33, and 14 points 18.7.
 SIZES = {"slide": Format(10.0, 14.0), "paper": Format(7.0, 10.0)}
 Size: TypeAlias = Literal["slide", "paper"]
-# A new figure; or the axes that were given, whose figure pyplot may show without being asked, so
-# that a notebook would show it twice if it were returned.
+# A new figure; or the given axes. Their figure is not returned: pyplot may show it by itself, and
+# a notebook would show it twice.
 Drawn: TypeAlias = Figure | Any
 P = ParamSpec("P")
 
@@ -244,7 +244,7 @@ def label_curves(
 ) -> None:
     """Write each curve's name, in its colour, at its first (side="left") or last point.
 
-    Names stand outside of the axes, one above the other without an overlap; a thin line leads to a
+    Names are outside of the axes, one above the other without an overlap; a thin line leads to a
     curve's end that is not at the same height. Call it when the limits of the axes are final.
     """
     to_axes = ax.transScale + ax.transLimits
