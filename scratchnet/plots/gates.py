@@ -104,7 +104,8 @@ def gates(
         _panel(ax, letter, values, rows, marks, inches_of(ax)[1], bar=True)
         time_axis(ax, T, texts, run)
         if title:
-            entitle(ax, f"{title}\n{ax.get_title(loc='left')}")
+            whole = f"{title}\n{ax.get_title(loc='left')}"
+            entitle(ax, whole, color=colour(letter.split()[-1]))
         return figure_of(ax)
     said = f"A row is one of the {H} units, with its number."
     if by_gradient:
@@ -175,9 +176,7 @@ def _panel(
     heatmap(ax, values[rows], low, high, "signed" if low < 0 else "gate", bar=bar)
     quantity = letter.split()[-1]
     ends = "" if abs(high) == 1 else f", {low:.2g} to {high:.2g}"
-    entitle(ax, f"{letter}  {name_of(quantity)}{ends}")
-    ax.title.set_color(colour(quantity))
-    ax._left_title.set_color(colour(quantity))  # type: ignore[attr-defined]
+    entitle(ax, f"{letter}  {name_of(quantity)}{ends}", color=colour(quantity))
     ax.set_ylabel("unit")
     number_rows(ax, rows, inches)
     top = ax.get_xaxis_transform()

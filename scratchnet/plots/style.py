@@ -125,9 +125,10 @@ def drawing(draw: Callable[P, Figure]) -> Callable[P, Drawn]:
 
     @wraps(draw)
     def in_style(*args: P.args, **kwargs: P.kwargs) -> Drawn:
-        ax, size = kwargs.get("ax"), kwargs.get("size", "slide")
+        ax: Any = kwargs.get("ax")
+        size: Any = kwargs.get("size", "slide")
         width = figure_of(ax).get_figwidth() if isinstance(ax, Axes) else None
-        with style(size, width):  # type: ignore[arg-type]
+        with style(size, width):
             figure = draw(*args, **kwargs)
         return figure if ax is None else ax
 
@@ -223,12 +224,13 @@ def letters_across(inches: float) -> int:
     return max(8, int(inches * 72 / (0.58 * rcParams["font.size"])))
 
 
-def entitle(ax: Axes, title: str, pad: float | None = None) -> None:
+def entitle(ax: Axes, title: str, pad: float | None = None, color: str = "black") -> None:
     """The title of the axes, left and bold, broken into lines that fit above it."""
     room = int(letters_across(inches_of(ax)[0] * 1.1) / 1.2)  # bold, and 1.1 times as large
     written = "\n".join(textwrap.fill(line, room) for line in title.splitlines())
     size = rcParams["axes.titlesize"]
-    ax.set_title(written, loc="left", fontsize=size, fontweight="bold", pad=pad)
+    look: Look = {"fontsize": size, "fontweight": "bold", "color": color}
+    ax.set_title(written, loc="left", pad=pad, **look)
 
 
 def entitle_figure(figure: Figure, title: str) -> None:

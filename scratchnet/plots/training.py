@@ -166,8 +166,9 @@ def clipping(
     ax.set_xlim(positions[0] - 0.8, positions[-1] + 0.8)
     above: Look = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "ncols": 2}
     legend = ax.legend(handles=[hollow, full], **above)
-    for handle, ground in zip(legend.legend_handles, ("white", QUIET)):
-        handle.set(edgecolor=QUIET, facecolor=ground)  # type: ignore[union-attr]
+    handles: list[Any] = legend.legend_handles
+    for handle, ground in zip(handles, ("white", QUIET)):
+        handle.set(edgecolor=QUIET, facecolor=ground)
     return figure_of(ax)
 
 
