@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
         "--k2", type=int, help="per_loss_gradients: how far each window goes back (default: k1)"
     )
     parser.add_argument(
-        "--unit", type=int, metavar="N", help="text: which unit; by default the one that moves most"
+        "--unit", type=int, metavar="N", help="text: which unit (default: the one that varies most)"
     )
     parser.add_argument(
         "--size",

@@ -37,7 +37,7 @@ function riverPlan(wide, lanes) {
   return { strip, f, T, left, right, x, wide, lane, foot, labelled: panes[0].trace.labels.length > 0 };
 }
 
-function drawRiver(click = "click a step to go into its cell") {
+function drawRiver(click = "click a step to see its cell") {
   const box = $("river"),
     lanes = panes.map(p => p.run),
     wide = Math.max(300, box.clientWidth - 2),
@@ -165,7 +165,7 @@ function survival(run, s) {
   if (!from || left === undefined || Number.isNaN(left)) return null;
   const each = left ** (1 / from),
     steps = `${from} step${from > 1 ? "s" : ""} back`,
-    rest = left > 1.2 ? `it has grown ${fmt(left, 2)} times` : `${share(left)} of it is left`;
+    rest = left > 1.2 ? `it is ${fmt(left, 2)} times as large` : `${share(left)} of it is left`;
   return { text: `d${s} × ${fmt(each, 3)} per step back: ${why(run, s)}. ${steps[0].toUpperCase()}${steps.slice(1)}, ${rest}.`, short: `× ${fmt(each, 3)} per step, ${share(left)} left` };
 }
 
@@ -173,7 +173,7 @@ function survival(run, s) {
 function why(run, s) {
   const at = run.carry[s];
   if (at === undefined || !run.ready(at)) return "through W_h and the slope of the activation";
-  if (run.program.ops[at][0] === "constant") return "nothing shrinks it";
+  if (run.program.ops[at][0] === "constant") return "it is multiplied by 1";
   const name = run.program.names.get(at);
   // Weighted with the square of the gradient that it multiplies: a gate matters where gradient comes through it.
   let sum = 0,
