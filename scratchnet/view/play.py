@@ -14,9 +14,9 @@ from scratchnet.errors import InvalidValueError
 from scratchnet.files import require_path, write_text
 from scratchnet.tracing.terms import program_or_none
 from scratchnet.tracing.trace import Data
-from scratchnet.view.data import Programs, carry, ranges
+from scratchnet.view.data import Programs, ranges
 from scratchnet.view.page import assemble
-from scratchnet.view.walk import PALETTE
+from scratchnet.view.walk import PALETTE, carry
 
 TASKS = ("adding", "sine", "counting", "text")
 SCRIPTS = (

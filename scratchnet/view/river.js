@@ -173,7 +173,7 @@ function survival(run, s) {
 function why(run, s) {
   const at = run.carry[s];
   if (at === undefined || !run.ready(at)) return "through W_h and the slope of the activation";
-  if (run.program.ops[at][0] === "constant") return "it is multiplied by 1";
+  if (["constant", "state"].includes(run.program.ops[at][0])) return "it is multiplied by 1";
   const name = run.program.names.get(at);
   // Weighted with the square of the gradient that it multiplies: a gate matters where gradient comes through it.
   let sum = 0,
