@@ -130,17 +130,19 @@ function drawCell(pane) {
   // Backwards an operation is computed at its own place only: a sum hands a copy of its gradient to its parts.
   const own = u => results.has(run.program.totals.get(u)) && (owner.get(run.program.totals.get(u)) ?? u) === u;
   const last = t === run.T - 1;
-  const trunks = new Map();
+  const trunks = new Map(),
+    computing = new Set(); // backwards: the readers through which the gradients of this line come
   for (const wire of run.wires) {
     const d = back ? wire.d : null;
     const branch = results.has(d) && (owner.get(d) ?? wire.u) === wire.u && d !== run.program.totals.get(wire.u);
     const lit = back ? branch || (own(wire.u) && soleReader(run, wire)) : results.has(wire.u) && wire.v !== "loss";
     const operand = !lit && (used.has(back ? d : wire.u) || used.has(wire.u) || used.has(d));
+    if (back && (lit || (wire.bus && own(wire.u)))) computing.add(wire.v);
     drawWire(layers.wires, run, wire, { back, lit, operand, last, t, j });
     (trunks.get(wire.u) || trunks.set(wire.u, []).get(wire.u)).push(wire);
   }
   for (const [u, wires] of trunks) drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owner, trunks });
-  for (const [at, sign, x, y] of drawing.nodes) drawNode(layers.nodes, run, { at, sign, x, y }, { back, results, own });
+  for (const [at, sign, x, y] of drawing.nodes) drawNode(layers.nodes, run, { at, sign, x, y }, { back, results, computing });
   makeRoom(layers);
   root.append(layers.wires, layers.nodes, layers.labels);
   pane.cell.replaceChildren(root);
@@ -334,7 +336,7 @@ function plus(x, y, lit) {
   return [svg("circle", { cx: x, cy: y, r: 0.72 * grid.f, class: `node${lit ? " on" : ""}` }), svg("text", { x, y: y + 0.34 * grid.f, "text-anchor": "middle", class: "sign" }, "+")];
 }
 
-function drawNode(layer, run, { at, sign, x, y }, { back, results, own }) {
+function drawNode(layer, run, { at, sign, x, y }, { back, results, computing }) {
   const [px, py] = place(x, y),
     { program } = run,
     kind = program.ops[at][0];
@@ -344,7 +346,7 @@ function drawNode(layer, run, { at, sign, x, y }, { back, results, own }) {
     layer.append(svg("circle", { cx: px, cy: py, r: 0.4 * grid.f, class: "fork" })); // a sum hands its gradient to all its parts
     return;
   }
-  const lit = back ? own(at) : results.has(at);
+  const lit = back ? computing.has(at) : results.has(at);
   const half = halfWidth(sign),
     shape =
       sign.length === 1 && sign !== "W" && sign !== "σ"

@@ -112,6 +112,7 @@ function drawControls() {
   const run = lead(),
     longest = Math.max(...panes.map(p => p.run.T + p.run.first)) - 1;
   $("clock").textContent = `t = ${view.t + run.first} of ${longest}`;
+  $("of-unit").textContent = view.zoom === "river" ? "" : view.norm ? "all units" : `unit ${run.units[Math.min(view.j, run.H - 1)]}`;
   for (const mode of ["forward", "backward"]) $(mode).setAttribute("aria-pressed", String(view.mode === mode));
   for (const zoom of ["river", "cell"]) $(`to-${zoom}`).setAttribute("aria-pressed", String(view.zoom === zoom));
   $("norm").setAttribute("aria-pressed", String(view.norm));
@@ -130,8 +131,8 @@ function hint(run, own) {
   if (view.zoom === "river") return "The width of a ribbon is the size of a gradient, on a logarithmic scale. Click a step to see its cell; space: next line.";
   if (view.mode === "forward") return `Forward pass, step ${t}, unit ${own}. Space: next line; →: one step later; b: backward.`;
   if (view.t === run.T - 1)
-    return `Backward pass, step ${t}, the last one: there is no future, the gradient comes from the ${run.above}${run.arrivesLast ? " through the final state" : " (dy)"}. Space: next line; ←: one step earlier.`;
-  return `Backward pass, step ${t}, unit ${own}. The gradient comes from ${run.lossAt(view.t) ? `this step's ${run.above} (dy) and ` : ""}the future (dh_next). Space: next line; ←: one step earlier.`;
+    return `Backward pass, step ${t}, the last one, unit ${own}: there is no future, the gradient comes from the ${run.above}${run.arrivesLast ? " through the final state" : " (dy)"}. Space: next line; ←: one step earlier.`;
+  return `Backward pass, step ${t}, unit ${own}. The gradient comes from ${run.lossAt(view.t) ? `this step's ${run.above} (dy) and ` : ""}the future (${run.states.map(s => `d${s}_next`).join(" and ")}). Space: next line; ←: one step earlier.`;
 }
 
 function drawHead(pane) {
