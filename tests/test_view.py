@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scratchnet
 from scratchnet.cells import CELLS, variants
+from scratchnet.commands.cli import main
 from scratchnet.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Recurrent, ReLU, Sequential, Tanh
 from scratchnet.tracing import per_loss_gradients
 from scratchnet.tracing.difference import differences, first_difference
@@ -279,6 +280,21 @@ def test_bad_arguments(rng):
         page(trace, compare=trace, names=["a"])
     with pytest.raises(KeyError, match="the trace has no run 'top'"):
         page(trace, runs=["top"])
+
+
+@pytest.mark.parametrize("others", [[], ["gru"], ["gru", "sru"]])
+def test_the_command_compares_any_number_of_traces(others, rng, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kinds = ["lstm", *others]
+    for kind in kinds:
+        small_trace(rng, kind).save(f"{kind}.npz")
+    compare = ["--compare", *(f"{kind}.npz" for kind in others)] if others else []
+    assert main(["view", "lstm.npz", *compare, "--names", *kinds]) == 0
+    assert capsys.readouterr().out == "lstm.html\n"
+    data = data_of((tmp_path / "lstm.html").read_text(encoding="utf-8"))
+    assert [(t["label"], t["runs"][0]["cell"]) for t in data["traces"]] == [(kind, kind) for kind in kinds]
+    assert main(["view", "lstm.npz", *compare, "--names", "a", "b", "c", "d"]) == 1
+    assert f"there are 4 names but {len(kinds)} traces" in capsys.readouterr().err
 
 
 def test_what_the_page_cannot_compute_it_says(rng):

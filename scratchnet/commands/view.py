@@ -14,8 +14,15 @@ def add(commands: Commands) -> None:
         "view", help="a saved trace as a page that steps through it, forwards and backwards"
     )
     parser.add_argument("trace", type=Path, help="a file written by trace.save()")
-    parser.add_argument("--compare", type=Path, help="a second trace, shown next to the first")
-    parser.add_argument("--names", nargs="+", default=[], help="names of the trace, or of the two")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="TRACE",
+        help="other traces, shown next to the first on one scale",
+    )
+    parser.add_argument("--names", nargs="+", default=[], help="a name for each trace, in order")
     parser.add_argument(
         "--sample", type=int, default=0, help="which sequence of the batch (default: 0)"
     )
@@ -33,7 +40,7 @@ def run(chosen: argparse.Namespace) -> int:
     page = to_html(
         load(chosen.trace),
         chosen.out or chosen.trace.with_suffix(".html"),
-        compare=None if chosen.compare is None else load(chosen.compare),
+        compare=[load(path) for path in chosen.compare],
         names=chosen.names,
         sample=chosen.sample,
         runs=chosen.runs,
