@@ -1,4 +1,4 @@
-// The page from outside: as a part of slides (?embed=cell or river), driven by messages, and its drawings as SVG files.
+// The page from outside: as a part of slides (?embed=cell or river), driven by messages, its drawings as SVG files, and on paper.
 //
 // A parent page sends   frame.contentWindow.postMessage({ scratchnet: { t: 3, zoom: "cell", walk: "backward", step: 2, unit: 5 } }, "*")
 // and is told           { scratchnet: { t, zoom, walk, step, unit, run, height } }   whenever the page has changed.
@@ -65,3 +65,32 @@ function save() {
     setTimeout(() => URL.revokeObjectURL(address), 1000);
   }
 }
+
+// On paper: one landscape page, light, without what is there to be clicked. It is laid out at a width of its own, whatever the
+// window's, and made smaller until it fits on A4 and on Letter (stepper.css).
+const PAPER = { wide: 990, high: 710 }; // pixels of CSS: what both have without margins of 9 mm
+let onScreen = null; // what the page looked like before it was printed
+
+function beforePrint() {
+  if (window.parent !== window) return; // of a frame its parent's layout is printed
+  onScreen = { theme: theme(), lecture: view.lecture };
+  view.lecture = false;
+  const { body } = document,
+    wide = PAPER.wide * (view.zoom === "cell" ? (1 + panes.length) / 2 : 1); // cells side by side need room for their letters
+  body.classList.add("printing");
+  body.style.width = `${wide}px`;
+  setTheme("light");
+  body.style.zoom = Math.min(PAPER.wide / wide, PAPER.high / body.offsetHeight);
+}
+
+function afterPrint() {
+  if (!onScreen) return;
+  document.body.style.cssText = "";
+  document.body.classList.remove("printing");
+  view.lecture = onScreen.lecture;
+  setTheme(onScreen.theme);
+  onScreen = null;
+}
+
+addEventListener("beforeprint", beforePrint);
+addEventListener("afterprint", afterPrint);
