@@ -12,9 +12,9 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load_trace", "to_html", "trace"]
 
 LAZY = {
-    "trace": ("view", "tracing", "trace"),
-    "load_trace": ("view", "tracing", "load"),
-    "to_html": ("view", "view", "to_html"),
+    "trace": ("tracing", "trace"),
+    "load_trace": ("tracing", "load"),
+    "to_html": ("view", "to_html"),
 }
 
 
@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:
     """``scratchnet.trace``, ``load_trace`` and ``to_html``, imported on first use; notebooks then
     show traces as pages."""
     if name in LAZY:
-        viewer, module, function = LAZY[name]
-        import_module(f"scratchnet.{viewer}")
+        module, function = LAZY[name]
+        import_module("scratchnet.notebook")
         return getattr(import_module(f"scratchnet.{module}"), function)
     raise AttributeError(f"module 'scratchnet' has no attribute {name!r}")

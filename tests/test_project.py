@@ -42,7 +42,9 @@ FLOORS = [
     {"models", "gradcheck", "data", "convert"},
     {"training"},
     {"tracing", "search"},
-    {"plots", "view", "forecasting", "estimators"},
+    {"view", "forecasting", "estimators"},
+    {"plots"},
+    {"notebook"},
     {"commands"},
     {"__main__"},
 ]

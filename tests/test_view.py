@@ -20,7 +20,7 @@ from scratchnet.tracing.difference import differences, first_difference
 from scratchnet.tracing.order import unit_order
 from scratchnet.tracing.program import program_of
 from scratchnet.tracing.terms import program_for
-from scratchnet.view import Stop, notebook_html, page
+from scratchnet.view import Stop, page
 from scratchnet.view.layout import Graph, drawing, place
 from scratchnet.view.walk import steps
 from scratchnet_course import mistakes
@@ -325,9 +325,9 @@ def scratchnet_layer(name):
 def test_in_a_notebook_it_is_an_iframe_of_its_own(rng):
     trace = small_trace(rng)
     text = trace._repr_html_()
-    assert text == notebook_html(trace)
-    assert text.startswith('<iframe srcdoc="&lt;!DOCTYPE html&gt;')
-    assert 'sandbox="allow-scripts"' in text
+    assert ' srcdoc="&lt;!DOCTYPE html&gt;' in text
+    assert ' sandbox="allow-scripts" ' in text
+    assert re.findall("allow-[a-z-]+", text) == ["allow-scripts"]
 
 
 # ---- in a browser --------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 // gradient of a state over all units, on one logarithmic scale for all lanes; it flows from right to left, from the loss back.
 
 const RIVER = { left: 16, ribbon: 62, stripRibbon: 22, box: 0.62 };
-const letters = () => (view.lecture ? Math.max(15, 0.031 * innerHeight) : 15); // the height of a letter, in pixels
+const letters = () => (view.lecture ? Math.max(15, 0.031 * screenHeight()) : 15); // the height of a letter, in pixels
 
 // The gradients that a lane shows: of each state, the carried one on top.
 const ribbonsOf = run => [...run.states].reverse().filter(s => run.has(`d${s}`));
@@ -32,7 +32,7 @@ function riverPlan(wide, lanes) {
     x = t => left + ((wide - left - right) * (t + 0.5)) / T;
   const taken = ["header", "#knobs", "#story"].reduce((sum, q) => sum + (document.querySelector(q)?.offsetHeight ?? 0), 0),
     foot = strip ? 1.6 * f : 6.2 * f,
-    room = view.lecture ? (innerHeight - taken - foot - 40) / lanes.length : 172,
+    room = view.lecture ? (screenHeight() - taken - foot - 40) / lanes.length : 172,
     lane = strip ? (view.lecture ? 10 : 30) + 16 * Math.max(...lanes.map(r => ribbonsOf(r).length)) : Math.max(view.lecture ? 80 : 140, room);
   return { strip, f, T, left, right, x, wide, lane, foot, labelled: panes[0].trace.labels.length > 0 };
 }
@@ -43,7 +43,7 @@ function drawRiver() {
     wide = Math.max(300, box.clientWidth - 2),
     plan = riverPlan(wide, lanes),
     height = plan.lane * lanes.length + plan.foot;
-  const key = JSON.stringify([view.run, wide, height, innerHeight, plan.strip, view.lecture, theme(), lanes.map(r => r.version || 0)]);
+  const key = JSON.stringify([view.run, wide, height, screenHeight(), plan.strip, view.lecture, theme(), lanes.map(r => r.version || 0)]);
   if (drawRiver.key !== key) {
     drawRiver.key = key;
     const scale = riverScale(lanes);
