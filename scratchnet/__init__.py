@@ -23,6 +23,12 @@ def __getattr__(name: str) -> Any:
     show traces as pages."""
     if name in LAZY:
         module, function = LAZY[name]
-        import_module("scratchnet.notebook")
+        import_module("scratchnet.tracing").Trace.show_in_notebook = _show_in_notebook
         return getattr(import_module(f"scratchnet.{module}"), function)
     raise AttributeError(f"module 'scratchnet' has no attribute {name!r}")
+
+
+def _show_in_notebook(trace: Any) -> str:
+    """The HTML of a trace; the first one loads Matplotlib, for a picture of it."""
+    html: str = import_module("scratchnet.plots.notebook").notebook_html(trace)
+    return html

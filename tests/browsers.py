@@ -14,6 +14,23 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 DRIVER = shutil.which("chromedriver")
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 
+# Of a page in lecture mode: letters of less than 3% of the screen's height, and what lies below the fold.
+LECTURE = """
+    const small = [], low = [], H = innerHeight;
+    const visible = e => { const b = e.getBoundingClientRect(); return b.width > 0 && b.height > 0 && getComputedStyle(e).visibility !== "hidden"; };
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const e = walker.currentNode.parentElement;
+        if (!walker.currentNode.textContent.trim() || !visible(e) || e.closest("#say, script, math, .sub, #tip")) continue;
+        const px = parseFloat(getComputedStyle(e).fontSize) * (e.ownerSVGElement ? e.ownerSVGElement.getBoundingClientRect().width / e.ownerSVGElement.viewBox.baseVal.width : 1);
+        if (px < 0.03 * H - 0.05) small.push([e.tagName, e.textContent.slice(0, 20), px / H]);
+    }
+    for (const e of document.querySelectorAll("#story:not([hidden]), #overview, #live, #gates, .cell svg, .micro .title, .micro .equation")) {
+        const b = e.getBoundingClientRect();
+        if (b.height && b.bottom > H + 1) low.push([e.className.baseVal ?? (e.id || e.className), b.bottom, H]);
+    }
+    return [small, low];"""
+
 
 class Firefox:
     """A headless Firefox with one page."""
@@ -97,6 +114,36 @@ def browser():
     driver = webdriver.Chrome(service=Service(DRIVER), options=options)
     yield driver
     driver.quit()
+
+
+def assert_quiet(driver):
+    """Nothing was written to the console, and nothing fetched from the network."""
+    assert driver.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    requests = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert [url for url in requests if not url.startswith(("file:", "about:", "data:"))] == []
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Writes a trace's page and opens it from disk; afterwards the page must have been quiet."""
+    from scratchnet import to_html
+
+    def open_page(trace, fragment="", **options):
+        path = to_html(trace, tmp_path / "page.html", **options)
+        browser.get("about:blank")
+        browser.get(path.as_uri() + fragment)
+        return browser
+
+    yield open_page
+    assert_quiet(browser)
+
+
+def press(driver, *keys):
+    """Type keys at the page itself."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(driver).send_keys(*keys).perform()
 
 
 def resize(driver, width, height):

@@ -17,7 +17,7 @@ from scratchnet.files import machine_code
 from scratchnet.files.machine import why_no_gpu
 from scratchnet.layers import GRU, LSTM, RNN
 
-from browsers import browser, firefox  # noqa: F401 (fixtures)
+from browsers import browser, firefox, opened  # noqa: F401 (fixtures)
 
 with suppress(ImportError):  # the tests for a GPU run without it
     from hypothesis import settings

@@ -16,7 +16,6 @@ from nbclient import NotebookClient
 from PIL import Image
 from scratchnet.cells import lstm
 from scratchnet.layers import LSTM
-from scratchnet.notebook import notebook_html
 
 from browsers import resize
 
@@ -95,8 +94,9 @@ def test_each_value_is_shown_once_and_its_repr_is_short(notebook):
     assert trace["text/plain"] == "<trace of LSTM: 12 steps, 1 sequence, mse 0.440239>"
     assert trace.keys() == forward.keys() == {"text/plain", "text/html"}
     assert river.keys() == {"text/plain", "image/png"}
-    for data in (trace, forward):
-        assert (data["text/html"].count("<img "), data["text/html"].count("<iframe ")) == (1, 1)
+    for text in (trace["text/html"], forward["text/html"]):
+        assert (text.count("<img "), text.count("<iframe ")) == (1, 1)
+        assert re.findall("allow-[a-z-]+", text) == ["allow-scripts"]  # of the sandbox: no origin, no top navigation
 
 
 def test_the_picture_has_a_text_that_says_what_is_seen(notebook):
@@ -104,8 +104,6 @@ def test_the_picture_has_a_text_that_says_what_is_seen(notebook):
         re.search(r'<img src="data:image/png;base64,iVBOR[\w+/=]+" alt="([^"]+)"', cell.outputs[0].data["text/html"])[1]
         for cell in notebook.cells[1:3]
     )
-    run = scratchnet.notebook  # the module is there as an attribute once trace has loaded it
-    assert run.notebook_html is notebook_html
     assert river.startswith("The unrolled LSTM, 12 time steps: ribbons as wide as the gradient of c and of h")
     assert "multiplied by the forget gate, 0.7" in river
     assert gates == "Heat maps of rec.l0 (lstm): a row is a unit, a column one of 12 time steps."

@@ -14,7 +14,7 @@ from scratchnet.tracing.order import unit_order
 from scratchnet.tracing.terms import program_for
 from scratchnet.view.walk import steps
 
-from browsers import resize
+from browsers import LECTURE, resize
 
 SIZES = [(1024, 768), (1280, 720), (1920, 1080), (390, 844)]
 LECTURES = SIZES[:3]
@@ -83,23 +83,6 @@ def test_nothing_runs_out_of_the_window(kind, pages, browser):
                 }
                 return out;""")
             assert cut == [], (zoom, width, cut)
-
-
-LECTURE = """
-    const small = [], low = [], H = innerHeight;
-    const visible = e => { const b = e.getBoundingClientRect(); return b.width > 0 && b.height > 0 && getComputedStyle(e).visibility !== "hidden"; };
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    while (walker.nextNode()) {
-        const e = walker.currentNode.parentElement;
-        if (!walker.currentNode.textContent.trim() || !visible(e) || e.closest("#say, script, math, .sub, #tip")) continue;
-        const px = parseFloat(getComputedStyle(e).fontSize) * (e.ownerSVGElement ? e.ownerSVGElement.getBoundingClientRect().width / e.ownerSVGElement.viewBox.baseVal.width : 1);
-        if (px < 0.03 * H - 0.05) small.push([e.tagName, e.textContent.slice(0, 20), px / H]);
-    }
-    for (const e of document.querySelectorAll("#story:not([hidden]), #overview, .cell svg, .micro .title, .micro .equation")) {
-        const b = e.getBoundingClientRect();
-        if (b.height && b.bottom > H + 1) low.push([e.className.baseVal ?? (e.id || e.className), b.bottom, H]);
-    }
-    return [small, low];"""
 
 
 @pytest.mark.parametrize("size", LECTURES, ids=str)

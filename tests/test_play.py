@@ -1,6 +1,5 @@
 """The page that trains: its numbers are the library's, its tasks are learned, and it stays usable while it trains."""
 
-import json
 import re
 import time
 from importlib import resources
@@ -19,13 +18,10 @@ from scratchnet.training.clip import clip_global_norm
 from scratchnet.view import play_page, write_play
 from scratchnet.view.play import verse
 
-from browsers import resize
+from browsers import LECTURE, assert_quiet, press, resize
+from page_makers import data_of
 
 PAGE_CELLS = [name for name in CELLS if name != "lstm_masked"]  # without masks it is the LSTM
-
-
-def data_of(text):
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
 
 
 # ---- the file --------------------------------------------------------------------------------------------------------------
@@ -53,7 +49,7 @@ def test_the_command_writes_the_page(tmp_path, capsys):
     assert main(["play", *arguments, "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     data = data_of(out.read_text(encoding="utf-8"))
-    assert data["settings"] == {"task": "text", "cell": "gru", "beside": "none", "seed": 7}
+    assert data["settings"] == {"task": "text", "cell": "gru", "second": "none", "seed": 7}
     assert data["text"].startswith("Ünïcode")
 
 
@@ -106,10 +102,7 @@ def opened(browser, page_file):
         return browser
 
     yield open_page
-    assert browser.get_log("browser") == []
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
-    assert all(url.startswith(("file:", "data:", "about:")) for url in urls)
+    assert_quiet(browser)
 
 
 def wait(driver, condition, seconds=30):
@@ -121,11 +114,7 @@ def wait(driver, condition, seconds=30):
     return time.monotonic() - began
 
 
-def press(driver, *keys):
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    ActionChains(driver).send_keys(*keys).perform()
-
+DRAWN = "!scratchnet.training.work && !waiting.size"  # nothing left to compute or to draw
 
 TRAIN = """
     const [cell, task, H, params, batches, optimiser, lr, limit] = arguments, page = scratchnet,
@@ -335,10 +324,10 @@ def test_start_pause_one_step_and_restart(opened):
 
 
 def test_two_cells_see_the_same_batches(opened):
-    """Beside itself in all but name: the GRU twice would be one curve, so the LSTM alone equals the LSTM beside an RNN."""
+    """The LSTM alone has the losses of the LSTM with an RNN as the second cell."""
     losses = []
-    for beside in ("none", "rnn"):
-        driver = opened(T=10, units=4, batch=4, seed=5, cell="lstm", beside=beside)
+    for second in ("none", "rnn"):
+        driver = opened(T=10, units=4, batch=4, seed=5, cell="lstm", second=second)
         press(driver, " ")
         wait(driver, "scratchnet.training.step >= 10")
         press(driver, " ")
@@ -365,7 +354,7 @@ def test_settings_live_and_at_the_beginning(opened):
         Select(driver.find_element("id", "set-cell")).select_by_value(cell)
         driver.find_element("id", "one").click()
         wait(driver, "scratchnet.training.step === 1 && !scratchnet.training.work")
-        assert np.isfinite(driver.execute_script("return scratchnet.panes[0].held.at(-1)[1]"))
+        assert np.isfinite(driver.execute_script("return scratchnet.panes[0].heldOut.at(-1)[1]"))
     assert not driver.find_element("id", "set-forget").is_displayed() or cell == "lstm"
     for task in ("sine", "counting", "text"):
         Select(driver.find_element("id", "set-task")).select_by_value(task)
@@ -378,12 +367,12 @@ def test_settings_live_and_at_the_beginning(opened):
 
 def test_heat_maps_and_river_are_of_the_first_held_out_sequence(opened):
     """The pictures' numbers are those of a pass over that sequence alone, with a mark where it has one."""
-    driver = opened(T=12, units=5, batch=4, cell="lstm", beside="rnn")
+    driver = opened(T=12, units=5, batch=4, cell="lstm", second="rnn")
     wait(driver, "!scratchnet.training.work && document.querySelector('#river svg')")
     names = [c.get_attribute("data-map") for c in driver.find_elements("css selector", "#gates canvas")]
     assert names == [*"ifgo", "h", "c", "h"]
     made = driver.execute_script("""
-        const { panes: [lane], training, finish, Network, TASKS, data } = scratchnet, { first, held } = training;
+        const { panes: [lane], training, finish, Network, TASKS, data } = scratchnet, { first, heldOut: held } = training;
         const alone = finish(lane.network.pass(first)), all = finish(lane.network.pass(held, false));
         const canvas = document.querySelector('canvas[data-map="f"]'), pixels = canvas.getContext("2d").getImageData(0, 0, 12, 5).data;
         return { alone: alone.y[0], all: all.y[0], f: lane.run.get("f", 3, 2), pixel: Array.from(pixels.slice(4 * (2 * 12 + 3), 4 * (2 * 12 + 3) + 3)),
@@ -400,7 +389,7 @@ def test_heat_maps_and_river_are_of_the_first_held_out_sequence(opened):
 
 
 def test_divergence_stops_and_says_why(opened):
-    driver = opened(T=10, units=4, batch=4, lr=10, clip="Infinity", optimiser="SGD", cell="lstm", beside="none")
+    driver = opened(T=10, units=4, batch=4, lr=10, clip="Infinity", optimiser="SGD", cell="lstm", second="none")
     press(driver, " ")
     wait(driver, "scratchnet.panes[0].stopped && !scratchnet.training.running")
     step = driver.execute_script("return scratchnet.panes[0].stopped.step")
@@ -422,7 +411,7 @@ def test_lstm_learns_adding_and_rnn_does_not(opened):
     took = wait(driver, "scratchnet.panes[0].learned", 60)
     press(driver, " ")
     steps, held = driver.execute_script(
-        "return [scratchnet.training.step, scratchnet.panes.map(p => p.held.at(-1)[1])]"
+        "return [scratchnet.training.step, scratchnet.panes.map(p => p.heldOut.at(-1)[1])]"
     )
     assert held[0] < 0.01 < 0.04 < held[1]
     assert steps / took > 10
@@ -432,14 +421,14 @@ def test_lstm_learns_adding_and_rnn_does_not(opened):
 def test_no_work_holds_up_the_page(task, opened):
     """With the largest networks and batches: a slice ends with the piece of work that is under way after 14 ms, so pieces
     and drawings of less than 36 ms leave the browser its turn within 50."""
-    driver = opened(task=task, T=100, units=32, batch=32, cell="lstm", beside="gru")
+    driver = opened(task=task, T=100, units=32, batch=32, cell="lstm", second="gru")
     wait(driver, "scratchnet.panes[1].y && !scratchnet.training.work")
     slice_, pieces, pictures = driver.execute_script("""
         const timed = work => { const began = performance.now(); const made = work(); return [performance.now() - began, made]; };
         const pieces = [];
         for (let step = 0; step < 3; step++)
-            for (const work = oneStep(); ;) { const [took, { done }] = timed(() => work.next()); pieces.push(took); if (done) break; }
-        const best = Object.values(PICTURES).map(draw => Math.min(...[0, 1, 2].map(() => { drawRiver.key = null; return timed(draw)[0]; })));
+            for (const work = trainStep(); ;) { const [took, { done }] = timed(() => work.next()); pieces.push(took); if (done) break; }
+        const best = Object.values(PICTURES).map(draw => Math.min(...Array.from({ length: 6 }, () => { drawRiver.key = null; return timed(draw)[0]; })));
         return [SLICE, pieces, best];""")
     assert len(pieces) > 1000
     assert slice_ + np.quantile(pieces, 0.99) < 50  # the rest: other processes on this processor
@@ -448,7 +437,7 @@ def test_no_work_holds_up_the_page(task, opened):
 
 @pytest.mark.parametrize("task", ["sine", "counting", "text"])
 def test_other_tasks_are_learned(task, opened):
-    driver = opened(task=task, beside="none", seed=2)
+    driver = opened(task=task, second="none", seed=2)
     press(driver, " ")
     wait(driver, "scratchnet.panes[0].learned", 60)
     if task == "text":
@@ -463,7 +452,7 @@ def test_other_tasks_are_learned(task, opened):
 @pytest.mark.parametrize("width", [320, 480, 768, 1024, 1280, 1920])
 @pytest.mark.parametrize("task", ["adding", "text"])
 def test_nothing_is_cut_off(width, task, opened):
-    driver = opened(width=width, task=task, cell="lstm", beside="gru_reset_before")
+    driver = opened(width=width, task=task, cell="lstm", second="gru_reset_before")
     wait(driver, "!scratchnet.training.work && document.querySelector('#river svg')")
     press(driver, "s")
     wait(driver, "scratchnet.training.step === 1 && !scratchnet.training.work")
@@ -475,6 +464,43 @@ def test_nothing_is_cut_off(width, task, opened):
             return box.width && (box.left < of.left - 1 || box.right > of.right + 1);
         }).map(n => n.outerHTML.slice(0, 120));""")
     assert outside == []
+
+
+@pytest.mark.parametrize("size", [(1024, 768), (1280, 720), (1920, 1080)], ids=str)
+@pytest.mark.parametrize("task", ["adding", "counting", "text"])
+def test_a_lecture_is_large_and_above_the_fold(size, task, opened):
+    """Loss, river and gates in letters of 3% of the screen's height, all within it, while the page trains too."""
+    driver = opened(*size, task=task)
+    press(driver, "l", " ")
+    wait(driver, "scratchnet.training.step > 3 && scratchnet.training.speed")
+    press(driver, " ")
+    wait(driver, DRAWN)
+    assert driver.execute_script("return document.body.classList.contains('lecture')")
+    for part in ("#loss svg", "#river svg", "#gates canvas"):
+        assert driver.find_element("css selector", part).is_displayed()
+    assert not driver.find_element("id", "controls").is_displayed()
+    assert driver.execute_script(LECTURE) == [[], []]
+    assert driver.execute_script("return document.documentElement.scrollHeight <= innerHeight")
+    press(driver, "l")
+    wait(driver, DRAWN)
+    assert driver.find_element("id", "controls").is_displayed()
+
+
+def test_a_click_on_the_river_shows_the_gates_of_that_step(opened):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    driver = opened(height=720, T=12, units=5, batch=4, cell="lstm", second="none")
+    wait(driver, f"scratchnet.panes[0].y && {DRAWN}")
+    label = driver.find_elements("css selector", "#river .tick")[7]  # the number under step 7
+    driver.execute_script("arguments[0].scrollIntoView({ block: 'center' })", label)
+    ActionChains(driver).move_to_element(label).click().perform()
+    wait(driver, "scratchnet.view.t === 7")
+    wait(driver, "document.querySelector('#gates').getBoundingClientRect().bottom <= innerHeight + 1")  # scrolled there
+    bars, f = driver.execute_script("""
+        const { panes: [lane] } = scratchnet, map = lane.maps.find(m => m.name === "f");
+        return [map.bars.getAttribute("d"), Array.from({ length: 5 }, (_, j) => lane.run.get("f", 7, j))];""")
+    ends = [float(v) for v in re.findall(r"H([\d.e-]+)v", bars)]
+    np.testing.assert_allclose(ends, f, rtol=1e-12)  # a gate's axis is 0 to 1
 
 
 def test_firefox_trains_to_the_same_numbers(firefox, opened):
@@ -489,11 +515,12 @@ def test_firefox_trains_to_the_same_numbers(firefox, opened):
     assert firefox.log == []
 
 
+@pytest.mark.parametrize("lecture", [False, True])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(theme, opened):
+def test_axe_finds_nothing(theme, lecture, opened):
     source = resources.files(pytest.importorskip("axe_core_python")).joinpath("axe.min.js").read_text(encoding="utf-8")
     driver = opened(task="text")
-    driver.execute_script("setTheme(arguments[0])", theme)
+    driver.execute_script("setTheme(arguments[0]); setLecture(arguments[1])", theme, lecture)
     press(driver, "s")
     wait(driver, "scratchnet.training.step === 1 && !scratchnet.training.work")
     time.sleep(0.3)

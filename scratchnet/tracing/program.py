@@ -237,8 +237,13 @@ def make_program(
         edges,
         total,
         weights,
-        {name: getattr(grads, f"d{name}").flat[0].line for name in params},
+        {name: _line_of(watching, getattr(grads, f"d{name}").flat[0]) for name in params},
     )
+
+
+def _line_of(watching: Watching, e: Expression) -> Any:
+    """The line that computes a weight's gradient: of a bias the sum over all steps."""
+    return watching.sums.get(e, e.line)
 
 
 def _forward_names(builder: Builder, cell: Cell, watching: Watching) -> dict[str, int]:

@@ -53,13 +53,14 @@ class Watcher:
         primitives = [f for f in ELEMENTWISE if f.__module__ == "scratchnet.elementwise"]
         primitives += [normalise.forward, normalise.backward]
         self.primitives: dict[CodeType, Callable[..., Any]] = {f.__code__: f for f in primitives}
+        self.sums: dict[Expression, Line | None] = {}  # a sum of one: where it was asked for
         self.inside: list[tuple[FrameType, list[Watched]]] = []  # calls of primitives
 
     def make(self, op: str, *args: Any) -> Expression:
         """The expression of an operation; the same one where it was made before."""
         key = (op, *(id(a) if isinstance(a, Expression) else a for a in args))
         if key not in self.known:
-            self.known[key] = Expression(op, args, self._line(), len(self.known))
+            self.known[key] = Expression(op, args, self.line(), len(self.known))
         return self.known[key]
 
     def array(self, op: str, *name: Any, shape: tuple[int, ...]) -> "Watched":
@@ -69,7 +70,7 @@ class Watcher:
             made[index] = self.make(op, *name, index)
         return made
 
-    def _line(self) -> Line | None:
+    def line(self) -> Line | None:
         """The file and line of the cell's code that computes now."""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
@@ -181,7 +182,11 @@ def _sums(watcher: Watcher, a: Array, axis: Any = None, keepdims: bool = False, 
     made = np.empty([1 if k in axes else n for k, n in enumerate(a.shape)], object)
     for index in np.ndindex(made.shape):
         terms = a[tuple(slice(None) if k in axes else i for k, i in enumerate(index))].reshape(-1)
-        made[index] = terms[0] if len(terms) == 1 else watcher.make("sum", *terms)
+        if len(terms) == 1:
+            made[index] = terms[0]
+            watcher.sums[terms[0]] = watcher.line()
+        else:
+            made[index] = watcher.make("sum", *terms)
     return made if keepdims else made.squeeze(tuple(axes))
 
 
@@ -192,6 +197,7 @@ class Watching(NamedTuple):
     grads: Any
     forward_names: dict[str, Any]  # local variable -> its expression of unit 0
     backward_names: dict[str, Any]
+    sums: dict[Expression, Line | None]  # what is summed over the one step -> the line of the sum
 
 
 def watch(cell: Cell, extra: tuple[str, ...] = (), **options: str) -> Watching:
@@ -214,7 +220,7 @@ def watch(cell: Cell, extra: tuple[str, ...] = (), **options: str) -> Watching:
         dy = watcher.array("upstream", "dy", shape=(1, 1, H))
         d_last = [watcher.array("upstream", f"d{s}_next", shape=(1, H)) for s in cell.STATES]
         grads = cell.backward(dy, cache, *d_last)
-    return Watching(cache, grads, forward_names, watcher.names)
+    return Watching(cache, grads, forward_names, watcher.names, watcher.sums)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The stepper: one self-contained page that walks a trace forwards and backwards through time.
 
 ``to_html(trace, "wave.html")`` writes a page that opens in a browser, without server or network.
-A notebook shows a trace as this page (``scratchnet.notebook``). ``write_play("play.html")`` writes
+A notebook shows a trace as this page (``plots.notebook``). ``write_play("play.html")`` writes
 a page that trains networks itself.
 """
 

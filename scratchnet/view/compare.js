@@ -58,7 +58,7 @@ function nextDifference() {
   for (let t = run.T - 1; t >= 0; t--)
     list.forEach((step, s) => {
       const j = run.order.find(k => differing(run, step, t, k));
-      if (j !== undefined) places.push({ t, s: s - run.headSteps, j: leadUnit(run, j) });
+      if (j !== undefined) places.push({ t, s: s - run.before.backward, j: leadUnit(run, j) });
     });
   if (!places.length) {
     say("no difference");

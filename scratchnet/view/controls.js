@@ -8,7 +8,7 @@ const CLIP_OFF = 3; // the exponent of ten from which on nothing is clipped
 const SETTINGS = {
   task: { label: "task", kind: "list", options: () => Object.entries(TASKS).map(([name, task]) => [name, task.name]) },
   cell: { label: "cell", kind: "list", options: cellNames },
-  beside: { label: "beside it", kind: "list", options: () => [["none", "none"], ...cellNames()] },
+  second: { label: "second cell", kind: "list", options: () => [["none", "none"], ...cellNames()] },
   T: { label: "steps T", kind: "range", min: 5, max: 100, step: 1 },
   noise: { label: "noise", kind: "range", min: 0, max: 0.5, step: 0.05, start: 0.1, only: ["sine"] },
   units: { label: "units", kind: "range", min: 2, max: 32, step: 1 },
@@ -60,7 +60,7 @@ function buildControls(changed) {
     input.addEventListener(own.kind === "range" ? "input" : "change", () => {
       take({ [name]: input.value });
       if (name === "task") take(settingsOf(chosen.task));
-      changed(name, Boolean(own.live));
+      changed(Boolean(own.live));
     });
     $(own.live ? "lives" : "begins").append(own.row);
   }
@@ -69,7 +69,7 @@ function buildControls(changed) {
 
 function showControls() {
   for (const own of Object.values(SETTINGS)) own.refresh();
-  const forgets = [chosen.cell, chosen.beside].some(name => DATA.cells[name]?.letters.includes("f"));
+  const forgets = [chosen.cell, chosen.second].some(name => DATA.cells[name]?.letters.includes("f"));
   SETTINGS.forget.row.hidden = !forgets;
   const { nothing, best, about } = task(),
     options = { noise: chosen.noise };
@@ -79,13 +79,8 @@ function showControls() {
 }
 
 function remember() {
-  const value = name => (typeof setting(name) === "number" && Number.isFinite(setting(name)) ? +setting(name).toPrecision(12) : setting(name)),
-    hash = `#${Object.keys(SETTINGS).map(name => `${name}=${value(name)}`).join("&")}`;
-  try {
-    history.replaceState(null, "", hash);
-  } catch {
-    /* an iframe without an address */
-  }
+  const value = name => (typeof setting(name) === "number" && Number.isFinite(setting(name)) ? +setting(name).toPrecision(12) : setting(name));
+  setAddress(`#${Object.keys(SETTINGS).map(name => `${name}=${value(name)}`).join("&")}`);
 }
 
 // The settings that the page opens with: its own, then those of the address.

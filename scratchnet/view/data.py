@@ -93,6 +93,17 @@ def fitted(
     return {**data, "story": as_data(story, trace, shown[0], sample)}
 
 
+def leading(traces: Sequence[Trace], runs: Sequence[str] | None = None) -> int:
+    """The place of the trace whose lines the page walks: the one that carries most states."""
+
+    def carried(trace: Trace) -> int:
+        run = trace[runs[0]] if runs else next(iter(trace.runs.values()))
+        return len(carry(run.cell, program_for(run.cell, run.cache)))
+
+    counts = [carried(trace) for trace in traces]
+    return counts.index(max(counts))
+
+
 def _size(
     shown: list[RunTrace],
     *,

@@ -5,6 +5,7 @@
 // multiplies, the gradient is multiplied by the other factor.
 
 const BUS = { h: 0.5, x: 0.7 };
+const DENSE = 9.5; // columns; a drawing with more gets more room beside the numbers
 const NARROW = 560; // pixels; a narrower page scrolls the drawing
 let grid = {}; // of the drawing under way, in pixels of the screen: letters keep their size whatever the window's
 const place = (x, y) => [grid.left + x * grid.x, grid.top + y * grid.y];
@@ -12,7 +13,7 @@ const place = (x, y) => [grid.left + x * grid.x, grid.top + y * grid.y];
 function gridOf(pane, columns, rows) {
   const f = view.lecture ? letters() : 13,
     wide = Math.max(NARROW, pane.cell.clientWidth - 10),
-    left = 0.6 * f,
+    left = 2.4 * f, // the names of what leaves here begin at the edge, before the sums of its ways
     right = 5.4 * f,
     x = (wide - left - right) / columns,
     top = (view.lecture ? 1.5 : 1.9) * f,
@@ -20,7 +21,7 @@ function gridOf(pane, columns, rows) {
     down = rows + 0.62;
   const room = (view.lecture ? 0.5 : 0.6) * screenHeight() - top - bottom,
     y = view.lecture ? room / down : clamp(room / down, 62, 88);
-  return { f, wide, left, right, x, y, top, bottom, high: top + bottom + y * down, half: view.lecture ? 0.78 * f : f, inline: x > 11 * f };
+  return { f, wide, left, right, x, y, top, bottom, high: top + bottom + y * down, half: view.lecture ? 0.78 * f : f, inline: x > 11 * f, dense: x < 6 * f };
 }
 
 // The value of an operation at this step: of the unit, or its size over all units.
@@ -31,7 +32,7 @@ function shownValue(run, at, t, j) {
   return Math.sqrt(run.steps.row(at, t).reduce((s, v) => s + v * v, 0));
 }
 
-const digits = v => (v === undefined ? "" : fmt(v, view.lecture ? 2 : 3).replaceAll("-", "−"));
+const digits = v => (v === undefined ? "" : fmt(v, view.lecture || grid.dense ? 2 : 3).replaceAll("-", "−"));
 
 // A name in SVG, with its subscript.
 function nameSpan(name, gradient, colour) {
@@ -116,6 +117,7 @@ function drawCell(pane) {
     back = view.mode === "backward";
   run.wires ??= wiresOf(run);
   const rows = Math.max(...drawing.nodes.map(n => n[3]), ...drawing.previous.map(p => p[3]));
+  pane.node.classList.toggle("dense", drawing.width > DENSE);
   grid = gridOf(pane, drawing.width, rows);
   const title = `The ${run.cell} cell at step ${label(pane, t)}, ${back ? "backward" : "forward"} pass, ${view.norm ? "sizes over all units" : `unit ${run.units[j]}`}`;
   const root = svg("svg", { viewBox: `0 0 ${grid.wide} ${grid.high}`, width: grid.wide, height: grid.high, role: "img", "aria-label": title, class: back ? "back" : "fore", style: `--label:${grid.f}px` });
@@ -137,7 +139,7 @@ function drawCell(pane) {
     drawWire(layers.wires, run, wire, { back, lit, operand, last, t, j });
     (trunks.get(wire.u) || trunks.set(wire.u, []).get(wire.u)).push(wire);
   }
-  for (const [u, wires] of trunks) drawTrunk(layers, run, u, wires, { back, t, j, results, used, own });
+  for (const [u, wires] of trunks) drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owner });
   for (const [at, sign, x, y] of drawing.nodes) drawNode(layers.nodes, run, { at, sign, x, y }, { back, results, own });
   root.append(layers.wires, layers.nodes, layers.labels);
   pane.cell.replaceChildren(root);
@@ -210,7 +212,7 @@ function outsideLabel(layer, run, wire, from, value, last) {
 }
 
 // The labels of what an operation hands on: value and gradient at its start, and each branch's share where the gradients meet.
-function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own }) {
+function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owner }) {
   const { program } = run,
     { f } = grid,
     name = program.names.get(u),
@@ -224,7 +226,7 @@ function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own }) {
   drawForks(layers.nodes, wires, back, back && own(u));
   const value = isX && run.D > 1 ? undefined : shownValue(run, u, t, j),
     gradient = back && !(isX && run.D > 1) ? shownValue(run, total, t, j) : undefined;
-  const left = isX ? px : px + (leaf ? 0 : halfWidth(signOf(run, u)) + 0.3 * f),
+  const left = isX ? px : leaf ? 0.3 * f : px + halfWidth(signOf(run, u)) + 0.3 * f,
     above = isX ? py + 1.15 * f : py - 0.45 * f;
   const text = (dy, parts, classes, facts = {}) => {
     const node = svg("text", { x: left, y: above + dy, class: `label${classes}`, "text-anchor": isX ? "middle" : "start", ...facts });
@@ -257,12 +259,14 @@ function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own }) {
     const wrong = totalName && !view.norm ? run.wrongAt(totalName, t, Math.min(j, run.widthOf(totalName) - 1)) : undefined,
       shown = `${digits(gradient)}${wrong === undefined ? "" : " ≠"}`,
       classes = its + (wrong === undefined ? "" : " differs");
+    const copy = grid.dense && owner.has(total) && owner.get(total) !== u; // where a gradient is copied it is written once
     if (grid.inline) text(0, [...names(totalName, true), shown], classes, facts);
-    else {
+    else if (!copy) {
       text(0, names(totalName, true), classes);
       text(under, [shown], classes, facts);
     }
-    text(grid.inline ? under : under + 0.95 * f, [...names(name, false), digits(value)], ` small${mine}`, { "data-wire": name || "", "data-value": value ?? "" });
+    const room = (digits(value).length + 1 + (name || "").length) * 0.6 * 0.85 * f < grid.x - 0.5 * f; // the gradient above names it too
+    text(grid.inline ? under : under + 0.95 * f, [...(room ? names(name, false) : []), digits(value)], ` small${mine}`, { "data-wire": name || "", "data-value": value ?? "" });
   }
   if (!back || wires.length < 2) return;
   for (const wire of wires.filter(w => w.v !== null && w.v !== "loss" && w.d !== null && !w.bus)) {

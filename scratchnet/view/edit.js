@@ -1,51 +1,64 @@
 // "What if": sliders over the river, or one number changed by hand, and everything computed again.
 
-// Sliders of the river. Each changes the parameters of all lanes that the page can compute; the numbers of the trace stay kept.
+// Sliders of the river, and of the steps that clip and update. Those with `params` change the parameters of all lanes that the page
+// can compute; the numbers of the trace stay kept.
 const KNOBS = {
-  forget: { label: "forget-gate bias", min: -4, max: 6, step: 0.25, start: 0, show: v => `${v >= 0 ? "+" : "−"}${Math.abs(v)}` },
-  radius: { label: "spectral radius of W_h", min: 0.25, max: 2, step: 0.05, start: 1, show: v => `× ${v}` },
+  forget: { label: "forget-gate bias", min: -4, max: 6, step: 0.25, start: 0, show: v => `${v >= 0 ? "+" : "−"}${Math.abs(v)}`, params: true },
+  radius: { label: "spectral radius of W_h", min: 0.25, max: 2, step: 0.05, start: 1, show: v => `× ${v}`, params: true },
   clip: { label: "clip the gradient at", min: -3, max: 2, step: 0.1, start: 2, show: v => (v >= 2 ? "off" : fmt(10 ** v, 2)) },
+  lr: { label: "learning rate", min: -4, max: 1, step: 0.1, start: -1, show: v => fmt(10 ** v, 2) },
 };
-const knobs = Object.fromEntries(Object.entries(KNOBS).map(([name, k]) => [name, k.start]));
+const knobs = { ...Object.fromEntries(Object.entries(KNOBS).map(([name, k]) => [name, k.start])), rule: "SGD" };
+const dials = []; // {name, input, out}: all sliders of the page
 
 const editable = pane => pane.trace.engine && pane.trace.model.editable;
+
+// A slider; one knob may have several, and they move together.
+function dial(name) {
+  const { label: words, min, max, step, show } = KNOBS[name],
+    out = element("output", {}, show(knobs[name])),
+    input = element("input", { type: "range", min, max, step, value: knobs[name], "data-knob": name, "aria-label": words, oninput: () => setKnob(name, +input.value) });
+  dials.push({ name, input, out });
+  return element("label", {}, words, input, out);
+}
+
+function setKnob(name, value) {
+  knobs[name] = value;
+  for (const { input, out } of dials.filter(d => d.name === name)) {
+    input.value = value;
+    out.textContent = KNOBS[name].show(value);
+  }
+  if (KNOBS[name].params) turn();
+  else {
+    showNorms();
+    draw();
+  }
+}
+
+function setRule(name) {
+  knobs.rule = name;
+  for (const { parts } of panes) for (const select of parts.dials.querySelectorAll("select")) select.value = name;
+  draw();
+}
 
 function buildKnobs() {
   const box = $("knobs"),
     able = panes.filter(editable);
   box.hidden = !able.length;
   if (box.hidden) return;
-  const inputs = {};
-  const rows = Object.entries(KNOBS)
-    .filter(([name]) => name !== "forget" || able.some(p => p.trace.engine.modules.some(m => m.program?.letters.includes("f"))))
-    .map(([name, k]) => {
-      const out = element("output", {}, k.show(k.start)),
-        input = element("input", { type: "range", min: k.min, max: k.max, step: k.step, value: k.start, "data-knob": name, "aria-label": k.label });
-      inputs[name] = [input, out];
-      input.addEventListener("input", () => {
-        knobs[name] = +input.value;
-        out.textContent = k.show(knobs[name]);
-        turn();
-      });
-      return element("label", {}, k.label, input, out);
-    });
+  const names = ["forget", "radius", "clip"].filter(name => name !== "forget" || able.some(p => p.trace.engine.modules.some(m => m.program?.letters.includes("f"))));
   const reset = element("button", { type: "button" }, "as trained");
   reset.addEventListener("click", () => {
-    for (const [name, [input, out]] of Object.entries(inputs)) {
-      knobs[name] = KNOBS[name].start;
-      input.value = knobs[name];
-      out.textContent = KNOBS[name].show(knobs[name]);
-    }
-    panes.filter(editable).forEach(restore);
-    turn();
+    able.forEach(restore);
+    for (const name of names) setKnob(name, KNOBS[name].start);
   });
-  box.replaceChildren(...rows, reset, element("output", { id: "norms" }));
+  box.replaceChildren(...names.map(dial), reset, element("output", { id: "norms" }));
   showNorms();
 }
 
 // Apply the knobs to fresh copies of the parameters, and compute.
 function turn() {
-  const turned = knobs.forget !== KNOBS.forget.start || knobs.radius !== KNOBS.radius.start;
+  const turned = Object.keys(KNOBS).some(name => KNOBS[name].params && knobs[name] !== KNOBS[name].start);
   for (const pane of panes.filter(editable)) {
     const { trace } = pane;
     if (!turned) {
@@ -71,7 +84,7 @@ function showNorms() {
   if (!out) return;
   const words = panes.filter(editable).map(pane => {
     const norm = (pane.trace.norm ??= Model.compute(pane.trace.engine).norm),
-      limit = knobs.clip >= 2 ? Infinity : 10 ** knobs.clip;
+      limit = limitOf();
     return `${pane.trace.label}: norm of all gradients ${fmt(norm, 3)}${norm > limit ? `, clipped: × ${fmt(limit / norm, 3)}` : ""}`;
   });
   out.textContent = words.join("; ");

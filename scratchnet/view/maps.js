@@ -55,7 +55,7 @@ function heatmap(pane, name, T, H, value, scale) {
     title = element("b", {}, text(name, isGradientName(run, name)));
   if (tint(own)) title.style.color = tint(own);
   const meaning = PALETTE[own] && !own.startsWith("from") ? ` ${isGradientName(run, name) ? "gradient of the " : ""}${PALETTE[own].name}` : "";
-  const range = element("span", { class: "range" }, scale.low < 0 ? `± ${fmt(scale.high, 2)}` : `${fmt(scale.low, 2)} … ${fmt(scale.high, 2)}`);
+  const range = element("span", { class: "range" }, rangeText(scale));
   const units = element("div", { class: "units", "aria-hidden": "true" }, ...unitNumbers(run, H, name));
   return element("div", { class: "map" }, element("div", { class: "label" }, element("span", {}, title, meaning), range), element("div", { class: "with" }, units, element("div", { class: "field" }, canvas, column, row)));
 }

@@ -4,15 +4,13 @@ function stepsOf(run) {
   return run.walk[view.mode];
 }
 
-// The number of a line is its place among the cell's own; the steps of the head are -1, -2 before them on the way back, and come
-// after them on the way forward.
-const before = run => (view.mode === "backward" ? run.headSteps : 0);
+// The number of a line is its place among the cell's own; what comes before them (around.js) has the numbers -1, -2.
+const before = run => run.before[view.mode];
 
-// The lines that a step of time has: those of the head only where a loss is.
+// The lines that a step of time has: those around the cell's own only where they happen.
 function range(run, t) {
-  const own = stepsOf(run).length - run.headSteps,
-    here = run.lossAt(t) || (t === run.T - 1 && run.arrivesLast) ? run.headSteps : 0;
-  return view.mode === "backward" ? [-here, own - 1] : [0, own - 1 + here];
+  const numbers = stepsOf(run).flatMap((step, k) => (step.around === undefined || happens(run, step, t) ? [k - before(run)] : []));
+  return [numbers[0] ?? 0, numbers[numbers.length - 1] ?? -1];
 }
 
 // The place in the list of the micro-step that a run shows. Side by side they are paired by what they compute: another cell shows
@@ -23,7 +21,7 @@ function placeOf(run) {
     at = clamp(view.s + before(lead()), 0, Math.max(0, first.length - 1));
   if (run === lead() || run.program === lead().program) return Math.min(at, Math.max(0, own.length - 1));
   for (let s = at; s >= 0; s--) {
-    const k = own.findIndex(step => (first[s].head !== undefined ? step.head === first[s].head : first[s].weights ? step.weights : step.terms.some(n => first[s].terms.includes(n))));
+    const k = own.findIndex(step => (first[s].around !== undefined ? step.around === first[s].around : first[s].weights ? step.weights : step.terms.some(n => first[s].terms.includes(n))));
     if (k >= 0) return k;
   }
   return 0;
@@ -40,8 +38,12 @@ function numeric(pane, name, t, j) {
 
 // The parts of the panel are made once and filled at each step, so that nothing moves and no focus is lost.
 function buildMicro(pane) {
-  const parts = { title: element("h2", { class: "title" }), steps: element("ol", { "aria-label": "micro-steps" }), terms: element("div", { class: "terms" }), code: element("div", { class: "code" }) };
-  pane.micro.replaceChildren(parts.title, parts.steps, parts.terms, parts.code);
+  const parts = { title: element("h2", { class: "title" }), steps: element("ol", { "aria-label": "micro-steps" }), terms: element("div", { class: "terms" }), dials: element("div", { class: "dials" }), code: element("div", { class: "code" }) };
+  if (pane.trace.engine) {
+    const rule = element("select", { "aria-label": "optimiser", onchange: () => setRule(rule.value) }, ...Object.keys(OPTIMISERS).map(name => element("option", { selected: name === knobs.rule }, name)));
+    parts.dials.append(dial("clip"), element("span", { class: "rule" }, dial("lr"), rule));
+  }
+  pane.micro.replaceChildren(parts.title, parts.steps, parts.dials, parts.terms, parts.code);
   pane.parts = parts;
 }
 
@@ -52,7 +54,7 @@ function drawMicro(pane) {
     j = unitOf(run);
   if (parts.for !== `${view.run} ${view.mode}`) {
     parts.for = `${view.run} ${view.mode}`;
-    const buttons = list.map((step, k) => element("button", { type: "button", title: step.title, onclick: () => go({ s: k - before(run) }) }, step.head === undefined ? String(k - before(run) + 1) : step.head === "loss" ? "loss" : "head"));
+    const buttons = list.map((step, k) => element("button", { type: "button", title: step.title, onclick: () => go({ s: k - before(run), ...(step.around === "clip" || step.around === "update" ? { t: 0 } : {}) }) }, nameOf(run, step, k - before(run))));
     parts.steps.replaceChildren(...buttons.map(b => element("li", {}, b)));
   }
   [...parts.steps.children].forEach((li, k) => {
@@ -66,16 +68,26 @@ function drawMicro(pane) {
     return;
   }
   const step = stepOf(run);
+  parts.dials.hidden = step.around !== "clip" && step.around !== "update";
+  parts.dials.dataset.step = step.around;
   atLast = t === run.T - 1;
   const number = placeOf(run) - before(run) + 1;
-  parts.title.textContent = step.head === undefined ? `${number} of ${list.length - run.headSteps}: ${step.title}` : step.title;
+  const own = list.filter(s => s.around === undefined).length;
+  parts.title.textContent = step.around === undefined ? `${number} of ${own}: ${step.title}` : step.title;
   parts.code.replaceChildren(
-    ...step.code.map(([place, code, comment]) =>
-      element("div", {}, element("span", { class: "where" }, run.custom ? `the right line, ${place}` : place), element("code", {}, code), comment ? element("span", { class: "comment" }, `# ${comment}`) : ""),
+    ...(step.around === "update" ? DATA.lines[knobs.rule] : step.code).map(([place, code, comment]) =>
+      element("div", {}, element("span", { class: "where" }, run.custom && step.around === undefined ? `the right line, ${place}` : place), element("code", {}, code), comment ? element("span", { class: "comment" }, `# ${comment}`) : ""),
     ),
   );
-  const terms = step.head !== undefined ? headNodes(pane, step, t) : step.weights ? step.weights.map(name => weightTerm(run, name, t)) : seenTerms(run, step).map(name => termNode(pane, name, t, j));
+  const terms = step.around !== undefined ? nodesAround(pane, step, t) : step.weights ? step.weights.map(name => weightTerm(run, name, t)) : seenTerms(run, step).map(name => termNode(pane, name, t, j));
   parts.terms.replaceChildren(...terms);
+}
+
+// What the button of a line is called: its number, or what it is about.
+function nameOf(run, step, number) {
+  if (step.around === undefined) return String(number + 1);
+  if (typeof step.around === "string") return step.around;
+  return isAbove(run, step) ? "head" : "input";
 }
 
 // A custom backward need not have all terms of a line: those that were not seen in it are left out.
@@ -200,8 +212,8 @@ function weightTerm(run, name, t) {
   const size = v => Math.sqrt(v.reduce((a, b) => a + b * b, 0)),
     high = Math.max(...whole.map(Math.abs), ...own.map(Math.abs)) || 1;
   box.setAttribute("data-weight", d);
-  for (const [what, values] of [["this step", own], [`steps ${t + run.first} to ${run.T - 1 + run.first}`, sum], ["whole sequence", whole]])
-    box.append(weightMap(d, what, values, high, size(values), run.params[name].shape));
+  const words = view.lecture ? ["step", "so far", "whole"] : ["this step", `steps ${t + run.first} to ${run.T - 1 + run.first}`, "whole sequence"];
+  [own, sum, whole].forEach((values, k) => box.append(weightMap(d, words[k], values, high, size(values), run.params[name].shape)));
   return box;
 }
 
@@ -209,5 +221,5 @@ function weightMap(name, what, values, high, size, shape) {
   const [rows, columns] = shape.length > 1 ? shape : [1, shape[0]],
     canvas = element("canvas", { width: columns, height: rows, role: "img", "aria-label": `${name}, ${what}: ${rows} by ${columns}, size ${fmt(size)}` });
   fill(canvas, columns, rows, (c, r) => values[r * columns + c], { low: -high, high });
-  return element("div", { class: "strip weight" }, element("span", {}, what), element("div", { class: "field" }, canvas), element("output", { "data-value": size }, `size ${fmt(size, 3)}`));
+  return element("div", { class: "strip weight" }, element("span", {}, what), element("div", { class: "field" }, canvas), element("output", { "data-value": size }, view.lecture ? digits(size) : `size ${fmt(size, 3)}`));
 }

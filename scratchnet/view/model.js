@@ -223,6 +223,13 @@ const Model = (() => {
     return { loss, sequences, grads, norm: Math.sqrt(square) };
   }
 
+  // The loss of the whole batch, without a way back.
+  const lossOfBatch = model =>
+    model.xs.reduce((sum, _, n) => {
+      const { y, rows, width } = runModel(model, n);
+      return sum + lossOf(model, n, y, rows, width).value;
+    }, 0);
+
   // Central difference of the loss along one element of one quantity of one run: {at} an operation, {next} a state as only the
   // next step reads it, {out} the output as only what follows the layer reads it.
   function numericGradient(model, n, run, what, t, j, eps = 1e-5) {
@@ -233,5 +240,5 @@ const Model = (() => {
     return (at(eps) - at(-eps)) / (2 * eps);
   }
 
-  return { MODULES, compute, numericGradient, parametersOf, softmax, runModel, lossOf };
+  return { MODULES, compute, numericGradient, parametersOf, softmax, runModel, lossOf, lossOfBatch };
 })();

@@ -17,14 +17,15 @@ from typing import Any
 from scratchnet.errors import InvalidValueError
 from scratchnet.files import require_path, write_text
 from scratchnet.tracing.trace import Data, Trace
-from scratchnet.view.data import Programs, fitted
+from scratchnet.view.around import quoted
+from scratchnet.view.data import Programs, fitted, leading
 from scratchnet.view.story import Stop
 from scratchnet.view.walk import PALETTE
 
 MOST_BYTES = 2_000_000  # of a page with one trace
 SCRIPTS = (  # one behind the other in the page
-    *("tools", "step", "model", "run", "formula", "drawing", "head", "micro", "river", "compare"),
-    *("tokens", "maps", "timeline", "edit", "story", "outside", "stepper"),
+    *("tools", "step", "model", "run", "formula", "drawing", "optimiser", "around", "micro"),
+    *("river", "compare", "tokens", "maps", "timeline", "edit", "story", "outside", "stepper"),
 )
 
 
@@ -82,7 +83,9 @@ def page(
 
     Parameters
     ----------
-    trace, compare : the trace, and others, shown side by side on one scale
+    trace, compare : the trace, and others, shown side by side on one scale. The lines, the units
+        and the story are those of the first one with a carried state; the others' are paired with
+        them
     names : what they are called, such as ("RNN", "LSTM")
     sample : which sequence of the batch
     runs : names of the runs to show; None: all
@@ -103,16 +106,19 @@ def page(
     labels = list(names) or [t.title or "trace" for t in traces]
     programs = Programs()
     room = MOST_BYTES - sum(len(_read(f"{name}.js")) for name in SCRIPTS) - 40_000
+    lead = leading(traces, runs)
     shown = [
-        {"label": label, **fitted(t, sample, runs, programs, room, story)}
-        for label, t in zip(labels, traces)
+        {"label": label, **fitted(t, sample, runs, programs, room, k == lead and story)}
+        for k, (label, t) in enumerate(zip(labels, traces))
     ]
     colours = {part: PALETTE[part] for part in ("quantities", "page", "maps")}
     data = {
         "marks": [int(t) for t in marks],
         "traces": shown,
+        "lead": lead,
         "programs": programs.data,
         "palette": colours,
+        "lines": quoted(),
     }
     return assemble(" | ".join(labels), data, "stepper.html", ("stepper.css",), SCRIPTS)
 

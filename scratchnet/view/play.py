@@ -21,7 +21,7 @@ from scratchnet.view.walk import PALETTE
 TASKS = ("adding", "sine", "counting", "text")
 SCRIPTS = (
     *("tools", "step", "model", "run", "formula", "drawing", "river", "maps"),
-    *("random", "optimiser", "network", "tasks", "charts", "controls", "play"),
+    *("random", "optimiser", "network", "tasks", "charts", "controls", "training", "gates", "play"),
 )
 SHORTEST_TEXT, LONGEST_TEXT, MOST_CHARACTERS = 300, 200_000, 250
 FIRST_CELLS = ("rnn", "lstm", "gru")
@@ -102,7 +102,7 @@ def play_page(
         "cells": known,
         "programs": programs.data,
         "text": verse() if text is None else _checked(text),
-        "settings": {"task": task, "cell": cells[0], "beside": [*cells, "none"][1], "seed": seed},
+        "settings": {"task": task, "cell": cells[0], "second": [*cells, "none"][1], "seed": seed},
         "palette": {part: PALETTE[part] for part in ("quantities", "page", "maps", "models")},
     }
     title = "scratchnet: training in the browser"

@@ -30,14 +30,14 @@ function riverPlan(wide, lanes) {
     right = strip ? 16 : 7.5 * f;
   const left = strip ? 2.4 * f : RIVER.left,
     x = t => left + ((wide - left - right) * (t + 0.5)) / T;
-  const taken = ["header", "#knobs", "#story"].reduce((sum, q) => sum + (document.querySelector(q)?.offsetHeight ?? 0), 0),
+  const taken = ["header", "#alarm", "#knobs", "#story", "#gates"].reduce((sum, q) => sum + (document.querySelector(q)?.offsetHeight ?? 0), 0),
     foot = strip ? 1.6 * f : 6.2 * f,
     room = view.lecture ? (screenHeight() - taken - foot - 40) / lanes.length : 172,
     lane = strip ? (view.lecture ? 10 : 30) + 16 * Math.max(...lanes.map(r => ribbonsOf(r).length)) : Math.max(view.lecture ? 80 : 140, room);
   return { strip, f, T, left, right, x, wide, lane, foot, labelled: panes[0].trace.labels.length > 0 };
 }
 
-function drawRiver() {
+function drawRiver(click = "click a step to go into its cell") {
   const box = $("river"),
     lanes = panes.map(p => p.run),
     wide = Math.max(300, box.clientWidth - 2),
@@ -47,7 +47,7 @@ function drawRiver() {
   if (drawRiver.key !== key) {
     drawRiver.key = key;
     const scale = riverScale(lanes);
-    const root = svg("svg", { viewBox: `0 0 ${wide} ${height}`, width: wide, height, role: "group", style: `--letters:${plan.f}px`, "aria-label": "the gradient of each state at each step, on a logarithmic scale; click a step to go into its cell" });
+    const root = svg("svg", { viewBox: `0 0 ${wide} ${height}`, width: wide, height, role: "group", style: `--letters:${plan.f}px`, "aria-label": `the gradient of each state at each step, on a logarithmic scale; ${click}` });
     const band = svg("rect", { class: "band", y: 0, height: height - plan.foot + 4 });
     root.append(band);
     panes.forEach((pane, k) => drawLane(root, pane, k * plan.lane, plan, scale));
@@ -198,7 +198,7 @@ function drawFoot(root, pane, top, plan, scale) {
     every = plan.labelled ? 1 : Math.max(1, Math.ceil((2.3 * f) / room));
   const size = plan.labelled ? clamp(room * 1.3, 4, 1.1 * f) : view.lecture ? f : 0.87 * f;
   for (let t = 0; t < T; t += every) {
-    const shown = plan.labelled ? texts[t].replaceAll("\n", "↵").replaceAll(" ", "␣") : String(t + run.first);
+    const shown = plan.labelled ? visible(texts[t]) : String(t + run.first);
     root.append(svg("text", { x: x(t), y: top + 1.1 * f, "text-anchor": "middle", class: "tick", style: `font-size:${size}px` }, shown));
   }
   for (const t of DATA.marks.map(m => m - run.first))

@@ -5,8 +5,9 @@
 
 const PROGRAMS = DATA.programs.map(p => new Program(p));
 const panes = [];
-const view = { run: 0, t: 0, j: 0, mode: "backward", s: 0, zoom: "river", norm: false, lecture: false, strips: true, speed: 1, play: "line", story: null, pane: 0 };
-const lead = () => panes[0].run;
+const view = { run: 0, t: 0, j: 0, mode: "backward", s: 0, zoom: "river", norm: false, lecture: false, strips: true, speed: 1, play: "line", story: null, pane: DATA.lead };
+const leadPane = () => panes[DATA.lead]; // whose lines the walk follows: those of the others are paired with them
+const lead = () => leadPane().run;
 
 // The unit that a run shows. Side by side the units are paired by their place in the order of the rows: the unit that carries most of
 // one network's gradient stands beside the unit that carries most of the other's.
@@ -57,13 +58,7 @@ function unit(by) {
 function remember() {
   const { first, units } = lead(),
     own = units[Math.min(view.j, units.length - 1)];
-  const hash = `#zoom=${view.zoom}&run=${view.run}&t=${view.t + first}&unit=${own}&walk=${view.mode}&step=${view.s}`;
-  if (location.hash === hash) return;
-  try {
-    history.replaceState(null, "", hash);
-  } catch {
-    /* an iframe without an address: nothing to remember it in */
-  }
+  setAddress(`#zoom=${view.zoom}&run=${view.run}&t=${view.t + first}&unit=${own}&walk=${view.mode}&step=${view.s}`);
 }
 
 function recall() {
@@ -74,7 +69,7 @@ function recall() {
   if (["forward", "backward"].includes(fields.get("walk"))) change.mode = fields.get("walk");
   if (["river", "cell"].includes(fields.get("zoom"))) change.zoom = fields.get("zoom");
   else if ("s" in change || "t" in change) change.zoom = "cell";
-  const run = panes[0].runs[clamp(change.run || 0, 0, panes[0].runs.length - 1)];
+  const run = leadPane().runs[clamp(change.run || 0, 0, leadPane().runs.length - 1)];
   if ("t" in change) change.t -= run.first; // the address names the trace's own steps and units, not those of the page
   if ("j" in change) change.j = Math.max(0, run.units.indexOf(change.j));
   return change;
@@ -140,11 +135,6 @@ function hint(run, own) {
   if (view.t === run.T - 1)
     return [`Backward pass, step ${t}, the last one: there is no future, the gradient comes from the ${run.above}${run.arrivesLast ? " through the final state" : " (dy)"}.`, keys];
   return [`Backward pass, step ${t}, unit ${own}. The gradient comes from ${run.lossAt(view.t) ? `this step's ${run.above} (dy) and ` : ""}the future (dh_next).`, keys];
-}
-
-// One live region, kept: screen readers do not hear an element that is replaced.
-function say(words) {
-  if ($("say").textContent !== words) $("say").textContent = words;
 }
 
 function drawHead(pane) {
@@ -227,22 +217,6 @@ const KEYS = {
   "?": dialog,
 };
 
-// A browser may close the dialog before it hands on the Escape that closed it.
-let closing = false;
-$("keys").addEventListener("close", () => {
-  closing = true;
-  setTimeout(() => (closing = false), 100);
-});
-
-document.addEventListener("keydown", e => {
-  if ($("keys").open || closing) return; // Escape closes the dialog, and nothing reaches the page behind it
-  const field = e.target.closest("input, select, dialog, button, summary");
-  if (e.ctrlKey || e.metaKey || e.altKey || !(e.key in KEYS)) return;
-  if (field && !(field.tagName === "BUTTON" && e.key !== " " && e.key !== "Enter")) return;
-  e.preventDefault();
-  KEYS[e.key](e);
-});
-
 const CLASSES = { head: "name", cell: "box cell", micro: "box micro", tokens: "box wide tokens", time: "box wide time", edit: "box wide edit", maps: "box wide maps" };
 
 function buildPane(trace) {
@@ -260,8 +234,13 @@ function buildPane(trace) {
   [pane.run] = pane.runs;
   panes.push(pane);
   for (pane.run of pane.runs) {
-    if (pane.run.walk.forward.length) pane.run.walk = { forward: [...pane.run.walk.forward, ...headSteps(pane, "forward")], backward: pane.run.walk.backward.length ? [...headSteps(pane, "backward"), ...pane.run.walk.backward] : [] };
-    pane.run.headSteps = headSteps(pane, "backward").length;
+    pane.run.around = layersAround(pane);
+    pane.run.before = {};
+    for (const [mode, own] of Object.entries(pane.run.walk)) {
+      const { pre, post } = own.length ? stepsAround(pane, mode) : { pre: [], post: [] };
+      pane.run.walk = { ...pane.run.walk, [mode]: [...pre, ...own, ...post] };
+      pane.run.before[mode] = pre.length;
+    }
   }
   [pane.run] = pane.runs;
   buildMicro(pane);
@@ -275,12 +254,11 @@ function opening() {
     place = run?.firstDifference;
   if (!place) return { t: Infinity, j: lead().order[0] };
   const s = run.walk.backward.findIndex(step => step.terms.includes(place.term));
-  return { zoom: "cell", t: place.t, j: leadUnit(run, Math.max(0, run.units.indexOf(place.unit))), s: Math.max(0, s - run.headSteps) };
+  return { zoom: "cell", t: place.t, j: leadUnit(run, Math.max(0, run.units.indexOf(place.unit))), s: Math.max(0, s - run.before.backward) };
 }
 
 function start() {
-  document.documentElement.dataset.theme = store("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  setTheme(theme());
+  setTheme(firstTheme());
   const main = document.querySelector("main");
   main.classList.toggle("two", DATA.traces.length > 1);
   main.style.setProperty("--panes", DATA.traces.length);
@@ -290,8 +268,7 @@ function start() {
   most.runs.forEach((run, k) => $("run").append(element("option", { value: k }, run.name)));
   $("run").parentElement.hidden = most.runs.length < 2;
   $("run").addEventListener("change", e => go({ run: +e.target.value, s: 0 }));
-  const clicks = { forward: "f", backward: "b", earlier: "ArrowLeft", later: "ArrowRight", play: "p", theme: "t", help: "?", norm: "u", lecture: "l", tell: "s", save: "e", other: "c" };
-  for (const [id, key] of Object.entries(clicks)) $(id).addEventListener("click", e => KEYS[key](e));
+  listen(KEYS, { forward: "f", backward: "b", earlier: "ArrowLeft", later: "ArrowRight", play: "p", theme: "t", help: "?", norm: "u", lecture: "l", tell: "s", save: "e", other: "c" });
   $("to-river").addEventListener("click", () => go({ zoom: "river" }));
   $("to-cell").addEventListener("click", () => go({ zoom: "cell" }));
   $("line-back").addEventListener("click", () => micro(-1));

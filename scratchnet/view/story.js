@@ -1,8 +1,9 @@
 // A guided walk: captioned stops, each a place of the page, next and back by key, button and touch.
 
+const stops = DATA.traces[DATA.lead].story;
+
 function drawStory() {
-  const box = $("story"),
-    stops = DATA.traces[0].story || [];
+  const box = $("story");
   $("tell").hidden = !stops.length;
   box.hidden = view.story === null || !stops.length;
   if (box.hidden) return;
@@ -16,7 +17,6 @@ function drawStory() {
 
 // Go to a stop; null ends the walk.
 function tell(k) {
-  const stops = DATA.traces[0].story || [];
   if (k === null || k >= stops.length) {
     go({ story: null });
     return;
@@ -29,10 +29,26 @@ function tell(k) {
   if (stop.unit !== undefined) change.j = Math.max(0, units.indexOf(stop.unit));
   if (stop.walk) change.mode = stop.walk;
   if (stop.step !== undefined) change.s = stop.step;
+  if (stop.around) Object.assign(change, placeAround(stop.around));
   go(change);
   say(`${stop.title}. ${stop.say}`);
+}
+
+// The step that clips or updates, after the first time step; the river where the page cannot compute it.
+function placeAround(what) {
+  const at = lead().walk.backward.findIndex(step => step.around === what);
+  return at < 0 ? { zoom: "river" } : { zoom: "cell", mode: "backward", t: 0, s: at - lead().before.backward };
 }
 
 $("stop-back").addEventListener("click", () => tell(view.story - 1));
 $("stop-on").addEventListener("click", () => tell(view.story + 1));
 $("stop-end").addEventListener("click", () => tell(null));
+
+// A finger drawn across the box: to the left the next stop, to the right the one before.
+let touched = null;
+$("story").addEventListener("touchstart", e => (touched = e.changedTouches[0].clientX), { passive: true });
+$("story").addEventListener("touchend", e => {
+  const by = touched === null ? 0 : e.changedTouches[0].clientX - touched;
+  touched = null;
+  if (Math.abs(by) > 40) tell(view.story + (by < 0 ? 1 : -1));
+});

@@ -16,6 +16,8 @@ from scratchnet.tracing.terms import program_for
 from scratchnet.tracing.trace import Trace
 from scratchnet.view.walk import Step, steps
 
+AROUND = ("clip", "update")  # steps after the cell's own
+
 
 class Stop(NamedTuple):
     """One stop of a walk: a caption and a place of the page. None leaves it where it was."""
@@ -23,7 +25,7 @@ class Stop(NamedTuple):
     title: str
     say: str
     t: int | None = None
-    term: str | None = None  # the micro-step that computes it, such as "dc" or "dW_h"
+    term: str | None = None  # what the micro-step computes, such as "dc", or AROUND
     unit: int | None = None
     zoom: str = "cell"  # or "river"
     walk: str = "backward"
@@ -50,7 +52,9 @@ def as_data(story: bool | Sequence[Stop], trace: Trace, run: RunTrace, n: int) -
                 f" steps: expected 0 to {run.lengths[n] - 1}"
             )
         data = {k: v for k, v in stop._asdict().items() if v is not None and k != "term"}
-        if stop.term is not None:
+        if stop.term in AROUND:
+            data["around"] = stop.term
+        elif stop.term is not None:
             data["step"] = _place(walks[stop.walk], stop.term)
         found.append(data)
     return found
@@ -132,13 +136,17 @@ def the_walk(run: RunTrace, program: Program, n: int = 0) -> Iterator[Stop]:
         "Clip",
         f"Together the gradients of these weights have the norm {norm:.3g}: {clipped}. Only the"
         " length changes, not the direction. Try the slider.",
-        zoom="river",
+        0,
+        "clip",
+        unit,
     )
     yield Stop(
         "The optimiser's step",
         "Last, every weight moves a little against its gradient: w becomes w - lr * dw. Then the"
         " next batch comes, forwards and back again.",
-        zoom="river",
+        0,
+        "update",
+        unit,
     )
 
 

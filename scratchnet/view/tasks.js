@@ -162,6 +162,13 @@ const TASKS = { adding: ADDING, sine: SINE, counting: COUNTING, ...(DATA.text &&
 const HELD_OUT = 64; // sequences
 const heldOut = (task, random, T, options) => (task.heldOut ? task.heldOut(T) : task.draw(random, T, HELD_OUT, options));
 
+// The symbols of a single sequence, which the river writes under the steps.
+function symbolsOf({ symbols }, { T, x, share }) {
+  const width = x.length / T;
+  if (!symbols) return [];
+  return Array.from({ length: T }, (_, t) => (share[t] ? symbols[width === 1 ? x[t] : x.subarray(t * width, (t + 1) * width).indexOf(1)] : ""));
+}
+
 // The first sequence of a batch alone.
 function firstOf(task, { T, N, x, target, share }) {
   const width = x.length / (T * N),

@@ -22,7 +22,6 @@ function buildTokens(pane) {
 }
 
 const REACH = "Point at a token: the shade of an earlier one is the share of that token's loss gradient which reaches it.";
-const visible = token => token.replaceAll("\n", "↵").replaceAll("\t", "→").replaceAll(" ", "␣");
 
 // Shade each earlier token by |da| there from the loss at step tau, on a logarithmic scale of four decades.
 function shade(pane, tau) {

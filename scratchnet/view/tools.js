@@ -73,8 +73,50 @@ function paintPage(name) {
   store("theme", name);
 }
 
+// The theme of the last visit, else the system's.
+const firstTheme = () => store("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+
 const dark = () => theme() === "dark";
 const tint = name => (PALETTE[name] ? PALETTE[name][theme()] : null);
+
+// The address names what is shown; a frame without an address has nothing to name it in.
+function setAddress(hash) {
+  if (location.hash === hash) return;
+  try {
+    history.replaceState(null, "", hash);
+  } catch {
+    /* a frame without an address */
+  }
+}
+
+// One live region, kept: screen readers do not hear an element that is replaced.
+function say(words) {
+  if ($("say").textContent !== words) $("say").textContent = words;
+}
+
+// Keys act on the page, and buttons act as their keys, unless a dialog is open or the focus is in a field that uses the key itself:
+// a button uses space and Enter, a slider its arrows, Home and End.
+function listen(keys, buttons) {
+  for (const [id, key] of Object.entries(buttons)) $(id).addEventListener("click", e => keys[key](e));
+  let closing = false; // a browser may close the dialog before it hands on the Escape that closed it
+  $("keys").addEventListener("close", () => {
+    closing = true;
+    setTimeout(() => (closing = false), 100);
+  });
+  document.addEventListener("keydown", e => {
+    if ($("keys").open || closing || e.ctrlKey || e.metaKey || e.altKey || !(e.key in keys)) return;
+    const field = e.target.closest("input, select, textarea, dialog, button, summary"),
+      free = !field || (field.tagName === "BUTTON" && e.key !== " " && e.key !== "Enter") || (field.type === "range" && !/^(Arrow|Home$|End$)/.test(e.key));
+    if (!free) return;
+    e.preventDefault();
+    keys[e.key](e);
+  });
+}
+
+// A text with its line breaks, tabs and spaces as signs.
+const visible = text => text.replaceAll("\n", "↵").replaceAll("\t", "→").replaceAll(" ", "␣");
+
+const rangeText = ({ low, high }) => (low < 0 ? `± ${fmt(high, 2)}` : `${fmt(low, 2)} … ${fmt(high, 2)}`);
 
 // A sigmoid's gate lies in 0..1, a tanh in -1..1: fixed. A gradient is scaled by its own largest, and the scale is printed.
 function scaleOf(run, name, largest = () => run.largest(name)) {

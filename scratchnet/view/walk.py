@@ -15,6 +15,7 @@ from scratchnet.tracing.evaluate import Op
 from scratchnet.tracing.program import Program
 
 Step = dict[str, Any]
+LIBRARY = Path(__file__).parent.parent
 PALETTE = json.loads(
     resources.files("scratchnet").joinpath("palette.json").read_text(encoding="utf-8")
 )
@@ -43,7 +44,8 @@ def place_of(line: tuple[str, int]) -> list[str]:
     file, number = line
     code, _, comment = getline(file, number).strip().partition("  # ")
     path = Path(file)
-    shown = "/".join(path.parts[-3:]) if "scratchnet" in path.parts[-3:] else path.name
+    own = path.is_relative_to(LIBRARY)
+    shown = path.relative_to(LIBRARY.parent).as_posix() if own else path.name
     return [f"{shown}:{number}", code, comment]
 
 

@@ -1,12 +1,16 @@
 """A trace as the value of a notebook's cell: its page, and a picture where no script runs.
 
-``scratchnet.trace`` loads this module. Matplotlib is loaded when a picture is drawn.
+``scratchnet.trace`` makes notebooks load this module when they show a trace, and not before: it
+loads Matplotlib.
 """
 
 from typing import Any
 
 from scratchnet.errors import ScratchnetError
-from scratchnet.tracing.trace import Trace
+from scratchnet.plots.gates import gates
+from scratchnet.plots.river import in_words, river
+from scratchnet.plots.style import png
+from scratchnet.tracing import Trace
 from scratchnet.view.page import framed, page
 
 
@@ -25,10 +29,6 @@ def _picture(trace: Trace, sample: int) -> tuple[bytes | None, str]:
 
     None where no such figure can be drawn: the trace is looked at all the same.
     """
-    from scratchnet.plots import gates, river
-    from scratchnet.plots.river import in_words
-    from scratchnet.plots.style import png
-
     run = trace.run
     try:
         if trace.has_backward:
@@ -37,6 +37,3 @@ def _picture(trace: Trace, sample: int) -> tuple[bytes | None, str]:
         return png(gates(trace, sample=sample)), f"{said} {run.T} time steps."
     except ScratchnetError:
         return None, f"A trace of {trace.title or run.name}"
-
-
-Trace.show_in_notebook = notebook_html
