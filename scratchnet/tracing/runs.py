@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from scratchnet.arrays import Array
 from scratchnet.cells.engine import CellEngine
 from scratchnet.cells.sequences import zero_padding
+from scratchnet.errors import InvalidTypeError
 from scratchnet.layers import Layer, Recurrent, Sequential
 from scratchnet.layers.recurrent import DirectionBackward
 from scratchnet.tracing.run import Backward, RunTrace, custom_run, run_custom, upstream_gradients
@@ -131,7 +132,15 @@ def title_of(found: Sequence[LayerPass]) -> str:
 
 
 def as_data(model: Layer, prefix: str = "") -> Iterator[Data]:
-    """The model's layers as plain data, in order, for a page that computes them again."""
+    """The model's layers as plain data, in order, for a page that computes them again.
+
+    TypeError for what is not a layer.
+    """
+    if not isinstance(model, Layer):
+        raise InvalidTypeError(
+            f"the model is a {type(model).__module__}.{type(model).__name__}: expected a layer of"
+            " scratchnet"
+        )
     if isinstance(model, Sequential):
         for name, layer in model.layers.items():
             yield from as_data(layer, f"{prefix}{name}.")

@@ -5,8 +5,9 @@ A notebook shows a trace as this page (``plots.notebook``). ``write_play("play.h
 a page that trains networks itself.
 """
 
+from scratchnet.view.layers import layers_page, layers_to_html
 from scratchnet.view.page import page, to_html
 from scratchnet.view.play import play_page, write_play
 from scratchnet.view.story import Stop
 
-__all__ = ["Stop", "page", "play_page", "to_html", "write_play"]
+__all__ = ["Stop", "layers_page", "layers_to_html", "page", "play_page", "to_html", "write_play"]

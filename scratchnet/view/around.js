@@ -134,7 +134,7 @@ function layerTerms(pass, k, row, back, { input = "h", unit = null } = {}) {
   const below = pass.upstream[k - 1];
   if (!below) return found;
   const dx = rowOf({ v: below, width: before.width }, row),
-    i = strongest(dx),
+    i = unit ?? strongest(dx),
     weights = dy.map((_, c) => W[i * columns + c]);
   return [...found, line(`d${input} = dy W^T`, few(dx), { "data-layer": m.name, "data-value": dx[i] }, sumBars("dy", dy, `W, row ${i}`, weights, 0, `d${input} of unit ${i}`))];
 }
@@ -204,17 +204,18 @@ function normBar(name, size, factor, most) {
   return element("div", { class: "bar short" }, element("span", {}, name), drawing, element("output", {}, fmt(size * factor, 3)));
 }
 
-function updateTerms(trace, version) {
+// One step of an optimiser, shown and not taken.
+function updateTerms(trace, version, optimiser = new OPTIMISERS[knobs.rule]()) {
   const { loss, grads } = gradientsOf(trace, version),
     all = parameterList(trace.engine, grads),
     lr = 10 ** knobs.lr,
     clipped = all.map(([, , g]) => Float64Array.from(g)),
     kept = all.map(([, p]) => Float64Array.from(p));
   clipGlobalNorm(clipped, limitOf());
-  new OPTIMISERS[knobs.rule]().step(all.map(([, p]) => p), clipped, lr);
+  Object.assign(new OPTIMISERS[knobs.rule](), structuredClone({ ...optimiser })).step(all.map(([, p]) => p), clipped, lr);
   const after = all.map(([, p]) => Float64Array.from(p)),
     value = Model.lossOfBatch(trace.engine);
-  all.forEach(([, p], k) => p.set(kept[k])); // the step is shown, not taken
+  all.forEach(([, p], k) => p.set(kept[k]));
   const shown = all.reduce((best, [, , g], k) => (g.shape.length > 1 && Math.hypot(...g) > Math.hypot(...all[best][2]) ? k : best), 0),
     [name, p] = all[shown],
     step = after[shown].map((a, i) => a - kept[shown][i]),

@@ -185,7 +185,7 @@ def _as_data(
     first, length = data["runs"][0]["first"], int(shown[0].lengths[n])
     data["predicted"] = _predicted(trace, n, first, length)
     outputs = {name: v[first:length] for name, v in _outputs(trace, n, shown[0].T).items()}
-    packed = {name: _pack(v, double) for name, v in outputs.items()}
+    packed = {name: pack(v, double) for name, v in outputs.items()}
     return {**data, "notes": notes, "outputs": packed}
 
 
@@ -239,15 +239,15 @@ def _run_as_data(
         "above": _above(trace, run),
         **_differences(run, n, start, T, chosen, double, notes),
         "arrivesLast": any(bool(np.any(d[n])) for d in run.d_last.values()),
-        "arrays": {name: _pack(a, double) for name, a in arrays.items()},
+        "arrays": {name: pack(a, double) for name, a in arrays.items()},
     }
     if not sampled:
-        data["params"] = {name: _pack(p, double) for name, p in run.params.items()}
-        data["d_last"] = {name: _pack(d[n], double) for name, d in run.d_last.items()}
+        data["params"] = {name: pack(p, double) for name, p in run.params.items()}
+        data["d_last"] = {name: pack(d[n], double) for name, d in run.d_last.items()}
     if run.has_backward and not start:
         matrix = per_loss_gradients(run, n, most=_most_losses(run))
         if len(matrix.losses) > 1:
-            losses, size = [int(t) for t in matrix.losses], _pack(matrix.size, False)
+            losses, size = [int(t) for t in matrix.losses], pack(matrix.size, False)
             data["perLoss"] = {"losses": losses, "of": _losses(run, n), "size": size}
     return data
 
@@ -271,7 +271,7 @@ def _sizes(run: RunTrace, n: int, start: int, T: int, double: bool) -> Data:
     with np.errstate(over="ignore", invalid="ignore"):
         found = {name: run[name][start:T, n] for name in names if name in run}
         sizes = {name: np.linalg.norm(d, axis=-1) for name, d in found.items()}
-    return {name: _pack(size, double) for name, size in sizes.items()}
+    return {name: pack(size, double) for name, size in sizes.items()}
 
 
 def _differences(
@@ -294,7 +294,7 @@ def _differences(
         if name not in run.right or size.ndim != 3 or not np.any(size[start:T, n]):
             continue
         both = np.where(size > 0, run.right[name], run[name])[start:T, n]
-        right[name] = _pack(both if name == "dx" else both[:, units], double)
+        right[name] = pack(both if name == "dx" else both[:, units], double)
     weights = [f"d{p}" for p in run.params if f"d{p}" in off and np.any(off[f"d{p}"])]
     notes.append(f"{run.name}: first differs: {first}")
     here = first.t is not None and first.sample in (None, n) and first.t >= start
@@ -394,7 +394,7 @@ def _model(trace: Trace, programs: Programs) -> tuple[Data | None, str | None]:
                 "runs": [_run_of_model(run) for run in own],
             }
         else:
-            kept["params"] = {k: _pack(p, True) for k, p in m["params"].items()}
+            kept["params"] = {k: pack(p, True) for k, p in m["params"].items()}
         modules.append(kept)
     x = trace.x.swapaxes(0, 1) if batch_first else trace.x
     ids = trace.modules[0]["kind"] == "embedding"
@@ -408,10 +408,10 @@ def _model(trace: Trace, programs: Programs) -> tuple[Data | None, str | None]:
         "T": first.T,
         "D": 1 if ids else int(first.cache.x.shape[2]),
         "lengths": [int(v) for v in first.lengths],
-        "xs": [_pack(x[:, n], True) for n in range(first.N)],
-        "targets": [np.ravel(t).tolist() if whole else _pack(t, True) for t in targets],
+        "xs": [pack(x[:, n], True) for n in range(first.N)],
+        "targets": [np.ravel(t).tolist() if whole else pack(t, True) for t in targets],
         "loss": trace.loss_name,
-        "shares": [_pack(s, True) for s in share],
+        "shares": [pack(s, True) for s in share],
         "editable": not custom,
     }, why
 
@@ -483,8 +483,8 @@ def _odd(values: Array) -> str:
 def _run_of_model(run: RunTrace) -> Data:
     """Parameters and initial states of one layer direction."""
     states = run.cell.STATES
-    initial = [{s: _pack(run[s][0, n], True) for s in states} for n in range(run.N)]
-    params = {k: _pack(p, True) for k, p in run.params.items()}
+    initial = [{s: pack(run[s][0, n], True) for s in states} for n in range(run.N)]
+    params = {k: pack(p, True) for k, p in run.params.items()}
     return {"name": run.name, "reversed": run.reversed, "params": params, "init": initial}
 
 
@@ -492,7 +492,8 @@ def _is_sequence(trace: Trace) -> bool:
     return not any(m["kind"] == "recurrent" and not m["return_sequences"] for m in trace.modules)
 
 
-def _pack(array: Array, double: bool) -> Data:
+def pack(array: Array, double: bool = True) -> Data:
+    """An array as data for the page."""
     values = np.ascontiguousarray(array, dtype="<f8" if double else "<f4")
     return {
         "shape": list(values.shape),

@@ -47,6 +47,10 @@ function buildMicro(pane) {
   pane.parts = parts;
 }
 
+// A line of the library: where it is, its code and its comment.
+const codeLine = ([place, code, comment], before) =>
+  element("div", {}, element("span", { class: "where" }, (before || "") + place), element("code", {}, code), comment ? element("span", { class: "comment" }, `# ${comment}`) : "");
+
 function drawMicro(pane) {
   const { run, parts } = pane,
     list = stepsOf(run),
@@ -75,9 +79,7 @@ function drawMicro(pane) {
   const own = list.filter(s => s.around === undefined).length;
   parts.title.textContent = step.around === undefined ? `${number} of ${own}: ${step.title}` : step.title;
   parts.code.replaceChildren(
-    ...(step.around === "update" ? DATA.lines[knobs.rule] : step.code).map(([place, code, comment]) =>
-      element("div", {}, element("span", { class: "where" }, run.custom && step.around === undefined ? `the right line, ${place}` : place), element("code", {}, code), comment ? element("span", { class: "comment" }, `# ${comment}`) : ""),
-    ),
+    ...(step.around === "update" ? DATA.lines[knobs.rule] : step.code).map(line => codeLine(line, run.custom && step.around === undefined ? "the right line, " : "")),
   );
   const terms = step.around !== undefined ? nodesAround(pane, step, t) : step.weights ? step.weights.map(name => weightTerm(run, name, t)) : seenTerms(run, step).map(name => termNode(pane, name, t, j));
   parts.terms.replaceChildren(...terms);
@@ -221,5 +223,5 @@ function weightMap(name, what, values, high, size, shape) {
   const [rows, columns] = shape.length > 1 ? shape : [1, shape[0]],
     canvas = element("canvas", { width: columns, height: rows, role: "img", "aria-label": `${name}, ${what}: ${rows} by ${columns}, size ${fmt(size)}` });
   fill(canvas, columns, rows, (c, r) => values[r * columns + c], { low: -high, high });
-  return element("div", { class: "strip weight" }, element("span", {}, what), element("div", { class: "field" }, canvas), element("output", { "data-value": size }, view.lecture ? digits(size) : `size ${fmt(size, 3)}`));
+  return element("div", { class: "strip weight" }, element("span", {}, what), element("div", { class: "field" }, canvas), element("output", { "data-value": size }, view.lecture ? fmt(size, 2) : `size ${fmt(size, 3)}`));
 }
