@@ -170,7 +170,8 @@ def test_without_scripts_the_picture_is_seen_and_nothing_over_it(shown, browser,
         browser.get(written(tmp_path / f"{name}.html", text, head=policy))
         time.sleep(0.5)
         browser.save_screenshot(str(tmp_path / f"{name}.png"))
-        pictures.append(np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB")).astype(int))
+        with Image.open(tmp_path / f"{name}.png") as image:
+            pictures.append(np.asarray(image.convert("RGB")).astype(int))
     browser.get_log("browser")
     assert np.abs(pictures[0] - pictures[1]).max() == 0
     assert len(np.unique(pictures[0].reshape(-1, 3), axis=0)) > 100

@@ -23,6 +23,7 @@ from scratchnet.plots.style import (
     Size,
     colour,
     drawing,
+    entitle,
     figure_of,
     inches_of,
     new_figure,
@@ -181,6 +182,8 @@ def cell(
     if ax is not None:
         with style("slide", inches_of(ax)[0]):
             _Cell(ready, t, line, ax, *(side / pt(1.0) for side in inches_of(ax))).draw()
+            if title:
+                entitle(ax, title)
         return figure_of(ax)
     figure = new_figure(height=HEIGHT, size=size)
     figure.set_layout_engine("none")
@@ -413,28 +416,30 @@ class _Cell:
             self._label([(x - 0.12, y + 0.02)], words, tint_of("x"), needed, False)
             return
         left = 0.08 if kind == "state" else x + _half(walk.signs.get(u, "+")) + 0.05
-        y1, y2 = (y - 0.15, y + 0.15) if kind == "state" else (y - 0.03, y + 0.05)
+        y1, y2 = (y - 0.15, y + 0.15) if kind == "state" else (y - 0.005, y + 0.035)
         tint = tint_of(name) if name else INK
-        spots = [(left, y1 - LINE), (left, y2), (left, y1 - 2 * LINE)]
+        spots = [(left, y1 - LINE), (left, y2)]
         if not walk.back:
-            words = [symbol(name), number(self.value(u), self._digits)]
+            words = [symbol(name), self._short(u)]
             if name:
                 self._label(spots, words, tint, needed, u in self.results)
             return
         mine, wide = u in self.used or u in self.results, 0.0
         if d and (self.owner.get(total or 0, u) == u or needed):
-            words = [symbol(d), number(self.value(total), self._digits)]
+            words = [symbol(d), self._short(total)]
             wide = max(map(_width, words)) + 0.1
             self._label(spots, words, tint, needed and not mine, self._own(u))
         if mine and name:
-            words = [f"{symbol(name)} {number(self.value(u), self._digits)}"]
+            words = [f"{symbol(name)} {self._short(u)}"]
             heights = (y2, y1 - LINE, y2 + LINE, y1 - 2 * LINE)
             near = [(left + dx, height) for dx in (0.0, wide) for height in heights]
             self._label(near, words, tint, True, False)
 
-    @property
-    def _digits(self) -> int:
-        return 3 if self.column > 9 * LETTER else 2
+    def _short(self, at: int | None) -> str:
+        """The number of the unit, with as many digits as fit between two operations."""
+        value = self.value(at)
+        text = number(value)
+        return text if _width(text) < self.column - 0.4 else number(value, 2)
 
     def _label(
         self, spots: list[Point], words: list[str], tint: str, needed: bool, lit: bool
@@ -444,7 +449,6 @@ class _Cell:
         look: Look = {"color": tint, "family": MONO, "va": "top", "zorder": 4}
         look |= {"fontweight": "bold"} if lit else {}
         halo = [withStroke(linewidth=pt(4), foreground=GLOW if lit else "white")]
-        spots = spots if needed else spots[:2]  # further away they seem to belong to another wire
         options = [(words, [(x, y + k * LINE) for k in range(len(words))]) for x, y in spots]
         if len(words) == 2 and len(spots) > 1:
             options.insert(0, (words, [spots[0], spots[1]]))
@@ -471,7 +475,7 @@ class _Cell:
     def _covered(self, box: Box) -> float:
         """How much of a box lies on operations and labels, or outside; square inches."""
         width, height = self.ax.get_xlim()[1], self.ax.get_ylim()[0]
-        left, top, right, bottom = box
+        _, top, right, bottom = box
         outside = max(0.0, right - width) + max(0.0, -top) + max(0.0, bottom - height)
         return outside + sum(_shared(box, other) for other in self.taken)
 
@@ -503,7 +507,7 @@ class _Cell:
             return
         (x1, y1), (x2, y2) = (self.place(p) for p in wire.way[-2:])
         name = self.walk.numbers.names.get(wire.gradient, "")
-        text = f"{symbol(name)} {number(value, self._digits)}" if name else number(value)
+        text = f"{symbol(name)} {self._short(wire.gradient)}" if name else number(value)
         middle = (y1 + y2) / 2 - LINE / 2
         spots = [(x2 + 0.1, middle), (x2 - _width(text) - 0.1, middle), (x1, y1 + 0.05)]
         if y1 == y2:
@@ -528,12 +532,12 @@ def _width(text: str) -> float:
     plain = text
     for mark in ("\\mathrm", "$", "{", "}", "\\,", "_", "~"):
         plain = plain.replace(mark, "")
-    return LETTER * (len(plain) + 0.3)
+    return LETTER * (len(plain) + 0.1)
 
 
 def _room(pieces: list[Piece]) -> float:
     """About how wide pieces are, in letters of 14 points."""
-    return 0.9 * sum(_width(text) for text, _ in pieces)
+    return 0.1 + 0.97 * sum(_width(text) for text, _ in pieces)
 
 
 def forks(ways: Iterable[Way]) -> list[Point]:
@@ -594,13 +598,15 @@ class _Line:
                 self._write(x + middle, y, [numbers[0], numbers[-1]], room - middle, points)
         for place, code, comment in self.line["code"][:1]:
             said = f"{code}  # {comment}" if comment else code
-            room = int(9.4 / LETTER)
-            where = f"{place}  "
-            shown = said if len(where + said) <= room else code
-            shown = shown if len(where + shown) <= room else f"{shown[: room - len(where) - 1]}…"
-            look: Look = {"family": MONO, "va": "center", "parse_math": False}
-            ax.text(0.32, 0.24, where, color=QUIET, **look)
-            ax.text(0.32 + LETTER * len(where), 0.24, shown, color=INK, **look)
+            room = int(9.2 / LETTER) - len(place) - 2
+            shown = said if len(said) <= room else code
+            shown = shown if len(shown) <= room else f"{shown[: room - 1]}…"
+            look: Look = {"family": MONO, "parse_math": False}
+            parts = [
+                TextArea(text, textprops=look | {"color": tint, "fontsize": pt(14)})
+                for text, tint in ((f"{place}  ", QUIET), (shown, INK))
+            ]
+            self._row(0.32, 0.24, parts)
 
     def _terms(self) -> list[tuple[list[Piece], list[Piece]]]:
         """Each term in symbols; and what that is in numbers, with the result at the end."""
@@ -636,7 +642,11 @@ class _Line:
             )
             for text, tint in pieces
         ]
-        box = HPacker(children=areas, pad=0, sep=0, align="baseline")
+        self._row(x, y, areas)
+
+    def _row(self, x: float, y: float, parts: list[TextArea]) -> None:
+        """Texts side by side."""
+        box = HPacker(children=[*parts], pad=0, sep=0, align="baseline")
         self.ax.add_artist(
             AnnotationBbox(box, (x, y), frameon=False, box_alignment=(0, 0.5), pad=0)
         )

@@ -52,6 +52,8 @@ def number(value: float | None, digits: int = 3) -> str:
     if value != 0 and not 1e-3 <= abs(value) < 1e5 and abs(value) < float("inf"):
         mantissa, exponent = f"{value:.{max(0, digits - 2)}e}".split("e")
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
+    if abs(value) >= 10**digits and abs(value) < 1e5:
+        return f"{value:.0f}".replace("-", "−")
     return f"{value:.{digits}g}".replace("-", "−")
 
 

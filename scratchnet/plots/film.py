@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 from matplotlib.animation import FFMpegWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -92,9 +91,9 @@ def _write_gif(frames: Iterator[Figure], path: Path, per_second: float) -> None:
     images: list[Any] = []
     for figure in frames:
         figure.set_dpi(DPI)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+        canvas: Any = FigureCanvasAgg(figure)
+        pixels, (width, high) = canvas.print_to_buffer()
+        image = Image.frombytes("RGBA", (width, high), pixels).convert("RGB")
         look = {"colors": 128} if not images else {"palette": images[0]}
         images.append(image.quantize(**look, dither=Image.Dither.NONE))
     with replace(path) as file:
@@ -116,7 +115,8 @@ def _write_mp4(frames: Iterator[Figure], path: Path, per_second: float) -> None:
             " install ffmpeg), or choose a name that ends in .gif"
         )
     # yuv420p is what every player shows
-    writer = FFMpegWriter(fps=per_second, extra_args=["-pix_fmt", "yuv420p"])
+    fps: Any = per_second  # it takes fractions too
+    writer = FFMpegWriter(fps=fps, extra_args=["-pix_fmt", "yuv420p"])
     with TemporaryDirectory() as folder:
         whole = Path(folder) / "film.mp4"
         for number, figure in enumerate(frames):

@@ -110,8 +110,8 @@ def write(
     ----------
     trace, kind, out : the trace, a name of ``KINDS`` or "all", the file or folder
     run : a run's name; by default the last one, and for text the last forward direction
-    sample, k1, k2, unit, t, term, size : as in the figures. Of "all", kinds that the trace does not allow
-        are left out, and their line says why
+    sample, k1, k2, unit, t, term, size : as in the figures. Of "all", kinds that the trace does not
+        allow are left out, and their line says why
 
     Raises
     ------
@@ -128,7 +128,8 @@ def write(
     for name, value in options.items():
         if value is not None and kind not in ("all", *TAKES[name]):
             raise InvalidValueError(
-                f"{name} is {value}, but only {' and '.join(TAKES[name])} has a use for it, not {kind}"
+                f"{name} is {value}, but only {' or '.join(TAKES[name])} has a use for it, not"
+                f" {kind}"
             )
     chosen = _default(trace, kind) if run is None else trace[run]
     if sample is not None and not 0 <= sample < chosen.N:
