@@ -16,8 +16,9 @@ from scratchnet.cells import CELLS
 from scratchnet.commands.cli import main
 from scratchnet.errors import MissingPackageError
 from scratchnet.layers import LSTM, Linear, Recurrent, Sequential
-from scratchnet.plots.cell import Walk
+from scratchnet.plots.cell import draw_frame
 from scratchnet.plots.equations import equation, filled, number, symbol
+from scratchnet.plots.walk import Walk
 from scratchnet.tracing.numbers import Numbers
 from scratchnet.tracing.order import unit_order
 
@@ -147,16 +148,12 @@ def test_what_the_line_computes_is_lit_and_nothing_else():
     assert lit("dc") > 0
     assert lit("da_f") > 0
     weights = Walk(TRACE.run, "backward", 0, 1)
-    from scratchnet.plots.cell import draw_frame
-
     figure = Figure(figsize=(10, 5.625))
     draw_frame(figure, weights, 2, next(line for line in weights.lines if "weights" in line))
     assert not any(line.get_gid() == "lit" for ax in figure.axes for line in ax.lines)
 
 
 def test_the_line_of_the_weights_shows_the_size_of_what_this_step_adds():
-    from scratchnet.plots.cell import draw_frame
-
     for kind in ("rnn", "lstm", "gru", "lstm_peephole"):
         run = traced(kind, N=1).run
         walk, figure = Walk(run, "backward", 0, 1), Figure(figsize=(10, 5.625))

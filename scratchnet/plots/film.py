@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from scratchnet.errors import InvalidValueError, MissingPackageError
 from scratchnet.files import replace, require_folder
-from scratchnet.plots.cell import HEIGHT, Direction, Walk, draw_frame
+from scratchnet.plots.cell import HEIGHT, draw_frame
 from scratchnet.plots.source import run_of, title_of
 from scratchnet.plots.style import new_figure, style
+from scratchnet.plots.walk import Direction, Walk
 
 DPI = 96  # a frame has 960 x 540 pixels
 KINDS = (".gif", ".mp4")
