@@ -9,18 +9,19 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_trace", "to_html", "trace"]
+__all__ = ["__version__", "layers_to_html", "load_trace", "to_html", "trace"]
 
 LAZY = {
     "trace": ("tracing", "trace"),
     "load_trace": ("tracing", "load"),
     "to_html": ("view", "to_html"),
+    "layers_to_html": ("view", "layers_to_html"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """``scratchnet.trace``, ``load_trace`` and ``to_html``, imported on first use; notebooks then
-    show traces as pages."""
+    """``scratchnet.trace``, ``load_trace``, ``to_html`` and ``layers_to_html``, imported on first
+    use; notebooks then show traces as pages."""
     if name in LAZY:
         module, function = LAZY[name]
         import_module("scratchnet.tracing").Trace.show_in_notebook = _show_in_notebook

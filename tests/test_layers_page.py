@@ -5,6 +5,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
+import scratchnet
 from scratchnet.layers import LSTM, Dropout, Embedding, Linear, Sequential, Softplus
 from scratchnet.losses import LOSSES
 from scratchnet.models import mlp
@@ -197,3 +198,10 @@ def test_the_page_holds_no_text_that_becomes_code(rng):
     text = layers_page(model, x, target, title="</script><script>alert(1)</script>")
     assert "<script>alert" not in text
     assert json.loads(text.partition('id="data">')[2].partition("</script>")[0])["title"].startswith("</script>")
+
+
+def test_a_trace_of_a_model_without_recurrence_says_what_shows_it(rng):
+    model, x, target, _ = made("sine", rng)
+    with pytest.raises(TypeError, match=r"is not recurrent: .*; scratchnet\.layers_to_html\(model, x, target, path\)"):
+        scratchnet.trace(model, x, target)
+    assert scratchnet.layers_to_html is layers_to_html

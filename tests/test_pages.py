@@ -2,7 +2,10 @@
 
 import base64
 import json
+import os
 import re
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -102,6 +105,14 @@ def test_a_lecture_is_large_and_above_the_fold(kind, size, pages, browser):
         for s in range(first, last + 1):
             small, low = driver.execute_script(f"go({{ zoom: 'cell', mode: '{mode}', t: 0, s: {s} }});" + LECTURE)
             assert (small, low) == ([], []), (mode, s)
+
+
+@pytest.mark.parametrize("size", LECTURES, ids=str)
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru", "two"])
+def test_every_stop_of_the_story_is_above_the_fold(kind, size, pages, browser):
+    driver = opened(browser, pages[kind][1], *size, "light", "", "go({ lecture: true }); tell(0)")
+    for k in range(driver.execute_script("return stops.length")):
+        assert driver.execute_script(f"tell({k});" + LECTURE) == [[], []], k
 
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
@@ -240,3 +251,58 @@ def test_in_a_lecture_one_cell_at_a_time_fills_the_screen(pages, browser):
     assert driver.execute_script(shown) == [True, False]
     small, low = driver.execute_script(LECTURE)
     assert (small, low) == ([], [])
+
+
+@pytest.mark.parametrize(("T", "H"), [(500, 16), (100, 64)])
+def test_a_page_and_its_lines_are_quick(T, H, browser, tmp_path):
+    """In time of the processor, which other processes do not stop: the page in half a second, a line in 50 ms."""
+    rng = np.random.default_rng(0)
+    model = Sequential(rec=Recurrent("lstm", 4, H, rng=rng), head=Linear(H, 1, rng=rng))
+    trace = scratchnet.trace(model, rng.standard_normal((T, 1, 4)), rng.standard_normal((T, 1, 1)))
+    path = scratchnet.to_html(trace, tmp_path / "page.html")
+    resize(browser, 1280, 720)
+    browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def spent(action):
+        def clock():
+            metrics = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+            return next(m["value"] for m in metrics if m["name"] == "TaskDuration")
+
+        start = clock()
+        action()
+        return clock() - start
+
+    browser.get("about:blank")
+    assert spent(lambda: browser.get(path.as_uri())) < 0.5
+    paints = browser.execute_script("return performance.getEntriesByType('paint').map(p => p.startTime)")
+    assert paints
+    assert max(paints) < 500
+    browser.execute_script("go({ zoom: 'cell', t: Math.floor(lead().T / 2), s: 0 })")
+    lines = 40
+    whole = spent(
+        lambda: browser.execute_script(f"for (let k = 0; k < {lines}; k++) {{ micro(1); document.body.offsetHeight; }}")
+    )
+    assert whole / lines < 0.05
+    browser.execute_cdp_cmd("Performance.disable", {})
+
+
+SMALL = """
+import time
+import numpy as np, scratchnet
+from scratchnet.layers import LSTM, Linear, Sequential
+rng = np.random.default_rng(0)
+model = Sequential(rec=LSTM(2, 16, rng=rng), head=Linear(16, 1, rng=rng))
+x, target = rng.standard_normal((20, 4, 2)), rng.standard_normal((20, 4, 1))
+start = time.process_time()
+scratchnet.to_html(scratchnet.trace(model, x, target), "page.html")
+print(time.process_time() - start)
+"""
+
+
+def test_a_small_trace_answers_at_once_without_any_machine_code(tmp_path):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 1
+    assert (tmp_path / "page.html").exists()

@@ -384,7 +384,7 @@ def test_per_loss_draws_the_windows_and_says_the_share():
     trace = traced("LSTM", T=20)
     share = plots.thrown_away(trace, 5, 8)
     ax = plots.per_loss_gradients(trace, k1=5, k2=8).axes[0]
-    assert ax.get_title("left") == f"LSTM\nBPTT(5, 8) throws away |dW lost| / |dW| = {100 * share:.2g}%"
+    assert ax.get_title("left") == f"LSTM\nBPTT(5, 8) drops |dW lost| / |dW| = {100 * share:.2g}%"
     stairs = ax.patches[0].get_data()
     np.testing.assert_array_equal(stairs.values, np.array([0, 2, 7, 12]) - 0.5)
     np.testing.assert_array_equal(stairs.edges, np.array([0, 5, 10, 15, 20]) - 0.5)
@@ -474,7 +474,7 @@ def test_text_is_coloured_by_the_cell_that_moves_most():
     boxes = ax.collections[0]
     tints = colormaps[MAPS["signed"]]
     np.testing.assert_allclose(boxes.get_facecolors(), tints((values[:, unit] + 1) / 2))
-    assert figure.axes[1].get_xlabel() == f"tanh(c) of unit {unit} of rec.l0, the one that moves most"
+    assert figure.axes[1].get_xlabel() == f"tanh(c) of unit {unit} of rec.l0, the one that varies most"
     for letter, ground in zip(ax.texts, boxes.get_facecolors()):
         assert letter.get_color() == letter_colour(ground)
     chosen = plots.text(trace, unit=2, state="h", sample=1, labels=tuple(TEXT))
@@ -1112,7 +1112,7 @@ def test_plot_command_answers_what_does_not_fit(saved, tmp_path, capsys):
     for arguments, message in (
         (["--kind", "violin"], "there is no kind 'violin': expected all or one of river, cell, gates, saturation"),
         (["--run", "l7"], "the trace has no run 'l7': it has rec.l0"),
-        (["--sample", "3"], "sample is 3 but the trace has 3 sequences"),
+        (["--sample", "3"], "sample is 3 but rec.l0 has 3 sequences"),
         (["--kind", "gates", "--out", "a.xyz"], "a.xyz ends in '.xyz': expected .eps,"),
         (["--kind", "gates", "--k1", "3"], "k1 is 3, but only per_loss_gradients has a use for it, not gates"),
         (["--kind", "gates", "--t", "3"], "t is 3, but only cell has a use for it, not gates"),

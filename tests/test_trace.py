@@ -4,6 +4,7 @@ import json
 import time
 import zipfile
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_terms_add_up_to_what_backward_made(kind, lengths, rng):
             gate = run["h"][1:] if letter == "h" else run[letter]
             squash = {"h": np.tanh, "g": np.tanh, "n": np.tanh}.get(letter, lambda a: 1 / (1 + np.exp(-a)))
             if kind == "rnn relu":
-                squash = lambda a: np.maximum(a, 0)  # noqa: E731
+                squash = partial(np.maximum, 0)
             np.testing.assert_allclose(np.where(alive, gate, 0), np.where(alive, squash(a), 0), atol=1e-13)
 
 
@@ -435,7 +436,7 @@ def test_what_cannot_be_traced(rng):
     ):
         scratchnet.trace(Linear(2, 3, rng=rng), x)
     for model, end in (
-        (Sequential(head=Linear(2, 3, rng=rng)), r"or GRU$"),
+        (Sequential(head=Linear(2, 3, rng=rng)), r"or GRU; scratchnet.layers_to_html.* without one$"),
         (Holder(rec=LSTM(2, 3, rng=rng), head=Linear(3, 1, rng=rng)), r"or GRU; it has layers\['rec'\]$"),
     ):
         with pytest.raises(TypeError, match=f"is not recurrent: expected .*{end}"):

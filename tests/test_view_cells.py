@@ -12,6 +12,8 @@ from scratchnet.cells import CELLS, lstm, register_cell
 from scratchnet.layers import GRU, LSTM, Linear, Recurrent, Sequential, Tanh
 from scratchnet.losses import LOSSES
 from scratchnet.tracing.order import unit_order
+from scratchnet.tracing.terms import program_for
+from scratchnet.view.story import the_walk
 
 from browsers import press
 from page_makers import RECURRENT, ROOT, shown, small_trace, walk_of
@@ -290,3 +292,36 @@ def test_a_final_states_loss_is_a_step_at_the_last_step_only(opened, rng):
         press(driver, " ")
     assert driver.find_element("id", "clock").text == "t = 2 of 3"
     assert driver.find_element("css selector", ".title").text.startswith("1 of 10")
+
+
+CARRIED_BY = {
+    "rnn": None,
+    "lstm": "f",
+    "gru": "z",
+    "gru_reset_before": "z",
+    "lstm_peephole": "f",
+    "lstm_coupled": "1 - i",
+    "lstm_no_forget": "1",
+    "lstm_norm": "f",
+    "lstm_masked": "f",
+    "sru": "f",
+    "mingru": "1 - z",
+}
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_the_story_names_what_the_carried_state_is_multiplied_by(kind, rng):
+    """By its gate, by the rest of a gate, by nothing, or the gradient goes through W_h; and the product is that of the gates."""
+    model = Sequential(rec=Recurrent(kind, 2, 20, rng=rng), head=Linear(20, 1, rng=rng))
+    run = scratchnet.trace(model, rng.standard_normal((30, 1, 2)), rng.standard_normal((30, 1, 1))).run
+    titles = {stop.title: stop for stop in the_walk(run, program_for(run.cell, run.cache))}
+    factor = CARRIED_BY[kind]
+    if factor is None:
+        assert "Through W_h, again and again" in titles
+    elif factor == "1":
+        assert f"Straight along {run.cell.STATES[-1]}" in titles
+    else:
+        stop = titles[f"Times {factor}, again and again"]
+        values = run[factor[-1]][1 : stop.t + 2, 0, stop.unit]
+        product = np.prod(1 - values if factor.startswith("1") else values)
+        assert f"multiply to {product:.2g}:" in stop.say

@@ -211,12 +211,11 @@ def backward(
     x, steps = cache.x, (0, 1)  # every step and sequence uses the same parameters: sum over both
     T, N, D = x.shape
     dp = normalise.backward(da * cache.gain_x, cache.n_x, cache.scale_x)  # undoes  gain_x LN(x W_x)
-    dp = dp.reshape(T * N, -1)
     return Grads(
-        dx=(dp @ cache.W_x.T).reshape(x.shape),  # undoes  x W_x
+        dx=(dp.reshape(T * N, -1) @ cache.W_x.T).reshape(x.shape),  # undoes  x W_x
         dh0=dh_next,
         dc0=dc_next,
-        dW_x=x.reshape(T * N, D).T @ dp,  # undoes  x W_x
+        dW_x=x.reshape(T * N, D).T @ dp.reshape(T * N, -1),  # undoes  x W_x
         dW_h=h[:-1].reshape(T * N, -1).T @ dm.reshape(T * N, -1),  # undoes  h' W_h
         db=da.sum(axis=steps),
         dgain_x=(da * cache.n_x).sum(axis=steps),  # undoes  gain_x LN(x W_x)

@@ -237,7 +237,7 @@ EXAMPLES = (
         "    truth=came[0],\n"
         '    label="AR(9)",\n'
         '    ylabel="sunspots",\n)',
-        "A forecast of twelve years after the measured ones, its interval, and what came.",
+        "A forecast of twelve years, its interval, and what was measured later.",
         "The band is where nine in ten of the true values should lie. It must widen with the"
         " distance.",
     ),
@@ -245,7 +245,7 @@ EXAMPLES = (
         "loss_cliff",
         "plots.loss_cliff()",
         "The loss over weight and bias of one unit, with two descents along a wall.",
-        "At the wall the gradient is thousands of times as large as beside it: plain descent is"
+        "At the wall the gradient is thousands of times as large as next to it: plain descent is"
         " thrown out of the picture, clipped descent takes an ordinary step.",
     ),
 )

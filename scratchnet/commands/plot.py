@@ -41,8 +41,8 @@ def add(commands: Commands) -> None:
         "--unit",
         type=int,
         metavar="N",
-        help="cell, text: which unit; by default the one with the largest gradient, or, of a text,"
-        " the one that moves most",
+        help="cell, text: which unit (default: the one with the largest gradient; of a text"
+        " the one that varies most)",
     )
     parser.add_argument("--t", type=int, help="cell: which time step (default: the last)")
     parser.add_argument("--term", help="cell: what the line computes, such as dc (default: dh)")

@@ -4,7 +4,7 @@ river({"RNN": trace, "LSTM": another})                   why the LSTM's gradient
 cell(trace, t=5, term="dc")  film(trace, "walk.gif")   one step, line by line
 gates(trace)  saturation(trace)  text(trace)             gates and cells
 gradient_norms({"LSTM": trace, "RNN": another})          how far gradients reach
-per_loss_gradients(trace, k1=20)                         which loss made which gradient
+per_loss_gradients(trace, k1=20)                         the share of each loss in each gradient
 jacobians(trace)                                         why gradients vanish
 weight_gradients(trace)                                  what each step adds to dW
 training_curves(history)  clip_factor(history, limit=1)  the course of training

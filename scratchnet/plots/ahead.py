@@ -43,7 +43,7 @@ def errors_ahead(
     ----------
     errors : label -> (horizon,), at least one, all of one horizon
     ylabel, title : texts
-    size : "slide", 10 inches wide, whose letters are at least 18 points on a slide of 13.33 x 7.5
+    size : "slide", 10 inches wide, with letters of at least 18 points on a slide of 13.33 x 7.5
         inches; or "paper", 7 inches wide with letters of 10 points
     ax : axes to draw into; a new figure if None
 
@@ -138,9 +138,9 @@ def fan(
     line.set_markevery(slice(1, None))
     named[line] = label
     if truth is not None:
-        (came,) = ax.plot(ahead, onward(truth), "-", color=colour("truth"), label="what came")
-        came.set(marker="s", ms=pt(4), markevery=slice(1, None))
-        named[came] = "what came"
+        (later,) = ax.plot(ahead, onward(truth), "-", color=colour("truth"), label="measured later")
+        later.set(marker="s", ms=pt(4), markevery=slice(1, None))
+        named[later] = "measured later"
     ax.axvline(now, color=QUIET, lw=pt(1.2), ls=":")
     across: Look = {"transform": ax.get_xaxis_transform(), "va": "bottom", "color": QUIET}
     ax.text(now, 1.01, "measured  ", ha="right", **across)

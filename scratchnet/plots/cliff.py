@@ -134,7 +134,7 @@ def loss_cliff(
         largest, end = int(np.argmax(path.norms)), path.points[-1]
         label = f"{name}: largest gradient {_short(path.norms[largest])}, at step {largest}"
         if not (w[0] <= end[0] <= w[1] and b[0] <= end[1] <= b[1]):
-            label += f"; ends at w = {_short(end[0])}, b = {_short(end[1])}"
+            label += f";\nends at w = {_short(end[0])}, b = {_short(end[1])}"
         (line,) = ax.plot(*path.points.T, style, marker=marker, color=tint, ms=pt(7), lw=pt(2))
         line.set(label=label, markeredgecolor="black", markeredgewidth=pt(0.8))
     (star,) = ax.plot(*start, "*", color="white", ms=pt(20), markeredgecolor="black", zorder=4)

@@ -18,11 +18,11 @@ from scratchnet.plots.style import (
     Size,
     axes,
     colour,
+    colour_bar,
     drawing,
     entitle,
     entitle_figure,
     figure_of,
-    freeze_ticks,
     heatmap,
     inches_of,
     map_key,
@@ -97,48 +97,69 @@ def gates(
             f"{' and the inputs' * (inputs is not None)}: choose one, such as letters="
             f"{next(iter(panels))!r}"
         )
+    title = title_of(source, title)
     if len(panels) == 1 and inputs is None:
         ax = axes(ax, size=size)
         ((letter, values),) = panels.items()
         _panel(ax, letter, values, rows, marks, inches_of(ax)[1], bar=True)
         time_axis(ax, T, texts, run)
-        if whole := title_of(source, title):
-            entitle(ax, f"{whole}\n{ax.get_title(loc='left')}")
+        if title:
+            whole = f"{title}\n{ax.get_title(loc='left')}"
+            entitle(ax, whole, color=colour(letter.split()[-1]))
         return figure_of(ax)
+    said = f"A row is one of the {H} units, with its number."
+    if by_gradient:
+        said += "\nFirst the units that carry most\nof the gradient back to step 0."
+    figure = new_figure(size=size)
+    cells = _grid(figure, panels, inputs, rows, marks, said)
+    for ax in cells:
+        time_axis(ax, T, texts, run)
+        place = ax.get_subplotspec()
+        if place is not None and not place.is_last_row():
+            ax.tick_params(labelbottom=False)
+            ax.set_xlabel("")
+    entitle_figure(figure, title)
+    return figure
+
+
+def _grid(
+    figure: Figure,
+    panels: Mapping[str, Array],
+    inputs: Array | None,
+    rows: Array,
+    marks: Sequence[int],
+    said: str,
+) -> list[Axes]:
+    """Draw the inputs and panels into a new figure; return the panels' axes."""
     # Up to two panels one above the other; more in two columns, whose first cell is free at the
     # right and has the key.
     columns = 1 if len(panels) < 3 else 2
     down = len(panels) if columns == 1 else len(panels) // 2 + 1
     above = inputs is not None
     heights = [0.4] * above + [1.0] * down
-    figure = new_figure(size=size)
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
     cells = [figure.add_subplot(grid[above + k, 0]) for k in range(down)]
     right = len(panels) - down
     cells += [figure.add_subplot(grid[above + down - right + k, 1]) for k in range(right)]
     inches = 0.62 * figure.get_figheight() / sum(heights)
-    for k, (ax, (letter, values)) in enumerate(zip(cells, panels.items())):
+    for ax, (letter, values) in zip(cells, panels.items()):
         _panel(axes(ax), letter, values, rows, marks, inches, bar=columns == 1)
         ax.sharex(cells[0])
-        time_axis(ax, T, texts, run)
-        if k not in (down - 1, len(panels) - 1):
-            ax.tick_params(labelbottom=False)
-            ax.set_xlabel("")
     if inputs is not None:
-        top = axes(figure.add_subplot(grid[0, 0], sharex=cells[0]))
-        tints = [MARK if t in marks else "#999999" for t in range(T)]
-        top.bar(np.arange(T), to_host(inputs), color=tints, width=0.9)
-        top.set(yticks=[])
-        top.tick_params(labelbottom=False)
-        top.spines[["left"]].set_visible(False)
-        entitle(top, "input" + ", marks coloured" * bool(marks))
+        _bars(axes(figure.add_subplot(grid[0, 0], sharex=cells[0])), to_host(inputs), marks)
     if columns == 2:
-        said = f"A row is one of the {H} units, with its number."
-        if by_gradient:
-            said += "\nFirst the units that carry most\nof the gradient back to step 0."
         _key(figure.add_subplot(grid[: above + down - right, 1]), panels, said)
-    entitle_figure(figure, title_of(source, title))
-    return figure
+    return cells
+
+
+def _bars(ax: Axes, inputs: Array, marks: Sequence[int]) -> None:
+    """The inputs (T,), above the panels."""
+    tints = [MARK if t in marks else "#999999" for t in range(len(inputs))]
+    ax.bar(np.arange(len(inputs)), inputs, color=tints, width=0.9)
+    ax.set(yticks=[])
+    ax.tick_params(labelbottom=False)
+    ax.spines[["left"]].set_visible(False)
+    entitle(ax, "input" + ", marks coloured" * bool(marks))
 
 
 def _panel(
@@ -150,14 +171,12 @@ def _panel(
     inches: float,
     bar: bool = False,
 ) -> None:
-    """One heat map (H, T), its rows in order and numbered, and its name above."""
+    """One heat map (H, T) with its name above; the rows are in order and numbered."""
     low, high = _range(letter, values)
     heatmap(ax, values[rows], low, high, "signed" if low < 0 else "gate", bar=bar)
     quantity = letter.split()[-1]
     ends = "" if abs(high) == 1 else f", {low:.2g} to {high:.2g}"
-    entitle(ax, f"{letter}  {name_of(quantity)}{ends}")
-    ax.title.set_color(colour(quantity))
-    ax._left_title.set_color(colour(quantity))  # type: ignore[attr-defined]
+    entitle(ax, f"{letter}  {name_of(quantity)}{ends}", color=colour(quantity))
     ax.set_ylabel("unit")
     number_rows(ax, rows, inches)
     top = ax.get_xaxis_transform()
@@ -172,11 +191,8 @@ def _key(ax: Axes, panels: Mapping[str, Array], said: str) -> None:
     for number, kind in enumerate(sorted(kinds)):
         ends = (0, 1) if kind == "gate" else (-1, 1)
         inset = ax.inset_axes((0.52 * number, 0.84, 0.44, 0.12))
-        bar = figure_of(ax).colorbar(map_key(kind, *ends), cax=inset, orientation="horizontal")
-        bar.set_ticks([ends[0], sum(ends) / 2, ends[1]])
-        bar.ax.xaxis.set_major_formatter("{x:g}")
-        bar.outline.set_visible(False)
-        freeze_ticks(inset)
+        ticks = [ends[0], sum(ends) / 2, ends[1]]
+        colour_bar(ax, map_key(kind, *ends), ticks, cax=inset, orientation="horizontal")
     ax.text(0, 0.5, said, transform=ax.transAxes, va="top", color=QUIET, linespacing=1.25)
 
 
@@ -315,7 +331,7 @@ def saturation(
         if k == 0:
             panel.set_ylabel(f"open: over {OPEN}")
     if ax is None:
-        said = "share of the steps; a dot is one unit, a number that many; dotted: never in between"
+        said = "share of the steps; a dot: one unit; a number: so many; line: never in between"
         figure.supxlabel(said, fontsize=panels[0].xaxis.label.get_fontsize(), color=QUIET)
     return figure
 

@@ -9,7 +9,14 @@ from matplotlib.lines import Line2D
 
 from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
-from scratchnet.plots.source import gradient_of, require_backward, run_of, sequence, title_of
+from scratchnet.plots.source import (
+    gradient_of,
+    require_backward,
+    run_of,
+    sequence,
+    time_name,
+    title_of,
+)
 from scratchnet.plots.style import (
     MARKERS,
     STYLES,
@@ -32,7 +39,7 @@ def gradient_norms(
     norms: Mapping[str, Array | Trace | RunTrace] | Trace | RunTrace,
     *,
     sample: int | None = None,
-    xlabel: str = "time step t",
+    xlabel: str = "",
     ylabel: str = "",
     title: str = "",
     size: Size = "slide",
@@ -59,14 +66,8 @@ def gradient_norms(
         title = title_of(norms, title)
         norms = {run_of(norms).cell_name.upper(): norms}
     ax = axes(ax, size=size)
-    ylabel = ylabel or "size of the gradient at step t"
-    backwards = [run_of(s).reversed for s in norms.values() if isinstance(s, Trace | RunTrace)]
-    if any(backwards) and not all(backwards):
-        raise InvalidValueError(
-            "a run forwards and one backwards in time have no common axis: draw them in two figures"
-        )
-    if any(backwards):
-        xlabel = "step of the reversed run: 0 is the sequence's last"
+    runs = [run_of(s) for s in norms.values() if isinstance(s, Trace | RunTrace)]
+    xlabel = xlabel or time_name(*runs)
     steps, named = 1, {}
     for number, (label, source) in enumerate(norms.items()):
         if not isinstance(source, Trace | RunTrace):
@@ -91,7 +92,7 @@ def gradient_norms(
             named[line] = str(line.get_label())
     ax.set_yscale("log")
     time_axis(ax, steps)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set(xlabel=xlabel, ylabel=ylabel or "size of the gradient at step t")
     ax.margins(x=0.01)
     _values_at_the_right(ax)
     entitle(ax, title or "How far back the gradient reaches", pad=travels(ax))

@@ -78,14 +78,7 @@ def jacobians(
     reach = T if every == 1 else min(T, block * most) // block * block
     steps = np.arange((T - 1) % every, T, every)
     starts = np.arange(T - reach, T, block)
-    if every == 1:
-        values = jacobian.singular_values(jacobian.jacobians(run))
-        of_steps, of_products = values.of_steps, values.of_products
-    else:
-        each = [_jacobian(run, int(t), int(t) + 1)[0] for t in steps]
-        of_steps = np.linalg.svd(np.stack(each), compute_uv=False)
-        products = [_product(_jacobian(run, int(t), int(t) + block)) for t in starts]
-        of_products = jacobian.singular_values(np.stack(products)).of_products
+    of_steps, of_products = _singular_values(run, steps, starts, block)
     floor = S * np.finfo(of_products.dtype).eps * of_products[:, 0]
 
     some = "" if every == 1 else f", every {every}th of {T} steps"
@@ -121,6 +114,20 @@ def jacobians(
         entitle(panel, f"{whole}: {name}" if whole else name[0].upper() + name[1:])
         label_curves(panel, named)
     return figure
+
+
+def _singular_values(
+    run: RunTrace, steps: Array, starts: Array, block: int
+) -> jacobian.SingularValues:
+    """Of the Jacobians at these steps, and of the products from these starts, ``block`` apart."""
+    if len(steps) == run.T:
+        return jacobian.singular_values(jacobian.jacobians(run))
+    each = [_jacobian(run, int(t), int(t) + 1)[0] for t in steps]
+    products = [_product(_jacobian(run, int(t), int(t) + block)) for t in starts]
+    return jacobian.SingularValues(
+        np.linalg.svd(np.stack(each), compute_uv=False),
+        jacobian.singular_values(np.stack(products)).of_products,
+    )
 
 
 def _jacobian(run: RunTrace, start: int, stop: int) -> Array:

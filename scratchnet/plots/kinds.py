@@ -14,6 +14,7 @@ from scratchnet.plots.gradients import gradient_norms, weight_gradients
 from scratchnet.plots.jacobians import jacobians
 from scratchnet.plots.per_loss import per_loss_gradients
 from scratchnet.plots.river import river
+from scratchnet.plots.source import sequence
 from scratchnet.plots.style import Look, Size
 from scratchnet.plots.text import text
 from scratchnet.tracing import RunTrace, Trace
@@ -132,11 +133,8 @@ def write(
                 f" {kind}"
             )
     chosen = _default(trace, kind) if run is None else trace[run]
-    if sample is not None and not 0 <= sample < chosen.N:
-        raise InvalidValueError(
-            f"sample is {sample} but the trace has {chosen.N} sequences: expected 0 to"
-            f" {chosen.N - 1}"
-        )
+    if sample is not None:
+        sequence(chosen, sample)  # there must be one
     title = ", ".join(filter(None, [trace.title, chosen.name if len(trace.runs) > 1 else ""]))
     # labels are those of the first sequence
     labels = () if sample else trace.labels

@@ -1,4 +1,4 @@
-"""Per-loss gradients: which loss made which gradient, and which of them truncated BPTT drops."""
+"""Per-loss gradients: the share of each loss in each gradient, and what truncated BPTT drops."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from scratchnet.arrays import Array
 from scratchnet.cells.sequences import window
 from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import labels_of, require_backward, run_of, sequence, title_of
@@ -76,36 +77,26 @@ def per_loss_gradients(
     run = run_of(source)
     require_backward(run, "per-loss gradients")
     texts, run = labels_of(source, run, sample, labels), sequence(run, sample)
-    T = run.T
     if k1 is None and k2 is not None:
         raise InvalidValueError(
             f"k2 is {k2} but k1 is missing: truncated BPTT(k1, k2) needs both, or k1 alone"
         )
     if most is None:
-        most = int(np.clip(WORK / (T * run.H * run.H * len(run.cell.GATES)), 10, 100))
+        most = int(np.clip(WORK / (run.T * run.H * run.H * len(run.cell.GATES)), 10, 100))
     result = jacobian.per_loss_gradients(run, 0, most)
     taus, found = result.losses, result.size
     if not found.size or found.max() == 0:
         raise InvalidValueError(
             f"no gradient reaches {run.name} in sequence {sample}: there is nothing to draw"
         )
-    lossy = _loss_steps(run)
-
     least = float(found[found > 0].min() / found.max())
     if decades is None:
         decades = int(np.clip(np.ceil(-np.log10(least)), 1, DECADES))
     elif decades < 1:
         raise InvalidValueError(f"decades is {decades}: expected at least 1")
-
-    # Rows of the picture are losses; where losses were left out, a row fills in for its neighbours.
-    rows = np.arange(taus[0], taus[-1] + 1)
-    nearest = np.argmin(np.abs(rows[:, None] - taus), axis=1)
-    reach = 0 if len(taus) == lossy else int(np.max(np.diff(taus)))
-    shown = np.maximum(found[:, nearest] / found.max(), 10.0**-decades)
-    shown[:, np.abs(rows - taus[nearest]) > reach] = np.nan
-    shown[np.arange(T)[:, None] > taus[nearest]] = np.nan
-
-    flat = len(rows) < 4  # one loss is a strip, not a wall
+    lossy = _loss_steps(run)
+    shown = _picture(found, taus, 10.0**-decades, whole=len(taus) == lossy)
+    flat = shown.shape[1] < 4  # one loss is a strip, not a wall
     ax = axes(ax, height=2.9 if flat else 5.625, size=size)
     image = ax.imshow(
         shown.T,
@@ -113,15 +104,15 @@ def per_loss_gradients(
         aspect="auto",
         norm=LogNorm(10.0**-decades, 1),
         cmap=MAPS["gradient"],
-        extent=(-0.5, T - 0.5, taus[0] - 0.5, taus[-1] + 0.5),
+        extent=(-0.5, run.T - 0.5, taus[0] - 0.5, taus[-1] + 0.5),
         interpolation="nearest",
     )
     label = f"|da|, of the largest, {found.max():.2g}"
     colour_bar(ax, image, label="|da| / largest" if flat else label, extend="min")
-    time_axis(ax, T, texts, run)
+    time_axis(ax, run.T, texts, run)
     part = "" if len(taus) == lossy else f",\n{len(taus)} of {lossy} shown"
     ax.set_ylabel(f"step τ of the loss{part}")
-    ax.set(xlim=(-0.5, T - 0.5), ylim=(taus[0] - 0.5, taus[-1] + 0.5))
+    ax.set(xlim=(-0.5, run.T - 0.5), ylim=(taus[0] - 0.5, taus[-1] + 0.5))
     if flat:
         ax.set_yticks(taus)
     else:
@@ -129,12 +120,26 @@ def per_loss_gradients(
     lines = [title_of(source, title)]
     if k1 is not None:
         k2 = k1 if k2 is None else k2
-        _draw_truncation(ax, T, k1, k2)
+        _draw_truncation(ax, run.T, k1, k2)
         lines.append(
-            f"BPTT({k1}, {k2}) throws away |dW lost| / |dW| = {100 * thrown_away(run, k1, k2):.2g}%"
+            f"BPTT({k1}, {k2}) drops |dW lost| / |dW| = {100 * thrown_away(run, k1, k2):.2g}%"
         )
     entitle(ax, "\n".join(filter(None, lines)), pad=travels(ax))
     return figure_of(ax)
+
+
+def _picture(found: Array, taus: Array, floor: float, whole: bool) -> Array:
+    """Sizes (T, rows) relative to the largest, a row for each step from the first loss to the last.
+
+    Where losses were left out, a row fills in for its neighbours; NaN where there is no gradient.
+    """
+    rows = np.arange(taus[0], taus[-1] + 1)
+    nearest = np.argmin(np.abs(rows[:, None] - taus), axis=1)
+    reach = 0 if whole else int(np.max(np.diff(taus)))
+    shown = np.maximum(found[:, nearest] / found.max(), floor)
+    shown[:, np.abs(rows - taus[nearest]) > reach] = np.nan
+    shown[np.arange(len(found))[:, None] > taus[nearest]] = np.nan
+    return shown
 
 
 def thrown_away(source: Trace | RunTrace, k1: int, k2: int, sample: int = 0) -> float:

@@ -16,6 +16,7 @@ from scratchnet.plots.source import (
     require_backward,
     run_of,
     sequence,
+    time_name,
     title_of,
 )
 from scratchnet.plots.style import (
@@ -112,16 +113,9 @@ def river(
     T = next(iter(steps.values()))
     if wrong := [t for t in marks if not 0 <= t < T]:
         raise InvalidValueError(f"marks has {wrong[0]}: expected steps from 0 to {T - 1}")
-    backwards = {run.reversed for run in runs.values()}
-    if len(backwards) > 1:
-        raise InvalidValueError(
-            "a run forwards and one backwards in time have no common axis: draw them in two figures"
-        )
+    time = time_name(*runs.values())
     with np.errstate(all="ignore"):  # a gradient that is not finite is drawn as such
         lanes = [_lane(name, run) for name, run in runs.items()]
-    time = (
-        "step of the reversed run: 0 is the sequence's last" if True in backwards else "time step t"
-    )
     drawing = _River(lanes, T, list(labels or ()), marks, decades, time)
     if ax is None:
         return drawing.draw(title, size, None)
@@ -305,7 +299,7 @@ class _River:
         return max(rows * widest, lines * LINE) + (0.1 if self.tight else 0.2)
 
     def _beside(self, lane: Lane) -> bool:
-        """Where room is scarce the factor is written beside a short name."""
+        """True if the factor is written on the line of the name, which saves room."""
         factor = any(word.startswith("×") for word in lane.words)
         return self.tight and factor and len(lane.name) <= 10
 

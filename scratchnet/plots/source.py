@@ -8,6 +8,7 @@ from scratchnet.arrays import Array
 from scratchnet.errors import InvalidTypeError, InvalidValueError
 from scratchnet.tracing import RunTrace, Trace
 
+TIME, REVERSED_TIME = "time step t", "step of the reversed run: 0 is the sequence's last"
 HOW = "make it with a target, scratchnet.trace(model, x, target), or with dy="
 
 
@@ -30,6 +31,16 @@ def require_backward(run: RunTrace, figure: str) -> None:
             f"{figure} needs gradients, but the trace of {run.name} was made without a target:"
             f" {HOW}"
         )
+
+
+def time_name(*runs: RunTrace) -> str:
+    """The name of the time axis of these runs; ValueError where they have no common one."""
+    reverse = {run.reversed for run in runs}
+    if len(reverse) > 1:
+        raise InvalidValueError(
+            "a run forwards and one backwards in time have no common axis: draw them in two figures"
+        )
+    return REVERSED_TIME if True in reverse else TIME
 
 
 def gradient_of(run: RunTrace, state: str) -> Array:

@@ -29,6 +29,7 @@ from matplotlib.lines import Line2D
 
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidValueError
+from scratchnet.plots.source import time_name
 from scratchnet.tracing import RunTrace
 
 PALETTE = json.loads(
@@ -62,8 +63,8 @@ SLIDE = 13.33  # inches: the width of a 16:9 slide, which is 7.5 high
 # On a slide 10 inches become 13.33, and 14 points 18.7.
 SIZES = {"slide": Format(10.0, 14.0), "paper": Format(7.0, 10.0)}
 Size: TypeAlias = Literal["slide", "paper"]
-# A new figure; or the axes that were given, whose figure pyplot may show without being asked, so
-# that a notebook would show it twice if it were returned.
+# A new figure; or the given axes. Their figure is not returned: pyplot may show it by itself, and
+# a notebook would show it twice.
 Drawn: TypeAlias = Figure | Any
 P = ParamSpec("P")
 
@@ -124,9 +125,10 @@ def drawing(draw: Callable[P, Figure]) -> Callable[P, Drawn]:
 
     @wraps(draw)
     def in_style(*args: P.args, **kwargs: P.kwargs) -> Drawn:
-        ax, size = kwargs.get("ax"), kwargs.get("size", "slide")
+        ax: Any = kwargs.get("ax")
+        size: Any = kwargs.get("size", "slide")
         width = figure_of(ax).get_figwidth() if isinstance(ax, Axes) else None
-        with style(size, width):  # type: ignore[arg-type]
+        with style(size, width):
             figure = draw(*args, **kwargs)
         return figure if ax is None else ax
 
@@ -222,12 +224,13 @@ def letters_across(inches: float) -> int:
     return max(8, int(inches * 72 / (0.58 * rcParams["font.size"])))
 
 
-def entitle(ax: Axes, title: str, pad: float | None = None) -> None:
+def entitle(ax: Axes, title: str, pad: float | None = None, color: str = "black") -> None:
     """The title of the axes, left and bold, broken into lines that fit above it."""
     room = int(letters_across(inches_of(ax)[0] * 1.1) / 1.2)  # bold, and 1.1 times as large
     written = "\n".join(textwrap.fill(line, room) for line in title.splitlines())
     size = rcParams["axes.titlesize"]
-    ax.set_title(written, loc="left", fontsize=size, fontweight="bold", pad=pad)
+    look: Look = {"fontsize": size, "fontweight": "bold", "color": color}
+    ax.set_title(written, loc="left", pad=pad, **look)
 
 
 def entitle_figure(figure: Figure, title: str) -> None:
@@ -243,7 +246,7 @@ def label_curves(
 ) -> None:
     """Write each curve's name, in its colour, at its first (side="left") or last point.
 
-    Names stand outside of the axes, one above the other without an overlap; a thin line leads to a
+    Names are outside of the axes, one above the other without an overlap; a thin line leads to a
     curve's end that is not at the same height. Call it when the limits of the axes are final.
     """
     to_axes = ax.transScale + ax.transLimits
@@ -321,18 +324,21 @@ def heatmap(
 
 
 def colour_bar(
-    ax: Axes, image: Any, ticks: Sequence[float] | None = None, label: str = "", **options: Any
-) -> Any:
-    """A colour bar at the right of the axes."""
+    ax: Axes | Sequence[Axes],
+    image: Any,
+    ticks: Sequence[float] | None = None,
+    label: str = "",
+    **options: Any,
+) -> None:
+    """A colour bar at the right of the axes, or as matplotlib's ``options`` say."""
+    first = ax if isinstance(ax, Axes) else ax[0]
     look: Look = {"fraction": 0.03, "pad": 0.01} | options
-    bar = figure_of(ax).colorbar(image, ax=ax, ticks=ticks, **look)
+    bar = figure_of(first).colorbar(image, ax=ax, ticks=ticks, **look)
     if ticks is not None:
         bar.set_ticks(list(ticks), labels=[f"{tick:.2g}" for tick in ticks])
     freeze_ticks(bar.ax)
     bar.outline.set_visible(False)
-    if label:
-        bar.set_label(label)
-    return bar
+    bar.set_label(label)
 
 
 def map_key(kind: str, low: float, high: float) -> ScalarMappable:
@@ -361,10 +367,7 @@ def time_axis(
     may be thinned out.
     """
     axis = ax.xaxis if which == "x" else ax.yaxis
-    what = "time step t"
-    if run is not None and run.reversed:
-        what = "step of the reversed run: 0 is the sequence's last"
-    axis.set_label_text(what)
+    axis.set_label_text("time step t" if run is None else time_name(run))
     letters = rcParams["font.size"]
     width, height = inches_of(ax)
     room = 72 * (width if which == "x" else height) / letters  # in letters' heights

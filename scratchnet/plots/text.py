@@ -19,10 +19,10 @@ from scratchnet.plots.style import (
     Look,
     Size,
     axes,
+    colour_bar,
     drawing,
     entitle,
     figure_of,
-    freeze_ticks,
     map_key,
     one_line,
     pt,
@@ -142,7 +142,7 @@ def _of_unit(run: RunTrace, state: str | None, unit: int | None) -> tuple[Array,
         raise InvalidValueError(
             f"unit is {unit} but {run.name} has {run.H} units: expected 0 to {run.H - 1}"
         )
-    most = ", the one that moves most" if unit is None else ""
+    most = ", the one that varies most" if unit is None else ""
     name = "tanh(c)" if state == "c" else "h"
     return values[:, chosen], f"{name} of unit {chosen} of {run.name}{most}"
 
@@ -215,9 +215,6 @@ def _draw(
     ax.set(xlim=(0, max(width, 9.8 * 72 / (letter * 1.0))), ylim=(rows, 0), xticks=[], yticks=[])
     entitle(ax, title)
     below: Look = {"orientation": "horizontal", "fraction": 0.04, "aspect": 40, "pad": 0.02}
-    bar = figure_of(ax).colorbar(map_key("signed", -1, 1), ax=ax, ticks=[-1, 0, 1], **below)
-    freeze_ticks(bar.ax)
-    bar.outline.set_visible(False)
-    small_row = "; beneath: what the network expects next" if predicted else ""
-    bar.set_label(name + small_row)
+    beneath = "; beneath: the most probable next one" if predicted else ""
+    colour_bar(ax, map_key("signed", -1, 1), [-1, 0, 1], name + beneath, **below)
     return figure_of(ax)

@@ -166,8 +166,9 @@ def clipping(
     ax.set_xlim(positions[0] - 0.8, positions[-1] + 0.8)
     above: Look = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "ncols": 2}
     legend = ax.legend(handles=[hollow, full], **above)
-    for handle, ground in zip(legend.legend_handles, ("white", QUIET)):
-        handle.set(edgecolor=QUIET, facecolor=ground)  # type: ignore[union-attr]
+    handles: list[Any] = legend.legend_handles
+    for handle, ground in zip(handles, ("white", QUIET)):
+        handle.set(edgecolor=QUIET, facecolor=ground)
     return figure_of(ax)
 
 
@@ -279,13 +280,9 @@ def histograms(
         figure, grid = figure_of(ax), [ax]
     for panel, (key, histogram) in zip(grid, found.values()):
         image = _histogram(axes(panel), watch, key, histogram, what == "activations")
-    bar = colour_bar(grid[-1], image, extend="min") if ax is not None else None
-    if bar is None:
-        bar = figure.colorbar(image, ax=grid, extend="min", fraction=0.03, pad=0.01, aspect=30)
-        bar.ax.tick_params(labelsize=grid[0].xaxis.label.get_fontsize())
-        bar.outline.set_visible(False)
+    colour_bar(grid, image, label="share of the values", extend="min", aspect=30)
+    if ax is None:
         figure.supxlabel("training step", fontsize=grid[0].xaxis.label.get_fontsize())
-    bar.set_label("share of the values")
     return figure
 
 

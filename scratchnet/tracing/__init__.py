@@ -5,7 +5,7 @@ t                                  a summary
 t.run["f"]                         the forget gate, (T, N, H)
 t.run["dh_next"]                   the part of dh that came from the future, (T, N, H)
 jacobians(t.run)                   how each state depends on the one before it, (T, S, S)
-first_difference(t.run)            where a backward of your own leaves the right one
+first_difference(t.run)            the first number of a custom backward that is wrong
 t.save("t.npz"); scratchnet.to_html(t, "t.html")
 """
 

@@ -4,6 +4,10 @@ A weight's gradient is a sum over steps of products: dW_h = sum_t h[t-1]^T da[t]
 Which array is multiplied with which differs from cell to cell, so it is looked up in the right
 backward pass: the formula of a weight is the first product whose sum is the cell's own gradient.
 Applied to the da of a foreign backward, it says what each of *its* steps adds.
+
+``Program.weights`` says the same of a cell that can be watched, in operations. The search needs no
+program, and it finds local variables such as the dm of lstm_norm, of which a foreign backward has
+its own values.
 """
 
 from collections.abc import Iterator

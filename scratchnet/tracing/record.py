@@ -103,6 +103,8 @@ def trace(
         layers = getattr(model, "layers", {}).items()
         inside = ", ".join(f"layers[{name!r}]" for name, layer in layers if layer.recurrent)
         hint = f"; it has {inside}" if inside else ""
+        if isinstance(model, Layer) and not inside:
+            hint = "; scratchnet.layers_to_html(model, x, target, path) shows a model without one"
         raise InvalidTypeError(f"{what} is not recurrent: expected {expected}{hint}")
     # Copies: the trace must still be that of this pass when the caller's buffers hold the next.
     given = {"x": x, "target": target, "dy": dy, "mask": mask, "weights": weights}
@@ -164,7 +166,7 @@ def _trace_module(
             for_numpy = partial(_measured, function, own, name, options)
         elif dy is not None:
             given: Any = _kept("dy", dy)
-            for_numpy = lambda y: (None, given)  # noqa: E731
+            for_numpy = partial(_given, given)
         passed = torch_pass.record_pass(module, x, for_numpy)
     chain = chain_from_torch(module, passed.x, passed.y)
     if chain is not None:
@@ -195,6 +197,11 @@ def _trace_module(
         mask=mask,
         weights=weights,
     )
+
+
+def _given(dy: Array, y: Array) -> tuple[None, Array]:
+    """No loss, and the upstream gradient that the caller gave."""
+    return None, dy
 
 
 def _measured(

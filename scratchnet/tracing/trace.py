@@ -176,7 +176,7 @@ def load(path: str | Path) -> Trace:
                 _require(dtype.kind in "biuf", f"{name} is of type {dtype}")
             trace = _rebuilt(about, {name: archive[name] for name in archive.shapes})
             for run in trace.runs.values():  # computes what the file does not hold
-                run.names  # noqa: B018
+                list(run)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             if isinstance(error, ScratchnetError):
                 raise

@@ -3,7 +3,7 @@
 ``watch(cell)`` runs the cell's forward and backward over one step with arrays of expressions in
 place of numbers. Each operation on them makes an ``Expression`` that remembers its operands and the
 line of the cell's file that computed it. So equations, drawings and the page's arithmetic are the
-cell's code and nothing that was written a second time; a cell of your own has them too.
+cell's code and nothing that was written a second time; they exist for a custom cell too.
 
 ``program.py`` makes of these expressions, one for each unit, operations on the vectors of a step.
 """
@@ -40,7 +40,7 @@ class Expression:
 
 
 class CannotWatch(TypeError):
-    """An operation of the cell that no expression can stand for."""
+    """An operation of the cell that no expression represents."""
 
 
 class Watcher:

@@ -21,7 +21,7 @@ function frameOf(wide, high, { series, lines = [], log = false, x: [x0, x1], y =
     [low, top] = log ? decades(values) : [Math.min(...values, 0), Math.max(...values, 1e-9)];
   const named = series.filter(s => s.name),
     room = named.length ? 0.8 * f + 0.7 * f * Math.max(...named.map(s => s.name.length)) : 0.8 * f,
-    above = room > 0.3 * wide; // the names do not fit beside the curves
+    above = room > 0.3 * wide; // the names do not fit at the right
   const box = { left: 3.6 * f, right: wide - (above ? 0.8 * f : room), top: 0.8 * f + (above ? 1.2 * f * named.length : 0), bottom: high - 2.8 * f };
   const scale = log ? Math.log10 : v => v,
     X = v => box.left + ((box.right - box.left) * (v - x0)) / (x1 - x0 || 1),
@@ -69,7 +69,7 @@ function drawLevels(root, { left, right, top, f, shows, Y }, lines) {
   }
 }
 
-// At the ends of the curves, moved apart where they are close; above the curves where there is no room beside them.
+// At the ends of the curves, moved apart where they are close; above the curves where there is no room at the right.
 function drawNames(root, { left, right, top, bottom, f, above }, names) {
   names.sort((a, b) => a.y - b.y);
   names.forEach((n, k) => (n.y = above ? 0.8 * f + 1.2 * f * k : Math.max(n.y, k ? names[k - 1].y + 1.15 * f : top)));

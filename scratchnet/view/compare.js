@@ -1,4 +1,4 @@
-// A custom backward pass beside the right one: where their numbers differ, and the first difference.
+// A custom backward pass compared with the right one: where their numbers differ, and the first difference.
 
 // Whether the numbers that this backward pass has for a term are those of the equation: undefined where an operand was not seen.
 function holds(run, at, t, j) {

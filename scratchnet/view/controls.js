@@ -1,10 +1,10 @@
-// The settings: sliders and lists, their meaning, and the page's address that keeps them.
+// The settings: sliders and lists, what they mean, and the page's address, which contains them.
 
 const cellNames = () => Object.entries(DATA.cells).map(([name, cell]) => [name, cell.title]);
 const CLIP_OFF = 3; // the exponent of ten from which on nothing is clipped
 
-// kind: "list" with options, "range", or "number". live: changes the training that runs; the others start again. A range's value goes
-// through `value`, such as 10^v, `position` is the way back, and it is shown by `show`; `only`: the tasks that have it.
+// kind: "list" with options, "range", or "number". live: changes the training that runs; the others start again. `value` turns a
+// slider's position into the setting, such as 10^v, `position` turns it back, `show` writes it; `only`: the tasks that have it.
 const SETTINGS = {
   task: { label: "task", kind: "list", options: () => Object.entries(TASKS).map(([name, task]) => [name, task.name]) },
   cell: { label: "cell", kind: "list", options: cellNames },
@@ -73,8 +73,8 @@ function showControls() {
   SETTINGS.forget.row.hidden = !forgets;
   const { nothing, best, about } = task(),
     options = { noise: chosen.noise };
-  const learned = `${fmt(nothing.error(chosen.T, options), 3)} is the error of having learned nothing: ${nothing.about}.`,
-    ideal = best ? ` ${fmt(best.error(chosen.T, options), 3)} is the best possible: ${best.about}.` : "";
+  const learned = `${fmt(nothing.error(chosen.T, options), 3)} is the error of a network that has learned nothing: ${nothing.about}.`,
+    ideal = best ? ` ${fmt(best.error(chosen.T, options), 3)} is the lowest possible error: ${best.about}.` : "";
   $("about").textContent = `${about} ${learned}${ideal}`;
 }
 

@@ -19,7 +19,7 @@ from scratchnet.tracing.terms import program_for
 from scratchnet.tracing.trace import Data, Trace
 from scratchnet.view.layout import drawing
 from scratchnet.view.story import Stop, as_data
-from scratchnet.view.walk import steps
+from scratchnet.view.walk import carry, steps
 
 RECOMPUTED = 4_000_000  # multiply-adds of a forward pass up to which numeric gradients are computed
 # What the page can compute besides cells: losses and layers.
@@ -312,21 +312,6 @@ def _above(trace: Trace, run: RunTrace) -> str:
     names = list(trace.runs)
     later = [name for name in names[names.index(run.name) + 1 :] if not name.endswith("_reverse")]
     return "layer above" if later else "loss"
-
-
-def carry(cell: Cell, program: Program | None) -> dict[str, int]:
-    """For each state the operation that it is multiplied by on its way to the next step."""
-    found = dict[str, int]()
-    if program is None:
-        return found
-    for s in cell.STATES:
-        kept = program.forward.get("kept")
-        if kept is None or ("state", s) not in program.ops:
-            continue
-        previous, (kind, *args) = program.ops.index(("state", s)), program.ops[kept]
-        if kind == "multiply" and previous in args and kept in program.ops[program.forward[s]]:
-            found[s] = next((k for k in args if k != previous), previous)
-    return found
 
 
 def _say(notes: list[str], sentence: str) -> None:

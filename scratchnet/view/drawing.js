@@ -21,7 +21,7 @@ function gridOf(pane, columns, rows) {
     down = rows + 0.62;
   const room = (view.lecture ? 0.5 : 0.6) * screenHeight() - top - bottom,
     y = view.lecture ? room / down : clamp(room / down, 62, 88);
-  return { f, wide, left, right, x, y, top, bottom, high: top + bottom + y * down, half: view.lecture ? 0.78 * f : f, inline: x > 11 * f, dense: x < 6 * f };
+  return { f, wide, left, right, x, y, top, bottom, high: top + bottom + y * down, half: view.lecture ? 0.78 * f : f, inline: x > 11 * f, dense: x < 5.2 * f };
 }
 
 // The value of an operation at this step: of the unit, or its size over all units.
@@ -130,22 +130,45 @@ function drawCell(pane) {
   // Backwards an operation is computed at its own place only: a sum hands a copy of its gradient to its parts.
   const own = u => results.has(run.program.totals.get(u)) && (owner.get(run.program.totals.get(u)) ?? u) === u;
   const last = t === run.T - 1;
-  const trunks = new Map();
+  const trunks = new Map(),
+    computing = new Set(); // backwards: the readers through which the gradients of this line come
   for (const wire of run.wires) {
     const d = back ? wire.d : null;
     const branch = results.has(d) && (owner.get(d) ?? wire.u) === wire.u && d !== run.program.totals.get(wire.u);
     const lit = back ? branch || (own(wire.u) && soleReader(run, wire)) : results.has(wire.u) && wire.v !== "loss";
     const operand = !lit && (used.has(back ? d : wire.u) || used.has(wire.u) || used.has(d));
+    if (back && (lit || (wire.bus && own(wire.u)))) computing.add(wire.v);
     drawWire(layers.wires, run, wire, { back, lit, operand, last, t, j });
     (trunks.get(wire.u) || trunks.set(wire.u, []).get(wire.u)).push(wire);
   }
-  for (const [u, wires] of trunks) drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owner });
-  for (const [at, sign, x, y] of drawing.nodes) drawNode(layers.nodes, run, { at, sign, x, y }, { back, results, own });
+  for (const [u, wires] of trunks) drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owner, trunks });
+  for (const [at, sign, x, y] of drawing.nodes) drawNode(layers.nodes, run, { at, sign, x, y }, { back, results, computing });
+  makeRoom(layers);
   root.append(layers.wires, layers.nodes, layers.labels);
   pane.cell.replaceChildren(root);
   const shown = root.querySelector(".label.on"); // on a narrow screen: scroll to what is being computed
   if (shown && pane.cell.scrollWidth > pane.cell.clientWidth)
     pane.cell.scrollLeft = Number(shown.getAttribute("x")) - pane.cell.clientWidth / 2;
+}
+
+// Move a label to the left, half a letter's height at most, where it would run into the next label of its row, or a number into the
+// next node.
+function makeRoom({ nodes, labels }) {
+  const { f } = grid,
+    at = node => [Number(node.getAttribute("x")), Number(node.getAttribute("y"))],
+    ends = [...nodes.querySelectorAll("circle.node")].map(c => [Number(c.getAttribute("cx")) - Number(c.getAttribute("r")), Number(c.getAttribute("cy")) + 0.7 * f, 0.6 * f]);
+  const texts = [...labels.children].filter(n => n.getAttribute("text-anchor") === "start");
+  texts.sort((a, b) => at(b)[0] - at(a)[0]);
+  for (const node of texts) {
+    const [x, y] = at(node),
+      size = node.classList.contains("small") && !view.lecture ? 0.85 * f : f,
+      end = x + 0.6 * size * node.textContent.trimEnd().length,
+      next = ends.filter(([left, row, near]) => left > x && Math.abs(row - y) < near).map(([left]) => left);
+    const room = Math.min(Infinity, ...next) - 0.25 * f,
+      moved = x - clamp(end - room, 0, 0.5 * f);
+    node.setAttribute("x", moved);
+    ends.push([moved, y, 0.5 * f]);
+  }
 }
 
 const soleReader = (run, wire) => run.wires.filter(w => w.u === wire.u).length === 1;
@@ -212,7 +235,7 @@ function outsideLabel(layer, run, wire, from, value, last) {
 }
 
 // The labels of what an operation hands on: value and gradient at its start, and each branch's share where the gradients meet.
-function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owner }) {
+function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owner, trunks }) {
   const { program } = run,
     { f } = grid,
     name = program.names.get(u),
@@ -259,7 +282,8 @@ function drawTrunk(layers, run, u, wires, { back, t, j, results, used, own, owne
     const wrong = totalName && !view.norm ? run.wrongAt(totalName, t, Math.min(j, run.widthOf(totalName) - 1)) : undefined,
       shown = `${digits(gradient)}${wrong === undefined ? "" : " ≠"}`,
       classes = its + (wrong === undefined ? "" : " differs");
-    const copy = grid.dense && owner.has(total) && owner.get(total) !== u; // where a gradient is copied it is written once
+    const from = owner.get(total) ?? u,
+      copy = grid.dense && from !== u && trunks.has(from); // where a gradient is copied it is written once
     if (grid.inline) text(0, [...names(totalName, true), shown], classes, facts);
     else if (!copy) {
       text(0, names(totalName, true), classes);
@@ -312,7 +336,7 @@ function plus(x, y, lit) {
   return [svg("circle", { cx: x, cy: y, r: 0.72 * grid.f, class: `node${lit ? " on" : ""}` }), svg("text", { x, y: y + 0.34 * grid.f, "text-anchor": "middle", class: "sign" }, "+")];
 }
 
-function drawNode(layer, run, { at, sign, x, y }, { back, results, own }) {
+function drawNode(layer, run, { at, sign, x, y }, { back, results, computing }) {
   const [px, py] = place(x, y),
     { program } = run,
     kind = program.ops[at][0];
@@ -322,7 +346,7 @@ function drawNode(layer, run, { at, sign, x, y }, { back, results, own }) {
     layer.append(svg("circle", { cx: px, cy: py, r: 0.4 * grid.f, class: "fork" })); // a sum hands its gradient to all its parts
     return;
   }
-  const lit = back ? own(at) : results.has(at);
+  const lit = back ? computing.has(at) : results.has(at);
   const half = halfWidth(sign),
     shape =
       sign.length === 1 && sign !== "W" && sign !== "σ"

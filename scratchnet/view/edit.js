@@ -53,7 +53,7 @@ function buildKnobs() {
     for (const name of names) setKnob(name, KNOBS[name].start);
   });
   box.replaceChildren(...names.map(dial), reset, element("output", { id: "norms" }));
-  showNorms();
+  setTimeout(showNorms, 0); // a pass over the whole batch: after the page is there
 }
 
 // Apply the knobs to fresh copies of the parameters, and compute.

@@ -69,7 +69,7 @@ function unitNumbers(run, H, name) {
   return run.order.map((j, k) => element("span", { style: `top:${(100 * (k + 0.5)) / H}%` }, k % every ? "" : String(run.units[j]))).filter(n => n.textContent);
 }
 
-// Which loss made which gradient: columns are steps t, rows the losses tau.
+// The share of each loss in each gradient: columns are steps t, rows the losses tau.
 function perLossMap(pane) {
   const { losses, size } = pane.run.perLoss,
     K = losses.length,
@@ -94,7 +94,7 @@ function explain(pane, name, { t, j }) {
     for (let k = 0; k < K; k++) total += size[t * K + k];
     return [
       `step ${label(pane, t)}, loss at step ${losses[j]}`,
-      t > losses[j] ? "a loss moves no later step" : `|da| ${fmt(size[t * K + j])}, ${total ? ((100 * size[t * K + j]) / total).toFixed(1) : 0}% of that of the losses shown`,
+      t > losses[j] ? "no gradient: the loss depends on earlier steps only" : `|da| ${fmt(size[t * K + j])}, ${total ? ((100 * size[t * K + j]) / total).toFixed(1) : 0}% of the sum over the losses shown`,
     ];
   }
   if (name === "difference") return explainDifference(pane, t, j);

@@ -187,10 +187,12 @@ function barRow(what, values) {
 function weightTerm(run, name, t) {
   const box = element("div", { class: "term" }),
     d = `d${name}`;
-  const [left, right] = run.program.weights[name][0];
+  const [left] = run.program.weights[name][0];
   const parts = run.program.weights[name].map(([, r]) => run.program.names.get(r)),
     all = parts.every((p, k) => p === `da_${run.letters[k]}`);
-  const factor = all ? symbol("da", true) : typeset(run.program, right, false);
+  const blocks = run.program.weights[name].map(([, r]) => typeset(run.program, r, false)),
+    listed = blocks.flatMap((block, k) => [...(k ? [math("mo", ",")] : []), block]),
+    factor = all ? symbol("da", true) : blocks.length > 1 ? math("mrow", math("mo", "("), ...listed, math("mo", ")")) : blocks[0];
   const transposedLeft = left === null ? [] : [math("msup", typeset(run.program, left, false), math("mi", "T"))];
   const formula = math("math", math("mi", "d"), weightSymbol(run.program, name), math("mo", "+="), ...transposedLeft, math("mspace"), factor);
   box.append(element("div", { class: "equation" }, formula));

@@ -123,7 +123,7 @@ function predictedCurve(lanes) {
     curve = values => Array.from({ length: T }, (_, t) => [t, values[t]]);
   const predicted = lanes.map(lane => ({ points: curve(lane.y), colour: lane.colour(), thick: 2, name: lane.trace.label }));
   return {
-    words: "the first held-out sequence: the next value (dotted), and what is predicted",
+    words: "the first held-out sequence: the next value (dotted) and its prediction",
     series: [{ points: curve(target), colour: "var(--ink)", dash: "2 4", thick: 2, name: "target" }, ...predicted],
     x: [0, T - 1],
     y: [-1, 1],

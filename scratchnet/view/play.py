@@ -1,7 +1,7 @@
 """The page that trains: one HTML file with small tasks, cells, optimisers and live pictures.
 
 The page computes a cell by the program that is made of the cell's own Python code, as the stepper
-does, so that every cell of ``CELLS`` can be trained in it, one of your own too.
+does, so that every cell of ``CELLS`` can be trained in it, also a cell that you have registered.
 """
 
 import re
@@ -14,9 +14,9 @@ from scratchnet.errors import InvalidValueError
 from scratchnet.files import require_path, write_text
 from scratchnet.tracing.terms import program_or_none
 from scratchnet.tracing.trace import Data
-from scratchnet.view.data import Programs, carry, ranges
+from scratchnet.view.data import Programs, ranges
 from scratchnet.view.page import assemble
-from scratchnet.view.walk import PALETTE
+from scratchnet.view.walk import PALETTE, carry
 
 TASKS = ("adding", "sine", "counting", "text")
 SCRIPTS = (
@@ -26,7 +26,7 @@ SCRIPTS = (
 SHORTEST_TEXT, LONGEST_TEXT, MOST_CHARACTERS = 300, 200_000, 250
 FIRST_CELLS = ("rnn", "lstm", "gru")
 
-# The nursery rhyme The House that Jack Built (in print since 1755): who, and what that one did.
+# The nursery rhyme The House that Jack Built (in print since 1755): each character, and its verb.
 HOUSE = (
     ("the house that Jack built.", ""),
     ("the malt", "lay in"),

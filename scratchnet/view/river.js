@@ -1,7 +1,7 @@
 // The river: the unrolled network, all steps side by side, one lane for each trace. The width of a ribbon is the size of the
 // gradient of a state over all units, on one logarithmic scale for all lanes; it flows from right to left, from the loss back.
 
-const RIVER = { left: 16, ribbon: 62, stripRibbon: 22, box: 0.62 };
+const RIVER = { left: 16, half: 0.42, box: 0.62 }; // half: of a ribbon at its widest, in rows
 const letters = () => (view.lecture ? Math.max(15, 0.031 * screenHeight()) : 15); // the height of a letter, in pixels
 
 // The gradients that a lane shows: of each state, the carried one on top.
@@ -22,27 +22,34 @@ function riverScale(lanes) {
   return { top, decades, width: v => (v > 0 && Number.isFinite(v) ? Math.max(0, 1 + Math.log10(v / top) / decades) : 0) };
 }
 
-// The measures of a drawing: x of a step, heights of lanes and foot.
+// The measures of a drawing: x of a step, tops of the lanes, the height of a ribbon's row, and half of a ribbon at its widest. A row is
+// equally high in all lanes and the key, so that widths can be compared.
 function riverPlan(wide, lanes) {
   const strip = view.zoom !== "river",
     f = letters(),
     T = Math.max(...lanes.map(r => r.T)),
     right = strip ? 16 : 7.5 * f;
-  const left = strip ? 2.4 * f : RIVER.left,
+  const called = strip && lanes.length > 1 ? panes.map(p => p.trace.label.slice(0, 8)) : [],
+    left = strip ? (2.4 + 0.6 * Math.max(0, ...called.map(c => c.length))) * f : RIVER.left,
     x = t => left + ((wide - left - right) * (t + 0.5)) / T;
   const taken = ["header", "#alarm", "#knobs", "#story", "#gates"].reduce((sum, q) => sum + (document.querySelector(q)?.offsetHeight ?? 0), 0),
-    foot = strip ? 1.6 * f : 6.2 * f,
-    room = view.lecture ? (screenHeight() - taken - foot - 40) / lanes.length : 172,
-    lane = strip ? (view.lecture ? 10 : 30) + 16 * Math.max(...lanes.map(r => ribbonsOf(r).length)) : Math.max(view.lecture ? 80 : 140, room);
-  return { strip, f, T, left, right, x, wide, lane, foot, labelled: panes[0].trace.labels.length > 0 };
+    head = strip ? 6 : 2.9 * f,
+    rows = lanes.map(r => Math.max(1, ribbonsOf(r).length)),
+    all = rows.reduce((sum, n) => sum + n, 0),
+    key = 2 * RIVER.half,
+    room = (screenHeight() - taken - 40 - lanes.length * head - 4.6 * f) / (all + key);
+  const row = strip ? (view.lecture ? 18 : 20) : view.lecture ? clamp(room, 30, 140) : 76,
+    tops = rows.map((_, k) => k * head + row * rows.slice(0, k).reduce((sum, n) => sum + n, 0)),
+    foot = strip ? 1.6 * f : 4.6 * f + key * row;
+  return { strip, f, T, left, right, x, wide, head, row, tops, called, end: lanes.length * head + row * all, foot, half: RIVER.half * row, labelled: panes[0].trace.labels.length > 0 };
 }
 
-function drawRiver(click = "click a step to go into its cell") {
+function drawRiver(click = "click a step to see its cell") {
   const box = $("river"),
     lanes = panes.map(p => p.run),
     wide = Math.max(300, box.clientWidth - 2),
     plan = riverPlan(wide, lanes),
-    height = plan.lane * lanes.length + plan.foot;
+    height = plan.end + plan.foot;
   const key = JSON.stringify([view.run, wide, height, screenHeight(), plan.strip, view.lecture, theme(), lanes.map(r => r.version || 0)]);
   if (drawRiver.key !== key) {
     drawRiver.key = key;
@@ -50,8 +57,8 @@ function drawRiver(click = "click a step to go into its cell") {
     const root = svg("svg", { viewBox: `0 0 ${wide} ${height}`, width: wide, height, role: "group", style: `--letters:${plan.f}px`, "aria-label": `the gradient of each state at each step, on a logarithmic scale; ${click}` });
     const band = svg("rect", { class: "band", y: 0, height: height - plan.foot + 4 });
     root.append(band);
-    panes.forEach((pane, k) => drawLane(root, pane, k * plan.lane, plan, scale));
-    drawFoot(root, panes[0], plan.lane * lanes.length, plan, scale);
+    panes.forEach((pane, k) => drawLane(root, pane, k, plan, scale));
+    drawFoot(root, panes[0], plan.end, plan, scale);
     root.addEventListener("pointerdown", e => go(plan.strip ? { t: stepUnder(e, root, plan) } : { t: stepUnder(e, root, plan), zoom: "cell" }));
     root.addEventListener("pointermove", e => riverHover(e, root, plan));
     root.addEventListener("pointerleave", () => tip(null));
@@ -106,27 +113,27 @@ function ribbon(values, x, y, half, colour) {
   return group;
 }
 
-function drawLane(root, pane, top, plan, scale) {
+function drawLane(root, pane, lane, plan, scale) {
   const { run, trace } = pane,
-    { x, strip, f, lane } = plan,
+    { x, strip, f, head, row, half: most } = plan,
+    top = plan.tops[lane],
     names = ribbonsOf(run),
     T = run.T,
-    head = strip ? 0 : 2.9 * f,
-    room = lane - head;
+    middle = k => top + head + row * (k + 0.5) - (strip ? 3 : 0);
   if (!names.length) {
     root.append(svg("text", { x: RIVER.left, y: top + 1.6 * f, class: "lane" }, `${trace.label}: no gradients`));
     return;
   }
-  const most = strip ? RIVER.stripRibbon / 2 / Math.max(1, names.length * 0.75) : Math.min(60, (0.42 * room) / names.length),
-    middle = k => top + head + (room * (k + 0.5)) / names.length - (strip ? 0 : 6);
   const step = T > 1 ? x(1) - x(0) : 60;
-  if (T <= 40 && !strip) for (let t = 0; t < T; t++) root.append(svg("rect", { x: x(t) - (step * RIVER.box) / 2, y: top + head, width: step * RIVER.box, height: room - 10, rx: 7, class: "unrolled" }));
+  if (T <= 40 && !strip) for (let t = 0; t < T; t++) root.append(svg("rect", { x: x(t) - (step * RIVER.box) / 2, y: top + head + 2, width: step * RIVER.box, height: row * names.length - 4, rx: 7, class: "unrolled" }));
   names.forEach((s, k) => {
     const values = [...run.norms(`d${s}`)];
     root.append(ribbon(values, x, middle(k), v => most * scale.width(v), tint(s)));
     root.append(svg("line", { x1: x(0), x2: x(T - 1), y1: middle(k), y2: middle(k), class: "core" }));
     const name = svg("text", strip ? { x: 3, y: middle(k) + 0.35 * f, class: "tiny" } : { x: x(T - 1) + 0.9 * f, y: middle(k) + 0.35 * f, class: "state" });
+    if (plan.called.length) name.append(`${plan.called[lane]} `);
     name.append(...nameSpan(`d${s}`, true, tint(s)));
+    if (!strip && !k) root.append(...fadedText(values, scale, x, middle(k), f));
     if (!strip) name.append(svg("tspan", { class: "quiet" }, fmt(values[T - 1], 2)));
     root.append(name);
   });
@@ -138,7 +145,15 @@ function drawLane(root, pane, top, plan, scale) {
   if (strip) return;
   root.append(svg("text", { x: RIVER.left, y: top + 1.3 * f, class: "lane" }, trace.label));
   const story = survival(run, names[0]);
-  if (story) root.append(svg("text", { x: RIVER.left, y: top + 2.5 * f, class: "say" }, plan.wide < 54 * f ? story.short : story.text));
+  if (story) root.append(svg("text", { x: RIVER.left, y: top + 2.5 * f, class: "say" }, 0.54 * f * story.text.length > plan.wide - 2 * RIVER.left ? story.short : story.text));
+}
+
+// Where a gradient is too small for the scale, said once.
+function fadedText(values, scale, x, y, f) {
+  const first = values.findIndex(v => !Number.isFinite(v) || scale.width(v) > 0),
+    words = `below ${fmt(scale.top * 10 ** -scale.decades, 1)}`;
+  if (first < 0 || x(first) - x(0) < 0.6 * words.length * f) return [];
+  return [svg("text", { x: (x(0) + x(first)) / 2, y: y - 0.4 * f, "text-anchor": "middle", class: "tick" }, words)];
 }
 
 function lossArrow(x, y, tall, thick) {
@@ -165,15 +180,15 @@ function survival(run, s) {
   if (!from || left === undefined || Number.isNaN(left)) return null;
   const each = left ** (1 / from),
     steps = `${from} step${from > 1 ? "s" : ""} back`,
-    rest = left > 1.2 ? `it has grown ${fmt(left, 2)} times` : `${share(left)} of it is left`;
-  return { text: `d${s} × ${fmt(each, 3)} per step back: ${why(run, s)}. ${steps[0].toUpperCase()}${steps.slice(1)}, ${rest}.`, short: `× ${fmt(each, 3)} per step, ${share(left)} left` };
+    rest = left > 1.2 ? `it is ${fmt(left, 2)} times as large` : `${share(left)} of it is left`;
+  return { text: `d${s} × ${fmt(each, 3)} per step back: ${why(run, s, each)}. ${steps[0].toUpperCase()}${steps.slice(1)}, ${rest}.`, short: `d${s} × ${fmt(each, 3)} per step, ${rest}` };
 }
 
-// What a state is multiplied by on its way to the next step.
-function why(run, s) {
+// What a state is multiplied by on its way to the next step; and if more arrives (each: the factor per step), what adds to it.
+function why(run, s, each) {
   const at = run.carry[s];
   if (at === undefined || !run.ready(at)) return "through W_h and the slope of the activation";
-  if (run.program.ops[at][0] === "constant") return "nothing shrinks it";
+  if (["constant", "state"].includes(run.program.ops[at][0])) return "it is multiplied by 1";
   const name = run.program.names.get(at);
   // Weighted with the square of the gradient that it multiplies: a gate matters where gradient comes through it.
   let sum = 0,
@@ -185,8 +200,10 @@ function why(run, s) {
       weight += d;
     });
   if (!(weight > 0)) return "";
-  const mean = fmt(sum / weight, 3);
-  return name && PALETTE[name] ? `the ${PALETTE[name].name} ${name} is ${mean} on average` : `${written(run.program, at)} is ${mean} on average`;
+  const mean = fmt(sum / weight, 3),
+    gate = name && PALETTE[name] ? `the ${PALETTE[name].name} ${name}` : written(run.program, at),
+    added = each > 1.001 * (sum / weight) ? `, and ${s === run.states[0] ? "W_h" : `d${run.states[0]}`} adds to it` : "";
+  return `${gate} is ${mean} on average${added}`;
 }
 
 function drawFoot(root, pane, top, plan, scale) {
@@ -197,23 +214,31 @@ function drawFoot(root, pane, top, plan, scale) {
   const texts = Array.from({ length: T }, (_, t) => stepLabel(run, pane.trace, t) ?? ""),
     every = plan.labelled ? 1 : Math.max(1, Math.ceil((2.3 * f) / room));
   const size = plan.labelled ? clamp(room * 1.3, 4, 1.1 * f) : view.lecture ? f : 0.87 * f;
-  for (let t = 0; t < T; t += every) {
+  const ticks = Array.from({ length: Math.ceil(T / every) }, (_, k) => k * every);
+  if (ticks[ticks.length - 1] < T - 1) ticks.splice((T - 1 - ticks[ticks.length - 1]) * room < 2.3 * f ? -1 : T, 1, T - 1); // the last step has a number
+  for (const t of ticks) {
     const shown = plan.labelled ? visible(texts[t]) : String(t + run.first);
     root.append(svg("text", { x: x(t), y: top + 1.1 * f, "text-anchor": "middle", class: "tick", style: `font-size:${size}px` }, shown));
   }
-  for (const t of DATA.marks.map(m => m - run.first))
-    if (t >= 0 && t < T) root.append(svg("path", { d: `M${x(t)},${top - 1}l${-0.35 * f},${-0.6 * f}h${0.7 * f}z`, class: "mark" }));
-  if (strip) return;
-  const y = top + 3.4 * f,
-    end = wide - plan.right;
-  root.append(svg("path", { d: `M${end},${y}H${RIVER.left + 12}m0,-7l-13,7l13,7`, class: "travel" }));
-  root.append(svg("text", { x: end, y: y - 0.5 * f, "text-anchor": "end", class: "travel" }, wide < 48 * f ? "the gradient travels back" : "the gradient travels this way: from the loss, back in time"));
-  const places = Math.max(1, Math.floor((end - RIVER.left) / (7.2 * f))),
-    powers = Array.from({ length: Math.min(places, scale.decades) }, (_, k) => -Math.round((k * scale.decades) / Math.min(places, scale.decades)));
-  powers.forEach((power, k) => {
-    const v = scale.top * 10 ** power,
-      w = 1.1 * f * scale.width(v),
-      at = RIVER.left + k * 7.2 * f;
-    root.append(svg("rect", { x: at, y: y + 1.6 * f - w / 1, width: 1.8 * f, height: 2 * w, class: "wedge" }), svg("text", { x: at + 2.2 * f, y: y + 1.95 * f, class: "tick" }, fmt(v, 1)));
-  });
+  const marks = DATA.marks.map(m => m - run.first).filter(t => t >= 0 && t < T),
+    mark = (at, y, name = "mark") => svg("path", { d: `M${at},${y}l${-0.35 * f},${-0.6 * f}h${0.7 * f}z`, class: name });
+  for (const t of marks) root.append(mark(x(t), top - 1));
+  if (!strip) drawKey(root, top + 3.4 * f, wide - plan.right, plan, scale, marks.length ? mark : null);
+}
+
+// Beneath the time: which way the gradient travels, what the signs mean, and how wide a ribbon is.
+function drawKey(root, y, end, { f, wide, half }, scale, mark) {
+  const from = RIVER.left;
+  root.append(svg("path", { d: `M${end},${y}H${from + 12}m0,-7l-13,7l13,7`, class: "travel" }));
+  root.append(svg("text", { x: end, y: y - 0.5 * f, "text-anchor": "end", class: "travel" }, end - from > 48 * f ? "the gradient travels this way: from the loss, back in time" : end - from > 28 * f ? "the gradient travels back" : end - from > 22 * f ? "back in time" : ""));
+  root.append(lossArrow(from + 0.7 * f, y - 1.4 * f, f, 0.5 * f), svg("text", { x: from + 1.6 * f, y: y - 0.5 * f, class: "tick" }, "from the loss"));
+  if (mark) root.append(mark(from + 9.4 * f, y - 0.5 * f, "wedge"), svg("text", { x: from + 10 * f, y: y - 0.5 * f, class: "tick" }, "marked"));
+  const places = Math.max(1, Math.floor((end - from) / (6 * f))),
+    apart = Math.ceil(scale.decades / places),
+    highest = Math.floor(Math.log10(scale.top));
+  for (let k = 0, power = highest; power > Math.log10(scale.top) - scale.decades; k++, power -= apart) {
+    const w = half * scale.width(10 ** power),
+      at = from + k * 6 * f;
+    root.append(svg("rect", { x: at, y: y + 0.8 * f + half - w, width: 1.4 * f, height: 2 * w, class: "wedge" }), svg("text", { x: at + 1.8 * f, y: y + 1.15 * f + half, class: "tick" }, fmt(10 ** power, 1)));
+  }
 }

@@ -1,7 +1,7 @@
 // The page: what is shown, where in the walk it is, and the keys that move it.
 //
 // The numbers come from Python; a run's program fills in what follows from them, and Model computes everything again when a
-// number is changed. The files of this folder stand one behind the other in one script, in the order of page.py.
+// number is changed. The files of this folder are one script, in the order of page.py.
 
 const PROGRAMS = DATA.programs.map(p => new Program(p));
 const panes = [];
@@ -10,7 +10,7 @@ const leadPane = () => panes[DATA.lead]; // whose lines the walk follows: those 
 const lead = () => leadPane().run;
 
 // The unit that a run shows. Side by side the units are paired by their place in the order of the rows: the unit that carries most of
-// one network's gradient stands beside the unit that carries most of the other's.
+// one network's gradient is shown with the unit that carries most of the other's.
 function unitOf(run) {
   const first = lead();
   return run === first ? Math.min(view.j, run.H - 1) : run.order[Math.min(first.order.indexOf(view.j), run.H - 1)];
@@ -112,6 +112,7 @@ function drawControls() {
   const run = lead(),
     longest = Math.max(...panes.map(p => p.run.T + p.run.first)) - 1;
   $("clock").textContent = `t = ${view.t + run.first} of ${longest}`;
+  $("of-unit").textContent = view.zoom === "river" ? "" : view.norm ? "all units" : `unit ${run.units[Math.min(view.j, run.H - 1)]}`;
   for (const mode of ["forward", "backward"]) $(mode).setAttribute("aria-pressed", String(view.mode === mode));
   for (const zoom of ["river", "cell"]) $(`to-${zoom}`).setAttribute("aria-pressed", String(view.zoom === zoom));
   $("norm").setAttribute("aria-pressed", String(view.norm));
@@ -129,12 +130,13 @@ function drawControls() {
 // What is shown, and the keys that go on from here.
 function hint(run, own) {
   const t = view.t + run.first;
-  if (view.zoom === "river") return ["The width of a ribbon is the size of a gradient, on a logarithmic scale.", "Click a step to go into its cell; space: the next line."];
+  if (view.zoom === "river") return ["The width of a ribbon is the size of a gradient, on a logarithmic scale.", "Click a step to see its cell; space: next line."];
   if (view.mode === "forward") return [`Forward pass, step ${t}, unit ${own}.`, "Space: next line; →: one step later; b: backward."];
   const keys = "Space: next line; ←: one step earlier.";
   if (view.t === run.T - 1)
-    return [`Backward pass, step ${t}, the last one: there is no future, the gradient comes from the ${run.above}${run.arrivesLast ? " through the final state" : " (dy)"}.`, keys];
-  return [`Backward pass, step ${t}, unit ${own}. The gradient comes from ${run.lossAt(view.t) ? `this step's ${run.above} (dy) and ` : ""}the future (dh_next).`, keys];
+    return [`Backward pass, step ${t}, the last one, unit ${own}: there is no future, the gradient comes from the ${run.above}${run.arrivesLast ? " through the final state" : " (dy)"}.`, keys];
+  const future = run.states.map(s => `d${s}_next`).join(" and ");
+  return [`Backward pass, step ${t}, unit ${own}. The gradient comes from ${run.lossAt(view.t) ? `this step's ${run.above} (dy) and ` : ""}the future (${future}).`, keys];
 }
 
 function drawHead(pane) {

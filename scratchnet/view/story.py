@@ -14,7 +14,7 @@ from scratchnet.tracing.program import Program
 from scratchnet.tracing.run import RunTrace
 from scratchnet.tracing.terms import program_for
 from scratchnet.tracing.trace import Trace
-from scratchnet.view.walk import Step, steps
+from scratchnet.view.walk import Step, carry, name_of, steps
 
 AROUND = ("clip", "update")  # steps after the cell's own
 
@@ -142,7 +142,7 @@ def the_walk(run: RunTrace, program: Program, n: int = 0) -> Iterator[Stop]:
     )
     yield Stop(
         "The optimiser's step",
-        "Last, every weight moves a little against its gradient: w becomes w - lr * dw. Then the"
+        "Last, every weight moves a little against its gradient: w becomes w - lr dw. Then the"
         " next batch comes, forwards and back again.",
         0,
         "update",
@@ -154,9 +154,9 @@ def _back_in_time(
     run: RunTrace, program: Program, n: int, carried: str, t: int, unit: int
 ) -> Iterator[Stop]:
     """Along the carry path where the cell has one, else through W_h."""
-    kept = program.forward.get("kept")
     through = f"d{carried}_prev"
-    if kept is None or (carried == "h" and "z" not in run.cell.GATES):
+    factor = carry(run.cell, program).get(carried)
+    if factor is None:
         yield Stop(
             "Through W_h, again and again",
             "To reach the step before, the gradient is multiplied by the slope of the activation"
@@ -167,18 +167,24 @@ def _back_in_time(
             unit,
         )
         return
-    gate = next((g for g in "fz" if g in run.cell.GATES), None)
-    name = {"f": "forget gate f", "z": "update gate z"}.get(gate or "", "gate")
-    if gate is None or "1" in str(program.ops[kept]):
+    gate, rest = _gate_of(program, factor, run.cell.GATES)
+    if gate is None:
         yield Stop(
-            "Straight along", f"{carried} goes straight to the step before.", t, through, unit
+            f"Straight along {carried}",
+            f"The gradient of {carried} goes to the step before as it is: nothing multiplies it.",
+            t,
+            through,
+            unit,
         )
         return
+    name = f"1 - {gate}" if rest else gate
+    called = f"by {name}" if rest else f"by the {name_of(gate)} {gate}"
     values = run[gate][: int(run.lengths[n]), n, unit]
+    values = 1 - values if rest else values
     yield Stop(
-        f"Times {gate}",
-        f"To the step before, the gradient of {carried} is multiplied by the {name} alone. For"
-        f" unit {unit} at step {t} it is {values[t]:.3g}.",
+        f"Times {name}",
+        f"Straight along {carried} to the step before, the gradient is multiplied {called} alone."
+        f" For unit {unit} at step {t} it is {values[t]:.3g}.",
         t,
         through,
         unit,
@@ -186,13 +192,22 @@ def _back_in_time(
     if t > 0:
         span = values[1 : t + 1]
         yield Stop(
-            f"Times {gate}, again and again",
-            f"One step earlier the same again. From step {t} to the first one the {len(span)} gates"
-            f" multiply to {float(np.prod(span)):.2g}: open gates let the gradient through.",
+            f"Times {name}, again and again",
+            f"One step earlier the same again. From step {t} to the first one the {len(span)}"
+            f" factors multiply to {float(np.prod(span)):.2g}: near 1 they let the gradient"
+            " through.",
             t - 1,
             through,
             unit,
         )
+
+
+def _gate_of(program: Program, factor: int, gates: str) -> tuple[str | None, bool]:
+    """The gate that multiplies a state, and True where it is the rest, 1 - gate; None for none."""
+    kind, *args = program.ops[factor]
+    rest = kind == "subtract" and program.ops[args[0]] == ("constant", 1.0)
+    at = args[1] if rest else factor
+    return next((g for g in gates if program.forward.get(g) == at), None), rest
 
 
 def _losses(run: RunTrace, n: int) -> list[int]:

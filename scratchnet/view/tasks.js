@@ -11,7 +11,7 @@ function batchOf(task, T, N, share = null) {
 const ADDING = {
   name: "adding problem",
   about: "Read T numbers, two of them marked, and answer at the end with the sum of the two marked numbers. The gradient must reach back to both marks, over up to T − 1 steps. The held-out error is that of 64 sequences that training never sees.",
-  nothing: { words: "learned nothing", about: "always answering 1, the mean of the sum", error: () => 1 / 6 },
+  nothing: { words: "learned nothing", about: "it always answers 1, the mean of the sum", error: () => 1 / 6 },
   learned: () => 0.01,
   loss: "mse",
   unit: "mean squared error",
@@ -39,8 +39,8 @@ const ADDING = {
 const SINE = {
   name: "sine",
   about: "Read a sine of unknown frequency and phase with noise, and predict at each step the next value. The noise of the next value cannot be predicted. The held-out error is that of 64 sequences that training never sees.",
-  nothing: { words: "learned nothing", about: "always answering 0, the mean of a sine", error: (T, { noise }) => 1 / 2 + noise ** 2 },
-  best: { words: "the noise", about: "the sine itself, without the noise of the next value", error: (T, { noise }) => noise ** 2 },
+  nothing: { words: "learned nothing", about: "it always answers 0, the mean of a sine", error: (T, { noise }) => 1 / 2 + noise ** 2 },
+  best: { words: "the noise", about: "that of the sine itself; only the noise of the next value is left", error: (T, { noise }) => noise ** 2 },
   learned: (T, { noise }) => 0.01 + 2 * noise ** 2,
   loss: "mse",
   unit: "mean squared error",
@@ -68,10 +68,10 @@ const SINE = {
 const COUNTING = {
   name: "counting",
   about:
-    "Read a string of n letters a, then n letters b, then an end, and predict at each step the next symbol. How many a will come cannot be known; from the first b on everything is certain, if the a were counted. There are few strings: the held-out error is that of all of them.",
+    "Read a string of n letters a, then n letters b, then an end, and predict at each step the next symbol. The number of letters a cannot be predicted; from the first b on every symbol can, by a network that has counted them. There are few strings: the held-out error is that of all of them.",
   nothing: {
     words: "learned nothing",
-    about: "the chances of the next symbol from the symbol before alone",
+    about: "it knows how often each symbol follows each other one",
     // of all pairs of neighbours in the strings n = 1 .. M: aa, bb M (M - 1) / 2 each, ab and b-end M each, start-a M
     error: T => {
       const M = COUNTING.most(T),
@@ -80,7 +80,7 @@ const COUNTING = {
       return (2 * sum) / (M * (M + 2));
     },
   },
-  best: { words: "counts", about: "only n itself is guessed, one of M", error: T => Math.log(COUNTING.most(T)) / (COUNTING.most(T) + 2) },
+  best: { words: "counts", about: "only n itself, one of M numbers, has to be guessed", error: T => Math.log(COUNTING.most(T)) / (COUNTING.most(T) + 2) },
   learned: T => COUNTING.best.error(T) + 0.1 * (COUNTING.nothing.error(T) - COUNTING.best.error(T)),
   loss: "softmax_cross_entropy",
   unit: "cross entropy",
@@ -127,7 +127,7 @@ function textTask(text) {
   const task = {
     name: "text",
     about: `Read a text of ${tokens.length} characters, ${symbols.length} different ones, and predict at each step the next character. It trains on the first five sixths; the held-out error is that of the rest.`,
-    nothing: { words: "learned nothing", about: "knowing only how frequent each character is", error: () => unigram },
+    nothing: { words: "learned nothing", about: "it knows only how frequent each character is", error: () => unigram },
     learned: () => unigram / 4,
     loss: "softmax_cross_entropy",
     unit: "cross entropy",

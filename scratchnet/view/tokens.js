@@ -21,7 +21,7 @@ function buildTokens(pane) {
   pane.cursors.push(() => cells.forEach((node, t) => (t === view.t ? node.setAttribute("aria-current", "step") : node.removeAttribute("aria-current"))));
 }
 
-const REACH = "Point at a token: the shade of an earlier one is the share of that token's loss gradient which reaches it.";
+const REACH = "Point at a token: the darker an earlier token, the more of the gradient of this token's loss reaches it.";
 
 // Shade each earlier token by |da| there from the loss at step tau, on a logarithmic scale of four decades.
 function shade(pane, tau) {

@@ -31,8 +31,10 @@ function drawNetwork(box, pass, { step, unit, back, pick }) {
   const layers = { edges: svg("g"), units: svg("g"), words: svg("g") };
   columns.forEach((column, c) => {
     if (c) drawEdges(layers.edges, columns[c - 1], column, { c, x, y, step, unit, back, pass });
+    const next = columns[c + 1],
+      room = gap > 1.9 * f && (!next || x(c + 1) - x(c) > 2 * radius + 5.6 * f); // a number fits between two columns
     const scale = Math.max(...(back && column.gradients ? column.gradients : column.values).map(Math.abs)) || 1;
-    column.shown.forEach((j, i) => drawUnit(layers, { column, j, x: x(c), y: y(column, i), radius, f, scale, back, on: isLit(step, column, j, unit, back), pick, room: gap > 1.9 * f }));
+    column.shown.forEach((j, i) => drawUnit(layers, { column, j, x: x(c), y: y(column, i), radius, f, scale, back, on: isLit(step, column, j, unit, back), pick, room }));
     if (column.hidden) layers.words.append(svg("text", { x: x(c), y: y(column, column.shown.length) + 0.4 * f, "text-anchor": "middle", class: "outside" }, `+ ${column.hidden} more`));
     const on = step?.around === column.k && column.k >= 0;
     layers.words.append(svg("text", { x: x(c), y: 1.2 * f, "text-anchor": "middle", class: `layer${on ? " on" : ""}` }, column.kind === "input" ? "x" : column.kind));

@@ -11,6 +11,7 @@ from linecache import getline
 from pathlib import Path
 from typing import Any
 
+from scratchnet.cells import Cell
 from scratchnet.tracing.evaluate import Op
 from scratchnet.tracing.program import Program
 
@@ -47,6 +48,26 @@ def place_of(line: tuple[str, int]) -> list[str]:
     own = path.is_relative_to(LIBRARY)
     shown = path.relative_to(LIBRARY.parent).as_posix() if own else path.name
     return [f"{shown}:{number}", code, comment]
+
+
+def carry(cell: Cell, program: Program | None) -> dict[str, int]:
+    """For each state that goes straight to the next step the operation that multiplies it there.
+
+    It is the state itself where nothing does, as in c = c_prev + i g.
+    """
+    found = dict[str, int]()
+    for s in cell.STATES:
+        if program is None or ("state", s) not in program.ops:
+            continue
+        previous, kept = program.ops.index(("state", s)), program.forward.get("kept")
+        summands = _parts(program.ops, program.forward[s])
+        if previous in summands:
+            found[s] = previous
+        elif kept in summands and program.ops[kept][0] == "multiply":
+            factors = program.ops[kept][1:]
+            if previous in factors:
+                found[s] = next((k for k in factors if k != previous), previous)
+    return found
 
 
 def name_of(letter: str) -> str:
