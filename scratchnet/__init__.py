@@ -12,10 +12,10 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "layers_to_html", "load_trace", "to_html", "trace"]
 
 LAZY = {
-    "trace": ("view", "tracing", "trace"),
-    "load_trace": ("view", "tracing", "load"),
-    "to_html": ("view", "view", "to_html"),
-    "layers_to_html": ("view", "view", "layers_to_html"),
+    "trace": ("tracing", "trace"),
+    "load_trace": ("tracing", "load"),
+    "to_html": ("view", "to_html"),
+    "layers_to_html": ("view", "layers_to_html"),
 }
 
 
@@ -23,7 +23,13 @@ def __getattr__(name: str) -> Any:
     """``scratchnet.trace``, ``load_trace``, ``to_html`` and ``layers_to_html``, imported on first
     use; notebooks then show traces as pages."""
     if name in LAZY:
-        viewer, module, function = LAZY[name]
-        import_module(f"scratchnet.{viewer}")
+        module, function = LAZY[name]
+        import_module("scratchnet.tracing").Trace.show_in_notebook = _show_in_notebook
         return getattr(import_module(f"scratchnet.{module}"), function)
     raise AttributeError(f"module 'scratchnet' has no attribute {name!r}")
+
+
+def _show_in_notebook(trace: Any) -> str:
+    """The HTML of a trace; the first one loads Matplotlib, for a picture of it."""
+    html: str = import_module("scratchnet.plots.notebook").notebook_html(trace)
+    return html

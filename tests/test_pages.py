@@ -1,7 +1,9 @@
 """The page as it is seen: four sizes, two themes, two browsers; what is above the fold, how large, and what a screen reader gets."""
 
+import base64
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import resources
@@ -202,6 +204,40 @@ def test_a_drawing_saved_as_svg_looks_the_same_without_the_page(pages, browser, 
         )
         assert there == here
         assert len(here) > 10
+
+
+PAPERS = {"A4": (8.27, 11.69), "Letter": (8.5, 11.0)}  # inches
+ON_PAPER = """
+    const { left, top, right, bottom } = document.body.getBoundingClientRect(), cut = [];
+    for (const e of document.querySelectorAll("svg text, svg path, .equation, .numbers, .code, .name span, #hint")) {
+        const b = e.getBoundingClientRect();
+        if (b.width && (b.left < left - 1 || b.right > right + 1 || b.top < top - 1 || b.bottom > bottom + 1)) cut.push([e.tagName, e.textContent, b.left, b.right, b.bottom]);
+    }
+    return [right - left, bottom - top, cut, document.querySelector("header").offsetHeight, getComputedStyle(document.body).backgroundColor];"""
+
+
+@pytest.mark.parametrize("zoom", ["river", "cell"])
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru", "two", "three", "text", "wrong", "forward only"])
+def test_on_paper_it_is_one_light_page_and_nothing_is_cut(kind, zoom, pages, browser):
+    """From a wide dark window in lecture mode and from a narrow one; afterwards the page is as it was."""
+    for width, height in ((1920, 1080), (390, 844)):
+        driver = opened(browser, pages[kind][1], width, height, "dark", f"#zoom={zoom}&t=5", "go({ lecture: true })")
+        driver.execute_script("beforePrint()")
+        wide, high, cut, toolbar, ground = driver.execute_script(ON_PAPER)
+        assert wide <= 991
+        assert high <= 725
+        assert wide > 500 or zoom == "cell"  # and not tiny
+        assert (cut, toolbar, ground) == ([], 0, "rgb(255, 255, 255)")
+        driver.execute_script("afterPrint()")
+    driver = opened(browser, pages[kind][1], 1920, 1080, "dark", f"#zoom={zoom}&t=5", "go({ lecture: true })")
+    look = """return [document.body.className, document.body.style.cssText, theme(), document.querySelector("header").offsetHeight,
+        Math.round(document.querySelector("#river svg").clientWidth / 100)]"""  # a scroll bar has 15 pixels
+    before = driver.execute_script(look)
+    for size in PAPERS.values():
+        paper = {"paperWidth": size[0], "paperHeight": size[1], "landscape": True}
+        pdf = base64.b64decode(driver.execute_cdp_cmd("Page.printToPDF", paper)["data"])
+        assert len(re.findall(rb"/Type /Page\b", pdf)) == 1
+    assert driver.execute_script(look) == before
 
 
 def test_in_a_lecture_one_cell_at_a_time_fills_the_screen(pages, browser):

@@ -958,6 +958,8 @@ ONE_PANEL = {
     "histograms of one": lambda watched, **how: plots.histograms(watched[1], names=["rec.b_l0"], **how),
     "loss_cliff": lambda _, **how: plots.loss_cliff(points=20, title="A cliff", **how),
     "river": lambda _, **how: plots.river(TRACE, marks=[2, 9], **how),
+    "cell": lambda _, **how: plots.cell(TRACE, 5, term="dc", title="A cell", **how),
+    "cell of a GRU": lambda _, **how: plots.cell(traced("GRU"), walk="forward", **how),
     "river of three": lambda _, **how: plots.river(
         {name: traced(name, T=100, return_sequences=False) for name in LAYERS}, title="Three", marks=[4], **how
     ),
@@ -1080,6 +1082,7 @@ def test_plot_command_draws_each_kind(saved, tmp_path, capsys, kind):
         "per_loss_gradients": ["--k1", "4", "--k2", "6"],
         "text": ["--unit", "1"],
         "gates": ["--size", "paper"],
+        "cell": ["--t", "3", "--unit", "1", "--term", "da_f"],
     }.get(kind, [])
     assert main(["plot", str(saved), "--kind", kind, "--out", str(out), *extra]) == 0
     assert capsys.readouterr().out == f"{out}\n"
@@ -1092,7 +1095,7 @@ def test_plot_command_draws_all_and_says_what_it_left_out(tmp_path, capsys, monk
     monkeypatch.chdir(tmp_path)
     assert main(["plot", "rnn.npz"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert {p.name for p in (tmp_path / "rnn").iterdir()} == {"gates.png", "jacobians.png"}
+    assert {p.name for p in (tmp_path / "rnn").iterdir()} == {"cell.png", "gates.png", "jacobians.png"}
     assert len(said) == len(KINDS)
     for kind, why in (
         ("saturation", "no gates"),
@@ -1107,11 +1110,14 @@ def test_plot_command_draws_all_and_says_what_it_left_out(tmp_path, capsys, monk
 
 def test_plot_command_answers_what_does_not_fit(saved, tmp_path, capsys):
     for arguments, message in (
-        (["--kind", "violin"], "there is no kind 'violin': expected all or one of river, gates, saturation"),
+        (["--kind", "violin"], "there is no kind 'violin': expected all or one of river, cell, gates, saturation"),
         (["--run", "l7"], "the trace has no run 'l7': it has rec.l0"),
         (["--sample", "3"], "sample is 3 but rec.l0 has 3 sequences"),
         (["--kind", "gates", "--out", "a.xyz"], "a.xyz ends in '.xyz': expected .eps,"),
         (["--kind", "gates", "--k1", "3"], "k1 is 3, but only per_loss_gradients has a use for it, not gates"),
+        (["--kind", "gates", "--t", "3"], "t is 3, but only cell has a use for it, not gates"),
+        (["--kind", "cell", "--t", "99"], "t is 99 but the sequence has"),
+        (["--kind", "cell", "--term", "dq"], "no line of this walk computes 'dq': it has dh, "),
         (["--kind", "per_loss_gradients", "--k1", "5", "--k2", "2"], "k2 is 2 but k1 is 5"),
     ):
         assert main(["plot", str(saved), "--out", str(tmp_path / "x.png"), *arguments]) == 1

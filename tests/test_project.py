@@ -42,7 +42,8 @@ FLOORS = [
     {"models", "gradcheck", "data", "convert"},
     {"training"},
     {"tracing", "search"},
-    {"plots", "view", "forecasting", "estimators"},
+    {"view", "forecasting", "estimators"},
+    {"plots"},
     {"commands"},
     {"__main__"},
 ]
@@ -133,7 +134,7 @@ def test_the_house_has_few_rooms_and_few_arrows_between_them():
             if target and target != room:
                 arrows.add((room, target))
     assert len(set(files.values())) <= 30
-    assert 90 < len(arrows) <= 168
+    assert 90 < len(arrows) <= 169
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=lambda p: str(p.relative_to(ROOT)))

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import scratchnet
 from scratchnet.cells import CELLS, variants
+from scratchnet.commands.cli import main
 from scratchnet.layers import ACTIVATIONS, GRU, LSTM, Linear, Sequential
 from scratchnet.tracing import per_loss_gradients
 from scratchnet.tracing.order import unit_order
 from scratchnet.tracing.program import program_of
-from scratchnet.view import Stop, notebook_html, page
+from scratchnet.view import Stop, page
 from scratchnet.view.layout import Graph, drawing, place
 from scratchnet.view.walk import steps
 
@@ -246,6 +247,21 @@ def test_bad_arguments(rng):
         page(trace, runs=["top"])
 
 
+@pytest.mark.parametrize("others", [[], ["gru"], ["gru", "sru"]])
+def test_the_command_compares_any_number_of_traces(others, rng, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kinds = ["lstm", *others]
+    for kind in kinds:
+        small_trace(rng, kind).save(f"{kind}.npz")
+    compare = ["--compare", *(f"{kind}.npz" for kind in others)] if others else []
+    assert main(["view", "lstm.npz", *compare, "--names", *kinds]) == 0
+    assert capsys.readouterr().out == "lstm.html\n"
+    data = data_of((tmp_path / "lstm.html").read_text(encoding="utf-8"))
+    assert [(t["label"], t["runs"][0]["cell"]) for t in data["traces"]] == [(kind, kind) for kind in kinds]
+    assert main(["view", "lstm.npz", *compare, "--names", "a", "b", "c", "d"]) == 1
+    assert f"there are 4 names but {len(kinds)} traces" in capsys.readouterr().err
+
+
 def test_what_the_page_cannot_compute_it_says(rng):
     model = Sequential(rec=LSTM(2, 4, rng=rng), act=ACTIVATIONS["gelu"](), head=Linear(4, 1, rng=rng))
     x, target = rng.standard_normal((4, 1, 2)), rng.standard_normal((4, 1, 1))
@@ -263,11 +279,3 @@ def test_what_the_page_cannot_compute_it_says(rng):
         data = data_of(page(trace))["traces"][0]
         assert data["model"] is None
         assert any(note in n for n in data["notes"])
-
-
-def test_in_a_notebook_it_is_an_iframe_of_its_own(rng):
-    trace = small_trace(rng)
-    text = trace._repr_html_()
-    assert text == notebook_html(trace)
-    assert text.startswith('<iframe srcdoc="&lt;!DOCTYPE html&gt;')
-    assert 'sandbox="allow-scripts"' in text

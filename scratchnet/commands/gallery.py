@@ -121,6 +121,14 @@ EXAMPLES = (
         " wide.",
     ),
     Example(
+        "cell",
+        'plots.cell(traces["LSTM"], t=40, term="dc")',
+        "The LSTM cell as a drawing of operations and wires; where two gradients meet in c is lit.",
+        "The gradient comes in at the right, from the loss in red and from the future in blue, and"
+        " leaves at the left. A highlighted wire is what the line computes; thick ones are what it"
+        " reads. Beneath are the equation with the numbers of one unit, and the library's line.",
+    ),
+    Example(
         "gates",
         'plots.gates(traces["LSTM"], inputs=unseen[:, 0, 0], marks=marks)',
         "Heat maps of the gates i, f, g, o and of tanh c, units down and time across.",

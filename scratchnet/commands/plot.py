@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--kind",
         default="all",
-        help="river, gates, saturation, gradient_norms, per_loss_gradients, jacobians,"
+        help="river, cell, gates, saturation, gradient_norms, per_loss_gradients, jacobians,"
         " weight_gradients, text, or all that the trace allows (default)",
     )
     parser.add_argument(
@@ -38,8 +38,14 @@ def add(commands: Commands) -> None:
         "--k2", type=int, help="per_loss_gradients: how far each window goes back (default: k1)"
     )
     parser.add_argument(
-        "--unit", type=int, metavar="N", help="text: which unit (default: the one that varies most)"
+        "--unit",
+        type=int,
+        metavar="N",
+        help="cell, text: which unit (default: the one with the largest gradient; of a text"
+        " the one that varies most)",
     )
+    parser.add_argument("--t", type=int, help="cell: which time step (default: the last)")
+    parser.add_argument("--term", help="cell: what the line computes, such as dc (default: dh)")
     parser.add_argument(
         "--size",
         choices=["slide", "paper"],
@@ -75,6 +81,8 @@ def run(chosen: argparse.Namespace) -> int:
         k1=chosen.k1,
         k2=chosen.k2,
         unit=chosen.unit,
+        t=chosen.t,
+        term=chosen.term,
         size=chosen.size,
     ):
         print(line)

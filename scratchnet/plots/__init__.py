@@ -1,6 +1,7 @@
 """Figures for a lecture, in matplotlib; each function returns the figure and shows nothing.
 
 river({"RNN": trace, "LSTM": another})                   why the LSTM's gradient survives
+cell(trace, t=5, term="dc")  film(trace, "walk.gif")   one step, line by line
 gates(trace)  saturation(trace)  text(trace)             gates and cells
 gradient_norms({"LSTM": trace, "RNN": another})          how far gradients reach
 per_loss_gradients(trace, k1=20)                         the share of each loss in each gradient
@@ -19,7 +20,9 @@ notebook displays it as any other value.
 """
 
 from scratchnet.plots.ahead import errors_ahead, fan
+from scratchnet.plots.cell import cell
 from scratchnet.plots.cliff import loss_cliff
+from scratchnet.plots.film import film
 from scratchnet.plots.forecast import forecast
 from scratchnet.plots.gates import gates, saturation
 from scratchnet.plots.gradients import gradient_norms, weight_gradients
@@ -39,11 +42,13 @@ from scratchnet.plots.training import (
 __all__ = [
     "PALETTE",
     "axes",
+    "cell",
     "clip_factor",
     "clipping",
     "colour",
     "errors_ahead",
     "fan",
+    "film",
     "forecast",
     "gates",
     "gradient_norms",

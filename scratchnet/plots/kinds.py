@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from scratchnet.errors import InvalidValueError
 from scratchnet.files import make_folder, save_figure
+from scratchnet.plots.cell import cell
 from scratchnet.plots.gates import gates, saturation
 from scratchnet.plots.gradients import gradient_norms, weight_gradients
 from scratchnet.plots.jacobians import jacobians
@@ -26,6 +27,8 @@ class Wanted(NamedTuple):
     k1: int | None = None
     k2: int | None = None
     unit: int | None = None
+    t: int | None = None
+    term: str | None = None
     labels: tuple[str, ...] = ()
     title: str = ""
     size: Size = "slide"
@@ -46,6 +49,14 @@ def _river(run: RunTrace, want: Wanted) -> Figure:
 
 KINDS: dict[str, Callable[[RunTrace, Wanted], Figure]] = {
     "river": _river,
+    "cell": lambda run, want: cell(
+        run,
+        want.t,
+        want.unit,
+        want.term,
+        walk="backward" if run.has_backward else "forward",
+        **want.common(),
+    ),
     "gates": lambda run, want: gates(run, **want.common(), labels=want.labels),
     "saturation": lambda run, want: saturation(
         run, sample=want.sample, title=want.title, size=want.size
@@ -71,7 +82,8 @@ def _whole_batch(run: RunTrace, want: Wanted) -> RunTrace:
 
 
 # options that only some kinds take
-TAKES = {"k1": ("per_loss_gradients",), "k2": ("per_loss_gradients",), "unit": ("text",)}
+TAKES = {"k1": ("per_loss_gradients",), "k2": ("per_loss_gradients",), "unit": ("text", "cell")}
+TAKES |= {"t": ("cell",), "term": ("cell",)}
 
 
 def _default(trace: Trace, kind: str) -> RunTrace:
@@ -89,6 +101,8 @@ def write(
     k1: int | None = None,
     k2: int | None = None,
     unit: int | None = None,
+    t: int | None = None,
+    term: str | None = None,
     size: Size = "slide",
 ) -> Iterator[str]:
     """Draw one kind into the file ``out``, or "all" into the folder ``out``; yield a line each.
@@ -97,8 +111,8 @@ def write(
     ----------
     trace, kind, out : the trace, a name of ``KINDS`` or "all", the file or folder
     run : a run's name; by default the last one, and for text the last forward direction
-    sample, k1, k2, unit, size : as in the figures. Of "all", kinds that the trace does not allow
-        are left out, and their line says why
+    sample, k1, k2, unit, t, term, size : as in the figures. Of "all", kinds that the trace does not
+        allow are left out, and their line says why
 
     Raises
     ------
@@ -111,17 +125,20 @@ def write(
         )
     if run is not None and run not in trace.runs:
         raise InvalidValueError(f"the trace has no run {run!r}: it has {', '.join(trace.runs)}")
-    for name, value in {"k1": k1, "k2": k2, "unit": unit}.items():
+    options = {"k1": k1, "k2": k2, "unit": unit, "t": t, "term": term}
+    for name, value in options.items():
         if value is not None and kind not in ("all", *TAKES[name]):
             raise InvalidValueError(
-                f"{name} is {value}, but only {', '.join(TAKES[name])} has a use for it, not {kind}"
+                f"{name} is {value}, but only {' or '.join(TAKES[name])} has a use for it, not"
+                f" {kind}"
             )
     chosen = _default(trace, kind) if run is None else trace[run]
     if sample is not None:
         sequence(chosen, sample)  # there must be one
     title = ", ".join(filter(None, [trace.title, chosen.name if len(trace.runs) > 1 else ""]))
     # labels are those of the first sequence
-    want = Wanted(sample, k1, k2, unit, () if sample else trace.labels, title, size)
+    labels = () if sample else trace.labels
+    want = Wanted(sample, k1, k2, unit, t, term, labels, title, size)
     if kind != "all":
         make_folder(out.parent)
         save_figure(KINDS[kind](chosen, want), out)

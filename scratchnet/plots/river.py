@@ -123,6 +123,18 @@ def river(
         return drawing.draw(title, size, ax)
 
 
+def in_words(run: RunTrace, sample: int = 0) -> str:
+    """What the river of one run shows, for a reader who cannot see it."""
+    with np.errstate(all="ignore"):
+        lane = _lane(run.cell_name.upper(), sequence(run_of(run), sample))
+    states = " and of ".join(lane.ribbons)
+    said = "".join(words + (" " if words[-1] in ",;" else ". ") for words in lane.words)
+    return (
+        f"The unrolled {lane.name}, {run.T} time steps: ribbons as wide as the gradient of"
+        f" {states}, from the loss back to step 0. {said}".rstrip()
+    )
+
+
 def _norms(d: Array) -> Array:
     return np.sqrt(np.sum(np.square(d, dtype=np.float64), axis=(1, 2)))
 

@@ -18,7 +18,7 @@ from scratchnet.tracing.terms import CellCache
 Backward = Callable[..., Any]  # with the signature of a cell's backward
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RunTrace:
     """A run is one cell applied once: one layer direction. ``run["f"]`` is an array.
 
@@ -205,6 +205,11 @@ class RunTrace:
             name: {k: to_host(v) for k, v in getattr(self, name).items()} for name in tables
         }
         return replace(self, cache=type(self.cache)(**here), dy=to_host(self.dy), **moved)
+
+    def __repr__(self) -> str:
+        sequences = f"{self.N} sequence{'s' * (self.N > 1)}"
+        without = "" if self.has_backward else ", no gradients"
+        return f"<run {self.name}: {self.cell_name}, {self.T} steps, {sequences}{without}>"
 
     def require_sample(self, sample: int) -> None:
         """IndexError unless there is such a sequence in the batch."""

@@ -57,7 +57,7 @@ def forward_terms(cell: Cell, cache: CellCache, params: Terms) -> Terms:
     if program is None:
         return made
     stored = _stored(program, cell, cache)
-    given = _given(cell, cache, params)
+    given = given_of(cell, cache, params)
     names = {n: at for n, at in program.forward.items() if n not in cell.STATES}
     return _values(program, names, stored, given)
 
@@ -71,7 +71,7 @@ def backward_terms(
         return {"dh": upstream["dy"] + upstream["dh_next"], **made}
     stored = _stored(program, cell, cache)
     stored |= {program.backward[name]: block for name, block in made.items()}
-    given = _given(cell, cache, params) | {"upstream": upstream}
+    given = given_of(cell, cache, params) | {"upstream": upstream}
     names = {n: at for n, at in program.backward.items() if n != "dx"}
     return _values(program, names, stored, given)
 
@@ -93,7 +93,8 @@ def _stored(program: Program, cell: Cell, cache: CellCache) -> dict[int, Array]:
     return {at: found[name] for name, at in program.forward.items() if name in found}
 
 
-def _given(cell: Cell, cache: CellCache, params: Terms) -> dict[str, Any]:
+def given_of(cell: Cell, cache: CellCache, params: Terms) -> dict[str, Any]:
+    """What a step of the cell is given, at all steps, as ``evaluate`` takes it."""
     return {
         "x": cache.x,
         "H": cache.h.shape[-1],

@@ -43,7 +43,7 @@ class Trace:
     # which targets count in the loss and how much: of the target's leading axes; None: all alike
     mask: Array | None = None
     weights: Array | None = None
-    # set by ``scratchnet.view``
+    # set by ``scratchnet.trace``
     show_in_notebook: ClassVar[Callable[["Trace"], str] | None] = None
 
     @property
@@ -143,7 +143,7 @@ class Trace:
         archives.save(path, arrays, about, compress=True)
 
     def _repr_html_(self) -> str | None:
-        """The trace's page, where ``scratchnet.view`` is loaded."""
+        """The trace's page, once ``scratchnet.trace`` was used."""
         show = type(self).show_in_notebook
         return None if show is None else show(self)
 

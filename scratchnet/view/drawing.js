@@ -19,7 +19,7 @@ function gridOf(pane, columns, rows) {
     top = (view.lecture ? 1.5 : 1.9) * f,
     bottom = (view.lecture ? 2.4 : 3.4) * f, // for what is written below: dx, dy, where it comes from
     down = rows + 0.62;
-  const room = (view.lecture ? 0.5 : 0.6) * innerHeight - top - bottom,
+  const room = (view.lecture ? 0.5 : 0.6) * screenHeight() - top - bottom,
     y = view.lecture ? room / down : clamp(room / down, 62, 88);
   return { f, wide, left, right, x, y, top, bottom, high: top + bottom + y * down, half: view.lecture ? 0.78 * f : f, inline: x > 11 * f, dense: x < 5.2 * f };
 }

@@ -1,7 +1,8 @@
-// The page from outside: as a part of slides (?embed=cell or river), driven by messages, and its drawings as SVG files.
+// The page from outside: as a part of slides (?embed=cell or river), driven by messages, its drawings as SVG files, and on paper.
 //
 // A parent page sends   frame.contentWindow.postMessage({ scratchnet: { t: 3, zoom: "cell", walk: "backward", step: 2, unit: 5 } }, "*")
-// and is told           { scratchnet: { t, zoom, walk, step, unit, run, height } }   whenever the page has changed.
+// and is told           { scratchnet: { t, zoom, walk, step, unit, run, height } }   whenever the page has changed,
+// with opened: true the first time; { scratchnet: { pointer } } says "over", "down" or "out". frame.js is a notebook's side of it.
 
 const EMBEDS = ["cell", "river"];
 
@@ -10,11 +11,21 @@ function embedded() {
   return EMBEDS.includes(kind) ? kind : null;
 }
 
+let opened = true;
+
 function tellParent() {
   if (window.parent === window) return;
   const { first, units } = lead(),
     place = { t: view.t + first, zoom: view.zoom, walk: view.mode, step: view.s, unit: units[view.j], run: view.run };
-  window.parent.postMessage({ scratchnet: { ...place, height: document.documentElement.offsetHeight } }, "*");
+  const height = Math.ceil(document.documentElement.getBoundingClientRect().height);
+  window.parent.postMessage({ scratchnet: { ...place, height, ...(opened && { opened }) } }, "*");
+  opened = false;
+}
+
+if (window.parent !== window) {
+  new ResizeObserver(() => panes.length && tellParent()).observe(document.documentElement);
+  for (const [event, pointer] of [["pointerenter", "over"], ["pointerdown", "down"], ["pointerleave", "out"]])
+    document.documentElement.addEventListener(event, () => window.parent.postMessage({ scratchnet: { pointer } }, "*"));
 }
 
 addEventListener("message", e => {
@@ -30,6 +41,11 @@ addEventListener("message", e => {
   if (["forward", "backward"].includes(asked.walk)) change.mode = asked.walk;
   if (EMBEDS.includes(asked.zoom)) change.zoom = asked.zoom;
   if (typeof asked.lecture === "boolean") change.lecture = asked.lecture;
+  if (whole("screen") && asked.screen > 0) {
+    screenTold = asked.screen;
+    document.documentElement.style.setProperty("--vh", `${screenTold / 100}px`);
+    document.documentElement.style.overflowY = "hidden"; // the frame gets the height of the page
+  }
   go(change);
   if (["light", "dark"].includes(asked.theme)) setTheme(asked.theme);
   if (asked.play === true) play();
@@ -65,3 +81,32 @@ function save() {
     setTimeout(() => URL.revokeObjectURL(address), 1000);
   }
 }
+
+// On paper: one landscape page, light, without what is there to be clicked. It is laid out at a width of its own, whatever the
+// window's, and made smaller until it fits on A4 and on Letter (stepper.css).
+const PAPER = { wide: 990, high: 710 }; // pixels of CSS: what both have without margins of 9 mm
+let onScreen = null; // what the page looked like before it was printed
+
+function beforePrint() {
+  if (window.parent !== window) return; // of a frame its parent's layout is printed
+  onScreen = { theme: theme(), lecture: view.lecture };
+  view.lecture = false;
+  const { body } = document,
+    wide = PAPER.wide * (view.zoom === "cell" ? (1 + panes.length) / 2 : 1); // cells side by side need room for their letters
+  body.classList.add("printing");
+  body.style.width = `${wide}px`;
+  setTheme("light");
+  body.style.zoom = Math.min(PAPER.wide / wide, PAPER.high / body.offsetHeight);
+}
+
+function afterPrint() {
+  if (!onScreen) return;
+  document.body.style.cssText = "";
+  document.body.classList.remove("printing");
+  view.lecture = onScreen.lecture;
+  setTheme(onScreen.theme);
+  onScreen = null;
+}
+
+addEventListener("beforeprint", beforePrint);
+addEventListener("afterprint", afterPrint);

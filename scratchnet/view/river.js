@@ -2,7 +2,7 @@
 // gradient of a state over all units, on one logarithmic scale for all lanes; it flows from right to left, from the loss back.
 
 const RIVER = { left: 16, half: 0.42, box: 0.62 }; // half: of a ribbon at its widest, in rows
-const letters = () => (view.lecture ? Math.max(15, 0.031 * innerHeight) : 15); // the height of a letter, in pixels
+const letters = () => (view.lecture ? Math.max(15, 0.031 * screenHeight()) : 15); // the height of a letter, in pixels
 
 // The gradients that a lane shows: of each state, the carried one on top.
 const ribbonsOf = run => [...run.states].reverse().filter(s => run.has(`d${s}`));
@@ -37,7 +37,7 @@ function riverPlan(wide, lanes) {
     rows = lanes.map(r => Math.max(1, ribbonsOf(r).length)),
     all = rows.reduce((sum, n) => sum + n, 0),
     key = 2 * RIVER.half,
-    room = (innerHeight - taken - 40 - lanes.length * head - 4.6 * f) / (all + key);
+    room = (screenHeight() - taken - 40 - lanes.length * head - 4.6 * f) / (all + key);
   const row = strip ? (view.lecture ? 18 : 20) : view.lecture ? clamp(room, 30, 140) : 76,
     tops = rows.map((_, k) => k * head + row * rows.slice(0, k).reduce((sum, n) => sum + n, 0)),
     foot = strip ? 1.6 * f : 4.6 * f + key * row;
@@ -50,7 +50,7 @@ function drawRiver(click = "click a step to see its cell") {
     wide = Math.max(300, box.clientWidth - 2),
     plan = riverPlan(wide, lanes),
     height = plan.end + plan.foot;
-  const key = JSON.stringify([view.run, wide, height, innerHeight, plan.strip, view.lecture, theme(), lanes.map(r => r.version || 0)]);
+  const key = JSON.stringify([view.run, wide, height, screenHeight(), plan.strip, view.lecture, theme(), lanes.map(r => r.version || 0)]);
   if (drawRiver.key !== key) {
     drawRiver.key = key;
     const scale = riverScale(lanes);

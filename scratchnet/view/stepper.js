@@ -83,7 +83,7 @@ function rebuild() {
 }
 
 function draw() {
-  const key = `${view.run} ${view.mode} ${theme()}`;
+  const key = `${view.run} ${view.mode} ${theme()} ${view.lecture}`; // a lecture hides charts, which have no width then
   document.body.dataset.zoom = view.zoom;
   document.body.classList.toggle("lecture", view.lecture);
   document.body.classList.toggle("telling", view.story !== null);
@@ -122,17 +122,21 @@ function drawControls() {
   $("run").value = String(view.run);
   const own = run.units[Math.min(view.j, run.H - 1)],
     step = stepOf(run);
-  $("hint").textContent = hint(run, own);
+  const [said, keys] = hint(run, own);
+  $("hint").replaceChildren(`${said} `, element("span", { class: "keys" }, keys)); // keys are not printed
   if (view.zoom === "cell" && step) say(`t = ${view.t + run.first}, unit ${own}, ${step.title}`);
 }
 
+// What is shown, and the keys that go on from here.
 function hint(run, own) {
   const t = view.t + run.first;
-  if (view.zoom === "river") return "The width of a ribbon is the size of a gradient, on a logarithmic scale. Click a step to see its cell; space: next line.";
-  if (view.mode === "forward") return `Forward pass, step ${t}, unit ${own}. Space: next line; →: one step later; b: backward.`;
+  if (view.zoom === "river") return ["The width of a ribbon is the size of a gradient, on a logarithmic scale.", "Click a step to see its cell; space: next line."];
+  if (view.mode === "forward") return [`Forward pass, step ${t}, unit ${own}.`, "Space: next line; →: one step later; b: backward."];
+  const keys = "Space: next line; ←: one step earlier.";
   if (view.t === run.T - 1)
-    return `Backward pass, step ${t}, the last one, unit ${own}: there is no future, the gradient comes from the ${run.above}${run.arrivesLast ? " through the final state" : " (dy)"}. Space: next line; ←: one step earlier.`;
-  return `Backward pass, step ${t}, unit ${own}. The gradient comes from ${run.lossAt(view.t) ? `this step's ${run.above} (dy) and ` : ""}the future (${run.states.map(s => `d${s}_next`).join(" and ")}). Space: next line; ←: one step earlier.`;
+    return [`Backward pass, step ${t}, the last one, unit ${own}: there is no future, the gradient comes from the ${run.above}${run.arrivesLast ? " through the final state" : " (dy)"}.`, keys];
+  const future = run.states.map(s => `d${s}_next`).join(" and ");
+  return [`Backward pass, step ${t}, unit ${own}. The gradient comes from ${run.lossAt(view.t) ? `this step's ${run.above} (dy) and ` : ""}the future (${future}).`, keys];
 }
 
 function drawHead(pane) {

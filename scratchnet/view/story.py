@@ -37,7 +37,8 @@ def as_data(story: bool | Sequence[Stop], trace: Trace, run: RunTrace, n: int) -
     Raises TypeError or IndexError for a stop that is none, or a step that the run does not have.
     """
     program = program_for(run.cell, run.cache)
-    if story is False or program is None or (story is True and not run.has_backward):
+    unseen = f"d{run.cell.STATES[-1]}" not in run  # no backward pass, or one that hid its terms
+    if story is False or program is None or (story is True and unseen):
         return []
     stops = list(the_walk(run, program, n) if story is True else story)
     walks = steps(program, run.cell)

@@ -5,6 +5,11 @@ const PALETTE = DATA.palette.quantities;
 const $ = id => document.getElementById(id);
 const clamp = (v, low, high) => Math.max(low, Math.min(high, v));
 
+// The height of the screen that the page is seen on. A notebook's frame is as high as its page, and the notebook says how high the
+// screen is: a page that grew with its frame would never end.
+let screenTold = null;
+const screenHeight = () => screenTold ?? innerHeight;
+
 function unpack({ shape, data, type }) {
   const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
   const values = type === "f8" ? new Float64Array(bytes.buffer) : Float64Array.from(new Float32Array(bytes.buffer));
