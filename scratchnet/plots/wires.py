@@ -50,6 +50,7 @@ class Drawing:
             for d, q in program.of.items()
             if d in program.backward and q in program.forward
         }
+        self.computing: set[int | str | None] = set()  # the readers whose gradients are computed
         self.taken: list[Box] = []  # operations and labels
         self.lines: list[Box] = []  # wires
 
@@ -115,7 +116,10 @@ class Drawing:
             of = self.owner.get(d or 0, wire.source)
             branch = d in self.results and of == wire.source
             branch = branch and d != walk.program.totals.get(wire.source)
-            lit = branch or (self._own(wire.source) and alone)
+            own = self._own(wire.source)
+            lit = branch or (own and alone)
+            if lit or (own and wire.bus):
+                self.computing.add(wire.reader)
         else:
             lit = wire.source in self.results and wire.reader != "loss"
         read = not lit and bool({wire.source, d if back else wire.source} & self.used)
@@ -191,7 +195,7 @@ class Drawing:
         if self.walk.back and kind == "add" and sign == "+":
             self.ax.add_patch(Circle(spot, 0.065, color=INK, lw=0, zorder=2))  # copies a gradient
             return
-        lit = self._own(at) if self.walk.back else at in self.results
+        lit = at in (self.computing if self.walk.back else self.results)
         name = self.walk.numbers.names.get(at, "")
         tint = tint_of(name) if name and sign in ("σ", "tanh") else INK
         self._circle(spot, sign, lit, tint)

@@ -191,10 +191,12 @@ def _back_in_time(
     )
     if t > 0:
         span = values[1 : t + 1]
+        with np.errstate(under="ignore"):
+            product = float(np.prod(span))
         yield Stop(
             f"Times {name}, again and again",
             f"One step earlier the same again. From step {t} to the first one the {len(span)}"
-            f" factors multiply to {float(np.prod(span)):.2g}: near 1 they let the gradient"
+            f" factors multiply to {product:.2g}: near 1 they let the gradient"
             " through.",
             t - 1,
             through,
