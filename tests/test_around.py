@@ -198,6 +198,7 @@ def test_the_story_of_two_traces_follows_the_one_that_carries(browser, tmp_path,
         seen[title] = browser.execute_script("return panes.map(p => p.parts.title.textContent)")
         browser.execute_script("tell(view.story + 1)")
     assert seen["Two gradients meet in c"][1].endswith("two gradients meet in c")
+    assert seen["Times f"] == ["3 of 5: to the step before, through W", "7 of 10: to the step before, straight along c"]
     assert seen["Clip"] == ["all gradients are there: clip"] * 2
     assert seen["The optimiser's step"] == ["the optimiser's step"] * 2
 

@@ -16,7 +16,7 @@ function gridOf(pane, columns, rows) {
     left = 2.4 * f, // the names of what leaves here begin at the edge, before the sums of its ways
     right = 5.4 * f,
     x = (wide - left - right) / columns,
-    top = (view.lecture ? 1.5 : 1.9) * f,
+    top = (view.lecture ? 1.5 : 2.6) * f,
     bottom = (view.lecture ? 2.4 : 3.4) * f, // for what is written below: dx, dy, where it comes from
     down = rows + 0.62;
   const room = (view.lecture ? 0.5 : 0.6) * screenHeight() - top - bottom,
@@ -356,7 +356,7 @@ function drawNode(layer, run, { at, sign, x, y }, { back, results, computing }) 
   if (colour && (sign === "σ" || sign === "tanh")) shape.style.stroke = colour;
   const words = svg("text", { x: px, y: py + 0.34 * grid.f, "text-anchor": "middle", class: "sign" }, sign);
   layer.append(shape, words);
-  if (back && !view.lecture && kind in SLOPE_SIGNS) layer.append(svg("text", { x: px, y: py - 1.35 * grid.f, "text-anchor": "middle", class: "slope" }, SLOPE_SIGNS[kind]));
+  if (back && !view.lecture && kind in SLOPE_SIGNS) layer.append(svg("text", { x: px, y: py - 1.6 * grid.f, "text-anchor": "middle", class: "slope" }, SLOPE_SIGNS[kind]));
 }
 
 const SLOPE_SIGNS = { sigmoid: "× s(1−s)", tanh: "× (1−y²)", relu: "× [y>0]" };

@@ -14,15 +14,19 @@ function range(run, t) {
 }
 
 // The place in the list of the micro-step that a run shows. Side by side they are paired by what they compute: another cell shows
-// the line of the same term, or the last one before it that both have.
+// the line of the same term; beside c on its way to the step before, h on its way there; or the last line before it that both have.
 function placeOf(run) {
   const own = stepsOf(run),
     first = stepsOf(lead()),
     at = clamp(view.s + before(lead()), 0, Math.max(0, first.length - 1));
   if (run === lead() || run.program === lead().program) return Math.min(at, Math.max(0, own.length - 1));
+  if (!first.length) return 0;
+  const same = (one, other) => (one.around !== undefined ? other.around === one.around : one.weights ? other.weights : other.terms.some(n => one.terms.includes(n))),
+    back = step => step.terms.some(n => n.endsWith("_prev")); // to the step before, whichever state goes there
   for (let s = at; s >= 0; s--) {
-    const k = own.findIndex(step => (first[s].around !== undefined ? step.around === first[s].around : first[s].weights ? step.weights : step.terms.some(n => first[s].terms.includes(n))));
+    const k = own.findIndex(step => same(first[s], step));
     if (k >= 0) return k;
+    if (back(first[s]) && own.some(back)) return own.findIndex(back);
   }
   return 0;
 }

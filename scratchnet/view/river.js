@@ -145,7 +145,10 @@ function drawLane(root, pane, lane, plan, scale) {
   if (strip) return;
   root.append(svg("text", { x: RIVER.left, y: top + 1.3 * f, class: "lane" }, trace.label));
   const story = survival(run, names[0]);
-  if (story) root.append(svg("text", { x: RIVER.left, y: top + 2.5 * f, class: "say" }, 0.54 * f * story.text.length > plan.wide - 2 * RIVER.left ? story.short : story.text));
+  if (story) {
+    const fitting = story.find(words => 0.54 * f * words.length < plan.wide - 2 * RIVER.left) || story[2];
+    root.append(svg("text", { x: RIVER.left, y: top + 2.5 * f, class: "say" }, fitting));
+  }
 }
 
 // Where a gradient is too small for the scale, said once.
@@ -181,14 +184,16 @@ function survival(run, s) {
   const each = left ** (1 / from),
     steps = `${from} step${from > 1 ? "s" : ""} back`,
     rest = left > 1.2 ? `it is ${fmt(left, 2)} times as large` : `${share(left)} of it is left`;
-  return { text: `d${s} × ${fmt(each, 3)} per step back: ${why(run, s, each)}. ${steps[0].toUpperCase()}${steps.slice(1)}, ${rest}.`, short: `d${s} × ${fmt(each, 3)} per step, ${rest}` };
+  const factor = `d${s} × ${fmt(each, 3)} per step`,
+    [whole, brief] = why(run, s, each);
+  return [`${factor} back: ${whole}. ${steps[0].toUpperCase()}${steps.slice(1)}, ${rest}.`, `${factor}: ${brief}; ${rest}`, `${factor}, ${rest}`];
 }
 
-// What a state is multiplied by on its way to the next step; and if more arrives (each: the factor per step), what adds to it.
+// What a state is multiplied by on its way to the next step, in a sentence and in a few words; and if more arrives (each: the factor per step), what adds to it.
 function why(run, s, each) {
   const at = run.carry[s];
-  if (at === undefined || !run.ready(at)) return "through W_h and the slope of the activation";
-  if (["constant", "state"].includes(run.program.ops[at][0])) return "it is multiplied by 1";
+  if (at === undefined || !run.ready(at)) return ["through W_h and the slope of the activation", "W_h and the slope"];
+  if (["constant", "state"].includes(run.program.ops[at][0])) return ["it is multiplied by 1", "times 1"];
   const name = run.program.names.get(at);
   // Weighted with the square of the gradient that it multiplies: a gate matters where gradient comes through it.
   let sum = 0,
@@ -199,11 +204,11 @@ function why(run, s, each) {
       sum += d * v;
       weight += d;
     });
-  if (!(weight > 0)) return "";
+  if (!(weight > 0)) return ["", ""];
   const mean = fmt(sum / weight, 3),
     gate = name && PALETTE[name] ? `the ${PALETTE[name].name} ${name}` : written(run.program, at),
     added = each > 1.001 * (sum / weight) ? `, and ${s === run.states[0] ? "W_h" : `d${run.states[0]}`} adds to it` : "";
-  return `${gate} is ${mean} on average${added}`;
+  return [`${gate} is ${mean} on average${added}`, `${name || written(run.program, at)} is ${mean}`];
 }
 
 function drawFoot(root, pane, top, plan, scale) {
