@@ -126,11 +126,10 @@ function layerTerms(pass, k, row, back, { input = "h", unit = null } = {}) {
   const own = Object.assign(new Float64Array(W.length), { shape: W.shape });
   x.forEach((a, i) => dy.forEach((d, c) => (own[i * columns + c] = a * d)));
   const whole = pass.grads[m.name].W,
-    high = Math.max(...whole.map(Math.abs), ...own.map(Math.abs)) || 1,
-    size = v => Math.hypot(...v);
-  const map = (words, values) => weightMap("dW", words, values, high, size(values), W.shape),
+    high = Math.max(largestOf(whole), largestOf(own)) || 1;
+  const map = (words, values) => weightMap("dW", words, values, high, normOf(values), W.shape),
     rows = pass.rows > 1 ? [map(view.lecture ? "step" : "this step", own), map(view.lecture ? "whole" : "whole sequence", whole)] : [map("dW", own)];
-  const found = [line(`dW += ${input}^T dy`, "", { "data-weight": "dW", "data-layer": m.name, "data-value": size(own) }, ...rows), line("db += dy", few(dy))];
+  const found = [line(`dW += ${input}^T dy`, "", { "data-weight": "dW", "data-layer": m.name, "data-value": normOf(own) }, ...rows), line("db += dy", few(dy))];
   const below = pass.upstream[k - 1];
   if (!below) return found;
   const dx = rowOf({ v: below, width: before.width }, row),
@@ -186,8 +185,8 @@ const limitOf = () => (knobs.clip >= KNOBS.clip.max ? Infinity : 10 ** knobs.cli
 function clipTerms(trace, version) {
   const { grads, norm } = gradientsOf(trace, version),
     limit = limitOf(),
-    parts = parameterList(trace.engine, grads).map(([name, , g]) => [name, Math.hypot(...g)]),
-    factor = norm > limit ? limit / norm : 1;
+    parts = parameterList(trace.engine, grads).map(([name, , g]) => [name, normOf(g)]),
+    factor = Math.min(1, limit / (norm + 1e-6)); // PyTorch's 1e-6, as in clipGlobalNorm
   const most = Math.max(...parts.map(([, size]) => size)) || 1;
   const bars = parts.map(([name, size]) => normBar(name, size, factor, most));
   const clipped = limit === Infinity ? "clipping is off: move the slider to see it" : factor < 1 ? `above ${fmt(limit, 3)}: every gradient is multiplied by ${fmt(factor, 4)}; the direction stays` : `not above ${fmt(limit, 3)}: nothing is changed`;
@@ -216,20 +215,19 @@ function updateTerms(trace, version, optimiser = new OPTIMISERS[knobs.rule]()) {
   const after = all.map(([, p]) => Float64Array.from(p)),
     value = Model.lossOfBatch(trace.engine);
   all.forEach(([, p], k) => p.set(kept[k]));
-  const shown = all.reduce((best, [, , g], k) => (g.shape.length > 1 && Math.hypot(...g) > Math.hypot(...all[best][2]) ? k : best), 0),
+  const shown = all.reduce((best, [, , g], k) => (g.shape.length > 1 && normOf(g) > normOf(all[best][2]) ? k : best), 0),
     [name, p] = all[shown],
     step = after[shown].map((a, i) => a - kept[shown][i]),
     at = step.reduce((best, a, i) => (Math.abs(a) > Math.abs(step[best]) ? i : best), 0),
-    size = v => Math.hypot(...v),
-    high = Math.max(...kept[shown].map(Math.abs)) || 1;
+    high = largestOf(kept[shown]) || 1;
   const [r, c] = [Math.floor(at / p.shape[p.shape.length - 1]), at % p.shape[p.shape.length - 1]];
-  const rule = knobs.rule === "SGD" ? ["p ← p − lr g"] : ["m ← 0.9 m + 0.1 g", "v ← 0.999 v + 0.001 g^2", "p ← p − lr m ÷ √ v"];
+  const rule = knobs.rule === "SGD" ? ["p ← p − lr g"] : ["m ← 0.9 m + 0.1 g , m̂ = m / ( 1 − 0.9^t )", "v ← 0.999 v + 0.001 g^2 , v̂ = v / ( 1 − 0.999^t )", "p ← p − lr m̂ / ( √ v̂ + ε )"];
   const show = v => fmt(v, view.lecture ? 3 : 6),
     given = view.lecture ? "" : `, with g = ${fmt(clipped[shown][at], 4)} and lr = ${fmt(lr, 3)}`,
     numbers = `${name}[${r}, ${c}]: ${show(kept[shown][at])} ${step[at] < 0 ? "−" : "+"} ${show(Math.abs(step[at]))} = ${show(after[shown][at])}${given}`;
   return [
     ...rule.slice(0, -1).map(words => line(words, "")),
-    line(rule[rule.length - 1], numbers, { "data-update": name, "data-value": after[shown][at] }, weightMap(name, "before", kept[shown], high, size(kept[shown]), p.shape), weightMap(name, "the step", step, Math.max(...step.map(Math.abs)) || 1, size(step), p.shape), weightMap(name, "after", after[shown], high, size(after[shown]), p.shape)),
+    line(rule[rule.length - 1], numbers, { "data-update": name, "data-value": after[shown][at] }, weightMap(name, "before", kept[shown], high, normOf(kept[shown]), p.shape), weightMap(name, "the step", step, largestOf(step) || 1, normOf(step), p.shape), weightMap(name, "after", after[shown], high, normOf(after[shown]), p.shape)),
     element("div", { class: "term", "data-loss": value }, element("div", { class: "numbers" }, `loss of the batch: ${fmt(loss, 6)} before, ${fmt(value, 6)} after this step`)),
   ];
 }

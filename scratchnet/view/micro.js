@@ -217,11 +217,10 @@ function weightTerm(run, name, t) {
     run.steps.addWeight(name, s, whole);
     if (s === t) sum = Float64Array.from(whole);
   }
-  const size = v => Math.sqrt(v.reduce((a, b) => a + b * b, 0)),
-    high = Math.max(...whole.map(Math.abs), ...own.map(Math.abs)) || 1;
+  const high = Math.max(largestOf(whole), largestOf(own)) || 1;
   box.setAttribute("data-weight", d);
   const words = view.lecture ? ["step", "so far", "whole"] : ["this step", `steps ${t + run.first} to ${run.T - 1 + run.first}`, "whole sequence"];
-  [own, sum, whole].forEach((values, k) => box.append(weightMap(d, words[k], values, high, size(values), run.params[name].shape)));
+  [own, sum, whole].forEach((values, k) => box.append(weightMap(d, words[k], values, high, normOf(values), run.params[name].shape)));
   return box;
 }
 

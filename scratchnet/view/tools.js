@@ -24,6 +24,10 @@ function unpackDeep(v) {
   return v && typeof v === "object" ? Object.fromEntries(Object.entries(v).map(([k, w]) => [k, unpackDeep(w)])) : v;
 }
 
+// The norm of an array and its largest size. Math.hypot(...v) would hand each number over as an argument: too many for a large matrix.
+const normOf = v => Math.sqrt(v.reduce((sum, a) => sum + a * a, 0));
+const largestOf = v => v.reduce((most, a) => Math.max(most, Math.abs(a)), 0);
+
 // All text reaches the page through textContent: a label is never markup.
 function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
