@@ -13,7 +13,7 @@ from page_makers import shown, small_trace, walk_of
 
 
 def test_inside_a_notebooks_iframe_it_works_too(browser, rng, tmp_path):
-    """Sandboxed, without an address of its own."""
+    """Sandboxed, without an address."""
     trace = small_trace(rng)
     path = tmp_path / "notebook.html"
     path.write_text(f"<!DOCTYPE html><body>{trace._repr_html_()}</body>", encoding="utf-8")
@@ -181,7 +181,7 @@ def test_two_traces_side_by_side(opened, rng):
     tops = driver.execute_script(
         "return [...document.querySelectorAll('.pane > .micro, .pane > .cell')].map(e => e.getBoundingClientRect().top)"
     )
-    assert tops[0] == tops[2]  # the panes stand level
+    assert tops[0] == tops[2]  # both panes begin at the same height
     assert tops[1] == tops[3]
     ranges = [e.text for e in driver.find_elements("css selector", ".map .range")]
     assert (

@@ -156,11 +156,12 @@ function lossTerms(engine, n, pass, row, back, total) {
     y = rowOf({ v: pass.y, width }, row),
     whole = engine.targets[n],
     target = classes ? [whole[row]] : whole.slice(row * width, (row + 1) * width),
-    share = engine.shares[n][classes ? row : row * width],
+    shares = classes ? [engine.shares[n][row]] : engine.shares[n].subarray(row * width, (row + 1) * width),
+    share = shares.every(s => s === shares[0]) ? fmt(shares[0], 4) : "share", // masks and weights may differ from target to target
     dy = rowOf({ v: pass.upstream[pass.upstream.length - 1], width }, row),
     given = classes ? `p = softmax(y) = ${few(Model.softmax(y).p)}, target ${target[0]}` : `y = ${few(y)}, target ${few(target)}`;
-  if (!back) return [line(`loss = ${LOSSES[loss][0]} · ${fmt(share, 4)}`, `${given}; in all ${total}`)];
-  return [line(`dy = ${LOSSES[loss][1]} · ${fmt(share, 4)}`, `${few(dy)} of ${given}`, { "data-layer": "loss", "data-value": dy[0] })];
+  if (!back) return [line(`loss = ${LOSSES[loss][0]} · ${share}`, `${given}; in all ${total}`)];
+  return [line(`dy = ${LOSSES[loss][1]} · ${share}`, `${few(dy)} of ${given}`, { "data-layer": "loss", "data-value": dy[0] })];
 }
 
 // ---- after the walk: clipping and the optimiser's step --------------------------------------------------------------------------

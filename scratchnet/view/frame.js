@@ -25,7 +25,7 @@
     return bright(rgba(getComputedStyle(frame.parentElement).color)) ? "dark" : "light";
   }
 
-  // What has changed since the frame was told; whoever changes the theme in the page keeps it until the notebook's changes.
+  // The theme that the frame was last told. A theme chosen in the page stays until the notebook's changes.
   function tell(frame) {
     const now = { theme: theme(frame), screen: innerHeight },
       change = Object.entries(now).filter(([name, value]) => frame.told[name] !== value);

@@ -82,7 +82,7 @@ function save() {
   }
 }
 
-// On paper: one landscape page, light, without what is there to be clicked. It is laid out at a width of its own, whatever the
+// On paper: one landscape page, light, without buttons and sliders. It has a layout width for paper, whatever the
 // window's, and made smaller until it fits on A4 and on Letter (stepper.css).
 const PAPER = { wide: 990, high: 710 }; // pixels of CSS: what both have without margins of 9 mm
 let onScreen = null; // what the page looked like before it was printed

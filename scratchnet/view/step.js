@@ -6,7 +6,7 @@
 
 const clip = (a, low, high) => Math.max(low, Math.min(high, a));
 const sigmoid = a => 1 / (1 + Math.exp(-a)); // exp of a large number is Infinity, and 1 / Infinity is 0
-// Each elementwise function as a loop of its own, from place k to end: a call for each number would be ten times as slow.
+// Each elementwise function is a loop, from place k to end: a call for each number would be ten times as slow.
 const LOOPS = {
   add: (o, a, b, k, end) => { for (; k < end; k++) o[k] = a[k] + b[k]; },
   subtract: (o, a, b, k, end) => { for (; k < end; k++) o[k] = a[k] - b[k]; },

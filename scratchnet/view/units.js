@@ -33,7 +33,7 @@ function drawNetwork(box, pass, { step, unit, back, pick }) {
     if (c) drawEdges(layers.edges, columns[c - 1], column, { c, x, y, step, unit, back, pass });
     const next = columns[c + 1],
       room = gap > 1.9 * f && (!next || x(c + 1) - x(c) > 2 * radius + 5.6 * f); // a number fits between two columns
-    const scale = Math.max(...(back && column.gradients ? column.gradients : column.values).map(Math.abs)) || 1;
+    const scale = largestOf(back && column.gradients ? column.gradients : column.values) || 1;
     column.shown.forEach((j, i) => drawUnit(layers, { column, j, x: x(c), y: y(column, i), radius, f, scale, back, on: isLit(step, column, j, unit, back), pick, room }));
     if (column.hidden) layers.words.append(svg("text", { x: x(c), y: y(column, column.shown.length) + 0.4 * f, "text-anchor": "middle", class: "outside" }, `+ ${column.hidden} more`));
     const on = step?.around === column.k && column.k >= 0;
@@ -45,7 +45,7 @@ function drawNetwork(box, pass, { step, unit, back, pick }) {
 
 const NARROWEST = 420; // pixels
 
-// The unit that a step computes: forwards of its own column, backwards of the one before.
+// The column of the unit that a step computes: forwards the output of its layer, backwards the input.
 const columnOf = (step, back) => (typeof step?.around === "number" ? step.around - (back ? 1 : 0) : null);
 const isLit = (step, column, j, unit, back) => column.k === columnOf(step, back) && j === unit;
 
@@ -53,7 +53,7 @@ function drawEdges(layer, from, to, { c, x, y, step, unit, back, pass }) {
   const { m } = pass.tape[to.k],
     here = step?.around === to.k,
     linear = m.kind === "linear",
-    most = linear ? Math.max(...m.params.W.map(Math.abs)) || 1 : 1;
+    most = linear ? largestOf(m.params.W) || 1 : 1;
   from.shown.forEach((i, a) =>
     to.shown.forEach((j, b) => {
       if (!linear && i !== j) return;
