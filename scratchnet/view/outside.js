@@ -83,7 +83,7 @@ function save() {
 }
 
 // On paper: one landscape page, light, without buttons and sliders. It has a layout width for paper, whatever the
-// window's, and made smaller until it fits on A4 and on Letter (stepper.css).
+// window's, and shrinks until it fits on A4 and on Letter (stepper.css).
 const PAPER = { wide: 990, high: 710 }; // pixels of CSS: what both have without margins of 9 mm
 let onScreen = null; // what the page looked like before it was printed
 
