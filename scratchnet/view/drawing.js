@@ -14,7 +14,7 @@ function gridOf(pane, columns, rows) {
   const f = view.lecture ? letters() : 13,
     wide = Math.max(NARROW, pane.cell.clientWidth - 10),
     left = 2.4 * f, // the names of what leaves here begin at the edge, before the sums of its ways
-    right = 5.4 * f,
+    right = (view.lecture ? 5.4 : 6.2) * f, // room for a number such as −2.3e−142
     x = (wide - left - right) / columns,
     top = (view.lecture ? 1.5 : 2.6) * f,
     bottom = (view.lecture ? 2.4 : 3.4) * f, // for what is written below: dx, dy, where it comes from
