@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,17 @@ def opened(driver, path, width, height, theme, fragment="", script=""):
     driver.get(Path(path).as_uri() + fragment)
     driver.execute_script(f"setTheme({json.dumps(theme)}); {script}")
     return driver
+
+
+@pytest.mark.parametrize("page", ["page", "play", "layers"])
+def test_the_scripts_of_a_page_declare_each_name_once(page):
+    """They share one scope: a second function of the same name would silently take the place of the first."""
+    declared = []
+    for script in import_module(f"scratchnet.view.{page}").SCRIPTS:
+        text = resources.files("scratchnet.view").joinpath(f"{script}.js").read_text(encoding="utf-8")
+        declared += re.findall(r"^(?:async )?(?:const|let|var|function\*?|class) (\w+)", text, re.M)
+    assert len(declared) > 50
+    assert sorted(set(declared)) == sorted(declared)
 
 
 KINDS = ["rnn", "lstm", "gru", "peephole", "sru", "two", "three", "text", "wrong", "forward only", "one step"]

@@ -128,4 +128,3 @@ function binned(values, count, summary = v => v.reduce((a, b) => a + b, 0) / v.l
   return points;
 }
 
-const largestOf = v => v.reduce((a, b) => Math.max(a, b));
