@@ -18,10 +18,10 @@ function columnsOf(pass) {
 
 function drawNetwork(box, pass, { step, unit, back, pick }) {
   const columns = columnsOf(pass),
-    f = view.lecture ? Math.max(15, 0.031 * innerHeight) : 13,
+    f = view.lecture ? Math.max(15, 0.031 * screenHeight()) : 13,
     wide = Math.max(NARROWEST, box.clientWidth - 10),
     tallest = Math.max(...columns.map(c => c.shown.length + (c.hidden ? 1 : 0))),
-    high = view.lecture ? 0.5 * innerHeight : clamp(38 * tallest + 60, 420, 540),
+    high = view.lecture ? 0.5 * screenHeight() : clamp(38 * tallest + 60, 420, 540),
     gap = (high - 3.4 * f) / tallest,
     radius = Math.min(0.34 * gap, 1.1 * f);
   const x = c => 3.2 * f + ((wide - 9 * f) * c) / Math.max(1, columns.length - 1),
