@@ -21,7 +21,7 @@ import threading
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -223,12 +223,24 @@ def grade(
             kept.write(seed=chosen)
         grader = _Grader(chosen, wall.find() if behind is None else behind, kept)
         # Threads wait for processes: a loop for ever costs its own time only. Ctrl-C waits for
-        # those that run, and starts no other, even if it comes before all jobs are handed out.
+        # those that run, and starts no other. None starts before all jobs are handed out: a pool
+        # that is interrupted while it starts a thread does not know of it, and would not wait.
+        handed_out, stopped = threading.Event(), threading.Event()
+
+        def verdict(job: _Job) -> Verdict | None:
+            handed_out.wait()
+            return None if stopped.is_set() else grader.verdict(job)
+
         with ThreadPoolExecutor(require_count("workers", workers)) as pool:
             try:
-                results = list(pool.map(grader.verdict, jobs))
+                coming = [pool.submit(verdict, job) for job in jobs]
+                handed_out.set()
+                while wait(coming, timeout=0.2).not_done:
+                    pass  # one long wait can miss a Ctrl-C that comes just before it
             finally:
-                pool.shutdown(cancel_futures=True)
+                stopped.set()
+                handed_out.set()
+        results = [future.result() for future in coming]
         # alone, one after the other: those that were running when the grader ended
         results = [result or grader.verdict(job, again=True) for job, result in zip(jobs, results)]
     return [Grade(job.student, result) for job, result in zip(jobs, results) if result is not None]
