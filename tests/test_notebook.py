@@ -4,9 +4,11 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import nbformat
 import numpy as np
@@ -240,6 +242,32 @@ GROUNDS = {
     "nothing opaque, light letters": ('style="color:#ddd"', "dark"),
     "nothing opaque": ("", "light"),
 }
+
+
+def test_a_notebook_that_comes_slowly_hears_the_frames_first_word(shown, browser):
+    """The frame's page says once that it is there: whoever listens must be there before it, however the document is cut."""
+    parts = [f"<!DOCTYPE html><body>{shown[: (cut := shown.index('</iframe>') + 9)]}", shown[cut:]]
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            for part in parts:
+                self.wfile.write(part.encode())
+                self.wfile.flush()
+                time.sleep(2)
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            opened(browser, f"http://127.0.0.1:{server.server_port}/")
+        finally:
+            server.shutdown()
+    assert browser.execute_script("return document.querySelector('iframe').clientHeight") > 400
 
 
 @pytest.mark.parametrize("name", GROUNDS)

@@ -52,17 +52,18 @@ def framed(text: str, picture: bytes | None = None, alt: str = "") -> str:
     """A page inside another one, such as a notebook: an iframe that may only run its own script.
 
     The frame lies over the picture, a PNG, and gets the height of its page (frame.js). What removes
-    frames and scripts leaves the picture: GitHub, mail, a notebook that is not trusted.
+    frames and scripts leaves the picture: GitHub, mail, a notebook that is not trusted. The script
+    comes before its frame, which says only once that it is there.
     """
     image = base64.b64encode(picture or b"").decode()
     below = f'<img src="data:image/png;base64,{image}" alt="{html.escape(alt)}" width="900">'
     inside = html.escape(text.replace("<body>", '<body class="framed">', 1))
     over = "position:absolute;top:0;left:0;width:100%;height:100%;border:0;color-scheme:light"
     return (
+        f"<script>{_read('frame.js')}</script>"
         f'<div style="position:relative{"" if picture else ";height:700px"}">'
         f'{below if picture else ""}<iframe class="scratchnet" title="{html.escape(alt)}"'
         f' srcdoc="{inside}" sandbox="allow-scripts" style="{over}"></iframe></div>'
-        f"<script>{_read('frame.js')}</script>"
     )
 
 
