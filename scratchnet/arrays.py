@@ -16,7 +16,12 @@ from typing import Any, NamedTuple, TypeAlias, TypeGuard, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from scratchnet.errors import InvalidTypeError, InvalidValueError, MissingPackageError
+from scratchnet.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    MissingPackageError,
+    OutOfRangeError,
+)
 
 # A NumPy or a CuPy array of a floating type. Functions follow the array they are given, so no
 # annotation can name one of the two; shapes are in the docstrings and checked at the boundary.
@@ -130,6 +135,20 @@ def require_count(name: str, value: object, least: int = 1, most: int = MOST) ->
         raise InvalidValueError(
             f"{name} is {value}: expected at most {most}, since each takes time or memory"
         )
+    return int(value)
+
+
+def require_index(name: str, value: object, count: int, owner: str) -> int:
+    """Return ``value`` as an int; TypeError unless it is whole, IndexError unless 0 to count - 1.
+
+    >>> require_index("t", 6, 6, "the sequence has 6 steps")
+    Traceback (most recent call last):
+    scratchnet.errors.OutOfRangeError: t is 6 but the sequence has 6 steps: expected 0 to 5
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InvalidTypeError(f"{name} is {value!r}: expected a whole number")
+    if not 0 <= value < count:
+        raise OutOfRangeError(f"{name} is {value} but {owner}: expected 0 to {count - 1}")
     return int(value)
 
 

@@ -169,6 +169,10 @@ def test_a_cell_that_cannot_be_watched_and_arguments_that_do_not_fit(monkeypatch
         ({"t": -1}, IndexError, "t is -1 but the sequence has 6 steps"),
         ({"unit": 4}, IndexError, r"unit is 4 but rec\.l0 has 4 units: expected 0 to 3"),
         ({"sample": 2}, IndexError, r"sample is 2 but rec\.l0 has 2 sequences"),
+        ({"t": 1.5}, TypeError, r"t is 1\.5: expected a whole number"),
+        ({"t": True}, TypeError, "t is True: expected a whole number"),
+        ({"unit": "x"}, TypeError, "unit is 'x': expected a whole number"),
+        ({"sample": 0.5}, TypeError, r"sample is 0\.5: expected a whole number"),
         ({"term": "dq"}, ValueError, "no line of this walk computes 'dq': it has dh, "),
         ({"walk": "sideways"}, ValueError, "walk is 'sideways': expected 'forward' or 'backward'"),
     ]
@@ -243,6 +247,10 @@ def test_a_film_refuses_what_does_not_fit(tmp_path):
         ({"path": "none/a.gif"}, FileNotFoundError, "there is no folder none"),
         ({"steps": []}, ValueError, "steps is empty"),
         ({"steps": [5, 6]}, IndexError, "t is 6 but the sequence has 6 steps"),
+        ({"steps": 3}, TypeError, r"steps is 3: expected time steps, such as range\(3\)"),
+        ({"steps": ["1"]}, TypeError, "t is '1': expected a whole number"),
+        ({"per_second": "2"}, ValueError, "per_second is '2': expected a number of frames above 0"),
+        ({"per_second": float("inf")}, ValueError, "per_second is inf: expected a number"),
         ({"per_second": 0}, ValueError, "per_second is 0: expected a number of frames above 0"),
         ({"unit": 9}, IndexError, "unit is 9"),
     ):
@@ -262,7 +270,7 @@ def test_the_command_writes_a_film(tmp_path, capsys, monkeypatch):
     for arguments, message in (
         (["--film", "w.gif", "--run", "l7"], "the trace has no run 'l7': it has rec.l0"),
         (["--film", "w.gif", "--run", "rec.l0", "l7"], "a film shows one run: rec.l0 l7 are several"),
-        (["--film", "w.gif", "--steps", "4", "9"], "t is 9 but the sequence has 6 steps"),
+        (["--film", "w.gif", "--steps", "4", "9"], "t is 6 but the sequence has 6 steps"),
         (["--film", "w.gif", "--steps", "4", "2"], "--steps is 4 to 2: expected the first one first"),
         (["--film", "w.png"], "expected a name that ends in .gif or .mp4"),
         (["--film", "w.gif", "--out", "a.html"], "--out is of the page: leave it out of a film"),

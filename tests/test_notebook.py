@@ -245,7 +245,7 @@ GROUNDS = {
 
 
 def test_a_notebook_that_comes_slowly_hears_the_frames_first_word(shown, browser):
-    """The frame's page says once that it is there: whoever listens must be there before it, however the document is cut."""
+    """The frame's page announces itself once, so the script that listens must run before it, also if the document pauses."""
     parts = [f"<!DOCTYPE html><body>{shown[: (cut := shown.index('</iframe>') + 9)]}", shown[cut:]]
 
     class Slow(BaseHTTPRequestHandler):

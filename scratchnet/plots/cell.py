@@ -12,8 +12,9 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from scratchnet.plots.equations import Piece, equation, filled, number, symbol, tint_of
 from scratchnet.plots.source import gradient_of, run_of, title_of
 from scratchnet.plots.style import (
+    EDGE,
+    GROUND,
     INK,
-    PALETTE,
     QUIET,
     Look,
     Size,
@@ -27,12 +28,11 @@ from scratchnet.plots.style import (
     style,
 )
 from scratchnet.plots.walk import Direction, Walk
-from scratchnet.plots.wires import EDGE, GLOW, LETTER, MONO, Drawing, width_of
+from scratchnet.plots.wires import GLOW, LETTER, MONO, Drawing, width_of
 from scratchnet.view.walk import Step
 
 # Inches of a slide's figure: its height; and from the top the parts besides the drawing.
 HEIGHT, HEAD, PANEL, STRIP = 5.625, 0.42, 1.28, 0.55
-GROUND = PALETTE["page"]["panel"]["light"]
 
 
 @drawing

@@ -1,7 +1,7 @@
 """A film of a walk: one picture for each line of the cell's code, step by step through time."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,7 +10,7 @@ from matplotlib.animation import FFMpegWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from scratchnet.errors import InvalidValueError, MissingPackageError
+from scratchnet.errors import InvalidTypeError, InvalidValueError, MissingPackageError
 from scratchnet.files import replace, require_folder
 from scratchnet.plots.cell import HEIGHT, draw_frame
 from scratchnet.plots.source import run_of, title_of
@@ -59,15 +59,18 @@ def film(
         raise InvalidValueError(
             f"path is {path}: expected a name that ends in {' or '.join(KINDS)}"
         )
-    if not per_second > 0:
-        raise InvalidValueError(f"per_second is {per_second}: expected a number of frames above 0")
+    if not isinstance(per_second, (int, float)) or not 0 < per_second < float("inf"):
+        raise InvalidValueError(
+            f"per_second is {per_second!r}: expected a number of frames above 0"
+        )
     require_folder(path)
     ready = Walk(run_of(source), walk, sample, unit)
-    chosen = sorted(set(range(ready.T) if steps is None else steps), reverse=ready.back)
+    wanted = range(ready.T) if steps is None else steps
+    if not isinstance(wanted, Iterable):
+        raise InvalidTypeError(f"steps is {steps!r}: expected time steps, such as range(3)")
+    chosen = sorted({ready.require_step(t) for t in wanted}, reverse=ready.back)
     if not chosen:
         raise InvalidValueError("steps is empty: expected at least one time step")
-    for t in chosen:
-        ready.require_step(t)
     frames = _frames(ready, chosen, title_of(source, title))
     write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
     write(frames, path, per_second)

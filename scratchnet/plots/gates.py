@@ -11,8 +11,8 @@ from scratchnet.arrays import Array, to_host
 from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import labels_of, run_of, sequence, title_of
 from scratchnet.plots.style import (
+    HIGHLIGHT,
     MARKERS,
-    PALETTE,
     QUIET,
     Look,
     Size,
@@ -39,7 +39,6 @@ from scratchnet.tracing.terms import blocks
 # Every other gate is a sigmoid. Of these u, s and the n of mingru have no tanh: see ``_range``.
 GATE_RANGE = dict.fromkeys(("g", "n", "u", "s", "h", "tanh c"), (-1.0, 1.0))
 SHUT, OPEN = 0.1, 0.9  # Karpathy, Johnson and Fei-Fei 2015, section 4.2
-MARK = PALETTE["page"]["highlight"]["light"]
 
 
 @drawing
@@ -154,7 +153,7 @@ def _grid(
 
 def _bars(ax: Axes, inputs: Array, marks: Sequence[int]) -> None:
     """The inputs (T,), above the panels."""
-    tints = [MARK if t in marks else "#999999" for t in range(len(inputs))]
+    tints = [HIGHLIGHT if t in marks else "#999999" for t in range(len(inputs))]
     ax.bar(np.arange(len(inputs)), inputs, color=tints, width=0.9)
     ax.set(yticks=[])
     ax.tick_params(labelbottom=False)
@@ -181,7 +180,7 @@ def _panel(
     number_rows(ax, rows, inches)
     top = ax.get_xaxis_transform()
     for t in marks:
-        ax.plot([t], [1.0], "v", color=MARK, transform=top, clip_on=False, ms=pt(8))
+        ax.plot([t], [1.0], "v", color=HIGHLIGHT, transform=top, clip_on=False, ms=pt(8))
 
 
 def _key(ax: Axes, panels: Mapping[str, Array], said: str) -> None:

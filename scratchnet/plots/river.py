@@ -20,8 +20,10 @@ from scratchnet.plots.source import (
     title_of,
 )
 from scratchnet.plots.style import (
+    EDGE,
+    GROUND,
+    HIGHLIGHT,
     INK,
-    PALETTE,
     QUIET,
     Look,
     Size,
@@ -43,8 +45,6 @@ WORDS = 3.5  # width of the column at the right
 WIDEST, NARROWEST = 0.72, 0.1  # of a ribbon, where it is widest
 HIGHEST = 5.625  # of a figure: 16 to 9
 BOXES = 40  # steps drawn as boxes; more are ticks
-HIGHLIGHT = PALETTE["page"]["highlight"]["light"]
-PANEL, EDGE = (PALETTE["page"][name]["light"] for name in ("panel", "line"))
 
 
 class Lane(NamedTuple):
@@ -342,7 +342,7 @@ class _River:
         for t in range(self.T):
             shape = f"round,pad=0,rounding_size={min(0.08, wide / 3)}"
             box = FancyBboxPatch((self.x(t) - wide / 2, low), wide, high - low, boxstyle=shape)
-            box.set(facecolor=PANEL, edgecolor="#a8a8b0", linewidth=pt(1), zorder=1)
+            box.set(facecolor=GROUND, edgecolor="#a8a8b0", linewidth=pt(1), zorder=1)
             self.ax.add_patch(box)
 
     def _ribbon(self, norms: Array, y: float, tint: str) -> None:

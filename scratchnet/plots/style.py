@@ -40,6 +40,7 @@ STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 QUIET = PALETTE["page"]["quiet"]["light"]
 INK = PALETTE["page"]["ink"]["light"]
+HIGHLIGHT, EDGE, GROUND = (PALETTE["page"][k]["light"] for k in ("highlight", "line", "panel"))
 Look = dict[str, Any]  # keywords of a matplotlib artist
 
 # "gate" (0 to 1), "signed" (-1 to 1) and "gradient" (log) -> matplotlib's name of the map

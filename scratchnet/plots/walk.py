@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from scratchnet.errors import InvalidValueError, OutOfRangeError
+from scratchnet.arrays import require_index
+from scratchnet.errors import InvalidValueError
 from scratchnet.plots.source import require_backward
 from scratchnet.tracing import RunTrace
 from scratchnet.tracing.numbers import Numbers
@@ -41,10 +42,7 @@ class Walk:
         self.run, self.back, self.numbers = run, direction == "backward", Numbers(run, sample)
         self.T = int(run.lengths[sample])
         self.unit = int(unit_order(run, sample)[0]) if unit is None else unit
-        if not 0 <= self.unit < run.H:
-            raise OutOfRangeError(
-                f"unit is {unit} but {run.name} has {run.H} units: expected 0 to {run.H - 1}"
-            )
+        require_index("unit", self.unit, run.H, f"{run.name} has {run.H} units")
         self.program = self.numbers.program
         self.lines: list[Step] = steps(self.program, run.cell)[direction]
         self.drawing = layout_of(self.program, run.cell.STATES)
@@ -55,12 +53,9 @@ class Walk:
         self.bottom = max(y for _, y in self.spots.values())
         self.wires = self._wires()
 
-    def require_step(self, t: int) -> None:
-        """IndexError unless the sequence has a step t."""
-        if not 0 <= t < self.T:
-            raise OutOfRangeError(
-                f"t is {t} but the sequence has {self.T} steps: expected 0 to {self.T - 1}"
-            )
+    def require_step(self, t: int) -> int:
+        """Return t; IndexError unless the sequence has such a step."""
+        return require_index("t", t, self.T, f"the sequence has {self.T} steps")
 
     def line_of(self, term: str) -> Step:
         """The line of the walk that computes a term; ValueError names those there are."""

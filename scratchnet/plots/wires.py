@@ -14,16 +14,14 @@ from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 from matplotlib.patheffects import withStroke
 
 from scratchnet.plots.equations import number, symbol, tint_of
-from scratchnet.plots.style import INK, PALETTE, Look, colour, pt
+from scratchnet.plots.style import EDGE, HIGHLIGHT, INK, PALETTE, Look, colour, pt
 from scratchnet.plots.walk import BELOW, BUS, Walk, Wire, forks
 from scratchnet.tracing.program import operands
 from scratchnet.view.layout import Point
 from scratchnet.view.walk import Step
 
 LETTER, LINE = 14 * 0.61 / 72, 14 * 1.2 / 72  # of monospaced text
-HIGHLIGHT, GLOW, WIRE, EDGE = (
-    PALETTE["page"][name]["light"] for name in ("highlight", "glow", "wire", "line")
-)
+GLOW, WIRE = (PALETTE["page"][name]["light"] for name in ("glow", "wire"))
 MONO = "DejaVu Sans Mono"
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 

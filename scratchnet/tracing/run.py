@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.arrays import Array, is_array, require_shape, to_host
+from scratchnet.arrays import Array, is_array, require_index, require_shape, to_host
 from scratchnet.cells import CELLS, Cell
 from scratchnet.cells.sequences import window, zero_padding
 from scratchnet.errors import InvalidTypeError, InvalidValueError, OutOfRangeError, UnknownNameError
@@ -213,11 +213,7 @@ class RunTrace:
 
     def require_sample(self, sample: int) -> None:
         """IndexError unless there is such a sequence in the batch."""
-        if not 0 <= sample < self.N:
-            raise OutOfRangeError(
-                f"sample is {sample} but {self.name} has {self.N} sequences: expected 0 to"
-                f" {self.N - 1}"
-            )
+        require_index("sample", sample, self.N, f"{self.name} has {self.N} sequences")
 
     def _require_backward(self, what: str) -> None:
         if self.dy is None:
