@@ -109,5 +109,5 @@ gpu:
 
 clean:
 	rm -rf $(VENV) $(OTHERS) out build course/*/build *.egg-info course/*/*.egg-info
-	rm -rf course/students/scratchnet_course/material course/instructors/scratchnet_instructor/solutions
+	rm -rf course/students/scratchnet_course/material course/students/scratchnet_course/answers course/instructors/scratchnet_instructor/solutions
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache

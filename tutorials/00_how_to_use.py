@@ -68,15 +68,17 @@ plots.training_curves(history, title="A wave, one step ahead")
 # %% [markdown]
 # ## How an exercise is checked
 #
-# Your function is run in a process of its own, on arguments that you have not seen, with a limit of time. The answer says
-# what is wrong: the shape, or which output, which gate and which time step is wrong first, by what factor, and, where it is a
-# mistake that others make too, its name. Try it on the three exercises below; they are only there to get used to it.
+# Your function is run in a separate process, on several cases from simple to general, with a time limit. The checker compares
+# what you return with the right numbers, and every value that your function computes on its way, whatever your variables are
+# called. Try it on the three exercises below; they are only there to get used to it.
 #
 # When the checker says NOT YET:
 #
 # 1. Read the first line. If it names the mistake, go to the lesson's paragraph that it points to.
-# 2. If it does not, look at the simplest case that is wrong, and compute that one by hand.
-# 3. Ask for a hint. The solution is with your instructor.
+# 2. Read "first wrong in line ...": everything before that line is right.
+# 3. Look at the simplest case that is wrong, and compute it by hand. `scratchnet course show 06/ex2 --case 1` prints its
+#    arguments.
+# 4. Ask for a hint. The solution is with your instructor.
 
 # %% [markdown]
 # ## What goes wrong in practice

@@ -13,7 +13,7 @@ import numpy as np
 from scratchnet import plots
 from scratchnet.cells import lstm
 from scratchnet_course import check
-from scratchnet_course.mistakes import load, plant
+from scratchnet_course.hunt import planted
 from scratchnet.gradcheck import GradientError, check_cell, check_directional
 
 rng = np.random.default_rng(2)
@@ -94,10 +94,10 @@ print(check_cell(lstm))
 # people write: one step, zero states, the weights' gradients only.
 
 # %%
-rows = [m for m in load() if m.cell == "lstm" and m.first_wrong]
+wrong_cells = planted("lstm")
 
 
-def caught(planted, T, states, inputs, every_step):
+def caught(wrong_cell, T, states, inputs, every_step):
     """Whether a check of this design sees that the planted backward is wrong."""
     N, D, H = 3, 2, 4
     own = np.random.default_rng(0)
@@ -110,7 +110,7 @@ def caught(planted, T, states, inputs, every_step):
     w[: T - 1] *= every_step
     last = [inputs * own.standard_normal((N, H)) for _ in range(2)]
     _, cache = lstm.forward(x, h0, c0, *params)
-    right, wrong = lstm.backward(w, cache, *last), planted.backward(w, cache, *last)
+    right, wrong = lstm.backward(w, cache, *last), wrong_cell.backward(w, cache, *last)
     names = ["dW_x", "dW_h", "db", *(["dx", "dh0", "dc0"] if inputs else [])]
     return any(
         np.abs(getattr(right, n) - getattr(wrong, n)).max() > 1e-6 * np.abs(getattr(right, n)).max()
@@ -125,12 +125,14 @@ designs = {
     "T=4, the same, loss on the last step only": (4, 1, 1, 0),
     "T=4, the same, loss on every step": (4, 1, 1, 1),
 }
-counts = {name: sum(caught(plant(m), *design) for m in rows) for name, design in designs.items()}
+counts = {
+    name: sum(caught(one, *design) for one in wrong_cells) for name, design in designs.items()
+}
 for name, count in counts.items():
-    print(f"{name:<50} {count:>3} of {len(rows)}")
+    print(f"{name:<50} {count:>3} of {len(wrong_cells)}")
 assert list(counts.values()) == sorted(counts.values())
-assert min(counts.values()) < 0.7 * len(rows)
-assert max(counts.values()) == len(rows)
+assert min(counts.values()) < 0.7 * len(wrong_cells)
+assert max(counts.values()) == len(wrong_cells)
 
 # %% [markdown]
 # What a gradient check can never see: a forward pass that is wrong in the same way. Gate blocks in another order, a reset gate

@@ -15,7 +15,6 @@ from scratchnet.tracing import per_loss_gradients
 from scratchnet import plots
 from scratchnet.cells import rnn
 from scratchnet_course import check
-from scratchnet_course.worksheet import sheet
 from scratchnet.gradcheck import check_cell, numeric_gradient
 from scratchnet.layers import RNN, Linear, Sequential
 
@@ -100,13 +99,20 @@ print(f"dw = {dw:.4f}    du = {du:.4f}    db = {db:.4f}    dh0 = {dh0:.4f}")
 
 # %% [markdown]
 # Do this once with a pencil. `scratchnet course worksheet bptt --student YOUR-ID` writes a sheet with numbers of your own and
-# an empty place for each line above; your instructor can print the filled one. Here are the tables of another one, filled.
+# an empty place for each line above; your instructor can print the filled one. Here is the table of this lesson's numbers.
 
 # %%
-example = sheet("bptt", "lesson 03")
-for row in (*example.forward, *example.backward):
-    print(f"{row.name:>8} = {row.equation:<18}", "".join(f"{v:10.4f}" for v in row.values))
-print("   ".join(f"{row.name} = {row.values[0]:.4f}" for row in example.gradients))
+table = {
+    "h = tanh(a)": h[1:],
+    "dy = h - y": dy,
+    "dh = dy + dh_next": da / (1 - h[1:] ** 2),
+    "da = dh (1 - h^2)": da,
+    "to dw: da x": da * x,
+    "to du: da h_{t-1}": da * h[:-1],
+}
+print(f"{'':>20}", "".join(f"{f't = {t}':>10}" for t in range(3)))
+for name, values in table.items():
+    print(f"{name:>20}", "".join(f"{v:10.4f}" for v in values))
 
 # %% [markdown]
 # ## Which loss made which gradient

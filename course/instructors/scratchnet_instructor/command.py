@@ -8,6 +8,7 @@ from scratchnet_course.command import Commands, add_command, save_page
 from scratchnet_course.exercises import find
 
 from scratchnet_instructor import grading, solution
+from scratchnet_instructor.worked import worked
 
 NO_WALL = (
     "Without a wall a submission can read and change all that you can. Grade only people whom you"
@@ -57,7 +58,8 @@ def run_solution(chosen: argparse.Namespace) -> int:
 def run_worksheet(chosen: argparse.Namespace) -> int:
     """``course worksheet``, with ``--solution`` every number filled in."""
     made = worksheet.sheet(chosen.kind, chosen.student)
-    save_page(chosen.out, made, worksheet.page(made, chosen.solution), solution=chosen.solution)
+    made = worked(made) if chosen.solution else made
+    save_page(chosen.out, made, worksheet.page(made), solution=chosen.solution)
     return 0
 
 

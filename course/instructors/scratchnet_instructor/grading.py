@@ -30,12 +30,14 @@ from scratchnet_course import wall
 from scratchnet_course.checking import Verdict, check_code, source_of
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import EXERCISES
+from scratchnet_course.keys import Key
 from scratchnet_course.plain import plain
 from scratchnet_course.wall import Wall
 
 from scratchnet.arrays import require_count
 from scratchnet.errors import InvalidValueError, MissingFileError
 from scratchnet.files.writing import replace
+from scratchnet_instructor import making
 
 FLAT = re.compile(r"(?P<student>.+?)[_-](?P<lesson>\d\d)[_-]?ex(?P<number>\d+)\.py", re.DOTALL)
 TWICE = "twice"  # the name in place of an exercise that is there more than once
@@ -221,7 +223,9 @@ def grade(
         chosen = secrets.randbelow(2**53) if chosen is None else chosen
         if kept.seed is None:
             kept.write(seed=chosen)
-        grader = _Grader(chosen, wall.find() if behind is None else behind, kept)
+        names = sorted({job.exercise.id for job in jobs if job.path is not None})
+        made = making.keys(names, chosen, require_count("workers", workers))
+        grader = _Grader(chosen, made, wall.find() if behind is None else behind, kept)
         # Threads wait for processes: a loop for ever costs its own time only. Ctrl-C waits for
         # those that run, and starts no other. None starts before all jobs are handed out: a pool
         # that is interrupted while it starts a thread does not know of it, and would not wait.
@@ -231,7 +235,7 @@ def grade(
             handed_out.wait()
             return None if stopped.is_set() else grader.verdict(job)
 
-        with ThreadPoolExecutor(require_count("workers", workers)) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             try:
                 coming = [pool.submit(verdict, job) for job in jobs]
                 handed_out.set()
@@ -258,6 +262,7 @@ class _Grader(NamedTuple):
     """What is the same for all files of one run."""
 
     seed: int
+    keys: dict[str, Key]
     behind: Wall
     journal: Journal
 
@@ -286,7 +291,8 @@ class _Grader(NamedTuple):
             return None
         self.journal.write(key=key)
         try:
-            result = check_code(exercise, code, self.seed, str(path), self.behind)
+            known = self.keys[exercise.id]
+            result = check_code(exercise, code, self.seed, str(path), self.behind, known)
         except Exception as error:  # one submission must never cost the others their grades
             said = f"{name} could not be graded, look at it by hand: {_sentence(error)}"
             result = self._nothing(job, "error", said)

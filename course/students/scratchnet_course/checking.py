@@ -6,20 +6,19 @@ import inspect
 import io
 import os
 import re
-import secrets
 import stat
+import time
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from scratchnet.errors import InvalidTypeError, InvalidValueError
-from scratchnet_course import child, sandbox
-from scratchnet_course.diagnose import Diagnosis, diagnose
+from scratchnet_course import child, keys, sandbox
+from scratchnet_course.diagnose import Diagnosis, Watch, diagnose
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import find
+from scratchnet_course.keys import Key
 from scratchnet_course.plain import plain
 from scratchnet_course.wall import Wall
 
@@ -53,6 +52,12 @@ class Verdict(NamedTuple):
     file: str = ""
     sha256: str = ""  # of the file that was checked
     wall: str = ""  # what the file ran behind: "bubblewrap", ..., or "none"
+    case: int = 0  # the simplest that is wrong, from 1
+    wrong: tuple[str, ...] = ()  # outputs
+    at: str = ""  # the step at which it begins, "t=4"
+    line: int = 0  # of the file, where it begins
+    found: tuple[str, ...] = ()  # mistakes seen in one line or output, each by itself
+    seconds: float = 0.0
 
     @property
     def right(self) -> bool:
@@ -81,7 +86,8 @@ def check(
     answer
         A file, or in a notebook the function itself; the file "06/ex2.py" if None.
     seed
-        Of the arguments; a new one each time if None.
+        Of the arguments; those of the package if None. Others are made by the instructor's
+        distribution.
 
     Raises
     ------
@@ -172,12 +178,19 @@ def check_code(
     seed: int | None = None,
     file: str = "",
     behind: Wall | None = None,
+    key: Key | None = None,
 ) -> Verdict:
-    """Check the text of a file, behind a wall, or the machine's own if None; see `check`."""
-    seed = secrets.randbelow(10**6) if seed is None else seed
-    cases = list(exercise.cases(np.random.default_rng(seed)))
+    """Check the text of a file, behind a wall, or the machine's own if None, by a key, or that of
+    the seed; see `check`."""
+    started = time.perf_counter()
+    key = keys.of(exercise, seed) if key is None else key
+    cases = [case.arguments for row in key.cases for case in row]
     ran = sandbox.run(code, exercise.function, cases, exercise.seconds, behind=behind)
-    status, lines, names = _judged(exercise, cases, ran)
+
+    def watch(some: Sequence[dict[str, Any]]) -> sandbox.Watched:
+        return sandbox.watch(code, exercise.function, some, exercise.seconds, behind=behind)
+
+    status, lines, found = _judged(exercise, key, ran, watch)
     if ran.printed:
         lines += [
             "",
@@ -187,18 +200,34 @@ def check_code(
     points = float(exercise.points) if status == "right" else 0.0
     digest = hashlib.sha256(code.encode(errors="surrogatepass")).hexdigest()
     said = tuple(plain(line, MOST_LINE) for line in lines[:MOST_LINES])
-    return Verdict(
-        exercise.id, status, points, exercise.points, seed, said, names, file, digest, ran.wall
+    seconds = round(time.perf_counter() - started, 2)
+    head = Verdict(exercise.id, status, points, exercise.points, key.seeds[0], said, found.names)
+    return head._replace(
+        file=file,
+        sha256=digest,
+        wall=ran.wall,
+        case=found.case,
+        wrong=found.wrong,
+        at=found.at,
+        line=found.line,
+        found=found.found,
+        seconds=seconds,
     )
 
 
+NOTHING = Diagnosis(False, (), ())
+
+
 def _judged(
-    exercise: Exercise, cases: list[dict[str, Any]], ran: sandbox.Ran
-) -> tuple[str, list[str], tuple[str, ...]]:
-    """The status, what to read, and the names of the mistakes."""
+    exercise: Exercise, key: Key, ran: sandbox.Ran, watch: Watch
+) -> tuple[str, list[str], Diagnosis]:
+    """The status, what to read, and what was found."""
+    if ran.status == "raised" and any(answer is not None for answer in ran.answers):
+        found = diagnose(exercise, key, ran.answers, watch)
+        return "raised", [*found.lines, *_excuse(exercise, ran)], found._replace(line=_line(ran))
     if ran.status != "ran":
-        return ran.status, _excuse(exercise, ran), ()
-    found: Diagnosis = diagnose(exercise, cases, ran.answers)
+        return ran.status, _excuse(exercise, ran), NOTHING._replace(line=_line(ran))
+    found = diagnose(exercise, key, ran.answers, watch)
     lines = list(found.lines)
     if ran.changed:
         note = (
@@ -206,13 +235,16 @@ def _judged(
             " a copy"
         )
         if found.right:
-            return (
-                "changed",
-                [note, "  the numbers are right"],
-                ("an argument is changed in place",),
-            )
+            lines = [note, "  the numbers are right"]
+            return "changed", lines, found._replace(names=("an argument is changed in place",))
         lines.append(note)
-    return "right" if found.right else "wrong", lines, found.names
+    return "right" if found.right else "wrong", lines, found
+
+
+def _line(ran: sandbox.Ran) -> int:
+    """The line of the file in which an exception was raised, 0 without one."""
+    lines = re.findall(rf'File "{child.FILE}", line (\d{{1,6}})', ran.text)
+    return int(lines[-1]) if lines else 0
 
 
 def _excuse(exercise: Exercise, ran: sandbox.Ran) -> list[str]:

@@ -10,6 +10,7 @@ here must not be able to change what it is compared with.
 
 import contextlib
 import importlib.machinery
+import importlib.util
 import io
 import json
 import linecache
@@ -46,19 +47,19 @@ def pack(arrays: Sequence[Any]) -> tuple[Kinds, bytes]:
     return kinds, b"".join(array.tobytes() for array in arrays)
 
 
-def unpack(kinds: Kinds, numbers: bytes) -> tuple[list[Any], bytes]:
+def unpack(kinds: Kinds, numbers: bytes | memoryview) -> tuple[list[Any], memoryview]:
     """The arrays, and the bytes after them; ValueError for what is not plain numbers, or too few.
 
     Nothing is as large as a shape says, only as large as the bytes that there are.
     """
-    arrays = []
+    arrays, rest = [], memoryview(numbers)
     for dtype, shape in kinds:
         if not NUMBERS.fullmatch(dtype):
             raise ValueError(f"an array of {dtype!r}")
         size = np.dtype(dtype).itemsize * math.prod(shape)
-        arrays.append(np.frombuffer(numbers[:size], dtype).reshape(shape).copy())
-        numbers = numbers[size:]
-    return arrays, numbers
+        arrays.append(np.frombuffer(rest[:size], dtype).reshape(shape).copy())
+        rest = rest[size:]
+    return arrays, rest
 
 
 class Printed(io.TextIOBase):
@@ -155,6 +156,8 @@ def flat(value: Any) -> tuple[Any, list[Any]]:
     """How a returned value is put together ("one", "list" or names), and its parts."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
+    elif hasattr(value, "__dataclass_fields__"):
+        value = {name: getattr(value, name) for name in value.__dataclass_fields__}
     if isinstance(value, dict):
         return [str(name) for name in value], list(value.values())
     if isinstance(value, (tuple, list)):
@@ -163,11 +166,22 @@ def flat(value: Any) -> tuple[Any, list[Any]]:
 
 
 def answers(function: Any, cases: list[dict[str, Any]], report: dict[str, Any]) -> bytes:
-    """Run the function on every case; returns the numbers of its answers."""
+    """Run the function on every case; returns the numbers of its answers.
+
+    A case that raises an exception does not end the others: they may say what is wrong.
+    """
     numbers = b""
     for before in cases:
         given = {name: v.item() if v.ndim == 0 else v.copy() for name, v in before.items()}
-        how, parts = flat(function(**given))
+        try:
+            how, parts = flat(function(**given))
+        except (NotImplementedError, MemoryError):
+            raise
+        except BaseException as error:
+            report["answers"].append(("raised", []))
+            if report["status"] == "ran":
+                report |= {"status": "raised", "text": of_student(error)}
+            continue
         report["changed"] += [
             name
             for name, v in given.items()
@@ -177,9 +191,9 @@ def answers(function: Any, cases: list[dict[str, Any]], report: dict[str, Any]) 
         ]
         arrays = []
         for k, part in enumerate(parts):
-            array = np.asarray(part)
-            if array.dtype.kind not in "fiub":
-                of = f" of {array.dtype}" if isinstance(part, np.ndarray) else ""
+            array = as_numbers(part)
+            if array is None:
+                of = f" of {part.dtype}" if isinstance(part, np.ndarray) else ""
                 text = f"{k if len(parts) > 1 else -1}|{type(part).__name__}{of}"
                 if report["status"] == "ran":
                     report |= {"status": "type", "text": text}
@@ -191,6 +205,39 @@ def answers(function: Any, cases: list[dict[str, Any]], report: dict[str, Any]) 
         kinds, made = pack(arrays)
         report["answers"].append((how, kinds))
         numbers += made
+    return numbers
+
+
+def as_numbers(value: Any) -> Any:
+    """The value as an array; None for what is not numbers."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a list of unlike parts
+        return None
+    return array if array.dtype.kind in "fiub" else None
+
+
+def watched(task: dict[str, Any], cases: list[dict[str, Any]], report: dict[str, Any]) -> bytes:
+    """Run the function on every case with a probe in each expression; returns what they saw."""
+    place = Path(__file__).with_name("probe.py")
+    spec: Any = importlib.util.spec_from_file_location("probe", place)
+    probe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(probe)
+    program, places = probe.probed(task["code"], FILE)
+    record = probe.Record()
+    space: dict[str, Any] = {"__name__": "student", "__file__": FILE, probe.PROBE: record}
+    exec(program, space)
+    seen, numbers = [], b""
+    for before in cases:
+        record.start()
+        given = {name: v.item() if v.ndim == 0 else v.copy() for name, v in before.items()}
+        with contextlib.suppress(Exception):
+            space[task["function"]](**given)
+        kinds, made = pack([array for _, array in record.events])
+        seen.append([[number for number, _ in record.events], [shape for _, shape in kinds]])
+        numbers += made
+    report["places"] = [list(place) for place in places]
+    report["seen"], report["single"] = seen, record.single
     return numbers
 
 
@@ -231,7 +278,9 @@ def main() -> None:
             linecache.cache[FILE] = (len(task["code"]), None, lines, FILE)  # for tracebacks
             exec(compile(task["code"], FILE, "exec"), space)
             function: Any = space.get(task["function"])
-            if not callable(function):
+            if task["watch"]:
+                numbers = watched(task, cases, report)
+            elif not callable(function):
                 defined = [
                     name for name, v in space.items() if callable(v) and not name.startswith("_")
                 ]

@@ -1,16 +1,20 @@
-"""``scratchnet course list | start | check | hint | bug | test | worksheet``.
+"""``scratchnet course list | start | check | show | hint | bug | test | worksheet``.
 
 Another distribution adds commands by an entry point of the group "scratchnet.course", as the
 instructor's does: a function of one argument, the course's ``Commands``.
 """
 
 import argparse
+import json
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
+
 from scratchnet.errors import InvalidValueError
-from scratchnet_course import check, lessons, worksheet
+from scratchnet_course import keys, lessons, worksheet
+from scratchnet_course.checking import Verdict, check
 from scratchnet_course.exercises import EXERCISES, find
 
 Commands = argparse._SubParsersAction  # what add_subparsers returns; argparse has no public name
@@ -41,7 +45,19 @@ def add(commands: Commands) -> None:
     checked.add_argument(
         "file", nargs="+", help="06/ex2.py; several, or a lesson's number for all of it"
     )
-    checked.add_argument("--seed", type=int, help="of the arguments (default: another each time)")
+    checked.add_argument(
+        "--seed", type=int, help="of the arguments (needs the instructor's distribution)"
+    )
+    checked.add_argument(
+        "--exercise", help="06/ex2: the one that the files are for (default: by their names)"
+    )
+    checked.add_argument(
+        "--json", action="store_true", help="one line of JSON for each file, for other programs"
+    )
+    shown = add_command(inner, "show", "the arguments of a check, to compute by hand", run_show)
+    shown.add_argument("exercise", help="06/ex2")
+    shown.add_argument("--case", type=int, default=1, help="which one, from 1 (default: 1)")
+    shown.add_argument("--answer", action="store_true", help="also what is right")
     hint = add_command(inner, "hint", "a hint for an exercise, each time a little more", run_hint)
     hint.add_argument("exercise", help="06/ex2")
     hint.add_argument("--number", type=int, help="which one, from 1 (default: all but the last)")
@@ -52,7 +68,9 @@ def add(commands: Commands) -> None:
         run_bug,
     )
     bug.add_argument("cell", help="lstm, gru, rnn, ...")
-    bug.add_argument("--student", required=True, help="your id: the bug is chosen by it")
+    which = bug.add_mutually_exclusive_group(required=True)
+    which.add_argument("--student", help="your id: the bug is chosen by it")
+    which.add_argument("--number", type=int, help="which of the cell's bugs, from 1")
     bug.add_argument("--line", type=int, help="the answer: the line of the bug")
     bug.add_argument("--reason", help="the answer: A, B, C, ...")
     bug.add_argument(
@@ -138,10 +156,63 @@ def run_start(chosen: argparse.Namespace) -> int:
 
 def run_check(chosen: argparse.Namespace) -> int:
     """``course check``: 1 unless all are right."""
-    files = [path for name in chosen.file for path in _files(name)]
-    results = [check(_exercise_of(file), file, chosen.seed) for file in files]
-    print("\n\n".join(map(str, results)))
-    return 0 if all(result.right for result in results) else 1
+    if chosen.exercise is None:
+        files = [(_exercise_of(path), path) for name in chosen.file for path in _files(name)]
+    else:
+        files = [(find(chosen.exercise).id, path) for path in chosen.file]
+    right = True
+    for number, (exercise, file) in enumerate(files):
+        result = check(exercise, file, chosen.seed)
+        right = right and result.right
+        if chosen.json:
+            print(as_json(result), flush=True)
+        else:
+            print(("\n" if number else "") + str(result))
+    return 0 if right else 1
+
+
+def as_json(result: Verdict) -> str:
+    """A verdict as a line of JSON."""
+    return json.dumps(
+        {
+            "file": result.file,
+            "exercise": result.exercise,
+            "verdict": result.status,
+            "points": result.points,
+            "names": result.names,  # with certainty
+            "found": result.found,  # in one output or line
+            "case": result.case,
+            "outputs": result.wrong,
+            "step": result.at,
+            "line": result.line,
+            "seconds": result.seconds,
+            "seed": result.seed,
+            "text": str(result),
+        }
+    )
+
+
+def run_show(chosen: argparse.Namespace) -> int:
+    """``course show``: a case's arguments as Python."""
+    exercise = find(chosen.exercise)
+    cases = keys.of(exercise).cases[0]
+    if not 1 <= chosen.case <= len(cases):
+        raise InvalidValueError(
+            f"--case is {chosen.case}, but {exercise.id} has the cases 1 to {len(cases)}"
+        )
+    case = cases[chosen.case - 1]
+    print(
+        f"# {exercise.id}, case {chosen.case} of {len(cases)}, from the simplest to the general\n"
+    )
+    print("from numpy import array\n")
+    with np.printoptions(precision=8, threshold=10_000, linewidth=100):
+        for name, value in case.arguments.items():
+            print(f"{name} = {value!r}" + (f"  # {value.shape}" if np.ndim(value) else ""))
+        if chosen.answer:
+            print("\n# right:")
+            for name, value in case.right.items():
+                print(f"{name} = {value!r}" if np.ndim(value) else f"{name} = {value.item()!r}")
+    return 0
 
 
 def _exercise_of(file: str) -> str:
@@ -196,14 +267,22 @@ def run_bug(chosen: argparse.Namespace) -> int:
     """``course bug``: writes the file, or checks the answer; 1 where that is wrong."""
     from scratchnet_course import hunt
 
-    found = hunt.hunt(chosen.cell, chosen.student)
+    if chosen.number is None:
+        found, who = hunt.hunt(chosen.cell, chosen.student), f"--student {chosen.student}"
+    else:
+        known = hunt.of_cell(chosen.cell)
+        if not 1 <= chosen.number <= len(known):
+            raise InvalidValueError(
+                f"--number is {chosen.number}, but {chosen.cell} has {len(known)} bugs"
+            )
+        found, who = known[chosen.number - 1], f"--number {chosen.number}"
     if (chosen.line is None) != (chosen.reason is None):
         raise InvalidValueError("an answer is both: --line N and --reason LETTER")
     if chosen.line is not None:
         right, said = hunt.judge(found, chosen.line, chosen.reason)
         print(said)
         return 0 if right else 1
-    path = chosen.out / f"{chosen.cell}_bug_{safe(chosen.student)}.py"
+    path = chosen.out / f"{chosen.cell}_bug_{safe(chosen.student or str(chosen.number))}.py"
     chosen.out.mkdir(parents=True, exist_ok=True)
     path.write_text(found.code, encoding="utf-8")
     print(f"{path} has one bug in its backward pass. Find the line, and say what is wrong:\n")
@@ -211,10 +290,7 @@ def run_bug(chosen: argparse.Namespace) -> int:
         print(f"  {hunt.letter(number)}  {reason}")
     look = f"from {path.stem} import backward; check_cell({chosen.cell}, backward=backward)"
     print(f"\nTo look, with check_cell of scratchnet.gradcheck: {look}")
-    print(
-        f"To answer: scratchnet course bug {chosen.cell} --student {chosen.student} --line N"
-        " --reason LETTER"
-    )
+    print(f"To answer: scratchnet course bug {chosen.cell} {who} --line N --reason LETTER")
     return 0
 
 

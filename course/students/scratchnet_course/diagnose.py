@@ -1,325 +1,334 @@
-"""What is wrong with an answer, in words: which output, gate and step first, by what pattern, and
-the name of the mistake.
+"""What is wrong with an answer, in words: the simplest case that is wrong, the line and the step
+where it begins, and the name of the mistake.
 
-A name is given with certainty only where a catalogued mistake gives the student's numbers in every
-output of every case. Two mistakes at once are looked for in the same way. What matches in part is
-said to be a guess, and what does not match is localised and not named.
+A name is given with certainty only where a known mistake gives the student's numbers in every
+output of every case, for the arguments of two seeds. Several mistakes at once are told apart where
+each of them is seen by itself: in an output of its own, or in the line that makes it.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import combinations, permutations
+from itertools import permutations
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.arrays import Array
-from scratchnet_course.exercise import Arguments, Exercise, Wrong
+from scratchnet_course.differences import gates, numbers, pattern, reshaped, sizes, steps
+from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_course.inside import Inside, Wrong, look, made_by, same, unknown
+from scratchnet_course.keys import Key, sizes_of
+from scratchnet_course.recognise import Answer, Compared, Prints
+from scratchnet_course.sandbox import Watched
 
-# relative: two codes that compute the same agree to about 1e-14, and a random match is out of the
-# question
-SAME = 1e-8
-FEW = 20  # numbers in all cases together
-Answer = dict[str, Any]
+EXACT = 1e-9  # relative: what differs by more, and less than the exercise's tolerance, is looked at
+Watch = Callable[[Sequence[Arguments]], Watched]
 
 
 class Diagnosis(NamedTuple):
     """What was found.  ``names`` is empty where nothing was recognised."""
 
     right: bool
-    names: tuple[str, ...]  # the mistakes, recognised with certainty: one, or two at once
+    names: tuple[str, ...]  # the mistakes, recognised with certainty
     lines: tuple[str, ...]  # the whole diagnosis, to be read
     wrong: tuple[str, ...] = ()  # the outputs that are wrong
+    case: int = 0  # the simplest that is wrong, from 1
+    at: str = ""  # the step at which it begins, "t=4"
+    line: int = 0  # the line in the student's file
+    found: tuple[str, ...] = ()  # the mistakes seen in a line or in an output by itself
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
 
 
-def diagnose(exercise: Exercise, cases: Sequence[Arguments], given: Sequence[Any]) -> Diagnosis:
+def diagnose(
+    exercise: Exercise, key: Key, given: Sequence[Any], watch: Watch | None = None
+) -> Diagnosis:
     """Compare a student's answers with the right ones and name the mistake.
 
     Parameters
     ----------
     exercise
         What was to be written.
-    cases
-        The arguments of each call.
+    key
+        What is known of it.
     given
-        What the student's function returned, one for each case.
+        What the student's function returned, for each case of each seed; None where it raised an
+        exception.
+    watch
+        Runs the function once more, on some cases, and returns what it computes on its way.
     """
-    answers: list[Answer] = []
-    for answer in given:
-        try:
-            answers.append({name: np.asarray(v) for name, v in exercise.named(answer).items()})
-        except ValueError as error:
-            return Diagnosis(False, (), (str(error),))
-    rights = [exercise.answer(arguments) for arguments in cases]
-    shapes = [
-        _shapes(arguments, right, answer)
-        for arguments, right, answer in zip(cases, rights, answers)
-    ]
-    wrong = [_wrong(exercise, right, answer) for right, answer in zip(rights, answers)]
-    if not any(wrong):
-        return Diagnosis(
-            True, (), (f"right: {', '.join(exercise.outputs)}, on {len(cases)} cases",)
-        )
-    bad_shapes = next((lines for lines in shapes if lines), None)
-    lines = bad_shapes or _where(exercise, cases, rights, answers, wrong)
-    names = tuple(dict.fromkeys(name for part in wrong for name in part))
-    found = _recognised(exercise, cases, answers)
-    if found:
-        many = "two mistakes at once: " if len(found[0]) > 1 else ""
-        titles = [" and ".join(w.name for w in group) for group in found]
-        lines.insert(0, f"mistake: {many}{' or '.join(titles)}")
-        for w in dict.fromkeys(w for group in found for w in group):
-            lines.append(f"  {w.why}")
-            lines.append(f"  lesson {exercise.lesson}: {w.paragraph or exercise.paragraph}")
-        certain = tuple(w.name for w in found[0]) if len(found) == 1 else ()
-        return Diagnosis(False, certain, tuple(lines), names)
-    for name, w in [] if bad_shapes else _guesses(exercise, cases, rights, answers, wrong):
-        lines.append(
-            f"  {name} by itself looks as if: {w.name}. That does not explain the rest, so it is a"
-            " guess."
-        )
-    lines.append(f"  not a mistake known by name; lesson {exercise.lesson}: {exercise.paragraph}")
-    return Diagnosis(False, (), tuple(lines), names)
-
-
-# ---- comparing ---------------------------------------------------------------------------------
-
-
-def _shapes(arguments: Arguments, right: Answer, answer: Answer) -> list[str]:
-    """What to say of outputs that have another shape than the right ones."""
-    lines = []
-    for name, r in right.items():
-        shape, wanted = np.shape(answer[name]), np.shape(r)
-        if shape != wanted:
-            turned = ": it is transposed" if shape == wanted[::-1] else ""
-            sizes = ", ".join(
-                f"{key} {np.shape(v)}" for key, v in arguments.items() if isinstance(v, np.ndarray)
-            )
-            lines.append(f"{name} has shape {shape}, expected {wanted}{turned}")
-            lines.append(f"  the arguments were {sizes}")
-    return lines
-
-
-def same(a: Array, b: Array, tolerance: float = SAME) -> bool:
-    """Equal to ``tolerance`` of the largest element of b; a NaN equals nothing."""
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if a.shape != b.shape:
-        return False
-    size = max(float(np.max(np.abs(b), initial=0.0)), 1e-300)
-    with np.errstate(invalid="ignore"):
-        return bool(np.all(np.abs(a - b) <= tolerance * size))
-
-
-def _wrong(exercise: Exercise, right: Answer, answer: Answer) -> list[str]:
-    return [
-        name for name in exercise.outputs if not same(answer[name], right[name], exercise.tolerance)
-    ]
-
-
-# ---- localising --------------------------------------------------------------------------------
-
-
-def _where(
-    exercise: Exercise,
-    cases: Sequence[Arguments],
-    rights: Sequence[Answer],
-    answers: Sequence[Answer],
-    wrong: Sequence[Sequence[str]],
-) -> list[str]:
-    """Which outputs are wrong, where in them it begins, and by what pattern: of the case that shows
-    most."""
-    simplest = next(k for k, names in enumerate(wrong) if names)
-    first = max(range(len(cases)), key=lambda k: (len(wrong[k]), k))
-    right, answer, names = rights[first], answers[first], wrong[first]
-    fine = [name for name in exercise.outputs if name not in names]
-    lines = [f"wrong: {', '.join(names)}" + (f"; right: {', '.join(fine)}" if fine else "")]
-    if len(cases) > 1:
-        passed = (
-            f"; the first {simplest}, simpler, {'are' if simplest > 1 else 'is'} right"
-            if simplest
-            else ""
-        )
-        lines.append(f"  in case {first + 1} of {len(cases)}, {_sizes(cases[first])}{passed}")
-    for name in names:
-        a, r = np.asarray(answer[name], dtype=np.float64), np.asarray(right[name], dtype=np.float64)
-        if not np.isfinite(a).all():
-            lines.append(
-                f"  {name}: {int(np.sum(~np.isfinite(a)))} of {a.size} numbers are NaN or infinite"
-            )
+    cases = [case for row in key.cases for case in row]
+    answers: list[Answer | None] = []
+    for case, answer in zip(cases, given):
+        if answer is None:
+            answers.append(None)
             continue
-        off = ~(np.abs(a - r) <= exercise.tolerance * max(float(np.abs(r).max(initial=0)), 1e-300))
-        words = (
-            _steps(exercise, name, off),
-            _gates(exercise, name, off),
-            _pattern(cases[first], a, r),
-        )
-        parts = [word for word in words if word]
-        index = np.unravel_index(int(np.argmax(np.abs(a - r))), a.shape) if a.ndim else ()
-        at = f"[{', '.join(map(str, index))}]" if index else ""
-        parts.append(f"{name}{at} is {a[index]:.6g}, right is {r[index]:.6g}")
-        lines.append(f"  {name}: {'; '.join(parts)}")
-    return lines
+        try:
+            named = exercise.named(answer, case.right)
+            answers.append({name: np.asarray(v) for name, v in named.items()})
+        except ValueError as error:
+            return Diagnosis(False, (), (str(error),), exercise.outputs, len(answers) + 1)
+    wrong = [_wrong(exercise, case.right, a, EXACT) for case, a in zip(cases, answers)]
+    compared = Compared(cases, answers, wrong)
+    seen = None
+    if any(wrong) and not any(
+        _wrong(exercise, case.right, a, exercise.tolerance) for case, a in zip(cases, answers)
+    ):
+        # nearly right: a small constant that guards a logarithm is right, float32 is not
+        seen = _watched(compared, key, watch)
+        if seen is None or seen.single < 0:
+            wrong = [[] for _ in wrong]
+        else:
+            return _single(compared, seen)
+    if not any(wrong):
+        count = len(key.cases[0])
+        text = f"right: {', '.join(exercise.outputs)}, on {count} cases and {len(key.seeds)} seeds"
+        return Diagnosis(True, (), (text,))
+    return _Report(exercise, key, compared, watch).diagnosis()
 
 
-def _sizes(arguments: Arguments) -> str:
-    numbers = {name: v for name, v in arguments.items() if not isinstance(v, str)}
-    return ", ".join(
-        [
-            f"{name} {np.shape(v)}" if np.ndim(v) else f"{name} = {v:g}"
-            for name, v in numbers.items()
-        ][:3]
+def _wrong(exercise: Exercise, right: Answer, answer: Answer | None, tolerance: float) -> list[str]:
+    if answer is None:
+        return list(exercise.outputs)
+    return [name for name in exercise.outputs if not same(answer[name], right[name], tolerance)]
+
+
+def _watched(compared: Compared, key: Key, watch: Watch | None) -> Watched | None:
+    """What the function computes in the simplest wrong case, and in its twin of the other seed."""
+    if watch is None:
+        return None
+    first = compared.first()
+    return watch([compared.cases[k].arguments for k in _twins(key, first)])
+
+
+def _twins(key: Key, case: int) -> list[int]:
+    """A case's number in all cases, and that of the same case of the other seeds."""
+    count = len(key.cases[0])
+    return [case, *(k * count + case % count for k in range(len(key.seeds)) if k != case // count)]
+
+
+def _single(compared: Compared, seen: Watched) -> Diagnosis:
+    place = seen.places[seen.single]
+    lines = (
+        "computed in float32: right to about 7 digits, expected float64, which has 16",
+        f"  line {place.line}: {place.text}",
+        "  NumPy's arrays are float64 unless something says otherwise: look for dtype or astype",
+    )
+    return Diagnosis(
+        *(False, ("computed in float32",), lines, tuple(compared.wrong[compared.first()])),
+        *(compared.first() + 1, "", place.line),
     )
 
 
-def _steps(exercise: Exercise, name: str, off: Array) -> str:
-    if name not in exercise.timed or off.ndim < 1 or len(off) < 2:
-        return ""
-    bad = np.flatnonzero(off.reshape(len(off), -1).any(axis=1))
-    T = len(off)
-    if len(bad) == T:
-        return "wrong at every step"
-    if exercise.backwards:
-        begins = int(bad.max())
-        after = f", right after it up to t={T - 1}" if begins < T - 1 else ", the last step"
-        return f"going backwards, wrong first at t={begins}{after}"
-    begins = int(bad.min())
-    return f"wrong first at t={begins}" + (", right before it" if begins else "")
+class _Report:
+    """Puts the diagnosis of a wrong answer together."""
 
+    def __init__(
+        self, exercise: Exercise, key: Key, compared: Compared, watch: Watch | None
+    ) -> None:
+        self.exercise, self.key, self.compared = exercise, key, compared
+        self.prints = Prints(exercise, compared)
+        self.first = compared.first()
+        self.case = compared.cases[self.first]
+        self.answer = compared.answers[self.first]
+        self.twins = _twins(key, self.first)
+        self.watch = watch
 
-def _gates(exercise: Exercise, name: str, off: Array) -> str:
-    letters = exercise.gates.get(name, "")
-    if len(letters) < 2 or off.shape[-1] % len(letters):
-        return ""
-    H = off.shape[-1] // len(letters)
-    bad = [letter for k, letter in enumerate(letters) if off[..., k * H : (k + 1) * H].any()]
-    return "in all gates" if len(bad) == len(letters) else f"in gate {', '.join(bad)} only"
+    def diagnosis(self) -> Diagnosis:
+        """Name, pin or localise."""
+        every = self.compared.wrong
+        outputs = tuple(dict.fromkeys(name for names in every for name in names))
+        watched = _watched(self.compared, self.key, self.watch)
+        here = [k for k in self.twins if every[k]]
+        certain = self.prints.certain()
+        partly = set(certain) or self.prints.partly(here)
+        insides = self._insides(watched, partly)
+        seen = self._seen(insides, partly)
+        groups: list[list[int]] = []
+        everywhere = True
+        if not certain:
+            # mistakes that explain every case, or what the simplest one and the line itself show
+            groups = self.prints.covering([k for k, names in enumerate(every) if names])
+            if not groups:
+                everywhere = False
+                groups = self.prints.covering(here)
+                local = {k for one in seen for k in one.mistakes}
+                groups = [[k for k in group if k in local] for group in groups]
+                groups = groups if all(groups) else []
+        names = (self._best(certain),) if certain else ()
+        found = [] if certain else self._named(groups, seen)
+        lines = []
+        if names:
+            lines.append(f"mistake: {names[0]}")
+        elif found:
+            many = f"{len(found)} mistakes" if len(found) > 1 else "mistake"
+            said = f"{many}:" if groups and everywhere else "here it looks as if"
+            lines.append(f"{said} {'; '.join(found)}")
+        lines += self._about([self._first(group) for group in ([certain] if certain else groups)])
+        lines += self._head()
+        begins, first = self._inside_lines(insides, seen, watched)
+        lines += begins
+        if self.answer is not None:
+            lines += self._outputs()
+        number = self.first % len(self.key.cases[0]) + 1
+        lines.append(f"  by hand: scratchnet course show {self.exercise.id} --case {number}")
+        if not names and not groups:
+            lines.append(f"  lesson {self.exercise.lesson}: {self.exercise.paragraph}")
+        at = self.case.steps[first.step].at if first and first.step >= 0 else ""
+        line = first.place.line if first else 0
+        return Diagnosis(False, names, tuple(lines), outputs, number, at, line, tuple(found))
 
+    # ---- the mistakes ----
 
-def _pattern(arguments: Arguments, a: Array, r: Array) -> str:
-    """A constant factor, the sign, zeros, or blocks in another order."""
-    if not np.any(a):
-        return "all zeros"
-    use = np.abs(r) > 1e-9 * np.abs(r).max(initial=0)
-    if use.any():
-        ratio = a[use] / r[use]
-        factor = float(np.median(ratio))
-        if (
-            np.all(np.abs(ratio - factor) <= 1e-6 * abs(factor))
-            and same(a, factor * r, 1e-6)
-            and a.size > 1
-        ):
-            return f"it is {_factor(arguments, factor)} times the right one everywhere"
-    if a.ndim == 2 and a.shape[0] == a.shape[1] and same(a.T, r):
-        return "it is the transpose of the right one"
-    width = a.shape[-1] if a.ndim else 0
-    for blocks in (3, 4):
-        if width % blocks == 0 and width >= blocks and not same(a, r):
-            pieces = np.split(r, blocks, axis=-1)
-            for order in permutations(range(blocks)):
-                if order != tuple(range(blocks)) and same(
-                    a, np.concatenate([pieces[k] for k in order], axis=-1)
-                ):
-                    return (
-                        f"its {blocks} blocks are in another order:"
-                        f" {' '.join(str(k + 1) for k in order)}"
-                    )
-    return ""
+    def _first(self, numbers: Sequence[int]) -> int:
+        """Of mistakes that cannot be told apart a catalogued one, or the first."""
+        return next((k for k in numbers if self.key.mistakes[k].why), numbers[0])
 
+    def _best(self, numbers: Sequence[int]) -> str:
+        return self.key.mistakes[self._first(numbers)].name
 
-def _factor(arguments: Arguments, factor: float) -> str:
-    """A number, and what it may be: N, T, 1/N, ..."""
-    sizes = {s for v in arguments.values() if isinstance(v, np.ndarray) for s in v.shape if s > 1}
-    plain = [
-        (f"{one}{size}", value)
-        for size in sorted(sizes)
-        for one, value in (("1/", 1 / size), ("", float(size)))
-    ]
-    squares = [(f"1/{size}^2", 1 / size**2) for size in sorted(sizes)]
-    for text, value in (*plain, *squares):
-        if abs(factor - value) < 1e-9:
-            return f"{text} (a size of the arguments)"
-    return f"{factor:.6g}"
+    def _about(self, numbers: Sequence[int]) -> list[str]:
+        lines = []
+        for k in numbers:
+            row = self.key.mistakes[k]
+            if row.why:
+                lines.append(f"  {row.why}")
+            lines.append(
+                f"  lesson {self.exercise.lesson}: {row.paragraph or self.exercise.paragraph}"
+            )
+        return list(dict.fromkeys(lines))
 
-
-# ---- recognising -------------------------------------------------------------------------------
-
-
-def _recognised(
-    exercise: Exercise, cases: Sequence[Arguments], answers: Sequence[Answer]
-) -> list[tuple[Wrong, ...]]:
-    """The mistakes, or pairs of them, that give these answers in every output of every case.
-
-    A function that always answers the same is not recognised, and of a few numbers no pair: that
-    could be by chance.
-    """
-    catalogue = exercise.catalogue
-    if len(answers) > 1 and all(
-        same(a[name], answers[0][name]) for a in answers for name in exercise.outputs
-    ):
-        return []
-    found: list[tuple[Wrong, ...]] = [
-        (w,) for w in catalogue if _gives(exercise, (w,), cases, answers)
-    ]
-    if found:
+    def _insides(self, watched: Watched | None, partly: set[int]) -> list[Inside]:
+        if watched is None or len(watched.seen) != len(self.twins):
+            return []
+        found = []
+        for k, seen in zip(self.twins, watched.seen):
+            case = self.compared.cases[k]
+            sizes = sizes_of(self.exercise, case.arguments)
+            found.append(look(case, seen, watched.places, *sizes, partly))
         return found
-    if sum(a[name].size for a in answers for name in exercise.outputs) < FEW:
-        return []
-    pairs: list[tuple[Wrong, ...]] = list(combinations(catalogue, 2))
-    return [pair for pair in pairs if _gives(exercise, pair, cases, answers)][:3]
 
+    def _seen(self, insides: Sequence[Inside], expected: set[int]) -> list[Wrong]:
+        """The wrong intermediates that are there in both seeds, each with what it may be: those
+        that the outputs speak for, if there are any."""
+        if len(insides) < 2:
+            return []
+        other = {(one.step, k) for one in insides[1].wrong for k in one.mistakes}
+        found = []
+        for one in insides[0].wrong:
+            both = tuple(k for k in one.mistakes if (one.step, k) in other)
+            chosen = tuple(k for k in both if k in expected) or both
+            if chosen:
+                found.append(one._replace(mistakes=chosen))
+        spoken_for = [one for one in found if expected.intersection(one.mistakes)]
+        return spoken_for or found
 
-def _gives(
-    exercise: Exercise,
-    wrongs: tuple[Wrong, ...],
-    cases: Sequence[Arguments],
-    answers: Sequence[Answer],
-) -> bool:
-    function = _planted(exercise, wrongs)
-    if function is None:
-        return False
-    for arguments, answer in zip(cases, answers):
-        made = _run(function, arguments)
-        if made is None or not all(same(answer[name], made[name]) for name in exercise.outputs):
-            return False
-    return True
+    def _named(self, groups: Sequence[Sequence[int]], seen: Sequence[Wrong]) -> list[str]:
+        """The names of the mistakes that were seen."""
+        names = [self._best(group) for group in groups]
+        if not names:
+            for one in seen:
+                name = self._best(one.mistakes)
+                if name not in names:
+                    names.append(name)
+        return names[:3]
 
+    def _inside_lines(
+        self, insides: Sequence[Inside], seen: Sequence[Wrong], watched: Watched | None
+    ) -> tuple[list[str], Wrong | None]:
+        """The line where it begins."""
+        if not insides or watched is None:
+            return [], None
+        inside = insides[0]
+        first = seen[0] if seen else unknown(self.case, watched.seen[0], watched.places, inside)
+        lines = []
+        if first is None:
+            return self._by_output(watched)
+        step = self.case.steps[first.step]
+        at = f" at {step.at}" if step.at else ""
+        lines.append(f"first wrong in line {first.place.line}{at}: {first.place.text}")
+        if first.given.size == step.value.size:
+            lines.append(f"  {step.name}: {numbers(first.given, step.value)}")
+        good = list(
+            dict.fromkeys(s.name for k, s in enumerate(self.case.steps) if k in inside.right)
+        )
+        bad = {s.name for k, s in enumerate(self.case.steps) if k not in inside.right}
+        good = [name for name in good if name not in bad]
+        if good:
+            lines.append(f"  right on the way: {', '.join(good)}")
+        return lines, first
 
-def _planted(exercise: Exercise, wrongs: tuple[Wrong, ...]) -> Callable[..., Answer] | None:
-    try:
-        return exercise.planted(*wrongs)
-    except ValueError:
-        return None  # two edits of one place
+    def _by_output(self, watched: Watched) -> tuple[list[str], Wrong | None]:
+        """The line that makes the first number of an output that is wrong."""
+        if self.answer is None:
+            return [], None
+        for name in self.compared.wrong[self.first]:
+            right = np.asarray(self.case.right[name], dtype=np.float64)
+            given = np.asarray(self.answer[name], dtype=np.float64)
+            found = made_by(given, right, watched.seen[0], watched.places)
+            if found is not None:
+                place, index = found
+                at = f", {name}[{', '.join(map(str, index))}]" if index else ""
+                line = f"first wrong in line {place.line}{at}: {place.text}"
+                return [line], Wrong(-1, place, given)
+        return [], None
 
+    # ---- the outputs ----
 
-def _run(function: Callable[..., Answer], arguments: Arguments) -> Answer | None:
-    given = {name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in arguments.items()}
-    with np.errstate(all="ignore"):
-        try:
-            return function(**given)
-        except (ValueError, IndexError, TypeError, ZeroDivisionError):
-            return None  # what the mistake makes of this case is an exception
+    def _head(self) -> list[str]:
+        """The case, and which outputs are wrong in it."""
+        names = self.compared.wrong[self.first]
+        count = len(self.key.cases[0])
+        number = self.first % count
+        fine = [name for name in self.exercise.outputs if name not in names]
+        lines = []
+        if self.answer is not None:
+            lines.append(
+                f"wrong: {', '.join(names)}" + (f"; right: {', '.join(fine)}" if fine else "")
+            )
+        before = ""
+        if number and self.first < count:
+            before = (
+                "; case 1 (simpler) is right"
+                if number == 1
+                else f"; cases 1 to {number} (simpler) are right"
+            )
+        lines.append(f"  in case {number + 1} of {count}: {sizes(self.case.arguments)}{before}")
+        return lines
 
-
-def _guesses(
-    exercise: Exercise,
-    cases: Sequence[Arguments],
-    rights: Sequence[Answer],
-    answers: Sequence[Answer],
-    wrong: Sequence[Sequence[str]],
-) -> list[tuple[str, Wrong]]:
-    """(output, mistake) where a single mistake explains one wrong output of the last case, and not
-    the others."""
-    last, found = len(cases) - 1, []
-    for w in exercise.catalogue:
-        function = _planted(exercise, (w,))
-        made = None if function is None else _run(function, cases[last])
-        for name in wrong[last]:
-            if (
-                made is not None
-                and same(answers[last][name], made[name])
-                and not same(made[name], rights[last][name])
-            ):
-                found.append((name, w))
-    return found[:2]
+    def _outputs(self) -> list[str]:
+        """Of each wrong output where it is wrong, and how it differs."""
+        answer = self.answer or {}
+        lines = []
+        names = self.compared.wrong[self.first]
+        exchanged = {
+            name: other
+            for name, other in permutations(names, 2)
+            if same(answer[name], self.case.right[other])
+        }
+        for name in names:
+            right = np.asarray(self.case.right[name], dtype=np.float64)
+            given = answer[name]
+            if given.shape != right.shape:
+                lines.append(
+                    f"  {name} has shape {given.shape}, expected {right.shape}"
+                    f"{reshaped(given, right)}"
+                )
+                continue
+            a = np.asarray(given, dtype=np.float64)
+            if not np.isfinite(a).all():
+                bad = int(np.sum(~np.isfinite(a)))
+                lines.append(f"  {name}: {bad} of {a.size} numbers are NaN or infinite")
+                continue
+            largest = max(float(np.abs(right).max(initial=0)), 1e-300)
+            off = ~(np.abs(a - right) <= self.exercise.tolerance * largest)
+            words = [
+                steps(self.exercise, name, off),
+                gates(self.exercise, name, off),
+                f"it is the right {exchanged[name]}"
+                if name in exchanged
+                else pattern(self.case, a, right),
+            ]
+            lines.append(
+                f"  {name}: {'; '.join([w for w in words if w] + [numbers(a, right, name)])}"
+            )
+        return lines

@@ -1,31 +1,65 @@
 """Bug hunts: a cell's file with one realistic bug, another for each student, and the check of an
-answer.
+answer. The answers are salted hashes; what they are hashes of is with the instructor.
 
-The bug is a row of ``mistakes.toml``, chosen by the student's id. Comments are taken out, since
-they say what each line should do; line numbers stay, so that a line can be named.
+Comments are taken out, since they say what each line should do; line numbers stay, so that a line
+can be named.
 """
 
 import hashlib
 import io
+import json
 import tokenize
-from typing import NamedTuple
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
 
-from scratchnet.cells import CELLS
+from scratchnet.elementwise import ELEMENTWISE
 from scratchnet.errors import InvalidValueError
-from scratchnet_course import mistakes
+from scratchnet_course.compiled import answers
 
 CHOICES = 6
+HASHES = 100_000  # rounds: a single answer is checked at once, all of them take a while
 
 
 class Hunt(NamedTuple):
-    """One student's hunt."""
+    """One bug."""
 
     cell: str
-    student: str
+    number: int  # of the cell's bugs, from 1
     code: str  # the file to search
     reasons: tuple[str, ...]  # what it may be, A, B, C, ...
-    lines: tuple[int, ...]  # the answer: the lines that were changed, counted from 1
-    reason: int  # the answer: an index into reasons
+    salt: str
+    lines: tuple[str, ...]  # hashes of the lines that are right, or next to it
+    reason: str  # the hash of the right letter
+
+
+@cache
+def _all() -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = json.loads(
+        answers().joinpath("hunts.json").read_text(encoding="utf-8")
+    )
+    return found
+
+
+def of_cell(cell: str) -> list[Hunt]:
+    """Every bug of a cell.
+
+    Raises
+    ------
+    ValueError
+        If the cell has none; the message lists those that have.
+    """
+    if cell not in _all():
+        raise InvalidValueError(
+            f"there is no hunt in {cell!r}: expected one of {', '.join(_all())}"
+        )
+    return [
+        Hunt(
+            *(cell, number, row["code"], tuple(row["reasons"]), row["salt"]),
+            *(tuple(row["lines"]), row["reason"]),
+        )
+        for number, row in enumerate(_all()[cell], start=1)
+    ]
 
 
 def hunt(cell: str, student: str) -> Hunt:
@@ -34,34 +68,21 @@ def hunt(cell: str, student: str) -> Hunt:
     Raises
     ------
     ValueError
-        If the cell has too few catalogued mistakes; the message lists those that have enough.
+        If the cell has none; the message lists those that have.
     """
-    known = mistakes.of_cell(cell)
-    if cell not in CELLS or len({row.name for row in known}) < CHOICES:
-        able = [c for c in CELLS if len({row.name for row in mistakes.of_cell(c)}) >= CHOICES]
-        raise InvalidValueError(f"there is no hunt in {cell!r}: expected one of {', '.join(able)}")
-    order = sorted(known, key=lambda row: _number(cell, student, row.id))
-    chosen = order[0]
-    others = {row.name: row for row in order[1:] if row.name != chosen.name}
-    reasons = sorted(
-        [chosen.name, *list(others)[: CHOICES - 1]], key=lambda name: _number(student, name)
-    )
-    right = mistakes.source(chosen._replace(edits=()))
-    wrong = mistakes.source(chosen)
-    # Lines may be more or fewer than before; where the texts first and last differ is where to
-    # look.
-    before, after = right.splitlines(), wrong.splitlines()
-    first = next(k for k, (a, b) in enumerate(zip(before, after)) if a != b)
-    tail = next(k for k, (a, b) in enumerate(zip(reversed(before), reversed(after))) if a != b)
-    lines = tuple(range(first + 1, max(len(after) - tail, first + 1) + 1))
-    return Hunt(
-        cell, student, without_comments(wrong), tuple(reasons), lines, reasons.index(chosen.name)
-    )
+    known = of_cell(cell)
+    number = hashlib.sha256(f"{cell}|{student}".encode()).digest()[:8]
+    return known[int.from_bytes(number, "big") % len(known)]
 
 
 def letter(number: int) -> str:
     """A, B, C, ..."""
     return "ABCDEFGHIJ"[number]
+
+
+def hashed(salt: str, answer: str) -> str:
+    """The hash of an answer, "line 12" or "reason B"."""
+    return hashlib.pbkdf2_hmac("sha256", answer.encode(), salt.encode(), HASHES).hex()
 
 
 def judge(found: Hunt, line: int, reason: str) -> tuple[bool, str]:
@@ -73,11 +94,10 @@ def judge(found: Hunt, line: int, reason: str) -> tuple[bool, str]:
     letters = [letter(k) for k in range(len(found.reasons))]
     if given not in letters:
         raise InvalidValueError(f"the reason is {reason!r}: expected one of {', '.join(letters)}")
-    # a statement may go over several lines
-    near = min(abs(line - right) for right in found.lines) <= 1
-    why = given == letter(found.reason)
+    near = hashed(found.salt, f"line {line}") in found.lines
+    why = hashed(found.salt, f"reason {given}") == found.reason
     said = {
-        (True, True): f"right: line {line}, {found.reasons[found.reason]}",
+        (True, True): f"right: line {line}, {found.reasons[letters.index(given)]}",
         (
             True,
             False,
@@ -94,6 +114,17 @@ def judge(found: Hunt, line: int, reason: str) -> tuple[bool, str]:
     return near and why, said[near, why]
 
 
+def planted(cell: str) -> list[ModuleType]:
+    """The cell's modules, each with one bug: what a gradient check should catch."""
+    found = []
+    for one in of_cell(cell):
+        module, marked = ModuleType(f"{cell}_bug_{one.number}"), len(ELEMENTWISE)
+        exec(compile(one.code, f"<{module.__name__}>", "exec"), module.__dict__)
+        del ELEMENTWISE[marked:]  # kernels are never made of a wrong cell
+        found.append(module)
+    return found
+
+
 def without_comments(code: str) -> str:
     """The code without its comments; lines keep their numbers."""
     lines = code.splitlines(keepends=True)
@@ -102,7 +133,3 @@ def without_comments(code: str) -> str:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column].rstrip() + "\n"
     return "".join(lines)
-
-
-def _number(*words: str) -> int:
-    return int.from_bytes(hashlib.sha256("|".join(words).encode()).digest()[:8], "big")

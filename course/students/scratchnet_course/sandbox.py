@@ -16,17 +16,21 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from scratchnet.arrays import Array
+from scratchnet.errors import InvalidValueError
 from scratchnet_course import child, wall
+from scratchnet_course.probe import MOST_TEXT, Place
 from scratchnet_course.wall import MEGABYTES, Wall
 
 MOST_REPORT = 1 << 18  # bytes of the line before the numbers
 # What a child may say. "right" is not in it: that follows from comparing.
 SAID = ("ran", "empty", "raised", "missing", "type", "memory", "large", "passed", "caught")
+Numbers = bytes | memoryview
 EXPIRED = (signal.SIGKILL, signal.SIGXCPU) if os.name == "posix" else ()
 
 
@@ -37,8 +41,17 @@ class Ran(NamedTuple):
     text: str  # the traceback, or what there is to say
     printed: str = ""  # what the code printed
     changed: tuple[str, ...] = ()  # arguments it wrote into
-    answers: tuple[Any, ...] = ()  # of each case: an array, a list of arrays, or a dict of them
+    # of each case: an array, a list of arrays, a dict of them, or None where it raised an exception
+    answers: tuple[Any, ...] = ()
     wall: str = "none"
+
+
+class Watched(NamedTuple):
+    """What a function computed on its way: of each case the values, in order, with their places."""
+
+    places: tuple[Place, ...] = ()
+    seen: tuple[tuple[tuple[int, Array], ...], ...] = ()
+    single: int = -1  # the first place that computes in less than double precision
 
 
 DIED = Ran("died", "the process terminated without output")
@@ -70,13 +83,43 @@ def run(
         The wall; the one that there is on this machine if None.
     """
     behind = wall.find() if behind is None else behind
+    task = {"code": code, "function": function, "cell": cell, "watch": False}
+    ran = _started(
+        task, cases, seconds, behind, lambda report, numbers: _read(report, numbers, cases)
+    )
+    return (DIED if ran is None else ran)._replace(wall=behind.name)
+
+
+def watch(
+    code: str,
+    function: str,
+    cases: Sequence[dict[str, Any]],
+    seconds: float,
+    *,
+    behind: Wall | None = None,
+) -> Watched:
+    """Run a function as `run` does, and return every value that it computes on its way."""
+    behind = wall.find() if behind is None else behind
+    task = {"code": code, "function": function, "cell": "", "watch": True}
+    found = _started(
+        task, cases, seconds, behind, lambda report, numbers: _read_watched(report, numbers, cases)
+    )
+    return found if isinstance(found, Watched) else Watched()
+
+
+def _started(
+    task: dict[str, Any],
+    cases: Sequence[dict[str, Any]],
+    seconds: float,
+    behind: Wall,
+    read: Callable[[dict[str, Any], bytes], Any],
+) -> Any:
+    """What ``read(report, numbers)`` makes of what the child says; None for what it cannot have
+    said."""
     packed = [(list(case), *child.pack([np.asarray(v) for v in case.values()])) for case in cases]
     token = secrets.token_hex(16)
-    task = {
+    task |= {
         "token": token,
-        "code": code,
-        "function": function,
-        "cell": cell,
         "cases": [(names, kinds) for names, kinds, _ in packed],
         "seconds": seconds,
         "megabytes": MEGABYTES,
@@ -87,12 +130,12 @@ def run(
         given.write(json.dumps(task).encode() + b"\n" + b"".join(n for _, _, n in packed))
         given.seek(0)
         ran = _wait(behind, given, made, seconds, f"scratchnet-{token}")
-        if ran is None:
-            try:
-                ran = _read(made, token, cases)
-            except Exception:  # whatever the code has written in place of the child's own words
-                ran = DIED
-    return ran._replace(wall=behind.name)
+        if ran is not None:
+            return ran
+        try:
+            return read(*_said(made, token))
+        except Exception:  # whatever the code has written in place of the child's own words
+            return None
 
 
 def _wait(behind: Wall, given: IO[bytes], made: IO[bytes], seconds: float, name: str) -> Ran | None:
@@ -135,28 +178,54 @@ def _remove(folder: str) -> None:
             subprocess.run(["rm", "-rf", folder], check=False, stderr=subprocess.DEVNULL)
 
 
-def _read(made: IO[bytes], token: str, cases: Sequence[dict[str, Any]]) -> Ran:
-    """What the child said; any error for what it cannot have said."""
+def _said(made: IO[bytes], token: str) -> tuple[dict[str, Any], bytes]:
+    """The report and the numbers after it; ValueError unless they begin with the token."""
     size = os.fstat(made.fileno()).st_size
     if size > len(token) + MOST_REPORT + child.MOST_BYTES:
-        return DIED
+        raise InvalidValueError(f"the child said {size} bytes")
     made.seek(0)
     if made.readline(len(token) + 1) != f"{token}\n".encode():
-        return DIED
-    report = json.loads(made.readline(MOST_REPORT))
+        raise InvalidValueError("the child did not say its token")
+    return json.loads(made.readline(MOST_REPORT)), made.read()
+
+
+def _read(report: dict[str, Any], numbers: Numbers, cases: Sequence[dict[str, Any]]) -> Ran:
+    """What the child said; any error for what it cannot have said."""
     status, text, printed = report["status"], str(report["text"]), str(report["printed"])
     if status not in SAID or (status == "type" and not re.match(r"-1\||\d{1,4}\|", text)):
         return DIED
-    numbers, answers = made.read(), []
-    for how, kinds in report["answers"] if status == "ran" else ():
+    answers: list[Any] = []
+    for how, kinds in report["answers"] if status in ("ran", "raised") else ():
         parts, numbers = child.unpack(kinds, numbers)
-        if how == "one":
+        if how == "raised":
+            answers.append(None)
+        elif how == "one":
             answers += parts
         else:
             answers.append(parts if how == "list" else dict(zip(map(str, how), parts)))
-    if status == "ran" and len(answers) != len(cases):
-        return DIED
+    if len(answers) != len(cases):
+        if status == "ran":
+            return DIED
+        answers = []  # the file itself raised
     changed = tuple(name for name in (cases[0] if cases else ()) if name in report["changed"])
     return Ran(
         status, text[: child.MOST_TEXT], printed[: child.MOST_TEXT + 100], changed, tuple(answers)
     )
+
+
+def _read_watched(
+    report: dict[str, Any], numbers: Numbers, cases: Sequence[dict[str, Any]]
+) -> Watched:
+    """What the probes saw; any error for what they cannot have seen."""
+    places = tuple(
+        Place(int(line), str(text)[:MOST_TEXT], str(target)[:MOST_TEXT])
+        for line, text, target in report["places"]
+    )
+    seen = []
+    for which, shapes in report["seen"]:
+        arrays, numbers = child.unpack([("<f8", shape) for shape in shapes], numbers)
+        if not all(0 <= k < len(places) for k in which) or len(which) != len(arrays):
+            return Watched()
+        seen.append(tuple(zip(which, arrays)))
+    single = int(report["single"])
+    return Watched(places, tuple(seen), single if single < len(places) else -1)

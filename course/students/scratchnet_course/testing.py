@@ -9,10 +9,11 @@ test cannot pass it by counting.
 
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from inspect import getsource
 from typing import NamedTuple
 
-from scratchnet.errors import InvalidValueError
-from scratchnet_course import mistakes, sandbox
+from scratchnet.cells import CELLS
+from scratchnet_course import hunt, sandbox
 from scratchnet_course.plain import plain
 
 SECONDS = 30.0
@@ -23,9 +24,10 @@ class Caught(NamedTuple):
     """What a student's test did."""
 
     accepts_right: bool
-    caught: tuple[str, ...]  # names of the mistakes
-    missed: tuple[str, ...]
+    caught: tuple[int, ...]  # numbers of the cell's bugs
+    missed: tuple[int, ...]
     problem: str  # what is wrong with the test itself, "" if nothing
+    cell: str = "lstm"
 
     @property
     def share(self) -> float:
@@ -47,7 +49,9 @@ class Caught(NamedTuple):
             f"caught {len(self.caught)} of {len(self.caught) + len(self.missed)} planted bugs, and"
             " passes the right one"
         ]
-        return "\n".join([*lines, *(f"  missed: {name}" for name in self.missed)])
+        look = f"  to look at one: scratchnet course bug {self.cell} --number"
+        missed = [f"  missed: number {', '.join(map(str, self.missed))}"] if self.missed else []
+        return "\n".join([*lines, *missed, *(f"{look} {number}" for number in self.missed[:1])])
 
 
 def grade_test(code: str, cell: str = "lstm", seconds: float = SECONDS, workers: int = 2) -> Caught:
@@ -67,26 +71,24 @@ def grade_test(code: str, cell: str = "lstm", seconds: float = SECONDS, workers:
     Raises
     ------
     ValueError
-        If no mistakes are catalogued for the cell.
+        If the cell has no planted bugs.
     """
-    rows = mistakes.of_cell(cell)
-    if not rows:
-        raise InvalidValueError(f"no mistakes are catalogued for the cell {cell!r}")
-    source = mistakes.source(rows[0]._replace(edits=()))
+    bugs = hunt.of_cell(cell)
+    source = getsource(CELLS[cell])  # type: ignore[arg-type]
     right = sandbox.run(code, FUNCTION, [], seconds, cell=source)
     if right.status != "passed":  # nothing that follows would count
-        missed = tuple(row.name for row in rows)
-        return Caught(False, (), missed, "" if right.status == "caught" else _problem(right))
-    sources = [mistakes.source(row) for row in rows]
-    again = secrets.randbelow(len(rows) + 1)
+        missed = tuple(bug.number for bug in bugs)
+        return Caught(False, (), missed, "" if right.status == "caught" else _problem(right), cell)
+    sources = [bug.code for bug in bugs]
+    again = secrets.randbelow(len(bugs) + 1)
     sources.insert(again, source)
     with ThreadPoolExecutor(workers) as pool:
         ran = pool.map(lambda one: sandbox.run(code, FUNCTION, [], seconds, cell=one), sources)
         words = [one.status for one in ran]
     accepted = words.pop(again) != "caught"
-    caught = tuple(row.name for row, word in zip(rows, words) if word == "caught")
-    missed = tuple(row.name for row, word in zip(rows, words) if word != "caught")
-    return Caught(accepted, caught, missed, "")
+    caught = tuple(bug.number for bug, word in zip(bugs, words) if word == "caught")
+    missed = tuple(bug.number for bug, word in zip(bugs, words) if word != "caught")
+    return Caught(accepted, caught, missed, "", cell)
 
 
 def _problem(ran: sandbox.Ran) -> str:

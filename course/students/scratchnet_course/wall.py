@@ -25,7 +25,7 @@ import numpy as np
 import scratchnet
 from scratchnet.arrays import require_one_of
 from scratchnet.errors import InvalidValueError, UnavailableError
-from scratchnet_course import child
+from scratchnet_course import child, probe
 
 WALLS = ("auto", "bubblewrap", "docker", "podman", "none")
 LIBRARY = Path(scratchnet.__file__).parent
@@ -39,7 +39,7 @@ PACKAGES = (
 SYSTEM = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64")
 SYSTEM_PYTHONS = (Path("/usr/lib/python3"),)  # Debian's packages
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/usr/share/zoneinfo")
-SITE, CHILD = "/site", "/child.py"  # inside
+SITE, CHILD, PROBE = "/site", "/child.py", "/probe.py"  # inside
 TMP_BYTES = 64 << 20
 # One thread: many programs run side by side.
 THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -199,7 +199,7 @@ def bubblewrap(root: bool) -> list[str]:
     hidden += [over / "dist-packages" for over in (stdlib, *SYSTEM_PYTHONS)]
     hidden = [path for path in dict.fromkeys(hidden) if path.is_dir() and is_bound(path)]
     shown = {Path(SITE, name): path for name, path in packages().items()}
-    shown |= {Path(CHILD): Path(child.__file__)}
+    shown |= {Path(CHILD): Path(child.__file__), Path(PROBE): Path(probe.__file__)}
     # bwrap 0.8 makes the folders above a mount for root alone, unless they are there
     above = {parent for path in (*bound, *shown, Path("/dev/null")) for parent in path.parents}
     above = {path for path in above if path not in (Path("/"), Path("/tmp")) and not is_bound(path)}
@@ -243,7 +243,10 @@ def container(image: str, name: str) -> list[str]:
     words += ["--tmpfs", f"/tmp:rw,size={TMP_BYTES},mode=1777"]
     for key, value in INSIDE.items():
         words += ["--env", f"{key}={value}"]
-    for source, target in ((child.__file__, CHILD), (LIBRARY, f"{SITE}/scratchnet")):
+    for source, target in (
+        *((child.__file__, CHILD), (probe.__file__, PROBE)),
+        (LIBRARY, f"{SITE}/scratchnet"),
+    ):
         words += ["--volume", f"{Path(source).resolve()}:{target}:ro"]
     named = ["--name", name] if name else []
     return [*words, *named, image, "python", "-I"]

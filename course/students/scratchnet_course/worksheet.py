@@ -5,11 +5,11 @@ A page of HTML that prints on two sheets. Each student has different numbers, ma
 
 import hashlib
 import html
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from scratchnet.cells import lstm, rnn
 from scratchnet.errors import InvalidValueError
 
 KINDS = ("bptt", "lstm")
@@ -48,7 +48,7 @@ class SheetRow(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """A worksheet with its solution."""
+    """A worksheet. What is to be filled in is None; the instructor's distribution fills it in."""
 
     kind: str
     student: str
@@ -58,6 +58,7 @@ class Sheet(NamedTuple):
     forward: tuple[SheetRow, ...]
     backward: tuple[SheetRow, ...]
     gradients: tuple[SheetRow, ...]  # of the weights, one number each
+    target: tuple[float, ...]  # of every step, or of the last
 
 
 def sheet(kind: str, student: str) -> Sheet:
@@ -83,22 +84,17 @@ def _two(rng: np.random.Generator, low: float, high: float, *shape: int) -> np.n
     return np.where(np.abs(numbers) < 0.1, 0.25, numbers)
 
 
-def _steps(array: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(v) for v in np.asarray(array).reshape(len(array), -1)[:, 0])
+def _blank(names: Iterable[tuple[str, str]], columns: int = T) -> tuple[SheetRow, ...]:
+    """Rows to be filled in: names and equations."""
+    return tuple(SheetRow(name, equation, (None,) * columns) for name, equation in names)
 
 
 def _rnn(student: str, rng: np.random.Generator) -> Sheet:
     """h = tanh(w x + u h' + b), L = 1/2 sum (h - y)^2."""
-    x, y = _two(rng, -1.5, 1.5, T, 1, 1), _two(rng, -0.9, 0.9, T, 1, 1)
-    w, u, b = _two(rng, 0.3, 1.2, 1, 1), _two(rng, 0.3, 1.1, 1, 1), _two(rng, -0.5, 0.5, 1)
-    h0 = _two(rng, -0.8, 0.8, 1, 1)
-    h, cache = rnn.forward(x, h0, w, u, b)
-    dy = h - y
-    grads = rnn.backward(dy, cache)
-    dh_next = np.zeros(T)
-    dh_next[:-1] = grads.da[1:, 0, 0] * u[0, 0]
-    before = np.concatenate([h0[None], h[:-1]])
-    each = {"dw": grads.da * x, "du": grads.da * before, "db": grads.da}
+    x, y = _two(rng, -1.5, 1.5, T), _two(rng, -0.9, 0.9, T)
+    w, u, b = _two(rng, 0.3, 1.2), _two(rng, 0.3, 1.1), _two(rng, -0.5, 0.5)
+    h0 = _two(rng, -0.8, 0.8)
+    weights = {"w": w, "u": u, "b": b, "h before t=0": h0}
     return Sheet(
         "bptt",
         student,
@@ -107,58 +103,28 @@ def _rnn(student: str, rng: np.random.Generator) -> Sheet:
             "h = tanh(a)",
             "L = 1/2 (h_0 - y_0)^2 + 1/2 (h_1 - y_1)^2 + 1/2 (h_2 - y_2)^2",
         ),
-        given=(SheetRow("x", "", _steps(x)), SheetRow("y", "target", _steps(y))),
-        weights=(
-            ("w", float(w[0, 0])),
-            ("u", float(u[0, 0])),
-            ("b", float(b[0])),
-            ("h before t=0", float(h0[0, 0])),
+        given=(SheetRow("x", "", tuple(x.tolist())), SheetRow("y", "target", tuple(y.tolist()))),
+        weights=tuple((name, float(v)) for name, v in weights.items()),
+        forward=_blank((("h'", "the state before"), ("a", "w x + u h' + b"), ("h", "tanh(a)"))),
+        backward=_blank(
+            (
+                *(("dy", "h - y"), ("dh_next", "u da of step t+1"), ("dh", "dy + dh_next")),
+                *(("da", "dh (1 - h^2)"), ("to dw", "da x"), ("to du", "da h'"), ("to db", "da")),
+            )
         ),
-        forward=(
-            SheetRow("h'", "the state before", _steps(before)),
-            SheetRow("a", "w x + u h' + b", _steps(np.arctanh(h))),
-            SheetRow("h", "tanh(a)", _steps(h)),
-        ),
-        backward=(
-            SheetRow("dy", "h - y", _steps(dy)),
-            SheetRow("dh_next", "u da of step t+1", _steps(dh_next)),
-            SheetRow("dh", "dy + dh_next", _steps(dy[:, 0, 0] + dh_next)),
-            SheetRow("da", "dh (1 - h^2)", _steps(grads.da)),
-            SheetRow("to dw", "da x", _steps(each["dw"])),
-            SheetRow("to du", "da h'", _steps(each["du"])),
-            SheetRow("to db", "da", _steps(each["db"])),
-        ),
-        gradients=tuple(
-            SheetRow(name, "sum over t", (float(v.sum()),)) for name, v in each.items()
-        ),
+        gradients=_blank(((name, "sum over t") for name in ("dw", "du", "db")), 1),
+        target=tuple(y.tolist()),
     )
 
 
 def _lstm(student: str, rng: np.random.Generator) -> Sheet:
     """The scalar LSTM with the loss on the last h alone."""
     # far off, so that gradients are no tiny numbers
-    x, y = _two(rng, -1.5, 1.5, T, 1, 1), float(_two(rng, -2.0, -1.0, 1)[0])
-    W_x, W_h, b = _two(rng, 0.2, 1.2, 1, 4), _two(rng, 0.2, 1.0, 1, 4), _two(rng, -0.5, 1.0, 4)
-    h0, c0 = np.zeros((1, 1)), np.zeros((1, 1))
-    h, cache = lstm.forward(x, h0, c0, W_x, W_h, b)
-    dy = np.zeros((T, 1, 1))
-    dy[-1] = h[-1] - y
-    grads = lstm.backward(dy, cache)
-    i, f, g, o = (part[:, 0, 0] for part in np.split(cache.gates, 4, axis=-1))
-    da = grads.da[:, 0]  # (T, 4)
-    c = cache.c[1:, 0, 0]
-    dh_next = np.append(da[1:] @ W_h[0], 0.0)
-    dh = dy[:, 0, 0] + dh_next
-    tanh_c, dc, dc_next = np.tanh(c), np.zeros(T), np.zeros(T)
-    for t in reversed(range(T)):
-        dc_next[t] = dc[t + 1] * f[t + 1] if t + 1 < T else 0.0
-        dc[t] = dh[t] * o[t] * (1 - tanh_c[t] ** 2) + dc_next[t]
-
-    letters = "ifgo"
-    named = [(f"{name}_{x}", k) for name in "wub" for k, x in enumerate(letters)]
-    numbers = np.concatenate([W_x[0], W_h[0], b])
-    slopes = ("dc g i (1-i)", "dc c' f (1-f)", "dc i (1-g^2)", "dh tanh(c) o (1-o)")
-    sums = np.concatenate([grads.dW_x[0], grads.dW_h[0], grads.db])
+    x, y = _two(rng, -1.5, 1.5, T), float(_two(rng, -2.0, -1.0, 1)[0])
+    W_x, W_h, b = _two(rng, 0.2, 1.2, 4), _two(rng, 0.2, 1.0, 4), _two(rng, -0.5, 1.0, 4)
+    names = [f"{name}_{gate}" for name in "wub" for gate in "ifgo"]
+    slopes = {"i": "dc g i (1-i)", "f": "dc c' f (1-f)", "g": "dc i (1-g^2)"}
+    slopes |= {"o": "dh tanh(c) o (1-o)"}
     return Sheet(
         "lstm",
         student,
@@ -168,34 +134,30 @@ def _lstm(student: str, rng: np.random.Generator) -> Sheet:
             "c = f c' + i g    h = o tanh(c)",
             f"L = 1/2 (h_2 - y)^2 with y = {y:.2f}; h and c before t=0 are 0",
         ),
-        given=(SheetRow("x", "", _steps(x)),),
-        weights=tuple((name, float(v)) for (name, _), v in zip(named, numbers)),
-        forward=(
-            SheetRow("i", "sigmoid(a_i)", _steps(i)),
-            SheetRow("f", "sigmoid(a_f)", _steps(f)),
-            SheetRow("g", "tanh(a_g)", _steps(g)),
-            SheetRow("o", "sigmoid(a_o)", _steps(o)),
-            SheetRow("c", "f c' + i g", _steps(c)),
-            SheetRow("h", "o tanh(c)", _steps(h)),
+        given=(SheetRow("x", "", tuple(x.tolist())),),
+        weights=tuple(zip(names, np.concatenate([W_x, W_h, b]).tolist())),
+        forward=_blank(
+            (
+                *(("i", "sigmoid(a_i)"), ("f", "sigmoid(a_f)"), ("g", "tanh(a_g)")),
+                *(("o", "sigmoid(a_o)"), ("c", "f c' + i g"), ("h", "o tanh(c)")),
+            )
         ),
-        backward=(
-            SheetRow("dh", "dy + dh_next", _steps(dh)),
-            SheetRow("dc_next", "dc f, of step t+1", _steps(dc_next)),
-            SheetRow("dc", "dh o (1 - tanh(c)^2) + dc_next", _steps(dc)),
-            *(
-                SheetRow(f"da_{x}", rule, _steps(da[:, k]))
-                for k, (x, rule) in enumerate(zip(letters, slopes))
-            ),
-            SheetRow("dh_next", "sum of u da, of step t+1", _steps(dh_next)),
+        backward=_blank(
+            (
+                *(("dh", "dy + dh_next"), ("dc_next", "dc f, of step t+1")),
+                ("dc", "dh o (1 - tanh(c)^2) + dc_next"),
+                *((f"da_{gate}", rule) for gate, rule in slopes.items()),
+                ("dh_next", "sum of u da, of step t+1"),
+            )
         ),
-        gradients=tuple(
-            SheetRow(f"d{name}", "sum over t", (float(v),)) for (name, _), v in zip(named, sums)
-        ),
+        gradients=_blank(((f"d{name}", "sum over t") for name in names), 1),
+        target=(y,),
     )
 
 
-def page(made: Sheet, solution: bool = False) -> str:
-    """The worksheet as a page; with ``solution`` every number filled in."""
+def page(made: Sheet) -> str:
+    """The worksheet as a page: with every number filled in, if it is a solution."""
+    solution = made.gradients[0].values[0] is not None
     name = {"bptt": "Backpropagation through time by hand", "lstm": "The LSTM by hand"}[made.kind]
     blocks = []  # four weights side by side
     for start in range(0, len(made.weights), 4):
@@ -204,6 +166,7 @@ def page(made: Sheet, solution: bool = False) -> str:
         blocks.append(f'<table class="given fixed"><tr>{names}</tr><tr>{numbers}</tr></table>')
     head = "".join(f"<th>t = {t}</th>" for t in range(T))
     who = f"student {html.escape(made.student)}" + (" — solution" if solution else "")
+    rows = {name: _rows(getattr(made, name)) for name in ("forward", "backward", "gradients")}
     parts = [
         f'<div class="who"><h1>{name}</h1><span>{who}</span></div>',
         (
@@ -212,10 +175,10 @@ def page(made: Sheet, solution: bool = False) -> str:
         ),
         f"<pre>{html.escape(chr(10).join(made.equations))}</pre>",
         *blocks,
-        f"<h2>Forward</h2><table><tr><th></th>{head}</tr>{_rows(made.given, True, 2)}",
-        f"{_rows(made.forward, solution)}</table>",
-        f"<h2>Backward</h2><table><tr><th></th>{head}</tr>{_rows(made.backward, solution)}</table>",
-        f"<h2>The weights' gradients</h2><table>{_rows(made.gradients, solution)}</table>",
+        f"<h2>Forward</h2><table><tr><th></th>{head}</tr>{_rows(made.given, 2)}",
+        f"{rows['forward']}</table>",
+        f"<h2>Backward</h2><table><tr><th></th>{head}</tr>{rows['backward']}</table>",
+        f"<h2>The weights' gradients</h2><table>{rows['gradients']}</table>",
     ]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
@@ -225,12 +188,10 @@ def page(made: Sheet, solution: bool = False) -> str:
     )
 
 
-def _rows(rows: tuple[SheetRow, ...], filled: bool, digits: int = 4) -> str:
+def _rows(rows: tuple[SheetRow, ...], digits: int = 4) -> str:
     made = []
     for row in rows:
-        cells = "".join(
-            f"<td>{f'{v:.{digits}f}' if filled and v is not None else ''}</td>" for v in row.values
-        )
+        cells = "".join(f"<td>{'' if v is None else f'{v:.{digits}f}'}</td>" for v in row.values)
         equation = f" = {html.escape(row.equation)}" if row.equation else ""
         kind = ' class="given"' if digits == 2 else ""
         made.append(f"<tr{kind}><th>{html.escape(row.name)}{equation}</th>{cells}</tr>")

@@ -7,14 +7,14 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.cells import gru
-from scratchnet.elementwise import sigmoid
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet.elementwise import d_sigmoid, d_tanh, sigmoid
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def step_cases(rng: np.random.Generator) -> list[Arguments]:
     """One unit, where the forms differ by b_hn alone, then a batch of several."""
     found: list[Arguments] = []
-    for N, D, H in ((1, 1, 1), (3, 2, 4)):
+    for N, D, H in ((2, 3, 5), (3, 2, 7)):
         params = {
             name: rng.standard_normal(shape) for name, shape in gru.param_shapes(D, H).items()
         }
@@ -44,7 +44,7 @@ def other_cases(rng: np.random.Generator) -> list[Arguments]:
             for name, shape in gru.param_shapes(D, H).items()
             if name != "b_hn"
         }
-        for D, H in ((1, 1), (2, 3))
+        for D, H in ((2, 3), (3, 5))
     ]
 
 
@@ -69,7 +69,7 @@ def pytorch_cases(rng: np.random.Generator) -> list[Arguments]:
             "bias_ih": rng.standard_normal(3 * H),
             "bias_hh": rng.standard_normal(3 * H),
         }
-        for D, H in ((1, 1), (2, 3))
+        for D, H in ((2, 3), (3, 5))
     ]
 
 
@@ -87,14 +87,14 @@ def from_pytorch(
 def backward_cases(rng: np.random.Generator) -> list[Arguments]:
     """One step, four steps of one sequence, a batch with a gradient at the end; forward given."""
     found: list[Arguments] = []
-    for T, N, D, H, final in ((1, 2, 2, 3, 0), (4, 1, 2, 3, 0), (5, 3, 2, 4, 1)):
+    for T, N, D, H, final in ((1, 2, 3, 5, 0), (3, 1, 2, 5, 0), (5, 3, 2, 7, 1)):
         params = [
             rng.standard_normal(shape) / np.sqrt(H) for shape in gru.param_shapes(D, H).values()
         ]
         _, cache = gru.forward(rng.standard_normal((T, N, D)), rng.standard_normal((N, H)), *params)
         arriving = {
             "dy": rng.standard_normal((T, N, H)),
-            "dh_last": final * rng.standard_normal((N, H)),
+            "dh_last": final * rng.standard_normal((N, H)) + 0.0,
         }
         made = {name: getattr(cache, name) for name in ("x", "h", "gates", "m_n", "W_x", "W_h")}
         found.append({**arriving, **made})
@@ -102,6 +102,35 @@ def backward_cases(rng: np.random.Generator) -> list[Arguments]:
 
 
 def gru_backward(
+    dy: Array, dh_last: Array, x: Array, h: Array, gates: Array, m_n: Array, W_x: Array, W_h: Array
+) -> dict[str, Array]:
+    """From the last step to the first; da is the gradient of x W_x, dm that of h' W_h."""
+    T, H = len(x), len(W_h)
+    dx, dW_x, dW_h, db = np.zeros_like(x), np.zeros_like(W_x), np.zeros_like(W_h), np.zeros(3 * H)
+    db_hn = np.zeros(H)
+    dh_next = dh_last
+    for t in reversed(range(T)):
+        r, z, n = np.split(gates[t], 3, axis=-1)
+        dh = dy[t] + dh_next
+        dn = dh * (1 - z)
+        dz = dh * (h[t] - n)
+        da_n = dn * d_tanh(n)
+        dm_n = da_n * r
+        dr = da_n * m_n[t]
+        da_r = dr * d_sigmoid(r)
+        da_z = dz * d_sigmoid(z)
+        da = np.concatenate([da_r, da_z, da_n], axis=-1)
+        dm = np.concatenate([da_r, da_z, dm_n], axis=-1)
+        dx[t] = da @ W_x.T
+        dW_x += x[t].T @ da
+        dW_h += h[t].T @ dm
+        db += da.sum(axis=0)
+        db_hn += dm_n.sum(axis=0)
+        dh_next = dh * z + dm @ W_h.T
+    return {"dx": dx, "dh0": dh_next, "dW_x": dW_x, "dW_h": dW_h, "db": db, "db_hn": db_hn}
+
+
+def by_cell(
     cell: ModuleType,
     dy: Array,
     dh_last: Array,
@@ -112,32 +141,33 @@ def gru_backward(
     W_x: Array,
     W_h: Array,
 ) -> Any:
-    """Backpropagation through time, by the cell."""
+    """The same by the library's cell, or by one with a mistake."""
     return cell.backward(dy, cell.Cache(x, h, gates, m_n, W_x, W_h, None), dh_last)
 
 
 EXERCISES = [
-    Exercise("07/ex1", both_forms, step_cases, ("after", "before")),
-    Exercise(
+    Reference("07/ex1", both_forms, step_cases, ("after", "before")),
+    Reference(
         "07/ex2",
         from_other,
         other_cases,
         ("W_x", "W_h", "b"),
         gates={"W_x": "rzn", "W_h": "rzn", "b": "rzn"},
     ),
-    Exercise(
+    Reference(
         "07/ex3",
         from_pytorch,
         pytorch_cases,
         ("W_x", "W_h", "b", "b_hn"),
         gates={"W_x": "rzn", "W_h": "rzn", "b": "rzn"},
     ),
-    Exercise(
+    Reference(
         "07/ex4",
         gru_backward,
         backward_cases,
         ("dx", "dh0", "dW_x", "dW_h", "db", "db_hn"),
         cell="gru",
+        by_cell=by_cell,
         timed=("dx",),
         gates={"dW_x": "rzn", "dW_h": "rzn", "db": "rzn"},
     ),

@@ -3,13 +3,13 @@
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def target_cases(rng: np.random.Generator) -> list[Arguments]:
     """Two steps, then sequences with two marks each, and one with three."""
     found = []
-    for T, N, marks in ((2, 1, 2), (7, 3, 2), (6, 2, 3)):
+    for T, N, marks in ((3, 2, 2), (7, 3, 2), (7, 5, 3)):
         x = np.zeros((T, N, 2))
         x[:, :, 0] = rng.uniform(-1, 2, (T, N))
         for n in range(N):
@@ -26,8 +26,7 @@ def target(x: Array) -> Array:
 
 def lines_cases(rng: np.random.Generator) -> list[Arguments]:
     """The papers' numbers, then others."""
-    first = {"low": 0.0, "high": 1.0, "S": 8, "L": 10, "T": 100}
-    others = (
+    return [
         {
             "low": float(rng.uniform(-2, 0)),
             "high": float(rng.uniform(0.5, 2)),
@@ -35,9 +34,8 @@ def lines_cases(rng: np.random.Generator) -> list[Arguments]:
             "L": L,
             "T": T,
         }
-        for S, L, T in ((4, 3, 20), (5, 7, 12))
-    )
-    return [first, *others]
+        for S, L, T in ((8, 10, 100), (4, 3, 20), (5, 7, 12))
+    ]
 
 
 def lines(low: float, high: float, S: int, L: int, T: int) -> tuple[float, float]:
@@ -50,7 +48,7 @@ def lines(low: float, high: float, S: int, L: int, T: int) -> tuple[float, float
 
 def memory_cases(rng: np.random.Generator) -> list[Arguments]:
     """Two steps of one unit, then runs."""
-    return [{"f": rng.uniform(0.3, 0.99, shape)} for shape in ((2, 1, 1), (6, 1, 3), (5, 3, 2))]
+    return [{"f": rng.uniform(0.3, 0.99, shape)} for shape in ((3, 1, 2), (7, 1, 3), (5, 3, 2))]
 
 
 def memory(f: Array) -> tuple[Array, Array]:
@@ -70,6 +68,9 @@ def symbol_cases(rng: np.random.Generator) -> list[Arguments]:
         y = (x + rng.integers(0, 2, M) * rng.integers(0, K, M)) % K
         y[x == 0] = rng.integers(0, K, int(np.sum(x == 0)))
         x[:2], y[:2] = 0, (0, 1)
+        y[(x == K - 1) & (y == K - 1)] = 0
+        if K > 2:  # one symbol comes once
+            x[x == 1], x[5] = 2, 1
         found.append({"x": x, "y": y, "K": K})
     return found
 
@@ -84,8 +85,8 @@ def one_symbol(x: Array, y: Array, K: int) -> float:
 
 
 EXERCISES = [
-    Exercise("09/ex1", target, target_cases, ("y",)),
-    Exercise("09/ex2", lines, lines_cases, ("adding", "copying")),
-    Exercise("09/ex3", memory, memory_cases, ("left", "tau"), timed=("left",)),
-    Exercise("09/ex4", one_symbol, symbol_cases, ("cross_entropy",)),
+    Reference("09/ex1", target, target_cases, ("y",)),
+    Reference("09/ex2", lines, lines_cases, ("adding", "copying")),
+    Reference("09/ex3", memory, memory_cases, ("left", "tau"), timed=("left",)),
+    Reference("09/ex4", one_symbol, symbol_cases, ("cross_entropy",)),
 ]

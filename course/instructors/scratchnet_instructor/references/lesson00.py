@@ -3,12 +3,12 @@
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def centre_cases(rng: np.random.Generator) -> list[Arguments]:
     """One column, and several."""
-    return [{"x": rng.standard_normal((N, D)) + 3} for N, D in ((4, 1), (5, 3), (3, 3))]
+    return [{"x": rng.standard_normal((N, D)) + 3} for N, D in ((3, 2), (7, 5), (3, 3))]
 
 
 def centred(x: Array) -> Array:
@@ -18,7 +18,7 @@ def centred(x: Array) -> Array:
 
 def apply_cases(rng: np.random.Generator) -> list[Arguments]:
     """One step of one sequence, then batches."""
-    sizes = ((1, 1, 2, 3), (4, 3, 2, 5), (3, 3, 3, 3))
+    sizes = ((1, 2, 3, 5), (5, 3, 2, 7), (3, 3, 3, 3))
     return [
         {"x": rng.standard_normal((T, N, D)), "W": rng.standard_normal((D, K))}
         for T, N, D, K in sizes
@@ -32,7 +32,7 @@ def each_step(x: Array, W: Array) -> Array:
 
 def state_cases(rng: np.random.Generator) -> list[Arguments]:
     """One step, then several."""
-    return [{"h": rng.standard_normal((T + 1, N, H))} for T, N, H in ((1, 1, 1), (4, 2, 3))]
+    return [{"h": rng.standard_normal((T + 1, N, H))} for T, N, H in ((1, 2, 3), (5, 2, 3))]
 
 
 def before_and_after(h: Array) -> tuple[Array, Array]:
@@ -42,9 +42,9 @@ def before_and_after(h: Array) -> tuple[Array, Array]:
 
 
 EXERCISES = [
-    Exercise("00/ex1", centred, centre_cases, ("centred",)),
-    Exercise("00/ex2", each_step, apply_cases, ("y",), timed=("y",), backwards=False),
-    Exercise(
+    Reference("00/ex1", centred, centre_cases, ("centred",)),
+    Reference("00/ex2", each_step, apply_cases, ("y",), timed=("y",), backwards=False),
+    Reference(
         "00/ex3",
         before_and_after,
         state_cases,

@@ -41,7 +41,9 @@ class Mistake(NamedTuple):
 def load() -> list[Mistake]:
     """Every mistake of the table."""
     text = (
-        resources.files("scratchnet_course").joinpath("mistakes.toml").read_text(encoding="utf-8")
+        resources.files("scratchnet_instructor")
+        .joinpath("mistakes.toml")
+        .read_text(encoding="utf-8")
     )
     return [_mistake(row) for row in tomllib.loads(text)["mistake"]]
 

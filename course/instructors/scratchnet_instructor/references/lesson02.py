@@ -3,14 +3,14 @@
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def numeric_cases(rng: np.random.Generator) -> list[Arguments]:
     """One number with a wide step, which tells the kinds of difference apart, then several."""
     return [
         {"w": rng.uniform(0.3, 1, n), "coefficients": rng.uniform(0.5, 2, n), "e": 0.1}
-        for n in (1, 5)
+        for n in (2, 5)
     ]
 
 
@@ -42,7 +42,7 @@ def relative_error(ours: Array, numeric: Array, floor: float) -> Array:
 
 def along_cases(rng: np.random.Generator) -> list[Arguments]:
     """One number, then a matrix; the step is wide, so that difference and gradient differ."""
-    sizes = ((1, 1, 1), (4, 3, 2))
+    sizes = ((1, 2, 3), (5, 3, 2))
     return [
         {
             "x": rng.standard_normal((N, D)),
@@ -62,7 +62,7 @@ def along(x: Array, W: Array, V: Array, e: float) -> tuple[float, float]:
 
 
 EXERCISES = [
-    Exercise("02/ex1", numeric, numeric_cases, ("gradient",)),
-    Exercise("02/ex2", relative_error, error_cases, ("error",)),
-    Exercise("02/ex3", along, along_cases, ("measured", "from_gradient")),
+    Reference("02/ex1", numeric, numeric_cases, ("gradient",)),
+    Reference("02/ex2", relative_error, error_cases, ("error",)),
+    Reference("02/ex3", along, along_cases, ("measured", "from_gradient")),
 ]

@@ -3,14 +3,14 @@
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def moved_cases(rng: np.random.Generator) -> list[Arguments]:
     """One number, then batches."""
     return [
         {"N": N, "H": H, "itemsize": size}
-        for N, H, size in ((1, 1, 8), (int(rng.integers(2, 9)), 16, 4), (64, 100, 8))
+        for N, H, size in ((2, 3, 8), (int(rng.integers(2, 9)), 16, 4), (64, 100, 8))
     ]
 
 
@@ -49,17 +49,18 @@ def roof(
 def mine_cases(rng: np.random.Generator) -> list[Arguments]:
     """One block, then grids that go over the elements more than once."""
     found = [{"n": 10, "blocks": 1, "width": 4, "block": 0, "thread": 1}]
-    for n, blocks, width in ((50, 3, 4), (101, 2, 8)):
+    for n, blocks, width in ((53, 3, 4), (101, 4, 5)):
         found.append(
             {
                 "n": n,
                 "blocks": blocks,
                 "width": width,
-                "block": 1,
+                "block": blocks - 1,
                 "thread": int(rng.integers(1, width - 1)),
             }
         )
-    return found
+    last = found[-1] | {"n": found[-1]["block"] * 5 + found[-1]["thread"] + 4 * 5 * 2}
+    return [*found, last]  # the next element would be n itself
 
 
 def mine(n: int, blocks: int, width: int, block: int, thread: int) -> Array:
@@ -72,7 +73,7 @@ def mine(n: int, blocks: int, width: int, block: int, thread: int) -> Array:
 def times_cases(rng: np.random.Generator) -> list[Arguments]:
     """One operation, then chains; launches that count for little and for much."""
     found = []
-    for K, n, launch in ((1, 1000, 1e-6), (6, 10**6, 5e-6), (18, 10**4, 1e-5)):
+    for K, n, launch in ((2, 1000, 1e-6), (6, 10**6, 5e-6), (18, 10**4, 1e-5)):
         reads = rng.integers(1, 3, K)
         reads[0] = 2
         found.append(
@@ -101,8 +102,8 @@ def times(
 
 
 EXERCISES = [
-    Exercise("14/ex1", moved, moved_cases, ("backward", "additional")),
-    Exercise("14/ex2", roof, roof_cases, ("intensity", "rate")),
-    Exercise("14/ex3", mine, mine_cases, ("elements",)),
-    Exercise("14/ex4", times, times_cases, ("unfused", "fused")),
+    Reference("14/ex1", moved, moved_cases, ("backward", "additional")),
+    Reference("14/ex2", roof, roof_cases, ("intensity", "rate")),
+    Reference("14/ex3", mine, mine_cases, ("elements",)),
+    Reference("14/ex4", times, times_cases, ("unfused", "fused")),
 ]

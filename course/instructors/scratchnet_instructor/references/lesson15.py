@@ -6,13 +6,13 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.elementwise import d_sigmoid, d_tanh, sigmoid
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def line_cases(rng: np.random.Generator) -> list[Arguments]:
     """One unit, then a batch."""
     found = []
-    for shape in ((1, 1), (3, 4)):
+    for shape in ((2, 3), (3, 5)):
         dh, c, s = rng.standard_normal((3, *shape))
         found.append({"dh": dh, "r": rng.uniform(0.1, 0.9, shape), "c": c, "s": s})
     return found
@@ -29,7 +29,7 @@ def line_backward(dh: Array, r: Array, c: Array, s: Array) -> tuple[Array, Array
 def sru_cases(rng: np.random.Generator) -> list[Arguments]:
     """One unit, then a batch: all numbers are those of a forward step."""
     found = []
-    for N, H in ((1, 1), (3, 4)):
+    for N, H in ((2, 3), (3, 5)):
         dh, dc_next, u, a_f, a_r, s, c_prev = rng.standard_normal((7, N, H))
         v_f, v_r = rng.uniform(0.3, 1, (2, H))
         f, r = sigmoid(a_f + v_f * c_prev), sigmoid(a_r + v_r * c_prev)
@@ -76,7 +76,7 @@ def sru_backward(
 def peephole_cases(rng: np.random.Generator) -> list[Arguments]:
     """One unit, then a batch: all numbers are those of a forward step."""
     found = []
-    for N, H in ((1, 1), (3, 4)):
+    for N, H in ((2, 3), (3, 5)):
         dh, dc_next, a_i, a_f, a_g, a_o, c_prev = rng.standard_normal((7, N, H))
         p_i, p_f, p_o = rng.uniform(0.3, 1, (3, H))
         i, f, g = sigmoid(a_i + p_i * c_prev), sigmoid(a_f + p_f * c_prev), np.tanh(a_g)
@@ -124,7 +124,7 @@ def peephole_backward(
 def ugrnn_cases(rng: np.random.Generator) -> list[Arguments]:
     """One step, four steps of one sequence, a batch; the forward pass is given."""
     found = []
-    for T, N, D, H in ((1, 2, 2, 3), (4, 1, 2, 3), (5, 3, 2, 4)):
+    for T, N, D, H in ((1, 2, 3, 5), (3, 1, 2, 5), (5, 3, 2, 7)):
         x, h0 = rng.standard_normal((T, N, D)), rng.standard_normal((N, H))
         W_x, W_h = rng.standard_normal((D, 2 * H)), rng.standard_normal((H, 2 * H)) / np.sqrt(H)
         h, gates = np.empty((T + 1, N, H)), np.empty((T, N, 2 * H))
@@ -155,8 +155,9 @@ def ugrnn_backward(dy: Array, x: Array, h: Array, gates: Array, W_x: Array, W_h:
     for t in reversed(range(len(dy))):
         z, n = gates[t, :, :H], gates[t, :, H:]
         dh = dy[t] + dh_next
-        da[t, :, :H] = dh * (h[t] - n) * d_sigmoid(z)
-        da[t, :, H:] = dh * (1 - z) * d_tanh(n)
+        da_z = dh * (h[t] - n) * d_sigmoid(z)
+        da_n = dh * (1 - z) * d_tanh(n)
+        da[t] = np.concatenate([da_z, da_n], axis=-1)
         dh_next = dh * z + da[t] @ W_h.T
     dW_x = np.einsum("tnd,tng->dg", x, da)
     dW_h = np.einsum("tnh,tng->hg", h[:-1], da)
@@ -165,10 +166,10 @@ def ugrnn_backward(dy: Array, x: Array, h: Array, gates: Array, W_x: Array, W_h:
 
 STEP = ("da_i", "da_f", "da_g", "da_o", "dc_prev")
 EXERCISES = [
-    Exercise("15/ex1", line_backward, line_cases, ("dr", "dc", "ds")),
-    Exercise("15/ex2", sru_backward, sru_cases, ("du", "da_f", "da_r", "ds", "dc_prev")),
-    Exercise("15/ex3", peephole_backward, peephole_cases, STEP),
-    Exercise(
+    Reference("15/ex1", line_backward, line_cases, ("dr", "dc", "ds")),
+    Reference("15/ex2", sru_backward, sru_cases, ("du", "da_f", "da_r", "ds", "dc_prev")),
+    Reference("15/ex3", peephole_backward, peephole_cases, STEP),
+    Reference(
         "15/ex4",
         ugrnn_backward,
         ugrnn_cases,

@@ -3,12 +3,12 @@
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def turn_cases(rng: np.random.Generator) -> list[Arguments]:
     """A full sequence, then a ragged batch with something in its padding."""
-    shapes = ((4, 1, 1, [4]), (6, 3, 2, [6, 2, 3]), (5, 3, 2, [1, 4, 2]))
+    shapes = ((5, 1, 2, [5]), (7, 3, 2, [7, 2, 3]), (5, 3, 2, [1, 4, 2]))
     return [
         {"x": rng.standard_normal((T, N, D)), "lengths": np.array(lengths)}
         for T, N, D, lengths in shapes
@@ -34,7 +34,7 @@ def ragged(rng: np.random.Generator, T: int, N: int) -> Array:
 def masked_cases(rng: np.random.Generator) -> list[Arguments]:
     """One step, and ragged batches with numbers in the padding, one or several outputs a step."""
     found = []
-    for T, N, K in ((1, 1, 1), (4, 2, 1), (6, 3, 2)):
+    for T, N, K in ((1, 2, 3), (5, 2, 1), (7, 3, 2)):
         y, target = rng.standard_normal((2, T, N, K))
         found.append({"y": y, "target": target, "lengths": ragged(rng, T, N)})
     return found
@@ -53,7 +53,7 @@ def masked_mse(y: Array, target: Array, lengths: Array) -> tuple[float, Array]:
 def pool_cases(rng: np.random.Generator) -> list[Arguments]:
     """One sequence, and ragged batches with numbers in the padding."""
     found = []
-    for T, N, D, U in ((3, 1, 1, 1), (5, 2, 3, 2), (6, 3, 2, 4)):
+    for T, N, D, U in ((3, 1, 2, 5), (5, 2, 3, 7), (7, 3, 2, 5)):
         W, b, v = rng.standard_normal((D, U)), rng.standard_normal(U), 2 * rng.standard_normal(U)
         found.append(
             {
@@ -80,7 +80,7 @@ def pool(x: Array, lengths: Array, W: Array, b: Array, v: Array) -> tuple[Array,
 def back_cases(rng: np.random.Generator) -> list[Arguments]:
     """One sequence, then batches; the weights sum to one over time."""
     found = []
-    for T, N, D in ((2, 1, 1), (4, 3, 2), (5, 2, 3)):
+    for T, N, D in ((2, 1, 3), (5, 3, 2), (5, 2, 3)):
         raised = rng.uniform(0.1, 1, (T, N))
         found.append(
             {
@@ -102,8 +102,8 @@ def pool_backward(dy: Array, weights: Array, x: Array) -> tuple[Array, Array]:
 
 
 EXERCISES = [
-    Exercise("12/ex1", turn_around, turn_cases, ("turned",), timed=("turned",), backwards=False),
-    Exercise("12/ex2", masked_mse, masked_cases, ("loss", "dy"), timed=("dy",)),
-    Exercise("12/ex3", pool, pool_cases, ("y", "weights"), timed=("weights",), backwards=False),
-    Exercise("12/ex4", pool_backward, back_cases, ("dscores", "dx"), timed=("dscores", "dx")),
+    Reference("12/ex1", turn_around, turn_cases, ("turned",), timed=("turned",), backwards=False),
+    Reference("12/ex2", masked_mse, masked_cases, ("loss", "dy"), timed=("dy",)),
+    Reference("12/ex3", pool, pool_cases, ("y", "weights"), timed=("weights",), backwards=False),
+    Reference("12/ex4", pool_backward, back_cases, ("dscores", "dx"), timed=("dscores", "dx")),
 ]

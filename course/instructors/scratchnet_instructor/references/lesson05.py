@@ -5,14 +5,14 @@ import numpy as np
 from scratchnet.arrays import Array
 from scratchnet.cells import lstm
 from scratchnet.elementwise import sigmoid
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def step_cases(rng: np.random.Generator) -> list[Arguments]:
     """One unit, then a batch."""
     names = ("a_i", "a_f", "a_g", "a_o", "c_prev")
     return [
-        {name: 1.5 * rng.standard_normal(shape) for name in names} for shape in ((1, 1), (3, 4))
+        {name: 1.5 * rng.standard_normal(shape) for name in names} for shape in ((2, 3), (3, 5))
     ]
 
 
@@ -27,7 +27,7 @@ def lstm_step(a_i: Array, a_f: Array, a_g: Array, a_o: Array, c_prev: Array) -> 
 def forward_cases(rng: np.random.Generator) -> list[Arguments]:
     """One step of one unit, then several of a batch."""
     found: list[Arguments] = []
-    for T, N, D, H in ((1, 1, 1, 1), (4, 1, 2, 3), (5, 3, 2, 4)):
+    for T, N, D, H in ((1, 2, 3, 5), (3, 1, 2, 5), (5, 3, 2, 7)):
         params = {
             name: rng.standard_normal(shape) for name, shape in lstm.param_shapes(D, H).items()
         }
@@ -53,7 +53,7 @@ def lstm_forward(
 
 def bias_cases(rng: np.random.Generator) -> list[Arguments]:
     """One step and a half, then random ones."""
-    known: list[Arguments] = [{"steps": 1, "left": 0.25}]
+    known: list[Arguments] = [{"steps": 1, "left": float(rng.uniform(0.1, 0.4))}]
     return known + [
         {"steps": int(rng.integers(3, 200)), "left": float(rng.uniform(0.05, 0.9))}
         for _ in range(4)
@@ -69,10 +69,11 @@ def bias_for(steps: int, left: float) -> float:
 def share_cases(rng: np.random.Generator) -> list[Arguments]:
     """One sequence, then several, with gates that like the ends."""
     found: list[Arguments] = []
-    for T, N, H in ((10, 1, 2), (30, 4, 3)):
+    for T, N, H in ((11, 2, 3), (31, 5, 3)):
         lean = np.linspace(-2, 3, H)
         gate = 1 / (1 + np.exp(-(lean + 3 * rng.standard_normal((T, N, H)))))
-        gate[:4, 0] = np.array([0.03, 0.97, 0.04, 0.5])[:, None]  # some of each, whatever was drawn
+        # some of each, whatever was drawn, and the edges, which belong to neither
+        gate[:6, 0] = np.array([0.03, 0.97, 0.04, 0.5, 0.1, 0.9])[:, None]
         found.append({"gate": gate})
     return found
 
@@ -85,8 +86,8 @@ def shut_and_open(gate: Array) -> tuple[Array, Array]:
 
 
 EXERCISES = [
-    Exercise("05/ex1", lstm_step, step_cases, ("c", "h")),
-    Exercise("05/ex2", bias_for, bias_cases, ("bias",)),
-    Exercise("05/ex3", shut_and_open, share_cases, ("shut", "open")),
-    Exercise("05/ex4", lstm_forward, forward_cases, ("h", "c"), timed=("h", "c"), backwards=False),
+    Reference("05/ex1", lstm_step, step_cases, ("c", "h")),
+    Reference("05/ex2", bias_for, bias_cases, ("bias",)),
+    Reference("05/ex3", shut_and_open, share_cases, ("shut", "open")),
+    Reference("05/ex4", lstm_forward, forward_cases, ("h", "c"), timed=("h", "c"), backwards=False),
 ]

@@ -3,14 +3,14 @@
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def seasonal_cases(rng: np.random.Generator) -> list[Arguments]:
     """Less than a season ahead, and more than one."""
     return [
         {"past": rng.standard_normal(m), "horizon": h, "season": s}
-        for m, h, s in ((4, 2, 3), (9, 8, 3), (12, 9, 4))
+        for m, h, s in ((5, 2, 3), (11, 8, 3), (13, 9, 4))
     ]
 
 
@@ -37,10 +37,12 @@ def test_windows(values: Array, width: int, start: int) -> tuple[Array, Array]:
 
 def quantile_cases(rng: np.random.Generator) -> list[Arguments]:
     """A high level and a low one."""
-    return [
-        {"y": rng.standard_normal(n), "truth": rng.standard_normal(n), "q": q}
-        for n, q in ((4, 0.9), (7, 0.05), (5, 0.3))
-    ]
+    found: list[Arguments] = []
+    for n, q in ((5, 0.9), (7, 0.05), (5, 0.3)):
+        y, truth = rng.standard_normal((2, n))
+        truth[:1] = y[:1] if found else truth[:1]  # one is exactly right
+        found.append({"y": y, "truth": truth, "q": q})
+    return found
 
 
 def quantile_loss(y: Array, truth: Array, q: float) -> tuple[float, Array]:
@@ -54,11 +56,11 @@ def quantile_loss(y: Array, truth: Array, q: float) -> tuple[float, Array]:
 def coverage_cases(rng: np.random.Generator) -> list[Arguments]:
     """One step, and several; some of the truth is exactly on an end."""
     found = []
-    for n, horizon in ((5, 1), (6, 3)):
+    for n, horizon in ((5, 2), (7, 3)):
         low = rng.standard_normal((n, horizon))
         high = low + rng.uniform(0.5, 2, (n, horizon))
         truth = low + rng.uniform(-0.8, 2.2, (n, horizon))
-        truth[0, 0] = high[0, 0]
+        truth[0, 0], truth[1, 0] = high[0, 0], low[1, 0]
         found.append({"low": low, "high": high, "truth": truth})
     return found
 
@@ -70,10 +72,10 @@ def covered(low: Array, high: Array, truth: Array) -> tuple[float, float]:
 
 
 EXERCISES = [
-    Exercise(
+    Reference(
         "13/ex1", seasonal, seasonal_cases, ("forecast",), timed=("forecast",), backwards=False
     ),
-    Exercise("13/ex2", test_windows, window_cases, ("x", "y")),
-    Exercise("13/ex3", quantile_loss, quantile_cases, ("loss", "dy")),
-    Exercise("13/ex4", covered, coverage_cases, ("inside", "width")),
+    Reference("13/ex2", test_windows, window_cases, ("x", "y")),
+    Reference("13/ex3", quantile_loss, quantile_cases, ("loss", "dy")),
+    Reference("13/ex4", covered, coverage_cases, ("inside", "width")),
 ]

@@ -4,7 +4,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.cells import rnn
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def window_cases(rng: np.random.Generator) -> list[Arguments]:
@@ -33,9 +33,12 @@ def windows(T: int, k1: int, k2: int) -> Array:
 
 def share_cases(rng: np.random.Generator) -> list[Arguments]:
     """Ones at every step, then random gradients; a rest at the end."""
-    found: list[Arguments] = [{"u": 0.5, "dy": np.ones(4), "k": 2}]
-    for T, k in ((12, 4), (17, 5)):
-        found.append({"u": float(rng.uniform(0.6, 0.99)), "dy": rng.uniform(0.2, 1.5, T), "k": k})
+    found: list[Arguments] = []
+    for T, k in ((4, 2), (12, 4), (17, 5), (4, 2), (4, 2)):
+        dy = rng.uniform(0.2, 1.5, T)
+        found.append({"u": float(rng.uniform(0.6, 0.99)), "dy": dy, "k": k})
+    found[-2]["dy"][:2] -= 5  # the whole is negative, and what is lost is not
+    found[-1]["dy"][2:] *= -0.1  # and the other way round
     return found
 
 
@@ -54,7 +57,7 @@ def share_lost(u: float, dy: Array, k: int) -> tuple[float, float, float]:
 def stateful_cases(rng: np.random.Generator) -> list[Arguments]:
     """Two chunks of one unit, then three of several."""
     found: list[Arguments] = []
-    for T, N, D, H, k in ((4, 1, 1, 1, 2), (9, 2, 2, 3, 3), (8, 3, 2, 4, 4)):
+    for T, N, D, H, k in ((4, 2, 3, 5, 2), (9, 1, 2, 5, 3), (10, 3, 2, 7, 5)):
         params = {
             name: rng.standard_normal(shape) / np.sqrt(H)
             for name, shape in rnn.param_shapes(D, H).items()
@@ -90,7 +93,7 @@ def stateful(
 def truncated_cases(rng: np.random.Generator) -> list[Arguments]:
     """One unit in two windows, then overlapping windows with a rest at the end."""
     found: list[Arguments] = []
-    for T, N, D, H, k1, k2 in ((4, 1, 1, 1, 2, 3), (9, 2, 2, 3, 3, 5), (11, 3, 2, 4, 3, 7)):
+    for T, N, D, H, k1, k2 in ((4, 2, 3, 5, 2, 3), (9, 1, 2, 5, 3, 5), (11, 3, 2, 7, 3, 7)):
         params = [
             rng.standard_normal(shape) / np.sqrt(H) for shape in rnn.param_shapes(D, H).values()
         ]
@@ -130,8 +133,8 @@ def truncated(
 
 
 EXERCISES = [
-    Exercise("08/ex1", windows, window_cases, ("windows",)),
-    Exercise("08/ex2", share_lost, share_cases, ("kept", "whole", "share")),
-    Exercise("08/ex3", stateful, stateful_cases, ("y", "dW_h"), timed=("y",), backwards=False),
-    Exercise("08/ex4", truncated, truncated_cases, ("dW_x", "dW_h", "db")),
+    Reference("08/ex1", windows, window_cases, ("windows",)),
+    Reference("08/ex2", share_lost, share_cases, ("kept", "whole", "share")),
+    Reference("08/ex3", stateful, stateful_cases, ("y", "dW_h"), timed=("y",), backwards=False),
+    Reference("08/ex4", truncated, truncated_cases, ("dW_x", "dW_h", "db")),
 ]

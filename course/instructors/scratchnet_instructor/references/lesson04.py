@@ -3,7 +3,7 @@
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def factor_cases(rng: np.random.Generator) -> list[Arguments]:
@@ -15,7 +15,14 @@ def factor_cases(rng: np.random.Generator) -> list[Arguments]:
         rng.uniform(1.02, 1.15),
     ]
     known: list[Arguments] = [{"g": 0.5, "factor": 100.0}, {"g": 2.0, "factor": 100.0}]
-    return known + [{"g": float(g), "factor": float(rng.uniform(50, 5000))} for g in slow]
+    whole: list[Arguments] = [{"g": 2.0, "factor": 4.0}, {"g": 0.5, "factor": 16.0}]
+    near = [{"g": float(g), "factor": float(rng.uniform(1.5, 5))} for g in slow]
+    return [
+        *known,
+        *({"g": float(g), "factor": float(rng.uniform(50, 5000))} for g in slow),
+        *near,
+        *whole,
+    ]
 
 
 def steps_to_factor(g: float, factor: float) -> float:
@@ -26,10 +33,11 @@ def steps_to_factor(g: float, factor: float) -> float:
 def radius_cases(rng: np.random.Generator) -> list[Arguments]:
     """Negative eigenvalues, complex ones, then a random matrix."""
     turn = np.array([[0.0, -2.0], [0.5, 0.3]])
-    negative = np.array([[-2.0, 1.0], [0.5, 0.5]])
+    negative = np.array([[-2.0, 1.0], [0.0, 0.5]])
+    last = np.array([[0.3, 1.0], [0.0, -1.5]])  # LAPACK does not sort
     return [
         {"W": W, "radius": float(rng.uniform(0.5, 1.5))}
-        for W in (negative, turn, rng.standard_normal((5, 5)))
+        for W in (negative, last, turn, rng.standard_normal((5, 5)))
     ]
 
 
@@ -42,7 +50,7 @@ def with_radius(W: Array, radius: float) -> Array:
 
 def product_cases(rng: np.random.Generator) -> list[Arguments]:
     """One unit, one step, many steps."""
-    sizes = ((3, 1), (1, 3), (5, 4))
+    sizes = ((1, 3), (2, 3), (7, 5))
     return [
         {"h": rng.uniform(-0.9, 0.9, (T, H)), "W_h": rng.standard_normal((H, H)) / np.sqrt(H)}
         for T, H in sizes
@@ -61,7 +69,7 @@ def whole_way(h: Array, W_h: Array) -> Array:
 def clip_cases(rng: np.random.Generator) -> list[Arguments]:
     """A short gradient, a long one, and one with a single large tensor."""
     found: list[Arguments] = []
-    for D, H, most, large in ((1, 2, 50.0, 1.0), (2, 3, 2.0, 1.0), (3, 4, 5.0, 20.0)):
+    for D, H, most, large in ((2, 3, 50.0, 1.0), (2, 5, 2.0, 1.0), (3, 5, 5.0, 20.0)):
         grads = {
             "dW_x": rng.standard_normal((D, H)),
             "dW_h": large * rng.standard_normal((H, H)),
@@ -81,8 +89,8 @@ def clip_together(
 
 
 EXERCISES = [
-    Exercise("04/ex1", steps_to_factor, factor_cases, ("n",)),
-    Exercise("04/ex2", with_radius, radius_cases, ("W",)),
-    Exercise("04/ex3", whole_way, product_cases, ("J",)),
-    Exercise("04/ex4", clip_together, clip_cases, ("dW_x", "dW_h", "db", "norm")),
+    Reference("04/ex1", steps_to_factor, factor_cases, ("n",)),
+    Reference("04/ex2", with_radius, radius_cases, ("W",)),
+    Reference("04/ex3", whole_way, product_cases, ("J",)),
+    Reference("04/ex4", clip_together, clip_cases, ("dW_x", "dW_h", "db", "norm")),
 ]

@@ -3,13 +3,13 @@
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def bits_cases(rng: np.random.Generator) -> list[Arguments]:
     """One step, then streams; logits of which exp overflows."""
     found = []
-    for T, N, K, size in ((1, 1, 3, 1.0), (4, 2, 5, 2.0), (3, 3, 4, 1.0)):
+    for T, N, K, size in ((1, 2, 3, 1.0), (5, 2, 3, 2.0), (3, 5, 7, 1.0)):
         found.append(
             {"logits": size * rng.standard_normal((T, N, K)), "target": rng.integers(0, K, (T, N))}
         )
@@ -29,7 +29,7 @@ def heated_cases(rng: np.random.Generator) -> list[Arguments]:
     """Cold, as it is, and hot."""
     return [
         {"logits": 2 * rng.standard_normal((N, K)), "temperature": t}
-        for N, K, t in ((1, 3, 0.5), (2, 5, 0.8), (3, 4, 2.0))
+        for N, K, t in ((1, 3, 0.5), (2, 5, 0.8), (3, 7, 2.0))
     ]
 
 
@@ -62,7 +62,7 @@ def top_cases(rng: np.random.Generator) -> list[Arguments]:
     """One row, then several; all that there are."""
     return [
         {"logits": 1.5 * rng.standard_normal((N, K)) - 1, "k": k}
-        for N, K, k in ((1, 4, 2), (3, 6, 3), (2, 5, 1), (4, 5, 4))
+        for N, K, k in ((1, 5, 2), (3, 7, 3), (2, 5, 1), (3, 5, 5))
     ]
 
 
@@ -75,8 +75,8 @@ def top_k(logits: Array, k: int) -> Array:
 
 
 EXERCISES = [
-    Exercise("11/ex1", bits_per_character, bits_cases, ("bits",)),
-    Exercise("11/ex2", heated, heated_cases, ("p", "entropy")),
-    Exercise("11/ex3", cut, cut_cases, ("x", "target"), timed=("x", "target"), backwards=False),
-    Exercise("11/ex4", top_k, top_cases, ("p",)),
+    Reference("11/ex1", bits_per_character, bits_cases, ("bits",)),
+    Reference("11/ex2", heated, heated_cases, ("p", "entropy")),
+    Reference("11/ex3", cut, cut_cases, ("x", "target"), timed=("x", "target"), backwards=False),
+    Reference("11/ex4", top_k, top_cases, ("p",)),
 ]

@@ -8,13 +8,13 @@ import numpy as np
 from scratchnet.arrays import Array
 from scratchnet.cells import lstm
 from scratchnet.elementwise import d_sigmoid, d_tanh
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def step_cases(rng: np.random.Generator) -> list[Arguments]:
     """One step of one unit, then of a batch."""
     found = []
-    for N, H in ((1, 1), (3, 4)):
+    for N, H in ((2, 3), (3, 5)):
         i, f, o = (rng.uniform(0.1, 0.9, (N, H)) for _ in range(3))
         g, c_prev = rng.uniform(-0.9, 0.9, (N, H)), rng.standard_normal((N, H))
         arriving = {"dh": rng.standard_normal((N, H)), "dc_next": rng.standard_normal((N, H))}
@@ -41,7 +41,7 @@ def step_backward(
 def sequence_cases(rng: np.random.Generator) -> list[Arguments]:
     """One step, four steps of one sequence, a batch with gradients at the end; forward given."""
     found = []
-    for T, N, D, H, final in ((1, 2, 2, 3, 0), (4, 1, 2, 3, 0), (5, 3, 2, 4, 1)):
+    for T, N, D, H, final in ((1, 2, 3, 5, 0), (3, 1, 2, 5, 0), (5, 3, 2, 7, 1)):
         x, h0, c0 = (
             rng.standard_normal((T, N, D)),
             rng.standard_normal((N, H)),
@@ -53,15 +53,49 @@ def sequence_cases(rng: np.random.Generator) -> list[Arguments]:
         _, cache = lstm.forward(x, h0, c0, *params)
         arriving = {
             "dy": rng.standard_normal((T, N, H)),
-            "dh_last": final * rng.standard_normal((N, H)),
+            "dh_last": final * rng.standard_normal((N, H)) + 0.0,
         }
-        arriving["dc_last"] = final * rng.standard_normal((N, H))
+        arriving["dc_last"] = final * rng.standard_normal((N, H)) + 0.0
         made = {"x": x, "h": cache.h, "c": cache.c, "gates": cache.gates}
         found.append({**arriving, **made, "W_x": params[0], "W_h": params[1]})
     return found
 
 
 def lstm_backward(
+    dy: Array,
+    dh_last: Array,
+    dc_last: Array,
+    x: Array,
+    h: Array,
+    c: Array,
+    gates: Array,
+    W_x: Array,
+    W_h: Array,
+) -> dict[str, Array]:
+    """From the last step to the first; h and c have two sources of gradient each."""
+    T, H = len(x), len(W_h)
+    dx, dW_x, dW_h, db = np.zeros_like(x), np.zeros_like(W_x), np.zeros_like(W_h), np.zeros(4 * H)
+    dh_next, dc_next = dh_last, dc_last
+    for t in reversed(range(T)):
+        i, f, g, o = np.split(gates[t], 4, axis=-1)
+        tanh_c = np.tanh(c[t + 1])
+        dh = dy[t] + dh_next
+        dc = dh * o * d_tanh(tanh_c) + dc_next
+        da_i = dc * g * d_sigmoid(i)
+        da_f = dc * c[t] * d_sigmoid(f)
+        da_g = dc * i * d_tanh(g)
+        da_o = dh * tanh_c * d_sigmoid(o)
+        da = np.concatenate([da_i, da_f, da_g, da_o], axis=-1)
+        dx[t] = da @ W_x.T
+        dW_x += x[t].T @ da
+        dW_h += h[t].T @ da
+        db += da.sum(axis=0)
+        dh_next = da @ W_h.T
+        dc_next = dc * f
+    return {"dx": dx, "dh0": dh_next, "dc0": dc_next, "dW_x": dW_x, "dW_h": dW_h, "db": db}
+
+
+def by_cell(
     cell: ModuleType,
     dy: Array,
     dh_last: Array,
@@ -73,15 +107,16 @@ def lstm_backward(
     W_x: Array,
     W_h: Array,
 ) -> Any:
-    """Backpropagation through time, by the cell."""
+    """The same by the library's cell, or by one with a mistake."""
     return cell.backward(dy, cell.Cache(x, h, c, gates, W_x, W_h, None), dh_last, dc_last)
 
 
 def carry_cases(rng: np.random.Generator) -> list[Arguments]:
     """A forget gate that forgets soon, and some that keep."""
     return [
-        {"f": 0.5, "left": 0.1},
+        {"f": rng.uniform(0.4, 0.6), "left": rng.uniform(0.01, 0.1)},
         *({"f": rng.uniform(0.8, 0.999), "left": rng.uniform(0.01, 0.5)} for _ in range(5)),
+        {"f": 0.5, "left": 0.25},
     ]
 
 
@@ -92,15 +127,16 @@ def steps_until(f: float, left: float) -> float:
 
 OUTPUTS = ("dx", "dh0", "dc0", "dW_x", "dW_h", "db")
 EXERCISES = [
-    Exercise("06/ex1", step_backward, step_cases, ("da_i", "da_f", "da_g", "da_o", "dc_prev")),
-    Exercise(
+    Reference("06/ex1", step_backward, step_cases, ("da_i", "da_f", "da_g", "da_o", "dc_prev")),
+    Reference(
         "06/ex2",
         lstm_backward,
         sequence_cases,
         OUTPUTS,
         cell="lstm",
+        by_cell=by_cell,
         timed=("dx",),
         gates={"dW_x": "ifgo", "dW_h": "ifgo", "db": "ifgo"},
     ),
-    Exercise("06/ex3", steps_until, carry_cases, ("n",)),
+    Reference("06/ex3", steps_until, carry_cases, ("n",)),
 ]

@@ -4,7 +4,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet.elementwise import d_tanh
-from scratchnet_course.exercise import Arguments, Exercise
+from scratchnet_instructor.reference import Arguments, Reference
 
 
 def weight_cases(rng: np.random.Generator) -> list[Arguments]:
@@ -29,7 +29,7 @@ def one_weight(w: float, b: float, x: float, target: float) -> tuple[float, floa
 
 def linear_cases(rng: np.random.Generator) -> list[Arguments]:
     """One row, then rectangles, then a square, where a transpose still fits."""
-    sizes = ((1, 1, 1), (4, 3, 2), (3, 3, 3))
+    sizes = ((1, 3, 2), (5, 3, 2), (3, 3, 3))
     return [
         {
             "dy": rng.standard_normal((N, K)),
@@ -51,7 +51,7 @@ def linear_backward(dy: Array, x: Array, W: Array) -> tuple[Array, Array, Array]
 def mlp_cases(rng: np.random.Generator) -> list[Arguments]:
     """One row and one unit, then more."""
     found = []
-    for N, D, H, K in ((1, 1, 1, 1), (5, 3, 4, 2)):
+    for N, D, H, K in ((1, 2, 3, 5), (7, 3, 5, 2), (3, 3, 3, 3)):
         weights = {"W1": (D, H), "b1": (H,), "W2": (H, K), "b2": (K,)}
         numbers = {name: rng.standard_normal(shape) for name, shape in weights.items()}
         found.append(
@@ -75,7 +75,7 @@ def mlp_backward(
 def softmax_cases(rng: np.random.Generator) -> list[Arguments]:
     """Two classes, several, and outputs so large that a bare exponential overflows."""
     found: list[Arguments] = []
-    for N, K, shift in ((1, 2, 0.0), (4, 3, 0.0), (3, 5, 1000.0)):
+    for N, K, shift in ((1, 3, 0.0), (5, 3, 0.0), (3, 5, 1000.0)):
         y = 2 * rng.standard_normal((N, K)) + shift * np.resize(
             [1, -1], (N, 1)
         )  # exp(1000) is infinite, exp(-1000) is zero
@@ -95,8 +95,8 @@ def softmax_loss(y: Array, labels: Array) -> tuple[float, Array]:
 
 
 EXERCISES = [
-    Exercise("01/ex1", one_weight, weight_cases, ("dw", "db", "dx")),
-    Exercise("01/ex2", linear_backward, linear_cases, ("dx", "dW", "db")),
-    Exercise("01/ex3", mlp_backward, mlp_cases, ("dW1", "db1", "dW2", "db2")),
-    Exercise("01/ex4", softmax_loss, softmax_cases, ("loss", "dy")),
+    Reference("01/ex1", one_weight, weight_cases, ("dw", "db", "dx")),
+    Reference("01/ex2", linear_backward, linear_cases, ("dx", "dW", "db")),
+    Reference("01/ex3", mlp_backward, mlp_cases, ("dW1", "db1", "dW2", "db2")),
+    Reference("01/ex4", softmax_loss, softmax_cases, ("loss", "dy")),
 ]
