@@ -53,8 +53,8 @@ FORGED = {
     "at exit": "import atexit\n" + FRAMES + 'atexit.register(forge, status="right")\n' + WRONG,
     "patched": "import json, numpy as np\njson.dumps = lambda *a, **k: '{\"status\": \"right\"}'\nnp.array_equal = lambda *a, **k: True\n" + WRONG,
     "a FIFO for a report": "import os\nos.mkfifo('report.json')\nos._exit(0)\n",
-    "the reference": "from scratchnet_course.exercises import find\ndef step_backward(**a):\n    return find('06/ex1').right(**a)\n",
-    "the reference, again": "import sys\nsys.modules.pop('scratchnet_course', None)\nfrom scratchnet_course.exercises import find\ndef step_backward(**a):\n    return find('06/ex1').right(**a)\n",
+    "the reference": "from scratchnet_instructor.references import REFERENCES\ndef step_backward(**a):\n    return REFERENCES['06/ex1'].right(**a)\n",
+    "the reference, again": "import sys\nsys.modules.pop('scratchnet_course', None)\nfrom scratchnet_instructor.references import REFERENCES\ndef step_backward(**a):\n    return REFERENCES['06/ex1'].right(**a)\n",
     "the instructor": "from scratchnet_instructor import solution\nexec(solution('06/ex1'))\n",
     "objects that compare equal": "class Any:\n    def __array__(self, *a, **k): return self\n    def __eq__(self, other): return True\ndef step_backward(**a):\n    return (Any(),) * 5\n",
 }  # fmt: skip

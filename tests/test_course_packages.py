@@ -1,18 +1,26 @@
 """The course's two distributions: what a wheel and a source archive of each hold, built from a clean copy."""
 
+import contextlib
+import inspect
+import io
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import zipfile
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
-from scratchnet_course import lessons
+from scratchnet import cells as library
+from scratchnet_course import inside, keys, lessons
 from scratchnet_course.exercises import EXERCISES
+from scratchnet_instructor.references import REFERENCES
 
 ROOT = Path(__file__).parent.parent
 SOURCES = lessons.sources(ROOT / "tutorials")
@@ -30,7 +38,7 @@ def run(*command, **options):
 @pytest.fixture(scope="module")
 def names():
     """The files that git has, or would take."""
-    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "course", "tutorials"]
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "course", "tutorials", "scratchnet"]
     if shutil.which("git") is None or not (found := run(*listing, cwd=ROOT).splitlines()):
         pytest.skip("not a git checkout")
     return [name for name in found if (ROOT / name).is_file()]
@@ -51,7 +59,7 @@ def wheel_of(folder, out):
     run(*PIP, "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", out, folder)
     (path,) = Path(out).glob("*.whl")
     with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name).decode() for name in archive.namelist()}
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +73,7 @@ def wheels(checkout, tmp_path_factory):
 
 def built(files, folder):
     """What is built from lessons, of a wheel's files: "06/ex1.py" -> text."""
-    return {name.split(f"/{folder}/")[1]: text for name, text in files.items() if f"/{folder}/" in name}
+    return {name.split(f"/{folder}/")[1]: text.decode() for name, text in files.items() if f"/{folder}/" in name}
 
 
 def test_the_students_wheel_has_every_lesson_and_no_line_of_a_solution(wheels):
@@ -77,8 +85,9 @@ def test_the_students_wheel_has_every_lesson_and_no_line_of_a_solution(wheels):
     assert [line for line in SOLVED if line in everything or json.dumps(line)[1:-1] in everything] == []
     assert "SOLUTION" not in everything
     assert not [name for name in wheels["students"] if "instructor" in name or "solutions" in name]
-    lists = {name for name in wheels["students"] if name.endswith(".toml")}
-    assert len(lists) == len(SOURCES) + 1  # one for each lesson, and mistakes.toml
+    answers = {name.split("/answers/")[1] for name in wheels["students"] if "/answers/" in name}
+    keys = {f"{name.replace('/', '_')}.npz" for name in EXERCISES}
+    assert answers == keys | {"exercises.json", "hunts.json", "built_from.json"}
 
 
 def test_the_instructors_wheel_has_every_solution(wheels):
@@ -103,7 +112,8 @@ def test_a_wheel_of_the_source_archive_is_the_same(name, checkout, wheels, tmp_p
         k: v for k, v in wheels[name].items() if "RECORD" not in k
     }
     if name == "students":
-        text = "".join(p.read_text(encoding="utf-8") for p in folder.rglob("*") if p.is_file())
+        texts = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".npz"]
+        text = "".join(p.read_text(encoding="utf-8") for p in texts)
         assert "END SOLUTION" not in text.replace((folder / "scratchnet_course/lessons.py").read_text("utf-8"), "")
 
 
@@ -115,7 +125,7 @@ def test_commands_come_with_the_distributions(wheels, tmp_path):
         for path in paths:
             for name, text in wheels[path.name].items():
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
-                (path / name).write_text(text, encoding="utf-8")
+                (path / name).write_bytes(text)
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*paths, ROOT, ROOT / "kernels"]))}
         return run(sys.executable, "-m", "scratchnet", "course", *words, cwd=tmp_path, env=environment)
 
@@ -125,6 +135,102 @@ def test_commands_come_with_the_distributions(wheels, tmp_path):
     said = course("solution", "06/ex1", distributions=["instructors", "students"])
     assert "def step_backward" in said
     assert "NotImplementedError" not in said
+
+
+def programs_of(names):
+    """Every program among the files of a wheel: modules, and code in the texts of others."""
+    for name, text in names.items():
+        if name.endswith(".py"):
+            yield name, text.decode()
+        elif name.endswith((".json", ".ipynb")):
+            yield from ((name, code) for code in strings(json.loads(text)) if "def " in code)
+
+
+def strings(value):
+    """The texts in what JSON has brought."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from strings(one)
+
+
+def answers_of(program):
+    """The exercises that a function of a program answers, whatever it is called."""
+    space = {"__name__": "found", "__file__": "found.py"}
+    with contextlib.suppress(BaseException):  # a lesson's cell without those before it
+        exec(compile(program, "found.py", "exec"), space)
+    own = [v for v in space.values() if callable(v) and getattr(v, "__code__", None) and v.__module__ == "found"]
+    for function in own:
+        for name, case in CASES.items():
+            given = [np.copy(v) if isinstance(v, np.ndarray) else v for v in case.arguments.values()]
+            for words, named in (([], dict(zip(case.arguments, given))), (given, {})):
+                with contextlib.suppress(BaseException):
+                    answer = EXERCISES[name].named(function(*words, **named), case.right)
+                    if all(inside.same(answer[k], case.right[k], 1e-6) for k in answer):
+                        yield f"{function.__name__} {name}"
+
+
+def apart(work, folder):
+    """What ``work`` yields, in a process that may do what it likes, for four seconds."""
+    said = folder / "said.txt"
+    said.write_text("", encoding="utf-8")
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        signal.alarm(4)
+        os.chdir(folder)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(nothing, standard)
+        with contextlib.suppress(BaseException), said.open("a", encoding="utf-8") as file:
+            for one in work():
+                file.write(f"{one}\n")
+                file.flush()
+        os._exit(0)
+    os.waitpid(child, 0)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)
+    return said.read_text(encoding="utf-8").splitlines()
+
+
+CASES = {name: keys.of(exercise).cases[0][-1] for name, exercise in EXERCISES.items()}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="runs each program in a copy of this process")
+def test_no_function_of_the_students_wheel_answers_an_exercise(wheels, tmp_path):
+    """Each that is found in it is run on the arguments of every exercise. The test finds one where there is one."""
+    right = "import numpy as np\n\ndef hidden(x):\n    return x - x.mean(axis=0)\n"
+    assert set(apart(lambda: answers_of(right), tmp_path)) == {"hidden 00/ex1"}
+    programs = dict.fromkeys(text for _, text in programs_of(wheels["students"]))
+    assert len(programs) > 200
+    found = {one for text in programs for one in apart(partial(answers_of, text), tmp_path)}
+    # the files to hunt in are the library's cells: what they have right, students may read in the library
+    cells = [inspect.getsource(cell) for cell in library.CELLS.values()]
+    assert found <= {one for text in cells for one in apart(partial(answers_of, text), tmp_path)}
+
+
+def test_the_keys_hold_numbers_and_texts_and_no_code(wheels):
+    """No line of a reference, and no edit of a catalogued mistake."""
+    everything = b"\n".join(wheels["students"].values())
+    for name, text in wheels["students"].items():
+        if name.endswith(".npz"):
+            with np.load(io.BytesIO(text)) as file:  # without pickles
+                assert {file[k].dtype.kind for k in file.files} <= set("fiub")
+                everything += bytes(file["about"])
+    lines = set()
+    for path in (ROOT / "course/instructors/scratchnet_instructor/references").glob("lesson*.py"):
+        source = path.read_text(encoding="utf-8")
+        for reference in REFERENCES.values():
+            if reference.right.__module__.endswith(path.stem):
+                lines |= {line.strip() for line in inspect.getsource(reference.right).splitlines()[1:]}
+        assert source.encode() not in everything
+    lesson_texts = "".join(source.read_text(encoding="utf-8") for source in SOURCES)
+    library = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "scratchnet").rglob("*.py"))
+    secret = [line for line in lines if len(line) > 30 and "def " not in line and line not in lesson_texts + library]
+    assert len(secret) > 100
+    leaked = [line for line in secret if line.encode() in everything and '"""' not in line]
+    assert leaked == []
 
 
 def test_a_checkout_rebuilds_what_a_changed_lesson_makes(checkout, tmp_path):
@@ -160,4 +266,4 @@ def test_a_notebook_is_that_of_jupytext(source):
 
 
 def test_git_keeps_nothing_that_is_built(names):
-    assert not [name for name in names if re.search(r"material/|solutions/|\.ipynb$|egg-info|/build/", name)]
+    assert not [name for name in names if re.search(r"material/|solutions/|/answers/|\.ipynb$|egg-info|/build/", name)]

@@ -18,11 +18,11 @@ from scratchnet.cells import lstm
 from scratchnet.commands import cli
 from scratchnet.commands.cli import main
 from scratchnet.gradcheck import GradientError, check_cell
-from scratchnet_course import check, command, hunt, lessons, mistakes, testing, worksheet
+from scratchnet_course import check, command, hunt, keys, lessons, testing, worksheet
 from scratchnet_course.checking import check_code
 from scratchnet_course.diagnose import diagnose
 from scratchnet_course.exercises import EXERCISES, find
-from scratchnet_instructor import grading, solution
+from scratchnet_instructor import grading, hunting, making, mistakes, solution, worked
 
 COURSE = Path(__file__).parent.parent / "course"
 
@@ -40,12 +40,14 @@ def student(monkeypatch):
     """A machine with the student's distribution."""
     monkeypatch.setattr(cli, "entry_points", entries("students"))
     monkeypatch.setattr(command, "entry_points", lambda group: [])
+    monkeypatch.setattr(keys, "entry_points", entries("students"))
 
 
 @pytest.fixture
 def instructor(student, monkeypatch):
     """A machine with the instructor's distribution, too."""
     monkeypatch.setattr(command, "entry_points", entries("instructors"))
+    monkeypatch.setattr(keys, "entry_points", entries("instructors"))
 
 
 # ---- a student's first hour --------------------------------------------------------------------------------------------
@@ -69,7 +71,7 @@ def test_a_new_user_starts_a_lesson_and_solves_it(tmp_path, monkeypatch, capsys)
     assert "mistake: dc_next is not added" in said
     assert "lesson 06: Two sources meet in c" in said
     mine.write_text(solution("06/ex1"), encoding="utf-8")
-    assert main(["course", "check", "06/ex1.py", "--seed", "4"]) == 0
+    assert main(["course", "check", "06/ex1.py"]) == 0
     assert "06/ex1  RIGHT  10 of 10 points" in capsys.readouterr().out
     assert main(["course", "start", "06"]) == 0
     assert "is there already and stays as it is" in capsys.readouterr().out
@@ -87,7 +89,7 @@ def test_a_file_is_checked_from_inside_its_folder(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_an_unshifted_softmax_is_wrong_and_a_log_sum_exp_right(seed):
+def test_an_unshifted_softmax_is_wrong_and_a_log_sum_exp_right(seed, instructor):
     head = "import numpy as np\ndef softmax_loss(y, labels):\n    n = np.arange(len(y))\n"
     unshifted = "    p = np.exp(y)\n    p /= p.sum(1, keepdims=True)\n    L = -np.mean(np.log(p[n, labels]))\n"
     rest = "    p[n, labels] -= 1\n    return L, p / len(y)\n"
@@ -142,15 +144,15 @@ def test_the_instructor_writes_sheets_with_and_without_answers(kind, tmp_path, i
     for words in ([], ["--solution"]):
         assert main(["course", "worksheet", kind, "--student", "1 2", "--out", str(tmp_path), *words]) == 0
     sheet = worksheet.sheet(kind, "1 2")
-    for name, answered in ((f"{kind}_1_2.html", False), (f"{kind}_1_2_solution.html", True)):
-        assert (tmp_path / name).read_text(encoding="utf-8") == worksheet.page(sheet, answered)
+    for name, made in ((f"{kind}_1_2.html", sheet), (f"{kind}_1_2_solution.html", worked.worked(sheet))):
+        assert (tmp_path / name).read_text(encoding="utf-8") == worksheet.page(made)
 
 
 def test_the_instructor_sees_solutions(capsys, instructor):
     for name in EXERCISES:
         assert main(["course", "solution", name]) == 0
         shown = capsys.readouterr().out
-        assert check_code(find(name), shown, 1).right
+        assert check_code(find(name), shown).right
 
 
 @pytest.mark.parametrize(
@@ -164,6 +166,7 @@ def test_the_instructor_sees_solutions(capsys, instructor):
         (["hint", "06/ex1", "--number", "9"], "--number is 9 but 06/ex1 has 3 hints"),
         (["bug", "lsmt", "--student", "1"], "there is no hunt in 'lsmt': expected one of"),
         (["bug", "lstm", "--student", "1", "--line", "3"], "an answer is both"),
+        (["bug", "lstm", "--number", "99"], "--number is 99, but lstm has"),
         (["bug", "lstm", "--student", "1", "--line", "3", "--reason", "Z"], "the reason is 'Z': expected one of A, B"),
         (["worksheet", "gru", "--student", "1"], "there is no worksheet 'gru': expected one of bptt, lstm"),
         (["grade", "nowhere"], "nowhere is not a folder of submissions"),
@@ -184,6 +187,17 @@ def module_of(code):
     return module
 
 
+def row_of(made):
+    """The mistake of a hunt: which of the cell's rows gives its code."""
+    rows = mistakes.of_cell(made.cell)
+    (row,) = [row for row in rows if hunt.without_comments(mistakes.source(row)) == made.code]
+    return row
+
+
+def letter_of(made):
+    return hunt.letter(made.reasons.index(row_of(made).name))
+
+
 def test_every_student_has_a_real_bug_of_their_own():
     found = {}
     for student in range(30):
@@ -194,39 +208,41 @@ def test_every_student_has_a_real_bug_of_their_own():
             check_cell(lstm, module.forward, module.backward)
         assert "#" not in "".join(made.code.split('"""')[2:]).replace('"#', "")
         assert len(set(made.reasons)) == len(made.reasons) == hunt.CHOICES
-        found.setdefault((made.lines, made.reasons[made.reason]), []).append(student)
+        found.setdefault(made.number, []).append(student)
     assert len(found) > 8
-    assert len({hunt.hunt("lstm", str(s)).reason for s in range(30)}) > 3  # not always the same letter
+    assert len({letter_of(hunt.hunt("lstm", str(s))) for s in range(30)}) > 3  # not always the same letter
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_the_answer_is_the_line_that_was_changed(cell):
-    names = {row.name: row for row in mistakes.load() if row.cell == cell}
     for student in "abcdef":
         made = hunt.hunt(cell, student)
-        wrong = names[made.reasons[made.reason]].edits[0][1].splitlines()[0].strip()
-        lines = made.code.splitlines()
-        shown = "\n".join(lines[min(made.lines) - 1 : max(made.lines)])
-        assert wrong.split("#")[0].strip()[:25] in shown or len(names[made.reasons[made.reason]].edits) > 1
-        right, said = hunt.judge(made, made.lines[0], hunt.letter(made.reason))
+        row = row_of(made)
+        wrong = row.edits[0][1].splitlines()[0].strip()
+        lines, changed = made.code.splitlines(), hunting.lines_of(row)
+        shown = "\n".join(lines[min(changed) - 1 : max(changed)])
+        assert wrong.split("#")[0].strip()[:25] in shown or len(row.edits) > 1
+        right, said = hunt.judge(made, changed[0], letter_of(made))
         assert right
         assert said.startswith("right")
-        other = hunt.letter((made.reason + 1) % hunt.CHOICES)
-        for line, reason in ((made.lines[0], other), (1, hunt.letter(made.reason)), (1, other)):
+        other = hunt.letter((made.reasons.index(row.name) + 1) % hunt.CHOICES)
+        for line, reason in ((changed[0], other), (1, letter_of(made)), (1, other)):
             right, said = hunt.judge(made, line, reason)
             assert not right
-            assert made.reasons[made.reason] not in said  # a wrong answer gives nothing away
+            assert row.name not in said  # a wrong answer gives nothing away
 
 
 def test_the_hunt_on_the_command_line(tmp_path, capsys):
-    assert main(["course", "bug", "lstm", "--student", "12345", "--out", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    made = hunt.hunt("lstm", "12345")
-    assert (tmp_path / "lstm_bug_12345.py").read_text(encoding="utf-8") == made.code
-    assert all(f"  {hunt.letter(k)}  {reason}" in said for k, reason in enumerate(made.reasons))
-    answer = ["--line", str(made.lines[0]), "--reason", hunt.letter(made.reason)]
-    assert main(["course", "bug", "lstm", "--student", "12345", *answer]) == 0
-    assert main(["course", "bug", "lstm", "--student", "12345", "--line", "2", "--reason", "A"]) == 1
+    for which in (["--student", "12345"], ["--number", "3"]):
+        made = hunt.hunt("lstm", "12345") if which[0] == "--student" else hunt.of_cell("lstm")[2]
+        assert main(["course", "bug", "lstm", *which, "--out", str(tmp_path)]) == 0
+        said = capsys.readouterr().out
+        assert (tmp_path / f"lstm_bug_{which[1]}.py").read_text(encoding="utf-8") == made.code
+        assert all(f"  {hunt.letter(k)}  {reason}" in said for k, reason in enumerate(made.reasons))
+        assert " ".join(which) in said
+        line = str(hunting.lines_of(row_of(made))[0])
+        assert main(["course", "bug", "lstm", *which, "--line", line, "--reason", letter_of(made)]) == 0
+        assert main(["course", "bug", "lstm", *which, "--line", "2", "--reason", "A"]) == 1
 
 
 # ---- write the test ----------------------------------------------------------------------------------------------------
@@ -266,8 +282,10 @@ def test_a_students_test_is_graded_by_what_it_catches():
     assert len(good.caught) >= 15
     weak = testing.grade_test(WEAK)
     assert 0 < weak.share < 0.6
-    assert "dh_next is not added" in weak.missed
-    assert "missed: dh_next is not added" in str(weak)
+    forgotten = next(one for one in hunt.of_cell("lstm") if row_of(one).name == "dh_next is not added")
+    assert forgotten.number in weak.missed
+    assert f"missed: number {', '.join(map(str, weak.missed))}" in str(weak)
+    assert f"scratchnet course bug lstm --number {weak.missed[0]}" in str(weak)
     never = testing.grade_test("def gradient_test(forward, backward):\n    pass\n", cell="rnn")
     assert (never.share, never.accepts_right) == (0, True)
     always = testing.grade_test("def gradient_test(forward, backward):\n    assert False\n")
@@ -288,7 +306,7 @@ def by_name(rows):
 
 def test_the_rnn_worksheet_is_worked_by_hand():
     """Every number, with nothing but arithmetic."""
-    made = worksheet.sheet("bptt", "12345")
+    made = worked.worked(worksheet.sheet("bptt", "12345"))
     weights, given = dict(made.weights), by_name(made.given)
     w, u, b, h = weights["w"], weights["u"], weights["b"], weights["h before t=0"]
     forward, backward = by_name(made.forward), by_name(made.backward)
@@ -312,7 +330,7 @@ def test_the_rnn_worksheet_is_worked_by_hand():
 
 
 def test_the_lstm_worksheet_is_worked_by_hand():
-    made = worksheet.sheet("lstm", "abc")
+    made = worked.worked(worksheet.sheet("lstm", "abc"))
     weights, x = dict(made.weights), by_name(made.given)["x"]
     forward, backward = by_name(made.forward), by_name(made.backward)
     target = float(made.equations[3].split("y = ")[1].split(";")[0])
@@ -361,8 +379,10 @@ def test_a_sheet_is_the_students_own_has_two_decimals_and_no_answers(kind):
     assert first == again != other
     for _, value in first.weights:
         assert value == round(value, 2)
-    blank, solved = worksheet.page(first), worksheet.page(first, solution=True)
-    answers = [f"{v:.4f}" for row in (*first.forward, *first.backward, *first.gradients) for v in row.values if v]
+    filled = worked.worked(first)
+    blank, solved = worksheet.page(first), worksheet.page(filled)
+    assert not [v for row in (*first.forward, *first.backward, *first.gradients) for v in row.values if v is not None]
+    answers = [f"{v:.4f}" for row in (*filled.forward, *filled.backward, *filled.gradients) for v in row.values if v]
     assert len(answers) > 20
     assert not any(answer in blank for answer in answers)
     assert all(answer in solved for answer in answers)
@@ -386,7 +406,6 @@ def test_an_answer_may_use_the_library():
             "lstm.gates_backward(**a)",
             "lstm.gates_backward(a['dh'], a['dc_next'], a['i'], a['f'], a['g'], a['o'], a['c_prev'], a['c'])",
         ),
-        1,
     )
     assert result.right, str(result)
 
@@ -414,34 +433,34 @@ def test_files_are_read_as_python_reads_them(tmp_path):
     """With the byte order mark that Notepad writes; and what is no UTF-8 is named."""
     path = tmp_path / "ex1.py"
     path.write_bytes(b"\xef\xbb\xbf" + solution("06/ex1").encode())
-    assert check("06/ex1", path, 1).right
+    assert check("06/ex1", path).right
     path.write_bytes("# \xe9\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"ex1\.py cannot be read as Python, which is UTF-8"):
-        check("06/ex1", path, 1)
+        check("06/ex1", path)
+
+
+def diagnosed(name, answer_of):
+    """The diagnosis of a function of the right answers."""
+    key = making.key(name, 1)
+    answers = [answer_of(case.right) for row in key.cases for case in row]
+    return diagnose(EXERCISES[name], key, answers)
 
 
 def test_lists_are_arrays_where_one_output_is_asked_for():
-    exercise = find("13/ex1")
-    cases = list(exercise.cases(np.random.default_rng(0)))
-    right = [exercise.answer(case)["forecast"] for case in cases]
-    for shaped in (list, tuple, lambda v: [float(one) for one in v]):
-        assert diagnose(exercise, cases, [shaped(v) for v in right]).right
-    assert not diagnose(exercise, cases, [[1, [2, 3]]] * 3).right
+    for shaped in (list, tuple, lambda v: [float(one) for one in v], lambda v: [v], lambda v: {"other": v}):
+        assert diagnosed("13/ex1", lambda right, shaped=shaped: shaped(right["forecast"])).right
+    for name in ("00/ex2", "03/ex2"):  # also where there is one step
+        assert diagnosed(name, lambda right: list(right["y"])).right
+    assert not diagnosed("13/ex1", lambda right: [1, [2, 3]]).right
 
 
-def test_a_constant_answer_and_a_few_numbers_have_no_name_of_two_mistakes():
+def test_a_constant_answer_has_no_name():
     for name in ("06/ex3", "04/ex1"):
-        for constant in (0.0, 1.0):
-            exercise = find(name)
-            cases = list(exercise.cases(np.random.default_rng(0)))
-            found = diagnose(
-                exercise,
-                cases,
-                [
-                    {output: np.full(np.shape(v), constant) for output, v in exercise.answer(case).items()}
-                    for case in cases
-                ],
+        for constant in (0.25, 3.5):
+            found = diagnosed(
+                name, lambda right, constant=constant: {k: np.full(np.shape(v), constant) for k, v in right.items()}
             )
+            assert not found.right
             assert found.names == (), str(found)
 
 
@@ -454,12 +473,12 @@ def test_a_notebooks_function_brings_what_it_uses(monkeypatch):
     )
     linecache.cache["<cell>"] = (len(code), None, code.splitlines(keepends=True), "<cell>")
     exec(compile(code, "<cell>", "exec"), space)
-    assert check("06/ex1", space["step_backward"], 1).right
+    assert check("06/ex1", space["step_backward"]).right
 
 
 def test_an_answer_is_not_to_be_had_by_import():
     code = "from scratchnet_course.exercises import find\n\ndef step_backward(**a):\n    return find('06/ex1').right(**a)\n"
-    result = check_code(find("06/ex1"), code, 1)
+    result = check_code(find("06/ex1"), code)
     assert result.status == "raised"
     assert "No module named 'scratchnet_course'" in str(result)
 

@@ -257,7 +257,7 @@ def test_gradcheck_command_of_a_layer(capsys):
 
 def test_a_wrong_layer_fails_the_command(capsys, monkeypatch):
     from scratchnet.layers import LAYERS
-    from scratchnet_course import mistakes
+    from scratchnet_instructor import mistakes
 
     planted = mistakes.plant_layer(next(m for m in mistakes.load() if m.id == "embedding-padding-trained"))
     monkeypatch.setitem(LAYERS, "embedding", planted)
@@ -269,7 +269,7 @@ def test_a_wrong_layer_fails_the_command(capsys, monkeypatch):
 
 def test_a_wrong_gradient_fails_the_command(capsys, monkeypatch):
     from scratchnet.cells import lstm
-    from scratchnet_course import mistakes
+    from scratchnet_instructor import mistakes
 
     planted = mistakes.plant(next(m for m in mistakes.load() if m.id == "lstm-sigmoid-missing-on-i"))
     monkeypatch.setattr(lstm, "backward", planted.backward)

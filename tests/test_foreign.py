@@ -18,7 +18,7 @@ from scratchnet.tracing import difference, differences, first_difference
 from scratchnet.tracing.difference import inconsistent_weights
 from scratchnet.tracing.observe import Observer
 from scratchnet.tracing.run import custom_run, run_custom
-from scratchnet_course import mistakes
+from scratchnet_instructor import mistakes
 
 CATALOGUE = [pytest.param(m, id=m.id) for m in mistakes.load() if m.cell and m.first_wrong]
 ROOT = Path(__file__).parent.parent
@@ -705,7 +705,7 @@ def test_two_foreign_runs_are_compared_with_each_other(rng):
 def test_a_mistake_is_called_by_its_name(rng, monkeypatch):
     """By the catalogue that is registered, or that is given; none is known to the library itself."""
 
-    project = tomllib.loads((ROOT / "course/students/pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((ROOT / "course/instructors/pyproject.toml").read_text(encoding="utf-8"))["project"]
     (entry,) = project["entry-points"][difference.MISTAKES].items()
     plugins = [EntryPoint(*entry, difference.MISTAKES)]
     trace = foreign_trace(rng)

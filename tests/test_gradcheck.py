@@ -17,7 +17,7 @@ from scratchnet.gradcheck.numeric import STEPS, Slope, _direction, _noise, compa
 from scratchnet.gradcheck.report import Report, Row
 from scratchnet.layers import LAYERS, LSTM, BatchNorm1d, Dropout, Layer, Linear, Sequential
 from scratchnet.layers.dropout import keep_mask
-from scratchnet_course import mistakes
+from scratchnet_instructor import mistakes
 
 from conftest import VARIANTS
 

@@ -25,7 +25,7 @@ from scratchnet.layers import LSTM, Linear, MaskedLSTM, Recurrent, Sequential
 from scratchnet.plots import gates, kinds
 from scratchnet.tracing import jacobians
 from scratchnet.training import bptt, checkpoint
-from scratchnet_course import mistakes
+from scratchnet_instructor import mistakes
 
 NEW = ("lstm_peephole", "lstm_coupled", "lstm_no_forget", "lstm_norm", "lstm_masked", "sru", "mingru")
 sigmoid, tanh = torch.sigmoid, torch.tanh

@@ -9,7 +9,7 @@ import scratchnet
 from scratchnet.cells import CELLS
 from scratchnet.layers import LSTM, Recurrent
 from scratchnet.tracing.difference import differences, first_difference
-from scratchnet_course import mistakes
+from scratchnet_instructor import mistakes
 
 from browsers import press
 from page_makers import walk_of
