@@ -2,6 +2,7 @@
 no small change of a right answer passes."""
 
 import json
+import linecache
 import re
 import tomllib
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scratchnet.commands.cli import main
-from scratchnet_course import keys, probe, sandbox
-from scratchnet_course.checking import check_code
+from scratchnet_course import keys, probe, sandbox, sources
+from scratchnet_course.checking import check, check_code
 from scratchnet_course.exercises import EXERCISES, find
 from scratchnet_instructor import making, mutants, solution
 from scratchnet_instructor.references import REFERENCES
@@ -274,6 +275,61 @@ def test_float32_is_found_where_float64_is_asked(name):
     result = check_code(exercise, code)
     assert result.status == "wrong"
     assert result.names == ("computed in float32",), str(result)
+
+
+# ---- helpers, constants and other files --------------------------------------------------------------------------------
+
+
+def test_a_file_may_import_those_beside_it(tmp_path):
+    """Also theirs, in a wall or without one; Python's own modules and the library come first."""
+    (tmp_path / "ex1.py").write_text("import slopes\ndef of_gate(s):\n    return slopes.sigmoid(s)\n", encoding="utf-8")
+    (tmp_path / "slopes.py").write_text("def sigmoid(s):\n    return s * (1 - s)\n", encoding="utf-8")
+    (tmp_path / "numpy.py").write_text("raise SystemExit\n", encoding="utf-8")
+    (tmp_path / "random.py").write_text("raise SystemExit\n", encoding="utf-8")
+    (tmp_path / "unused.py").write_text("raise SystemExit\n", encoding="utf-8")
+    code = solution("06/ex1").replace(
+        "import numpy as np", "import random\nimport numpy as np\nfrom ex1 import of_gate", 1
+    )
+    assert code.count("o * (1 - o)") == 1
+    code = code.replace("o * (1 - o)", "of_gate(o)")
+    (tmp_path / "ex1_again.py").write_text(code, encoding="utf-8")
+    found = sources.beside(tmp_path / "ex1_again.py", code)
+    assert found.keys() == {"ex1", "slopes"}
+    result = check("06/ex1", tmp_path / "ex1_again.py")
+    assert result.right, str(result)
+    (tmp_path / "slopes.py").write_text("def sigmoid(s):\n    return 1 / 0\n", encoding="utf-8")
+    result = check("06/ex1", tmp_path / "ex1_again.py")
+    assert result.status == "raised"
+    assert "numpy" not in sources.beside(tmp_path / "ex1_again.py", code)
+
+
+NOTEBOOK = [
+    "import numpy as np\nimport math as m\nfrom dataclasses import dataclass\nfrom collections import namedtuple\nONE, SCALE = 1, np.array([1.0])\nNAMES = {'a': [1, 2]}",
+    "@dataclass\nclass Gate:\n    value: object\n    weight: float = 1.0\n\n    def slope(self):\n        return half(self.value) * SCALE * self.weight",
+    "def half(s):\n    return s * (ONE - s)",
+    "def step_backward(dh, dc_next, i, f, g, o, c_prev, c):\n    t = np.tanh(c)\n    dc = dh * o * (ONE - t**2) + dc_next\n    def through(v):\n        return Gate(v).slope()\n    return dc * g * through(i), dc * c_prev * through(f), dc * i * (1 - g**2), dh * t * through(o) * m.cos(0), dc * f",
+]
+
+
+def test_a_notebooks_function_brings_constants_classes_and_imports_of_other_cells():
+    space = {"__name__": "__main__"}
+    for number, code in enumerate(NOTEBOOK):
+        name = f"<cell {number}>"
+        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+        exec(compile(code, name, "exec"), space)
+    result = check("06/ex1", space["step_backward"])
+    assert result.right, str(result)
+
+
+def test_renamed_arguments_are_told_the_stubs():
+    code = "def step_backward(grad_h, grad_c, i, f, g, o, c_prev, c):\n    return grad_h\n"
+    assert "keep the names of the stub: step_backward(dh, dc_next, i, f, g, o, c_prev, c)" in str(
+        check_code(find("06/ex1"), code)
+    )
+    other = "def step_backward(*, dh, dc_next, i, f, g, o, c_prev, c, rate):\n    return dh\n"
+    assert "keep the names of the stub" in str(check_code(find("06/ex1"), other))
+    inner = "def step_backward(**a):\n    return (lambda x: x)(y=1)\n"
+    assert "keep the names of the stub" not in str(check_code(find("06/ex1"), inner))
 
 
 # ---- on the command line -----------------------------------------------------------------------------------------------

@@ -22,9 +22,10 @@ import numpy as np
 import pytest
 from scratchnet.errors import InvalidValueError, UnavailableError
 from scratchnet_course import child, sandbox, testing, wall
-from scratchnet_course.checking import MOST_LINE, MOST_LINES, MOST_SOURCE, Verdict, check, check_code, source_of
+from scratchnet_course.checking import MOST_LINE, MOST_LINES, Verdict, check, check_code
 from scratchnet_course.exercises import find
 from scratchnet_course.plain import plain
+from scratchnet_course.sources import MOST_SOURCE, source_of
 from scratchnet_instructor import grading, making
 
 from grader_attacks import FLOODS, FORGED, FRAMES, RIGHT, WRONG, submit

@@ -27,11 +27,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scratchnet_course import wall
-from scratchnet_course.checking import Verdict, check_code, source_of
+from scratchnet_course.checking import Verdict, check_code
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import EXERCISES
 from scratchnet_course.keys import Key
 from scratchnet_course.plain import plain
+from scratchnet_course.sources import beside, source_of
 from scratchnet_course.wall import Wall
 
 from scratchnet.arrays import require_count
@@ -278,9 +279,11 @@ class _Grader(NamedTuple):
         name = plain(path.name, MOST_NAME, lines=False)
         try:
             code = source_of(path)
+            modules = beside(path, code)
         except Exception as error:  # a folder's name can be anything, and so can its rights
             return self._nothing(job, "error", f"{name} was not graded: {_sentence(error)}")
-        digest = hashlib.sha256(code.encode(errors="surrogatepass")).hexdigest()
+        text = "\0".join([code, *modules.values()])
+        digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
         key = (job.student, exercise.id, digest)
         if key in self.journal.done:
             return self.journal.done[key]
@@ -292,7 +295,7 @@ class _Grader(NamedTuple):
         self.journal.write(key=key)
         try:
             known = self.keys[exercise.id]
-            result = check_code(exercise, code, self.seed, str(path), self.behind, known)
+            result = check_code(exercise, code, self.seed, str(path), self.behind, known, modules)
         except Exception as error:  # one submission must never cost the others their grades
             said = f"{name} could not be graded, look at it by hand: {_sentence(error)}"
             result = self._nothing(job, "error", said)

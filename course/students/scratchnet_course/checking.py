@@ -1,41 +1,23 @@
 """Check one answer: run it in a separate process on new arguments, compare, say what is wrong."""
 
-import codecs
 import hashlib
-import inspect
-import io
-import os
 import re
-import stat
 import time
-import tokenize
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scratchnet.errors import InvalidTypeError, InvalidValueError
+from scratchnet.errors import InvalidTypeError
 from scratchnet_course import child, keys, sandbox
 from scratchnet_course.diagnose import Diagnosis, Watch, diagnose
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import find
 from scratchnet_course.keys import Key
 from scratchnet_course.plain import plain
+from scratchnet_course.sources import beside, source_of, with_names
 from scratchnet_course.wall import Wall
 
-MOST_SOURCE = 1_000_000  # bytes of a file that somebody has written by hand
 MOST_LINES, MOST_LINE = 300, 5000  # of what is said of an answer, and characters of each
-# Codecs of editors. Python knows others, and decodes a megabyte of punycode in half a minute.
-CODECS = re.compile(
-    r"utf-8(-sig)?|ascii|iso8859-\d+|cp\d+|koi8-\w|gb\w+|big5\w*|shift_jis\w*|euc_\w+"
-)
-KINDS = {
-    stat.S_IFLNK: "a link",
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 class Verdict(NamedTuple):
@@ -101,75 +83,15 @@ def check(
     exercise = find(name)
     if callable(answer):
         try:
-            code = _with_names(answer)
+            code = with_names(answer)
         except (OSError, TypeError):
             raise InvalidTypeError(
                 f"the source of {answer!r} cannot be found: save it in a file and check that"
             ) from None
         return check_code(exercise, code, seed)
     path = Path(answer) if answer is not None else Path(f"{exercise.id}.py")
-    return check_code(exercise, source_of(path), seed, str(path))
-
-
-def source_of(path: Path) -> str:
-    """Return a file's text as Python reads it: by its coding line, with or without a byte order
-    mark.
-
-    Raises
-    ------
-    ValueError
-        If it is a link, a FIFO or anything else than a file, or too large, neither of which is
-        opened; or not such text. The message names the file.
-    """
-    data = _bytes_of(path)
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        if not CODECS.fullmatch(codecs.lookup(encoding).name):
-            raise SyntaxError(f"the encoding {encoding} is not one of an editor's")
-        return io.TextIOWrapper(io.BytesIO(data), encoding).read()
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise InvalidValueError(
-            f"{path} cannot be read as Python, which is UTF-8 unless it says otherwise: {error}"
-        ) from None
-
-
-def _bytes_of(path: Path) -> bytes:
-    """The content of a regular file of at most MOST_SOURCE bytes."""
-    _regular(path, path.lstat())
-    # It can have been replaced since: neither follow a link nor wait for a FIFO's other end.
-    flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
-    with open(os.open(path, os.O_RDONLY | sum(flags)), "rb") as file:
-        _regular(path, os.fstat(file.fileno()))
-        return file.read(MOST_SOURCE)
-
-
-def _regular(path: Path, found: os.stat_result) -> None:
-    """Raise unless it is a file that can be read without a surprise."""
-    expected = f"expected a regular file of at most {MOST_SOURCE} bytes"
-    if not stat.S_ISREG(found.st_mode):
-        kind = KINDS.get(stat.S_IFMT(found.st_mode), "no file")
-        raise InvalidValueError(f"{path} is {kind}: {expected}")
-    if found.st_size > MOST_SOURCE:
-        raise InvalidValueError(f"{path} has {found.st_size} bytes: {expected}")
-
-
-def _with_names(function: Callable[..., Any]) -> str:
-    """A notebook's function as a file: before it, what it uses of the other cells, imports and
-    functions."""
-    lines, todo, seen = [], [function], set()
-    while todo:
-        one = todo.pop()
-        seen.add(one)
-        lines.append(inspect.cleandoc("\n" + inspect.getsource(one)))
-        for name, value in inspect.getclosurevars(one).globals.items():
-            own = getattr(value, "__module__", None) in ("__main__", one.__module__)
-            if inspect.ismodule(value):
-                lines.append(f"import {value.__name__} as {name}")
-            elif inspect.isfunction(value) and own:
-                todo += [] if value in seen else [value]
-            elif callable(value) and getattr(value, "__name__", "") == name:
-                lines.append(f"from {value.__module__} import {name}")
-    return "\n\n".join(["import numpy as np", *reversed(lines)]) + "\n"
+    code = source_of(path)
+    return check_code(exercise, code, seed, str(path), modules=beside(path, code))
 
 
 def check_code(
@@ -179,16 +101,18 @@ def check_code(
     file: str = "",
     behind: Wall | None = None,
     key: Key | None = None,
+    modules: Mapping[str, str] = sandbox.NO_MODULES,
 ) -> Verdict:
-    """Check the text of a file, behind a wall, or the machine's own if None, by a key, or that of
-    the seed; see `check`."""
+    """Check the text of a file, with the modules beside it, behind a wall, or the machine's own if
+    None, by a key, or that of the seed; see `check`."""
     started = time.perf_counter()
     key = keys.of(exercise, seed) if key is None else key
     cases = [case.arguments for row in key.cases for case in row]
-    ran = sandbox.run(code, exercise.function, cases, exercise.seconds, behind=behind)
+    function, seconds = exercise.function, exercise.seconds
+    ran = sandbox.run(code, function, cases, seconds, behind=behind, modules=modules)
 
     def watch(some: Sequence[dict[str, Any]]) -> sandbox.Watched:
-        return sandbox.watch(code, exercise.function, some, exercise.seconds, behind=behind)
+        return sandbox.watch(code, function, some, seconds, behind=behind, modules=modules)
 
     status, lines, found = _judged(exercise, key, ran, watch)
     if ran.printed:
@@ -200,7 +124,7 @@ def check_code(
     points = float(exercise.points) if status == "right" else 0.0
     digest = hashlib.sha256(code.encode(errors="surrogatepass")).hexdigest()
     said = tuple(plain(line, MOST_LINE) for line in lines[:MOST_LINES])
-    seconds = round(time.perf_counter() - started, 2)
+    took = round(time.perf_counter() - started, 2)
     head = Verdict(exercise.id, status, points, exercise.points, key.seeds[0], said, found.names)
     return head._replace(
         file=file,
@@ -211,7 +135,7 @@ def check_code(
         at=found.at,
         line=found.line,
         found=found.found,
-        seconds=seconds,
+        seconds=took,
     )
 
 
@@ -224,9 +148,10 @@ def _judged(
     """The status, what to read, and what was found."""
     if ran.status == "raised" and any(answer is not None for answer in ran.answers):
         found = diagnose(exercise, key, ran.answers, watch)
-        return "raised", [*found.lines, *_excuse(exercise, ran)], found._replace(line=_line(ran))
+        lines = [*found.lines, *_excuse(exercise, ran, key)]
+        return "raised", lines, found._replace(line=_line(ran))
     if ran.status != "ran":
-        return ran.status, _excuse(exercise, ran), NOTHING._replace(line=_line(ran))
+        return ran.status, _excuse(exercise, ran, key), NOTHING._replace(line=_line(ran))
     found = diagnose(exercise, key, ran.answers, watch)
     lines = list(found.lines)
     if ran.changed:
@@ -247,7 +172,7 @@ def _line(ran: sandbox.Ran) -> int:
     return int(lines[-1]) if lines else 0
 
 
-def _excuse(exercise: Exercise, ran: sandbox.Ran) -> list[str]:
+def _excuse(exercise: Exercise, ran: sandbox.Ran, key: Key) -> list[str]:
     """Why there is nothing to compare."""
     name = exercise.function
     if ran.status == "empty":
@@ -278,4 +203,8 @@ def _excuse(exercise: Exercise, ran: sandbox.Ran) -> list[str]:
             f"the process that ran {name} terminated without output: did it exit, or write without"
             " end?"
         ]
-    return ["your code raised:", *(f"  {line}" for line in ran.text.rstrip().splitlines())]
+    shown = ["your code raised:", *(f"  {line}" for line in ran.text.rstrip().splitlines())]
+    if re.search(rf"{name}\(\) (got an unexpected keyword|missing \d+ required)", ran.text):
+        names = ", ".join(key.cases[0][0].arguments)
+        shown.append(f"keep the names of the stub: {name}({names})")
+    return shown

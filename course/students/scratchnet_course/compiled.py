@@ -58,7 +58,8 @@ def _compile(out: Path) -> None:
     if there == wanted:
         return
     lessons = [lesson for lesson, digest in wanted.items() if there.get(lesson) != digest]
-    paths = [HERE.parents[2], HERE.parent, INSTRUCTORS.parent]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+    # with what this process finds: pip builds where NumPy is on its path alone
+    paths = [*map(str, (HERE.parents[2], HERE.parent, INSTRUCTORS.parent)), *filter(None, sys.path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     words = [sys.executable, "-m", "scratchnet_instructor.compiling", str(out), *lessons]
     subprocess.run(words, env=environment, check=True)

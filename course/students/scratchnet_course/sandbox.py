@@ -16,7 +16,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ MOST_REPORT = 1 << 18  # bytes of the line before the numbers
 # What a child may say. "right" is not in it: that follows from comparing.
 SAID = ("ran", "empty", "raised", "missing", "type", "memory", "large", "passed", "caught")
 Numbers = bytes | memoryview
+NO_MODULES: Mapping[str, str] = MappingProxyType({})
 EXPIRED = (signal.SIGKILL, signal.SIGXCPU) if os.name == "posix" else ()
 
 
@@ -65,6 +67,7 @@ def run(
     *,
     cell: str = "",
     behind: Wall | None = None,
+    modules: Mapping[str, str] = NO_MODULES,
 ) -> Ran:
     """Run a function of the code on each case's arguments, in a separate process.
 
@@ -81,9 +84,12 @@ def run(
         gradient test, and the status is "passed", or "caught" where it raised AssertionError.
     behind
         The wall; the one that there is on this machine if None.
+    modules
+        The texts of modules that the code may import besides those that are installed.
     """
     behind = wall.find() if behind is None else behind
-    task = {"code": code, "function": function, "cell": cell, "watch": False}
+    task: dict[str, Any] = {"code": code, "function": function, "cell": cell, "watch": False}
+    task["modules"] = dict(modules)
     ran = _started(
         task, cases, seconds, behind, lambda report, numbers: _read(report, numbers, cases)
     )
@@ -97,10 +103,12 @@ def watch(
     seconds: float,
     *,
     behind: Wall | None = None,
+    modules: Mapping[str, str] = NO_MODULES,
 ) -> Watched:
     """Run a function as `run` does, and return every value that it computes on its way."""
     behind = wall.find() if behind is None else behind
-    task = {"code": code, "function": function, "cell": "", "watch": True}
+    task: dict[str, Any] = {"code": code, "function": function, "cell": "", "watch": True}
+    task["modules"] = dict(modules)
     found = _started(
         task, cases, seconds, behind, lambda report, numbers: _read_watched(report, numbers, cases)
     )

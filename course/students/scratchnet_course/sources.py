@@ -1,0 +1,191 @@
+"""The text of an answer: of a file, with the modules beside it, or of a function in a notebook."""
+
+import ast
+import codecs
+import inspect
+import io
+import os
+import re
+import stat
+import sys
+import tokenize
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scratchnet.errors import InvalidValueError
+from scratchnet_course import wall
+
+MOST_MODULES, MOST_CONSTANT = 20, 10_000
+MOST_SOURCE = 1_000_000  # bytes of a file that somebody has written by hand
+# Codecs of editors. Python knows others, and decodes a megabyte of punycode in half a minute.
+CODECS = re.compile(
+    r"utf-8(-sig)?|ascii|iso8859-\d+|cp\d+|koi8-\w|gb\w+|big5\w*|shift_jis\w*|euc_\w+"
+)
+KINDS = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def source_of(path: Path) -> str:
+    """Return a file's text as Python reads it: by its coding line, with or without a byte order
+    mark.
+
+    Raises
+    ------
+    ValueError
+        If it is a link, a FIFO or anything else than a file, or too large, neither of which is
+        opened; or not such text. The message names the file.
+    """
+    data = _bytes_of(path)
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        if not CODECS.fullmatch(codecs.lookup(encoding).name):
+            raise SyntaxError(f"the encoding {encoding} is not one of an editor's")
+        return io.TextIOWrapper(io.BytesIO(data), encoding).read()
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise InvalidValueError(
+            f"{path} cannot be read as Python, which is UTF-8 unless it says otherwise: {error}"
+        ) from None
+
+
+def _bytes_of(path: Path) -> bytes:
+    """The content of a regular file of at most MOST_SOURCE bytes."""
+    _regular(path, path.lstat())
+    # It can have been replaced since: neither follow a link nor wait for a FIFO's other end.
+    flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+    with open(os.open(path, os.O_RDONLY | sum(flags)), "rb") as file:
+        _regular(path, os.fstat(file.fileno()))
+        return file.read(MOST_SOURCE)
+
+
+def _regular(path: Path, found: os.stat_result) -> None:
+    """Raise unless it is a file that can be read without a surprise."""
+    expected = f"expected a regular file of at most {MOST_SOURCE} bytes"
+    if not stat.S_ISREG(found.st_mode):
+        kind = KINDS.get(stat.S_IFMT(found.st_mode), "no file")
+        raise InvalidValueError(f"{path} is {kind}: {expected}")
+    if found.st_size > MOST_SOURCE:
+        raise InvalidValueError(f"{path} has {found.st_size} bytes: {expected}")
+
+
+def beside(path: Path, code: str) -> dict[str, str]:
+    """The modules in the folder of a file that its code imports, and those that they import: name
+    -> text. Python's own modules and installed packages come before them.
+    """
+    taken = {*sys.stdlib_module_names, *wall.packages()}
+    found: dict[str, str] = {}
+    todo = [code]
+    while todo:
+        for name in _imported(todo.pop()) - taken - found.keys():
+            file = path.parent / f"{name}.py"
+            if len(found) < MOST_MODULES and file.is_file() and not file.is_symlink():
+                found[name] = source_of(file)
+                todo.append(found[name])
+    return found
+
+
+def _imported(code: str) -> set[str]:
+    """The modules that a program imports, by the first part of their names."""
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {one.name.partition(".")[0] for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def with_names(function: Callable[..., Any]) -> str:
+    """A notebook's function as a file: before it, what it uses of the other cells: imports,
+    functions, classes, and constants.
+
+    Raises
+    ------
+    TypeError, OSError
+        If its source cannot be found.
+    """
+    lines, todo, seen = [], [function], set()
+    while todo:
+        one = todo.pop()
+        seen.add(one)
+        lines.append(_source(one))
+        for name, value in _used(one):
+            own = getattr(value, "__module__", None) in ("__main__", function.__module__)
+            if inspect.ismodule(value):
+                lines.append(f"import {value.__name__} as {name}")
+            elif own and (inspect.isfunction(value) or inspect.isclass(value)):
+                todo += [] if value in seen else [value]
+            elif callable(value) and getattr(value, "__name__", "") == name:
+                lines.append(f"from {value.__module__} import {name}")
+            elif not callable(value):
+                lines += _constant(name, value)
+    unique = dict.fromkeys(reversed(lines))
+    return "\n\n".join(["import numpy as np", *unique]) + "\n"
+
+
+def _source(one: Any) -> str:
+    """The source of a function or a class, also of a notebook's class, which has no file."""
+    try:
+        return inspect.cleandoc("\n" + inspect.getsource(one))
+    except (OSError, TypeError):
+        methods = [value for value in vars(one).values() if inspect.isfunction(value)]
+        if not methods:
+            raise
+        lines, _ = inspect.findsource(methods[0])
+        for node in ast.walk(ast.parse("".join(lines))):
+            if isinstance(node, ast.ClassDef) and node.name == one.__name__:
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                return "".join(lines[first - 1 : node.end_lineno])
+        raise
+
+
+def _used(one: Any) -> list[tuple[str, Any]]:
+    """The global names that a function, or a class's methods, use, with their values."""
+    functions = [one] if inspect.isfunction(one) else []
+    if inspect.isclass(one):
+        functions = [value for value in vars(one).values() if inspect.isfunction(value)]
+    found: dict[str, Any] = {}
+    for function in functions:
+        space = function.__globals__
+        todo = [function.__code__]
+        while todo:  # with the functions inside it
+            code = todo.pop()
+            found |= {name: space[name] for name in code.co_names if name in space}
+            todo += [inner for inner in code.co_consts if inspect.iscode(inner)]
+    if inspect.isclass(one):  # what stands around the methods: decorators, bases, defaults
+        space = functions[0].__globals__ if functions else {}
+        for node in ast.walk(ast.parse(_source(one))):
+            if isinstance(node, ast.Name) and node.id in space:
+                found.setdefault(node.id, space[node.id])
+    found.pop(getattr(one, "__name__", ""), None)
+    return list(found.items())
+
+
+def _constant(name: str, value: Any) -> list[str]:
+    """An assignment of a plain value; none for what cannot be written down."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.size <= MOST_CONSTANT:
+        return [f"{name} = np.array({value.tolist()!r}, dtype=np.{value.dtype.name})"]
+    text = (
+        repr(value)
+        if not isinstance(value, (np.generic, np.ndarray))
+        else repr(value.item())
+        if value.size == 1
+        else ""
+    )
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return []
+    return [f"{name} = {text}"]
