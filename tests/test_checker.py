@@ -118,7 +118,7 @@ def test_a_right_answer_in_other_names_is_right():
         (("memory * c[k] * ff", "memory * c[k + 1] * ff"), "da_f takes c_t in place of c_{t-1}", "np.hstack"),
         (("memory = memory * ff", "memory = memory * ii"), "dc_prev goes through i in place of f", "memory = memory * ff"),
         (("from_later = from_later + dy[k]", "from_later = dy[k]"), "dh_next is not added", ""),
-        (("h[:-1].transpose", "h[1:].transpose"), "dW_h takes h[t] in place of h[t-1]", ""),
+        (("h[:-1].transpose", "h[1:].transpose"), "dW_h takes the state after the step, not the one before it", ""),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_and_its_line_is_found(change, name, line):

@@ -14,7 +14,7 @@ import numpy as np
 
 from scratchnet_course.differences import gates, numbers, pattern, reshaped, sizes, steps
 from scratchnet_course.exercise import Arguments, Exercise
-from scratchnet_course.inside import Inside, Wrong, look, made_by, same, unknown
+from scratchnet_course.inside import Inside, Wrong, look, made_by, plain, same, unknown
 from scratchnet_course.keys import Key, sizes_of
 from scratchnet_course.recognise import Answer, Compared, Prints
 from scratchnet_course.sandbox import Watched
@@ -195,7 +195,18 @@ class _Report:
             lines.append(
                 f"  lesson {self.exercise.lesson}: {row.paragraph or self.exercise.paragraph}"
             )
+            lines += self._indices(row.name)
         return list(dict.fromkeys(lines))
+
+    def _indices(self, name: str) -> list[str]:
+        """What an index means, where a mistake's name has one: h has the initial state, too."""
+        arrays = {k: v for k, v in self.case.arguments.items() if np.ndim(v) == 3}
+        steps = min(map(len, arrays.values()), default=0)
+        return [
+            f"  {k} has T+1 entries: {k}[t] is the state before step t, {k}[t + 1] the one after it"
+            for k, v in arrays.items()
+            if f"{k}[t" in name and len(v) == steps + 1
+        ]
 
     def _insides(self, watched: Watched | None, partly: set[int]) -> list[Inside]:
         if watched is None or len(watched.seen) != len(self.twins):
@@ -249,7 +260,11 @@ class _Report:
         if first.given.size == step.value.size:
             lines.append(f"  {step.name}: {numbers(first.given, step.value)}")
         good = list(
-            dict.fromkeys(s.name for k, s in enumerate(self.case.steps) if k in inside.right)
+            dict.fromkeys(
+                step.name
+                for k, step in enumerate(self.case.steps)
+                if k in inside.right and not plain(step.value)
+            )
         )
         bad = {s.name for k, s in enumerate(self.case.steps) if k not in inside.right}
         good = [name for name in good if name not in bad]
@@ -287,10 +302,9 @@ class _Report:
             )
         before = ""
         if number and self.first < count:
+            several = "cases 1 and 2" if number == 2 else f"cases 1 to {number}"
             before = (
-                "; case 1 (simpler) is right"
-                if number == 1
-                else f"; cases 1 to {number} (simpler) are right"
+                f"; {several} (simpler) are right" if number > 1 else "; case 1 (simpler) is right"
             )
         lines.append(f"  in case {number + 1} of {count}: {sizes(self.case.arguments)}{before}")
         return lines

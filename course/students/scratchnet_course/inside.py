@@ -74,13 +74,13 @@ def look(
     found = frozenset(
         k
         for k, step in enumerate(case.steps)
-        if len(matches(step.value, table)) or _plain(step.value)
+        if len(matches(step.value, table)) or plain(step.value)
     )
-    right = {v.place for v in values if len(matches(v.value, case.known)) and not _plain(v.value)}
+    right = {v.place for v in values if len(matches(v.value, case.known)) and not plain(v.value)}
     wrong: dict[tuple[int, int], Wrong] = {}
     for v in values:
         # "dc * g" is not a wrong da_i where "dc * g * i * (1 - i)" is the right one
-        if _plain(v.value) or any(_inside(v.place, place) for place in right):
+        if plain(v.value) or any(_inside(v.place, place) for place in right):
             continue
         matching = matches(v.value, case.wrong_moments)
         rows = [int(row) for row in matching if case.wrong[row, 1] not in found]
@@ -111,7 +111,7 @@ def unknown(case: Case, seen: Seen, places: Sequence[Place], inside: Inside) -> 
         for number, value in seen
         if not begins(places[number])
         and np.isfinite(value).all()
-        and not _plain(value)
+        and not plain(value)
         and not len(matches(value, known))
     ]
     for step in missing:
@@ -141,7 +141,7 @@ def made_by(
         wrong = ~(np.abs(given - right) <= SAME * max(float(np.abs(right).max(initial=0)), 1e-250))
     for number, value in seen:
         place = places[number]
-        if not place.target.endswith("]") or _plain(value) or value.ndim >= given.ndim:
+        if not place.target.endswith("]") or plain(value) or value.ndim >= given.ndim:
             continue
         depth = given.ndim - value.ndim
         if value.shape != given.shape[depth:]:
@@ -153,7 +153,7 @@ def made_by(
         bad = [places[number] for number, value in seen if not np.isfinite(value).all()]
         return (bad[0], ()) if bad else None
     whole = [places[number] for number, value in seen if same(value, given, 1e-14)]
-    return (whole[0], ()) if whole and given.size and not _plain(given) else None
+    return (whole[0], ()) if whole and given.size and not plain(given) else None
 
 
 def begins(place: Place) -> bool:
@@ -180,7 +180,7 @@ def _bare(name: str) -> str:
     return name.replace("_", "").replace("grad", "d")
 
 
-def _plain(value: Array) -> bool:
+def plain(value: Array) -> bool:
     """Zeros, ones, a small number: what is computed everywhere, and says nothing."""
     flat = np.ravel(value)
     if flat.size > 1:
