@@ -86,7 +86,7 @@ def test_the_book_of_one_lesson(build, tmp_path, monkeypatch):
     ):
         assert line not in plain
     assert page.count("data:image/png;base64,") >= 2
-    assert "it was: dc_next is not added" in plain
+    assert "begins at t=2 of 0 to 3" in plain
     assert not re.search(r'(src|href)="(https?:)?//', page)
     assert "compiling" not in plain
     assert (tmp_path / "notebooks" / "06_lstm_backward.ipynb").exists()

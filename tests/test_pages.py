@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """One page of each kind: several cells, two traces, text, a wrong backward pass, and one without gradients."""
-    from scratchnet_course import mistakes
+    from scratchnet_instructor import mistakes
 
     rng, folder = np.random.default_rng(5), tmp_path_factory.mktemp("pages")
 

@@ -21,6 +21,7 @@ from scratchnet_course.keys import (
     parts,
     pieces,
     sizes_of,
+    step_names,
 )
 from scratchnet_course.probe import PROBE, Record, probed
 
@@ -183,6 +184,7 @@ class _Note:
         self.space = space
         self.steps: list[Step] = []
         self.increments: list[Array] = []
+        self.names: list[Array] = []
         self.wrong: list[tuple[int, int]] = []
         self.moments: list[Array] = []
         self.times: dict[int, int] = {}
@@ -216,6 +218,10 @@ class _Note:
 
     def __call__(self, number: int, names: dict[str, Any]) -> None:
         target, code, added = self.right[number]
+        for one in names.values():  # also what was unpacked, which is no step
+            there = _number(one)
+            if there is not None:
+                self.names.append(there)
         if not target:
             return
         with np.errstate(all="ignore"):
@@ -224,7 +230,7 @@ class _Note:
                 return
             if added is not None:
                 self.increments.append(_number(eval(added, self.space, dict(names))))  # type: ignore[arg-type]
-            at = ", ".join(f"{name}={names[name]}" for name in self.loops if name in names)
+            at = ", ".join(f"{k}={names[k]}" for k in self.loops if isinstance(names.get(k), int))
             inside = target.split("[")[0] if "[" in target else target
             step = len(self.steps)
             self.steps.append(Step(inside, at, value))
@@ -253,6 +259,16 @@ def _number(value: Any) -> Array | None:
     return np.array(array, dtype=np.float64) if usable else None
 
 
+def _owners(text: str) -> dict[int, str]:
+    """What is assigned on each line of a program that has one statement a line."""
+    found = {}
+    for statement in mutants.statements(ast.parse(text)):
+        target = mutants._target(statement)
+        if target:
+            found[statement.lineno] = target.split("[")[0]
+    return found
+
+
 def _case(
     reference: Reference,
     tree: ast.FunctionDef,
@@ -267,26 +283,41 @@ def _case(
     made = copy.deepcopy(tree)
     mutants.probe(made, lambda k: [ast.parse(f"__note__({k}, dict(locals()))").body[0]])
     mutants.compiled(ast.unparse(made), tree.name, {**space, "__note__": note})(**_copied(case))
-    program, _ = probed(ast.unparse(tree), "<right>")
+    text = ast.unparse(tree)
+    program, places = probed(text, "<right>")
+    owners = _owners(text)
     record = Record()
     own = {**space, PROBE: record}
     exec(program, own)
     own[tree.name](**_copied(case))
     times, blocks = sizes_of(reference.exercise, case)
     values = [step.value for step in note.steps] + note.increments
-    values += [np.asarray(v) for v in right.values()]
+    values += [np.asarray(v) for v in right.values()] + note.names
     values += [np.asarray(v, float) for v in case.values() if np.asarray(v).dtype.kind in "fiub"]
 
     def table(arrays: Sequence[Array]) -> Array:
         rows = [moments(one) for v in arrays if v.size for _, one in pieces(v, times, blocks)]
         return np.unique(np.array(rows).reshape(-1, 4), axis=0)
 
+    names = step_names(note.steps)
+    by_owner: dict[str, Any] = {}
+    for number, value in record.events:
+        by_owner.setdefault(owners.get(places[number].line, ""), []).append(value)
+    by_owner = {owner: table(some) for owner, some in by_owner.items()}
     return Case(
         case,
         {name: np.asarray(v) for name, v in right.items()},
         tuple(note.steps),
         table(values),
-        table([value for _, value in record.events]),
+        np.concatenate(
+            [
+                np.column_stack(
+                    [made, np.full(len(made), names.index(owner) if owner in names else -1)]
+                )
+                for owner, made in by_owner.items()
+            ]
+            or [np.zeros((0, 5))]
+        ),
         np.array(note.wrong, np.int64).reshape(-1, 2),
         np.array(note.moments).reshape(-1, 4),
         outputs,

@@ -165,7 +165,7 @@ class _Report:
             lines.append(f"{said} {'; '.join(found)}")
         lines += self._about([self._first(group) for group in ([certain] if certain else groups)])
         lines += self._head()
-        begins, first = self._inside_lines(insides, seen, watched)
+        begins, first = self._inside_lines(insides, seen, watched, partly)
         lines += begins
         if self.answer is not None:
             lines += self._outputs()
@@ -241,22 +241,29 @@ class _Report:
                 name = self._best(one.mistakes)
                 if name not in names:
                     names.append(name)
-        return names[:3]
+        return joined(names)[:3]
 
     def _inside_lines(
-        self, insides: Sequence[Inside], seen: Sequence[Wrong], watched: Watched | None
+        self,
+        insides: Sequence[Inside],
+        seen: Sequence[Wrong],
+        watched: Watched | None,
+        partly: set[int],
     ) -> tuple[list[str], Wrong | None]:
         """The line where it begins."""
         if not insides or watched is None:
             return [], None
         inside = insides[0]
-        first = seen[0] if seen else unknown(self.case, watched.seen[0], watched.places, inside)
+        spoken_for = seen and (not partly or partly.intersection(seen[0].mistakes))
+        first = (
+            seen[0] if spoken_for else unknown(self.case, watched.seen[0], watched.places, inside)
+        )
         lines = []
         if first is None:
             return self._by_output(watched)
         step = self.case.steps[first.step]
         at = f" at {step.at}" if step.at else ""
-        lines.append(f"first wrong in line {first.place.line}{at}: {first.place.text}")
+        lines.append(f"wrong by line {first.place.line}{at}: {first.place.text}")
         if first.given.size == step.value.size:
             lines.append(f"  {step.name}: {numbers(first.given, step.value)}")
         good = list(
@@ -283,7 +290,7 @@ class _Report:
             if found is not None:
                 place, index = found
                 at = f", {name}[{', '.join(map(str, index))}]" if index else ""
-                line = f"first wrong in line {place.line}{at}: {place.text}"
+                line = f"wrong by line {place.line}{at}: {place.text}"
                 return [line], Wrong(-1, place, given)
         return [], None
 
@@ -298,7 +305,8 @@ class _Report:
         lines = []
         if self.answer is not None:
             lines.append(
-                f"wrong: {', '.join(names)}" + (f"; right: {', '.join(fine)}" if fine else "")
+                f"wrong: {', '.join(names)}"
+                + (f"; right in this case: {', '.join(fine)}" if fine else "")
             )
         before = ""
         if number and self.first < count:
@@ -346,3 +354,15 @@ class _Report:
                 f"  {name}: {'; '.join([w for w in words if w] + [numbers(a, right, name)])}"
             )
         return lines
+
+
+def joined(names: Sequence[str]) -> list[str]:
+    """Names that differ in their first word only as one: "W_x, W_h: the sign is wrong"."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        who, _, what = name.partition(" ")
+        groups.setdefault(what, []).append(who)
+    return [
+        f"{who[0]} {what}" if len(who) == 1 else f"{', '.join(who)}: each {what}"
+        for what, who in groups.items()
+    ]

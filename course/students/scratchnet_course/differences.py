@@ -84,16 +84,21 @@ def pattern(case: Case, a: Array, r: Array) -> str:
     """A constant factor, the sign, zeros, a transpose, blocks or steps in another order; or a
     known value that is missing as a factor or as a term."""
     if not np.any(a):
-        return "all zeros"
+        return "all zeros" if a.size > 1 else ""
     if a.ndim == 2 and len(a) > 1 and a.shape[0] == a.shape[1] and same(a, np.eye(len(a))):
         return "it is the identity"
     use = np.abs(r) > 1e-9 * np.abs(r).max(initial=0)
     if use.any():
         ratio = a[use] / r[use]
         factor = float(np.median(ratio))
-        if np.all(np.abs(ratio - factor) <= 1e-6 * abs(factor)) and same(a, factor * r, 1e-6):
+        constant = np.all(np.abs(ratio - factor) <= 1e-6 * abs(factor)) and same(
+            a, factor * r, 1e-6
+        )
+        said = _factor(case.arguments, factor)
+        # of a single number only what has a meaning
+        if constant and abs(factor - 1) > 1e-4 and (a.size > 1 or "." not in said):
             everywhere = " everywhere" if a.size > 1 else ""
-            return f"it is {_factor(case.arguments, factor)} times the right one{everywhere}"
+            return f"it is {said} times the right one{everywhere}"
     if a.ndim == 2 and a.shape[0] == a.shape[1] and same(a.T, r):
         return "it is the transpose of the right one"
     if a.ndim and len(a) > 1:

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet_course.keys import SAME, Case, matches, moments, pieces, scale
+from scratchnet_course.keys import SAME, Case, matches, moments, pieces, scale, step_names
 from scratchnet_course.probe import Place
 
 Seen = Sequence[tuple[int, Array]]
-LEAST_LIKE = 0.3  # correlation of a wrong value with the right one that it is taken for
+LEAST_LIKE = 0.9  # correlation of a wrong value with the right one that it is taken for
 
 
 class Wrong(NamedTuple):
@@ -78,12 +78,25 @@ def look(
     )
     right = {v.place for v in values if len(matches(v.value, case.known)) and not plain(v.value)}
     wrong: dict[tuple[int, int], Wrong] = {}
+    names = [*step_names(case.steps), ""]  # the last for -1
     for v in values:
         # "dc * g" is not a wrong da_i where "dc * g * i * (1 - i)" is the right one
         if plain(v.value) or any(_inside(v.place, place) for place in right):
             continue
         matching = matches(v.value, case.wrong_moments)
-        rows = [int(row) for row in matching if case.wrong[row, 1] not in found]
+        # nor is it one where it is on the way to something else: "w * x" of a is no wrong dw
+        way = {
+            names[int(case.expressions[k, 4])] for k in matches(v.value, case.expressions[:, :4])
+        }
+        rows = [
+            int(row)
+            for row in matching
+            if case.wrong[row, 1] not in found
+            and (
+                way <= {case.steps[case.wrong[row, 1]].name}
+                or (v.place.target and case.wrong[row, 0] in likely)
+            )
+        ]
         named = [row for row in rows if alike(v.place.target, case.steps[case.wrong[row, 1]].name)]
         if v.place in right:  # as something else, unless it has the name
             rows = named = [row for row in named if case.wrong[row, 0] in likely]
@@ -105,7 +118,7 @@ def unknown(case: Case, seen: Seen, places: Sequence[Place], inside: Inside) -> 
     """The first assigned value that has the name of an intermediate and is not right, or else
     the one that is most like the first intermediate that was not found."""
     missing = [k for k in range(len(case.steps)) if k not in inside.right]
-    known = np.concatenate([case.known, case.expressions])
+    known = np.concatenate([case.known, case.expressions[:, :4]])
     strange = [
         (places[number], value)
         for number, value in seen

@@ -57,7 +57,8 @@ class Case(NamedTuple):
         (K, 4), size and moments of every right value: intermediates, arguments and outputs, whole
         and in pieces.
     expressions
-        (E, 4), of what is computed on the way to them: "dc * g" of "dc * g * d_sigmoid(i)".
+        (E, 5), of what is computed on the way to them, "dc * g" of "dc * g * d_sigmoid(i)"; and of
+        which of the `step_names`, here da_i, or -1.
     wrong
         (M, 2), for each fingerprint of a wrong intermediate: the number of the mistake, and of the
         step of which it is the wrong version.
@@ -142,6 +143,11 @@ def _case(arrays: dict[str, Array], number: str, steps: list[Any]) -> Case:
         for k in ("known", "expressions", "wrong", "wrong_moments", "outputs")
     ]
     return Case(arguments, named("right"), tuple(values), *fields)
+
+
+def step_names(steps: Sequence[Step]) -> list[str]:
+    """The names of intermediates, in alphabetical order."""
+    return sorted({step.name for step in steps})
 
 
 def of(exercise: Exercise, seed: int | None = None) -> Key:
