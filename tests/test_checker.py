@@ -1,8 +1,10 @@
 """What the checker sees and says: inside a student's loop, of several mistakes at once, of right answers in every style; and that
 no small change of a right answer passes."""
 
+import ast
 import json
 import linecache
+import random
 import re
 import tomllib
 from pathlib import Path
@@ -384,3 +386,29 @@ def test_no_wrong_answer_of_a_stranger_is_right_and_nine_of_ten_are_named_or_fou
     assert [row["what"] for row in wrong if row["said"] == "ACCEPTED"] == []
     assert words.count("outputs only") < 0.1 * len(words)
     assert words.count("named with certainty") > 0.4 * len(words)
+
+
+SPOILED = (
+    "({}) * np.nan",
+    "({}) * np.inf",
+    "np.asarray({})[..., :0]",
+    "[{}]",
+    "np.asarray({}).astype(object)",
+    "({}) * 1j",
+)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_whatever_a_line_computes_there_is_a_verdict(name):
+    """The right answer with some assigned values not a number, infinite, empty, of objects or complex."""
+    chance = random.Random(name)
+    for spoil in SPOILED:
+        tree = ast.parse(solution(name))
+        places = [
+            node for node in ast.walk(tree) if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return)) and node.value
+        ]
+        node = chance.choice(places)
+        node.value = ast.parse(spoil.format(ast.unparse(node.value)), mode="eval").body
+        result = check_code(find(name), "import numpy as np\n" + ast.unparse(tree))
+        assert result.lines, (spoil, str(result))
+        assert result.status in ("right", "wrong", "raised", "type"), (spoil, str(result))

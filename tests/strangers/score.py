@@ -15,9 +15,9 @@ HERE = Path(__file__).parent
 SAID = ("named with certainty", "recognised", "line", "outputs only", "ACCEPTED")
 
 
-def answers() -> Iterator[dict[str, Any]]:
+def answers(folder: Path = HERE) -> Iterator[dict[str, Any]]:
     """Every answer, as the files have it."""
-    for path in sorted(HERE.glob("lesson*.json")):
+    for path in sorted(folder.glob("lesson*.json")):
         yield from json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -58,10 +58,11 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Check all, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--answers", type=Path, default=HERE, help="a folder of such files (default: those here)")
     parser.add_argument("--out", type=Path, help="a file for every verdict")
     chosen = parser.parse_args()
     with ThreadPoolExecutor(2) as pool:
-        rows = list(pool.map(checked, answers()))
+        rows = list(pool.map(checked, answers(chosen.answers)))
     print(table(rows))
     if chosen.out:
         chosen.out.write_text(json.dumps(rows, indent=1), encoding="utf-8")

@@ -1,13 +1,17 @@
 """The instructor's part of ``scratchnet course``: solution, grade, and worksheet --solution."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from scratchnet_course import wall, worksheet
 from scratchnet_course.command import Commands, add_command, save_page
 from scratchnet_course.exercises import find
 
-from scratchnet_instructor import grading, solution
+from scratchnet_instructor import grading, lateness, reports, solution
+from scratchnet_instructor.alike import alike
+from scratchnet_instructor.collecting import Collected, collect
+from scratchnet_instructor.grading import Grade
 from scratchnet_instructor.worked import worked
 
 NO_WALL = (
@@ -22,7 +26,9 @@ def add(commands: Commands) -> None:
     shown.add_argument("exercise", help="06/ex2")
     graded = add_command(commands, "grade", "grade a folder of submissions", run_grade)
     graded.add_argument(
-        "submissions", type=Path, help="SUBMISSIONS/student/06/ex1.py, or student_06_ex1.py"
+        "submissions",
+        type=Path,
+        help="what Gradescope, Canvas, Moodle or nbgrader exports, or a folder: STUDENT/06/ex1.py",
     )
     graded.add_argument(
         "--out", type=Path, default=Path("report"), help="folder to write into (default: report)"
@@ -31,6 +37,7 @@ def add(commands: Commands) -> None:
     graded.add_argument(
         "--seed", type=int, help="of the arguments, the same for all (default: a new, secret one)"
     )
+    graded.add_argument("--late", type=Path, help="a late policy, late.toml; see course/README.md")
     graded.add_argument("--workers", type=int, default=2, help="submissions at a time (default: 2)")
     graded.add_argument(
         "--wall",
@@ -69,20 +76,34 @@ def run_grade(chosen: argparse.Namespace) -> int:
     print(said := f"wall: {behind.name}" + ("" if behind else f" ({behind.why})"))
     if not behind:
         print(NO_WALL)
+    policy = None if chosen.late is None else lateness.read(chosen.late)
+    handed = collect(chosen.submissions, chosen.only, chosen.out / "unpacked")
+    print(f"{len(handed.handed)} students, in the layout of {handed.layout}")
     try:
         grades = grading.grade(
-            chosen.submissions,
+            handed,
             seed=chosen.seed,
             only=chosen.only,
             workers=chosen.workers,
             behind=behind,
             journal=journal,
             resume=chosen.resume,
+            policy=policy,
         )
     except KeyboardInterrupt:
         print(f"stopped; the results so far are in {journal}: go on with --resume")
         return 130
-    made = grading.write(grades, chosen.out)
-    print(grading.table(grades))
+    pairs = alike(texts(handed, grades))
+    made = reports.write(grades, chosen.out, handed.left_out, pairs)
+    print(reports.table(grades, handed.left_out, pairs))
     print(f"\n{len(made)} files in {chosen.out}; seed {grades[0].result.seed}, {said}")
     return 0
+
+
+def texts(handed: Collected, grades: Sequence[Grade]) -> dict[tuple[str, str], str]:
+    """The answers that somebody has written, by student and exercise."""
+    return {
+        (g.student, g.result.exercise): handed.handed[g.student][g.result.exercise].text()[0]
+        for g in grades
+        if g.result.sha256 and g.result.status not in ("empty", "missing")
+    }

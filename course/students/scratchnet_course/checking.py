@@ -121,11 +121,13 @@ def check_code(
             "your code printed:",
             *(f"  {line}" for line in ran.printed.rstrip().splitlines()),
         ]
-    points = float(exercise.points) if status == "right" else 0.0
+    points = exercise.points * _share(exercise, status, found)
     digest = hashlib.sha256(code.encode(errors="surrogatepass")).hexdigest()
     said = tuple(plain(line, MOST_LINE) for line in lines[:MOST_LINES])
     took = round(time.perf_counter() - started, 2)
-    head = Verdict(exercise.id, status, points, exercise.points, key.seeds[0], said, found.names)
+    head = Verdict(
+        *(exercise.id, status, round(points, 2), exercise.points, key.seeds[0], said, found.names)
+    )
     return head._replace(
         file=file,
         sha256=digest,
@@ -140,6 +142,13 @@ def check_code(
 
 
 NOTHING = Diagnosis(False, (), ())
+
+
+def _share(exercise: Exercise, status: str, found: Diagnosis) -> float:
+    """The share of the points: that of the outputs that are right in every case."""
+    if status == "wrong" and found.wrong:
+        return 1 - len(found.wrong) / len(exercise.outputs)
+    return float(status == "right")
 
 
 def _judged(

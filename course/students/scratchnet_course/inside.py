@@ -196,9 +196,9 @@ def _bare(name: str) -> str:
 def plain(value: Array) -> bool:
     """Zeros, ones, a small number: what is computed everywhere, and says nothing."""
     flat = np.ravel(value)
-    if flat.size > 1:
-        return bool(np.all(flat == flat[0]))
-    return bool(abs(flat[0]) == 0.5 or (flat[0] == round(flat[0]) and abs(flat[0]) < 12))
+    if flat.size != 1:
+        return bool(np.all(flat == flat[:1]))
+    return bool(abs(flat[0]) == 0.5 or (flat[0] == np.rint(flat[0]) and abs(flat[0]) < 12))
 
 
 def likeness(a: Array, b: Array) -> float:

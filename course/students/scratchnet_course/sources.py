@@ -44,7 +44,7 @@ def source_of(path: Path) -> str:
         If it is a link, a FIFO or anything else than a file, or too large, neither of which is
         opened; or not such text. The message names the file.
     """
-    data = _bytes_of(path)
+    data = bytes_of(path, MOST_SOURCE)
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         if not CODECS.fullmatch(codecs.lookup(encoding).name):
@@ -56,23 +56,24 @@ def source_of(path: Path) -> str:
         ) from None
 
 
-def _bytes_of(path: Path) -> bytes:
-    """The content of a regular file of at most MOST_SOURCE bytes."""
-    _regular(path, path.lstat())
+def bytes_of(path: Path, most: int) -> bytes:
+    """Return the content of a regular file; ValueError if it is a link or anything else than a
+    file, or has more bytes than ``most``."""
+    _regular(path, path.lstat(), most)
     # It can have been replaced since: neither follow a link nor wait for a FIFO's other end.
     flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
     with open(os.open(path, os.O_RDONLY | sum(flags)), "rb") as file:
-        _regular(path, os.fstat(file.fileno()))
-        return file.read(MOST_SOURCE)
+        _regular(path, os.fstat(file.fileno()), most)
+        return file.read(most)
 
 
-def _regular(path: Path, found: os.stat_result) -> None:
+def _regular(path: Path, found: os.stat_result, most: int) -> None:
     """Raise unless it is a file that can be read without a surprise."""
-    expected = f"expected a regular file of at most {MOST_SOURCE} bytes"
+    expected = f"expected a regular file of at most {most} bytes"
     if not stat.S_ISREG(found.st_mode):
         kind = KINDS.get(stat.S_IFMT(found.st_mode), "no file")
         raise InvalidValueError(f"{path} is {kind}: {expected}")
-    if found.st_size > MOST_SOURCE:
+    if found.st_size > most:
         raise InvalidValueError(f"{path} has {found.st_size} bytes: {expected}")
 
 

@@ -1,0 +1,105 @@
+"""Answers that are more alike than chance makes them: to be looked at, and no proof.
+
+Right answers to a small exercise are alike by themselves, so what many of a class have written
+does not count. An answer is taken as pieces of five tokens, without its comments, and its own names
+are numbered, so that renaming does not hide a copy. Two answers are alike if most of the pieces
+that are rare in the class are the same in both.
+"""
+
+import ast
+import builtins
+import io
+import keyword
+import tokenize
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from itertools import combinations
+from typing import NamedTuple
+
+LONG = 5  # tokens in a piece
+ENOUGH = 12  # rare pieces, below which two answers say nothing
+SHARE = 0.7  # of the rare pieces of the shorter answer, from which two are alike
+RARE = 0.1  # of the class, and three people at least: pieces of more people are the exercise's
+
+
+class Alike(NamedTuple):
+    """Two answers to one exercise."""
+
+    exercise: str
+    students: tuple[str, str]
+    share: float  # of the rare pieces
+    pieces: int  # rare ones that both have
+    how: str
+
+
+def alike(answers: Mapping[tuple[str, str], str]) -> list[Alike]:
+    """Return the pairs that are alike, the most alike first.
+
+    Parameters
+    ----------
+    answers
+        Student and exercise -> what was handed in.
+    """
+    by_exercise: dict[str, dict[str, str]] = defaultdict(dict)
+    for (student, exercise), text in answers.items():
+        by_exercise[exercise][student] = text
+    found = [pair for exercise, texts in by_exercise.items() for pair in _pairs(exercise, texts)]
+    return sorted(found, key=lambda pair: (-pair.share, -pair.pieces, pair.exercise, pair.students))
+
+
+def _pairs(exercise: str, texts: Mapping[str, str]) -> list[Alike]:
+    pieces = {student: _pieces(_tokens(text)) for student, text in texts.items()}
+    people = Counter(piece for own in pieces.values() for piece in own)
+    most = max(3, RARE * len(texts))
+    rare = {s: {piece for piece in own if people[piece] <= most} for s, own in pieces.items()}
+    found = []
+    for one, other in combinations(sorted(rare), 2):
+        both = len(rare[one] & rare[other])
+        share = both / max(1, min(len(rare[one]), len(rare[other])))
+        if both >= ENOUGH and share >= SHARE:
+            how = _how(texts[one], texts[other], share)
+            found.append(Alike(exercise, (one, other), share, both, how))
+    return found
+
+
+def _how(one: str, other: str, share: float) -> str:
+    if one.split() == other.split():
+        return "the same text"
+    if _tokens(one) == _tokens(other):
+        return "the same but for names, comments and spaces"
+    return f"{share:.0%} of what is rare in the class"
+
+
+def _tokens(text: str) -> list[str]:
+    """The tokens of a program, its own names numbered; words, where it is none."""
+    try:
+        tree = ast.parse(text)
+        _without_docstrings(tree)
+        plain = ast.unparse(tree)
+        words = [
+            (kind.type, kind.string)
+            for kind in tokenize.generate_tokens(io.StringIO(plain).readline)
+        ]
+    except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
+        return text.split()
+    kept = {*keyword.kwlist, *dir(builtins), "np"}
+    numbers: dict[str, str] = {}
+    tokens = []
+    for k, (kind, word) in enumerate(words):
+        attribute = k > 0 and words[k - 1][1] == "."
+        if kind == tokenize.NAME and word not in kept and not attribute:
+            word = numbers.setdefault(word, f"v{len(numbers)}")
+        tokens.append(word.strip() or tokenize.tok_name[kind])
+    return tokens
+
+
+def _without_docstrings(tree: ast.Module) -> None:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and len(node.body) > 1:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:]
+
+
+def _pieces(tokens: list[str]) -> set[tuple[str, ...]]:
+    return {tuple(tokens[k : k + LONG]) for k in range(max(1, len(tokens) - LONG + 1))}
