@@ -19,7 +19,7 @@ from scratchnet_course.sources import beside, source_of
 
 from scratchnet.errors import InvalidValueError, ScratchnetError
 from scratchnet_instructor import notebooks
-from scratchnet_instructor.uploads import LeftOut, Upload, uploads
+from scratchnet_instructor.uploads import LeftOut, Upload, Uploads, uploads
 
 # "06_ex1", "lesson 6 exercise 1 final", "Ex1", "ex1 (2)", "ex01-3": what platforms append goes
 NUMBER = re.compile(
@@ -86,9 +86,19 @@ def collect(given: Path, only: Sequence[str] = (), unpacked: Path | None = None)
     ValueError
         If it holds no submissions, or is an archive that cannot be read.
     """
-    found = uploads(
-        given, given.with_name(given.name + "-unpacked") if unpacked is None else unpacked
-    )
+    if unpacked is None:
+        unpacked = given.with_name(given.name + "-unpacked")
+    collected = by_exercise(uploads(given, unpacked), only)
+    if not collected.handed:
+        raise InvalidValueError(
+            f"{given} holds no submissions: expected STUDENT/06/ex1.py or STUDENT_06_ex1.py, or"
+            " what Gradescope, Canvas, Moodle or nbgrader export"
+        )
+    return collected
+
+
+def by_exercise(found: Uploads, only: Sequence[str] = ()) -> Collected:
+    """Return which file answers which exercise; see `collect`."""
     lessons = {EXERCISES[e].lesson if e in EXERCISES else e for e in only}
     kept: dict[str, dict[str, list[Handed]]] = {student: {} for student in found.students}
     left_out = list(found.left_out)
@@ -99,11 +109,6 @@ def collect(given: Path, only: Sequence[str] = (), unpacked: Path | None = None)
         for name in names:
             one = Handed(name, upload.path, "/".join(upload.name), upload.when, upload.late)
             kept[upload.student].setdefault(name, []).append(one)
-    if not kept:
-        raise InvalidValueError(
-            f"{given} holds no submissions: expected STUDENT/06/ex1.py or STUDENT_06_ex1.py, or"
-            " what Gradescope, Canvas, Moodle or nbgrader export"
-        )
     handed = {s: {e: _one(own) for e, own in files.items()} for s, files in kept.items()}
     return Collected(found.layout, handed, left_out)
 

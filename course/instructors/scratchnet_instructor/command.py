@@ -1,14 +1,14 @@
-"""The instructor's part of ``scratchnet course``: solution, grade, and worksheet --solution."""
+"""The instructor's part of ``scratchnet course``: solution, grade, package, worksheets."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from scratchnet_course import wall, worksheet
-from scratchnet_course.command import Commands, add_command, save_page
+from scratchnet_course.command import Commands, add_command, lesson_of, save_page
 from scratchnet_course.exercises import find
 
-from scratchnet_instructor import grading, lateness, reports, solution
+from scratchnet_instructor import grading, lateness, packages, reports, solution
 from scratchnet_instructor.alike import alike
 from scratchnet_instructor.collecting import Collected, collect
 from scratchnet_instructor.grading import Grade
@@ -51,6 +51,19 @@ def add(commands: Commands) -> None:
     graded.add_argument(
         "--resume", action="store_true", help="go on where a grader with the same --out was stopped"
     )
+    packed = add_command(
+        commands,
+        "package",
+        "an assignment for a learning platform: handout and autograder",
+        run_package,
+    )
+    packed.add_argument("lesson", help="its number, 06")
+    packed.add_argument(
+        "--for", dest="platform", required=True, choices=packages.PLATFORMS, help="the platform"
+    )
+    packed.add_argument(
+        "--out", type=Path, help="the folder to write into (default: lesson06_PLATFORM)"
+    )
     sheet = commands.choices["worksheet"]
     sheet.add_argument("--solution", action="store_true", help="with every number filled in")
     sheet.set_defaults(run=run_worksheet)
@@ -67,6 +80,15 @@ def run_worksheet(chosen: argparse.Namespace) -> int:
     made = worksheet.sheet(chosen.kind, chosen.student)
     made = worked(made) if chosen.solution else made
     save_page(chosen.out, made, worksheet.page(made), solution=chosen.solution)
+    return 0
+
+
+def run_package(chosen: argparse.Namespace) -> int:
+    """``course package``."""
+    number = lesson_of(chosen.lesson)
+    out = chosen.out or Path(f"lesson{number}_{chosen.platform}")
+    made = packages.package(number, chosen.platform, out)
+    print(f"{len(made)} files in {out}; {out / 'teacher' / 'README.md'} says how to go on")
     return 0
 
 

@@ -109,6 +109,13 @@ def _platform(name: str) -> re.Match[str] | None:
     return MOODLE.fullmatch(name) or CANVAS.fullmatch(name)
 
 
+def of_one(student: str, folder: Path, unpacked: Path) -> Uploads:
+    """Return what one student handed in, of a folder that holds nothing else."""
+    reader = _Reader(folder, unpacked)
+    reader.take(Upload(student, folder, ()))
+    return reader.found()
+
+
 class _Reader:
     """Reads one folder of submissions."""
 
@@ -129,7 +136,7 @@ class _Reader:
             if path.name in self.people:
                 self.layout = "gradescope"
                 for student, when in self.people[path.name]:
-                    self._take(Upload(student, path, (), when))
+                    self.take(Upload(student, path, (), when))
                 continue
             for layout, pattern in (("moodle", MOODLE), ("canvas", CANVAS), ("folders", FLAT)):
                 found = None if folder and layout != "moodle" else pattern.fullmatch(path.name)
@@ -138,19 +145,23 @@ class _Reader:
                     parts = found.groupdict()
                     who = parts["who"] + (parts.get("user") or "")
                     name = (parts["file"],) if parts["file"] else ()
-                    self._take(Upload(who, path, name, late=bool(parts.get("late"))))
+                    self.take(Upload(who, path, name, late=bool(parts.get("late"))))
                     break
             else:
                 archive = ARCHIVE.search(path.name)
                 if folder:
                     self._folder(path)
                 elif archive:
-                    self._take(Upload(path.name[: archive.start()], path, (path.name,)))
+                    self.take(Upload(path.name[: archive.start()], path, (path.name,)))
                 else:
                     why = (
                         "nothing says whose it is: expected STUDENT/06/ex1.py or STUDENT_06_ex1.py"
                     )
                     self.left_out.append(LeftOut("", path.name, why))
+        return self.found()
+
+    def found(self) -> Uploads:
+        """All that was read."""
         return Uploads(self.layout, self.files, list(dict.fromkeys(self.students)), self.left_out)
 
     def _folder(self, path: Path) -> None:
@@ -160,11 +171,11 @@ class _Reader:
             self.layout = "nbgrader"
             self.students.append(path.name)
             for one in sorted(path.iterdir()):
-                self._take(Upload(path.name, one, (one.name,), stamps.get(one)))
+                self.take(Upload(path.name, one, (one.name,), stamps.get(one)))
         else:
-            self._take(Upload(path.name, path, ()))
+            self.take(Upload(path.name, path, ()))
 
-    def _take(self, upload: Upload) -> None:
+    def take(self, upload: Upload) -> None:
         """Add a file, those of a folder, or those of an archive."""
         self.students.append(upload.student)
         self.files += self._walk(upload, DEEPEST)

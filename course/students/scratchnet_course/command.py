@@ -22,7 +22,11 @@ INSTRUCTOR = (
     "solutions and grading come with the instructor's distribution: pip install"
     " './course/instructors', in the project's folder"
 )
-ELSEWHERE = ("solution", "grade")  # commands that answer with this sentence where it is missing
+ELSEWHERE = (
+    "solution",
+    "grade",
+    "package",
+)  # commands that answer with this sentence where it is missing
 
 
 def add(commands: Commands) -> None:

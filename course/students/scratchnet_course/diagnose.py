@@ -126,7 +126,7 @@ class _Report:
         self, exercise: Exercise, key: Key, compared: Compared, watch: Watch | None
     ) -> None:
         self.exercise, self.key, self.compared = exercise, key, compared
-        self.prints = Prints(exercise, compared)
+        self.prints = Prints(exercise, compared, key.mistakes)
         self.first = compared.first()
         self.case = compared.cases[self.first]
         self.answer = compared.answers[self.first]
@@ -350,6 +350,8 @@ class _Report:
                 if name in exchanged
                 else pattern(self.case, a, right),
             ]
+            if self.prints.constant:
+                words = [f"it is {a.flat[0]:g} wherever it is wrong, in every case"]
             lines.append(
                 f"  {name}: {'; '.join([w for w in words if w] + [numbers(a, right, name)])}"
             )

@@ -9,7 +9,7 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet_course.exercise import Exercise
-from scratchnet_course.keys import RAISED, SAME, Case, fingerprint, part, parts, weights
+from scratchnet_course.keys import RAISED, SAME, Case, Named, fingerprint, part, parts, weights
 
 Answer = dict[str, Any]
 
@@ -29,7 +29,9 @@ class Compared(NamedTuple):
 class Prints:
     """The fingerprints of the student's answers beside those of the known mistakes."""
 
-    def __init__(self, exercise: Exercise, compared: Compared) -> None:
+    def __init__(
+        self, exercise: Exercise, compared: Compared, mistakes: Sequence[Named] = ()
+    ) -> None:
         which = parts(exercise)
         given, size, right = [], [], []
         for case, answer in zip(compared.cases, compared.answers):
@@ -62,6 +64,9 @@ class Prints:
         self.explains = np.abs(known - self.given[:, None]) <= SAME * np.maximum(
             np.array(size)[:, None], 1e-250
         )
+        self.constant = _constant(compared)
+        if self.constant:  # only what somebody has written down
+            self.explains[:, [k for k, one in enumerate(mistakes) if not one.why]] = False
         rights = np.array(right)[:, None]
         self.changes = np.abs(known - rights) > SAME * np.maximum(np.abs(rights), 1e-250)
 
@@ -104,3 +109,15 @@ class Prints:
         wrong = ~self.right[cases].all(axis=0)
         explains = (self.explains[cases].all(axis=0) & self.changes[cases].any(axis=0))[:, wrong]
         return {int(k) for k in np.flatnonzero(explains.any(axis=1))}
+
+
+def _constant(compared: Compared) -> bool:
+    """Whether what is wrong is one number in every case: many mistakes give the same zero."""
+    wrong = [
+        np.ravel(answer[name])
+        for answer, names in zip(compared.answers, compared.wrong)
+        if answer is not None
+        for name in names
+    ]
+    numbers = np.concatenate(wrong) if wrong else np.zeros(0)
+    return bool(numbers.size and (numbers == numbers[0]).all())

@@ -150,6 +150,8 @@ def _wait(behind: Wall, given: IO[bytes], made: IO[bytes], seconds: float, name:
     """Start the child and wait; None where it ended by itself, and has perhaps said something."""
     new_group: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {}
     folder = tempfile.mkdtemp(prefix="course-")
+    if behind.name == "account":
+        os.chown(folder, child.NOBODY, child.NOBODY)
     process = subprocess.Popen(
         behind.command(name),
         cwd=folder,

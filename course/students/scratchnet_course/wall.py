@@ -3,8 +3,10 @@
 Behind a wall the program sees Python, the packages below and the library, all read-only; an empty
 folder to write in; no network, no other process, and no environment of the grader's. It does not
 see the course, its answers, other submissions or anyone's home. The wall is bubblewrap on Linux,
-or a container of Docker or Podman. Where there is none, `sandbox` still limits time and memory,
-and says that there is no wall.
+or a container of Docker or Podman. Where root grades, in a platform's own container, the program
+can run under another account, which sees what everybody may read but not the instructor's package,
+and starts no process. Where there is none, `sandbox` still limits time and memory, and says that
+there is no wall.
 """
 
 import contextlib
@@ -27,7 +29,15 @@ from scratchnet.arrays import require_one_of
 from scratchnet.errors import InvalidValueError, UnavailableError
 from scratchnet_course import child, probe
 
-WALLS = ("auto", "bubblewrap", "docker", "podman", "none")
+WALLS = ("auto", "bubblewrap", "docker", "podman", "account", "none")
+PROGRAMS = {"bubblewrap": "bwrap"}
+# Become the account, and say which of the instructor's folders it can read all the same.
+BECOME = """
+import os, sys
+os.setgroups([]), os.setresgid(*[{0}] * 3), os.setresuid(*[{0}] * 3)
+import decimal, json
+print(*(path for path in sys.argv[1:] if os.access(path, os.R_OK | os.X_OK)))
+"""
 LIBRARY = Path(scratchnet.__file__).parent
 MEGABYTES = 4096  # of address space: NumPy's BLAS reserves a good part of it without using it
 # What an answer may import besides Python's own modules: the library, what it needs, and SciPy.
@@ -49,7 +59,7 @@ INSIDE = {"HOME": "/tmp", "LANG": "C.UTF-8", **THREADS}
 class Wall(NamedTuple):
     """One kind of wall, found on this machine. ``bool(wall)`` is False where there is none."""
 
-    name: str  # bubblewrap, docker, podman, none
+    name: str  # bubblewrap, docker, podman, account, none
     why: str = ""  # of none
     program: str = ""
     image: str = ""  # of a container
@@ -61,7 +71,7 @@ class Wall(NamedTuple):
     def environment(self) -> dict[str, str]:
         """The environment of the program that starts the child: nothing of the grader's but what
         it takes to start it."""
-        if self.name == "bubblewrap":
+        if self.name in ("bubblewrap", "account"):
             return INSIDE
         kept = ("PATH", "SYSTEMROOT", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP")
         client = ("HOME", "DOCKER_HOST", "XDG_RUNTIME_DIR") if self else ()  # stays outside
@@ -80,7 +90,7 @@ class Wall(NamedTuple):
         run = [*program] or [CHILD, SITE]
         if self.name == "bubblewrap":
             return [self.program, *bubblewrap(os.geteuid() == 0), *run]
-        if self:
+        if self.image:
             return [self.program, *container(self.image, name), *run]
         run = [*program] or [child.__file__, *map(str, site_folders())]
         return [sys.executable, "-I", "-S", *run]
@@ -119,25 +129,29 @@ def find(name: str = "auto", image: str = "") -> Wall:
         )
     if name == "none":
         return Wall("none", "none was chosen")
-    kind = "bubblewrap" if name == "auto" else name
-    program = shutil.which("bwrap" if kind == "bubblewrap" else kind)
-    if program is None:
-        why = f"{kind} is not installed"
-    else:
-        wall = Wall(kind, "", program, image)
-        why = _tried(wall)
+    reasons = []
+    for kind in ("bubblewrap", "account") if name == "auto" else (name,):
+        program = sys.executable if kind == "account" else shutil.which(PROGRAMS.get(kind, kind))
+        wall = Wall(kind, "", program or "", image)
+        why = _tried(wall) if program else f"{kind} is not installed"
         if not why:
             return wall
+        reasons.append(why)
     if name != "auto":
-        raise UnavailableError(why)
-    return Wall("none", why)
+        raise UnavailableError(reasons[0])
+    return Wall("none", reasons[0])
 
 
 def _tried(wall: Wall) -> str:
     """Why the wall does not work here, "" if it does."""
+    program, account = ["-c", "pass"], wall.name == "account"
+    if account:
+        if os.name != "posix" or os.geteuid() != 0:
+            return "account does not work here: only root can change to another account"
+        program = ["-c", BECOME.format(child.NOBODY), *map(str, _instructor())]
     try:
         done = subprocess.run(
-            wall.command(program=["-c", "pass"]),
+            wall.command(program=program),
             env=wall.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -148,9 +162,11 @@ def _tried(wall: Wall) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{wall.name} does not work here: {error}"
-    if done.returncode == 0:
+    if done.returncode == 0 and not (account and done.stdout.strip()):
         return ""
-    said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
+    if done.returncode == 0:
+        return f"account does not work here: everybody can read {done.stdout.strip()}: chmod -R go="
+    said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     return f"{wall.name} does not work here: {said}"
 
 
