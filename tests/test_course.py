@@ -243,7 +243,7 @@ def test_the_step_the_gate_and_the_pattern_are_named():
     def reordered(a):
         a["db"] = np.concatenate([np.split(a["db"], 4)[k] for k in (0, 1, 3, 2)])
 
-    assert "going backwards, wrong first at t=1, right after it up to t=2" in with_(from_step_one)
+    assert "right at t=2, wrong from t=1 back" in with_(from_step_one)
     assert "in gate f only" in with_(one_gate)
     assert "it is 0.5 times the right one everywhere" in with_(halved) or "1/2" in with_(halved)
     assert "its 4 blocks are in another order: 1 2 4 3" in with_(reordered)

@@ -13,6 +13,7 @@ import keyword
 import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -70,6 +71,7 @@ def _how(one: str, other: str, share: float) -> str:
     return f"{share:.0%} of what is rare in the class"
 
 
+@lru_cache(10_000)
 def _tokens(text: str) -> list[str]:
     """The tokens of a program, its own names numbered; words, where it is none."""
     try:

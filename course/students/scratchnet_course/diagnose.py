@@ -14,8 +14,8 @@ import numpy as np
 
 from scratchnet_course.differences import gates, numbers, pattern, reshaped, sizes, steps
 from scratchnet_course.exercise import Arguments, Exercise
-from scratchnet_course.inside import Inside, Wrong, look, made_by, plain, same, unknown
-from scratchnet_course.keys import Key, sizes_of
+from scratchnet_course.inside import Inside, Wrong, alike, look, made_by, plain, same, unknown
+from scratchnet_course.keys import Case, Key, matches, sizes_of
 from scratchnet_course.recognise import Answer, Compared, Prints
 from scratchnet_course.sandbox import Watched
 
@@ -93,11 +93,18 @@ def _wrong(exercise: Exercise, right: Answer, answer: Answer | None, tolerance: 
 
 
 def _watched(compared: Compared, key: Key, watch: Watch | None) -> Watched | None:
-    """What the function computes in the simplest wrong case, and in its twin of the other seed."""
+    """What the function computes in the simplest wrong case, in its twin of the other seed, and in
+    the most general one that is wrong."""
     if watch is None:
         return None
-    first = compared.first()
-    return watch([compared.cases[k].arguments for k in _twins(key, first)])
+    return watch([compared.cases[k].arguments for k in _looked_at(compared, key)])
+
+
+def _looked_at(compared: Compared, key: Key) -> list[int]:
+    """The cases of `_watched`."""
+    count = len(key.cases[0])
+    last = max(k for k, names in enumerate(compared.wrong[:count]) if names or k == 0)
+    return list(dict.fromkeys([*_twins(key, compared.first()), last]))
 
 
 def _twins(key: Key, case: int) -> list[int]:
@@ -131,6 +138,7 @@ class _Report:
         self.case = compared.cases[self.first]
         self.answer = compared.answers[self.first]
         self.twins = _twins(key, self.first)
+        self.looked_at = _looked_at(compared, key)
         self.watch = watch
 
     def diagnosis(self) -> Diagnosis:
@@ -160,8 +168,8 @@ class _Report:
         if names:
             lines.append(f"mistake: {names[0]}")
         elif found:
-            many = f"{len(found)} mistakes" if len(found) > 1 else "mistake"
-            said = f"{many}:" if groups and everywhere else "here it looks as if"
+            together = "these together give all your numbers" if len(found) > 1 else "mistake"
+            said = f"{together}:" if groups and everywhere else "here it looks as if"
             lines.append(f"{said} {'; '.join(found)}")
         lines += self._about([self._first(group) for group in ([certain] if certain else groups)])
         lines += self._head()
@@ -173,7 +181,9 @@ class _Report:
         lines.append(f"  by hand: scratchnet course show {self.exercise.id} --case {number}")
         if not names and not groups:
             lines.append(f"  lesson {self.exercise.lesson}: {self.exercise.paragraph}")
-        at = self.case.steps[first.step].at if first and first.step >= 0 else ""
+        at = ""
+        if first and first.step >= 0 and watched is not None and self._at(first, watched):
+            at = self.case.steps[first.step].at
         line = first.place.line if first else 0
         return Diagnosis(False, names, tuple(lines), outputs, number, at, line, tuple(found))
 
@@ -209,24 +219,31 @@ class _Report:
         ]
 
     def _insides(self, watched: Watched | None, partly: set[int]) -> list[Inside]:
-        if watched is None or len(watched.seen) != len(self.twins):
+        if watched is None or len(watched.seen) != len(self.looked_at):
             return []
         found = []
-        for k, seen in zip(self.twins, watched.seen):
+        for k, seen in zip(self.looked_at, watched.seen):
             case = self.compared.cases[k]
             sizes = sizes_of(self.exercise, case.arguments)
             found.append(look(case, seen, watched.places, *sizes, partly))
         return found
 
+    def _cases(self) -> list[Case]:
+        return [self.compared.cases[k] for k in self.looked_at]
+
     def _seen(self, insides: Sequence[Inside], expected: set[int]) -> list[Wrong]:
-        """The wrong intermediates that are there in both seeds, each with what it may be: those
-        that the outputs speak for, if there are any."""
+        """The wrong intermediates that are there in both seeds and in the general case, each with
+        what it may be: those that the outputs speak for, if there are any."""
         if len(insides) < 2:
             return []
-        other = {(one.step, k) for one in insides[1].wrong for k in one.mistakes}
+        others = [
+            {(case.steps[one.step].name, k) for one in inside.wrong for k in one.mistakes}
+            for case, inside in zip(self._cases()[1:], insides[1:])
+        ]
         found = []
         for one in insides[0].wrong:
-            both = tuple(k for k in one.mistakes if (one.step, k) in other)
+            name = self.case.steps[one.step].name
+            both = tuple(k for k in one.mistakes if all((name, k) in other for other in others))
             chosen = tuple(k for k in both if k in expected) or both
             if chosen:
                 found.append(one._replace(mistakes=chosen))
@@ -262,8 +279,8 @@ class _Report:
         if first is None:
             return self._by_output(watched)
         step = self.case.steps[first.step]
-        at = f" at {step.at}" if step.at else ""
-        lines.append(f"wrong by line {first.place.line}{at}: {first.place.text}")
+        at = f", at {step.at}" if self._at(first, watched) else ""
+        lines.append(f"wrong in line {first.place.line}{at}, or before it: {first.place.text}")
         if first.given.size == step.value.size:
             lines.append(f"  {step.name}: {numbers(first.given, step.value)}")
         good = list(
@@ -274,7 +291,12 @@ class _Report:
             )
         )
         bad = {s.name for k, s in enumerate(self.case.steps) if k not in inside.right}
-        good = [name for name in good if name not in bad]
+        spoiled = self._spoiled(watched)
+        good = [
+            name
+            for name in good
+            if name not in bad and not any(alike(target, name) for target in spoiled)
+        ]
         if good:
             lines.append(f"  right on the way: {', '.join(good)}")
         return lines, first
@@ -287,12 +309,30 @@ class _Report:
             right = np.asarray(self.case.right[name], dtype=np.float64)
             given = np.asarray(self.answer[name], dtype=np.float64)
             found = made_by(given, right, watched.seen[0], watched.places)
-            if found is not None:
-                place, index = found
-                at = f", {name}[{', '.join(map(str, index))}]" if index else ""
-                line = f"wrong by line {place.line}{at}: {place.text}"
-                return [line], Wrong(-1, place, given)
+            if found is None:
+                continue
+            place, index = found
+            if place.target == "return" and len(self.exercise.outputs) == 1:
+                continue  # that what is returned is wrong is known
+            at = f", {name}[{', '.join(map(str, index))}]" if index else ""
+            line = f"wrong in line {place.line}{at}, or before it: {place.text}"
+            return [line], Wrong(-1, place, given)
         return [], None
+
+    def _at(self, first: Wrong, watched: Watched) -> bool:
+        """Whether the step can be said: not of a line outside the loop, which is run once."""
+        step = self.case.steps[first.step]
+        times = sum(watched.places[number] == first.place for number, _ in watched.seen[0])
+        several = sum(other.name == step.name for other in self.case.steps) > 1
+        return bool(step.at) and (times > 1 or not several)
+
+    def _spoiled(self, watched: Watched) -> set[str]:
+        """The variables that at some time hold what is no right intermediate."""
+        return {
+            watched.places[number].target
+            for number, value in watched.seen[0]
+            if watched.places[number].target and not len(matches(value, self.case.known))
+        }
 
     # ---- the outputs ----
 
@@ -350,7 +390,7 @@ class _Report:
                 if name in exchanged
                 else pattern(self.case, a, right),
             ]
-            if self.prints.constant:
+            if self.prints.constant and np.any(a):
                 words = [f"it is {a.flat[0]:g} wherever it is wrong, in every case"]
             lines.append(
                 f"  {name}: {'; '.join([w for w in words if w] + [numbers(a, right, name)])}"

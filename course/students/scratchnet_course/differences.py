@@ -2,6 +2,7 @@
 value that is missing.
 """
 
+import math
 from fractions import Fraction
 from itertools import combinations, permutations
 
@@ -11,6 +12,20 @@ from scratchnet.arrays import Array
 from scratchnet_course.exercise import Arguments, Exercise
 from scratchnet_course.inside import same
 from scratchnet_course.keys import SAME, Case
+
+USUAL = (1, 2, 0.5, 10, 0.1, 100, 0.01, 1000, 0.001)
+CONSTANTS = {
+    "ln 2": math.log(2),
+    "1/ln 2": 1 / math.log(2),
+    "ln 10": math.log(10),
+    "1/ln 10": 1 / math.log(10),
+    "sqrt(2)": math.sqrt(2),
+    "1/sqrt(2)": math.sqrt(0.5),
+    "pi": math.pi,
+    "2 pi": 2 * math.pi,
+    "1/pi": 1 / math.pi,
+    "1/(2 pi)": 0.5 / math.pi,
+}
 
 
 def reshaped(given: Array, right: Array) -> str:
@@ -64,8 +79,10 @@ def steps(exercise: Exercise, name: str, off: Array) -> str:
         return "wrong at every step"
     if exercise.backwards:
         begins = int(bad.max())
-        after = f", right after it up to t={T - 1}" if begins < T - 1 else ", the last step"
-        return f"going backwards, wrong first at t={begins}{after}"
+        if begins == T - 1:
+            return "wrong from the last step on, going back"
+        fine = f"at t={T - 1}" if begins == T - 2 else f"from t={T - 1} back to t={begins + 1}"
+        return f"right {fine}, wrong from t={begins} back"
     begins = int(bad.min())
     return f"wrong first at t={begins}" + (", right before it" if begins else "")
 
@@ -95,8 +112,7 @@ def pattern(case: Case, a: Array, r: Array) -> str:
             a, factor * r, 1e-6
         )
         said = _factor(case.arguments, factor)
-        # of a single number only what has a meaning
-        if constant and abs(factor - 1) > 1e-4 and (a.size > 1 or "." not in said):
+        if constant and abs(factor - 1) > 1e-4 and (a.size > 1 or _means(factor, r, said)):
             everywhere = " everywhere" if a.size > 1 else ""
             return f"it is {said} times the right one{everywhere}"
     if a.ndim == 2 and a.shape[0] == a.shape[1] and same(a.T, r):
@@ -182,6 +198,12 @@ def _by_algebra(case: Case, a: Array, r: Array) -> str:
     return ""
 
 
+def _means(factor: float, right: Array, said: str) -> bool:
+    """Whether a factor of a single number can be more than chance: between two counts it is not."""
+    counts = bool(np.all(right == np.rint(right)))
+    return abs(factor) in USUAL or ("." not in said and not counts)
+
+
 def _factor(arguments: Arguments, factor: float) -> str:
     """A number, and what it may be: N, T, 1/N, ..."""
     sizes = {s for v in arguments.values() if isinstance(v, np.ndarray) for s in v.shape if s > 1}
@@ -194,6 +216,9 @@ def _factor(arguments: Arguments, factor: float) -> str:
     for text, value in (*plain, *squares):
         if abs(factor - value) < 1e-9 and size_is_not_two(text):
             return f"{text} (a size of the arguments)"
+    for text, value in CONSTANTS.items():
+        if abs(factor - value) < 1e-9 * value:
+            return text
     near = Fraction(factor).limit_denominator(24)
     if is_fraction(factor, near):
         return (

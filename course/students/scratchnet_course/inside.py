@@ -92,6 +92,8 @@ def look(
             int(row)
             for row in matching
             if case.wrong[row, 1] not in found
+            # a part of something larger is a wrong value only if the outputs speak for it
+            and (not v.place.operand or case.wrong[row, 0] in likely)
             and (
                 way <= {case.steps[case.wrong[row, 1]].name}
                 or (v.place.target and case.wrong[row, 0] in likely)

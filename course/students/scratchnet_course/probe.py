@@ -26,7 +26,8 @@ class Place(NamedTuple):
 
     line: int
     text: str  # "dc * f", or of an assignment "dc_next = dc * f"
-    target: str = ""  # of an assignment: "dc_next"
+    target: str = ""  # of an assignment: "dc_next"; "return"
+    operand: bool = False  # whether it is a part of something that is computed, as 1 - g is
 
 
 class Probes(ast.NodeTransformer):
@@ -34,11 +35,13 @@ class Probes(ast.NodeTransformer):
 
     def __init__(self, code: str) -> None:
         self.code, self.places = code, []  # type: tuple[str, list[Place]]
+        self.operands: set[int] = set()  # ids of nodes
 
     def _call(self, node: ast.AST, value: ast.expr, target: str = "") -> ast.Call:
         text = ast.get_source_segment(self.code, node) or ""
-        place = Place(node.lineno, " ".join(text.split())[:MOST_TEXT], target)  # type: ignore[attr-defined]
-        self.places.append(place)
+        line: int = node.lineno  # type: ignore[attr-defined]
+        operand = not target and id(node) in self.operands
+        self.places.append(Place(line, " ".join(text.split())[:MOST_TEXT], target, operand))
         number = ast.Constant(len(self.places) - 1)
         return ast.Call(ast.Name(PROBE, ast.Load()), [number, value], [])
 
@@ -46,6 +49,7 @@ class Probes(ast.NodeTransformer):
         """An expression after its operands."""
         if isinstance(node, (ast.MatchValue, ast.MatchMapping, ast.MatchClass)):
             return node  # patterns are no expressions
+        self.operands |= {id(part) for part in _parts(node)}
         made = self.generic_visit(node) if not isinstance(node, SPECIAL) else super().visit(node)
         loaded = isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
         if isinstance(made, COMPUTES) and loaded:
@@ -58,6 +62,13 @@ class Probes(ast.NodeTransformer):
         return node
 
     visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Return(self, node: ast.Return) -> Any:
+        """What is returned, as if it were assigned."""
+        self.generic_visit(node)
+        if node.value is not None and not isinstance(node.value, (ast.Tuple, ast.List, ast.Dict)):
+            node.value = ast.copy_location(self._call(node, node.value, "return"), node)
+        return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
         """Without its annotation."""
@@ -104,7 +115,25 @@ class Probes(ast.NodeTransformer):
 
 SPECIAL = (
     *(ast.FunctionDef, ast.AsyncFunctionDef, ast.AnnAssign, ast.Assign, ast.AugAssign, ast.Delete),
+    ast.Return,
 )
+# calls that only put their arguments together
+GATHER = ("stack", "concatenate", "array", "asarray", "append", "list", "tuple", "dict", "vstack")
+
+
+def _parts(node: ast.AST) -> list[ast.AST]:
+    """The operands of what computes something new."""
+    if isinstance(node, ast.BinOp):
+        return [node.left, node.right]
+    if isinstance(node, ast.UnaryOp):
+        return [node.operand]
+    if isinstance(node, ast.Compare):
+        return [node.left, *node.comparators]
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        own = getattr(node.func, "value", None)
+        return [] if name in GATHER or name[1:] == "stack" else [own or node, *node.args]
+    return []
 
 
 def probed(code: str, name: str) -> tuple[Any, list[Place]]:

@@ -65,10 +65,28 @@ class Prints:
             np.array(size)[:, None], 1e-250
         )
         self.constant = _constant(compared)
-        if self.constant:  # only what somebody has written down
-            self.explains[:, [k for k, one in enumerate(mistakes) if not one.why]] = False
+        # A part that is the same number everywhere is what many mistakes give: of those only the
+        # ones that somebody has written down can be meant.
+        found = [k for k, one in enumerate(mistakes) if not one.why]
+        for number, one in enumerate(which):
+            if self._same_everywhere(compared, exercise, number, one):
+                self.explains[:, found, number] = False
         rights = np.array(right)[:, None]
         self.changes = np.abs(known - rights) > SAME * np.maximum(np.abs(rights), 1e-250)
+        # a mistake that would change what the student has right, in any case, is not there
+        self.fits = ~(self.changes & self.right[:, None]).any(axis=(0, 2))
+
+    def _same_everywhere(
+        self, compared: Compared, exercise: Exercise, number: int, one: tuple[str, str]
+    ) -> bool:
+        """Whether a part of the outputs is one number wherever it is wrong."""
+        wrong = [
+            np.ravel(part(answer, exercise.gates, one))
+            for answer, right in zip(compared.answers, self.right[:, number])
+            if answer is not None and not right
+        ]
+        numbers = np.concatenate(wrong) if wrong else np.zeros(0)
+        return bool(numbers.size > 1 and (numbers == numbers[0]).all())
 
     def _close(self, right: Array, size: Array) -> Array:
         return np.abs(self.given - right) <= SAME * np.maximum(size, 1e-250)
@@ -88,11 +106,9 @@ class Prints:
         changes = self.changes[cases].any(axis=0)
         wrong = ~self.right[cases].all(axis=0)
         open_ = wrong.copy()
-        # a mistake that would change what the student has right is not there
-        fits = ~(changes & ~wrong).any(axis=1)
         groups: list[list[int]] = []
         while open_.any() and len(groups) < 3:
-            gain = (explains & changes & open_).sum(axis=1) * fits
+            gain = (explains & changes & open_).sum(axis=1) * self.fits
             if not gain.any():
                 return []
             best = np.flatnonzero(gain == gain.max())
@@ -108,7 +124,7 @@ class Prints:
             return set()
         wrong = ~self.right[cases].all(axis=0)
         explains = (self.explains[cases].all(axis=0) & self.changes[cases].any(axis=0))[:, wrong]
-        return {int(k) for k in np.flatnonzero(explains.any(axis=1))}
+        return {int(k) for k in np.flatnonzero(explains.any(axis=1) & self.fits)}
 
 
 def _constant(compared: Compared) -> bool:

@@ -228,8 +228,8 @@ def _read_watched(
 ) -> Watched:
     """What the probes saw; any error for what they cannot have seen."""
     places = tuple(
-        Place(int(line), str(text)[:MOST_TEXT], str(target)[:MOST_TEXT])
-        for line, text, target in report["places"]
+        Place(int(line), str(text)[:MOST_TEXT], str(target)[:MOST_TEXT], bool(operand))
+        for line, text, target, operand in report["places"]
     )
     seen = []
     for which, shapes in report["seen"]:
