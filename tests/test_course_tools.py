@@ -3,6 +3,7 @@
 import csv
 import json
 import linecache
+import re
 import shutil
 import time
 import tomllib
@@ -18,7 +19,7 @@ from scratchnet.cells import lstm
 from scratchnet.commands import cli
 from scratchnet.commands.cli import main
 from scratchnet.gradcheck import GradientError, check_cell
-from scratchnet_course import check, command, hunt, keys, lessons, testing, worksheet
+from scratchnet_course import check, command, hunt, keys, lessons, testing, watching, worksheet
 from scratchnet_course.checking import check_code
 from scratchnet_course.diagnose import diagnose
 from scratchnet_course.exercises import EXERCISES, find
@@ -36,8 +37,9 @@ def entries(distribution):
 
 
 @pytest.fixture(autouse=True)
-def student(monkeypatch):
-    """A machine with the student's distribution."""
+def student(monkeypatch, tmp_path):
+    """A machine with the student's distribution, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "entry_points", entries("students"))
     monkeypatch.setattr(command, "entry_points", lambda group: [])
     monkeypatch.setattr(keys, "entry_points", entries("students"))
@@ -112,11 +114,12 @@ def test_an_installed_package_has_more_in_its_folders(tmp_path, monkeypatch, cap
 
 
 def test_hints_come_one_by_one_and_solutions_with_the_instructor(capsys):
-    assert main(["course", "hint", "06/ex2"]) == 0
-    said = capsys.readouterr().out
     hints = find("06/ex2").hints
-    assert all(h in said for h in hints[:-1])
-    assert hints[-1] not in said
+    for count in range(1, len(hints) + 1):  # one more each time
+        assert main(["course", "hint", "06/ex2"]) == 0
+        said = capsys.readouterr().out
+        assert [h in said for h in hints] == [k < count for k in range(len(hints))]
+        assert ("there are no more hints" in said) == (count == len(hints))
     assert main(["course", "hint", "06/ex2", "--number", str(len(hints))]) == 0
     assert hints[-1] in capsys.readouterr().out
     for words in (["solution", "06/ex2"], ["grade", "folder", "--out", "report"]):
@@ -127,6 +130,77 @@ def test_hints_come_one_by_one_and_solutions_with_the_instructor(capsys):
     with pytest.raises(SystemExit):
         main(["course", "worksheet", "bptt", "--student", "1", "--solution"])
     assert "unrecognized arguments: --solution" in capsys.readouterr().err
+
+
+def test_course_alone_shows_what_is_done_and_what_comes_next(tmp_path, capsys, monkeypatch):
+    def shown():
+        assert main(["course"]) == 0
+        return capsys.readouterr().out
+
+    assert "0 of 610 points" in shown()
+    assert "next: 00/ex1" in shown()
+    assert not (tmp_path / "progress.json").exists()  # looking changes nothing
+    assert main(["course", "start", "06"]) == 0
+    main(["course", "check", "06/ex1.py"])  # not written yet: no try
+    wrong = solution("06/ex1").replace("into_c = dc_next + o", "into_c = o")
+    (tmp_path / "06" / "ex1.py").write_text(wrong, encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "06")
+    main(["course", "check", "ex1.py"])
+    main(["course", "check", "ex1.py"])
+    said = shown()  # from the lesson's folder, too
+    assert re.search(r"06  The LSTM backward, term by term +2x   -   -  +2 of 30", said)
+    assert "next: 06/ex1  One step back (tried 2 times)" in said
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "06" / "ex1.py").write_text(solution("06/ex1"), encoding="utf-8")
+    main(["course", "check", "06/ex1.py", "--json"])  # for programs: no try
+    assert "2 of 610 points" in shown()
+    main(["course", "check", "06/ex1.py"])
+    said = shown()
+    assert re.search(r"06  The LSTM backward, term by term +ok   -   -  +10 of 30", said)
+    assert "next: 06/ex2" in said
+    whole = {e: {"tries": 1, "best": 10.0, "status": "right", "hints": 0} for e in EXERCISES}
+    (tmp_path / "progress.json").write_text(json.dumps(whole), encoding="utf-8")
+    assert "all done" in shown()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"06/ex1": 3}', '{"06/ex1": {"tries": "x"}}', '{"06/ex1": {"new": 1}}'])
+def test_a_broken_progress_file_is_put_aside(text, tmp_path, capsys):
+    (tmp_path / "progress.json").write_text(text, encoding="utf-8")
+    assert main(["course"]) == 0
+    assert "0 of 610 points" in capsys.readouterr().out
+    assert (tmp_path / "progress.broken.json").read_text(encoding="utf-8") == text
+
+
+def test_a_file_is_checked_whenever_it_is_saved(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "06" / "ex1.py"
+    path.parent.mkdir()
+    path.write_text("def step_backward(**a):\n    return 1\n", encoding="utf-8")
+    looks = []
+
+    def sleep(seconds):
+        looks.append(seconds)
+        if len(looks) == 2:
+            path.unlink()  # as some editors do
+        if len(looks) == 4:
+            path.write_text(solution("06/ex1"), encoding="utf-8")
+        if len(looks) == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching.saves, "__defaults__", (sleep,))
+    assert main(["course", "watch", "06/ex1.py"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("save ex1.py to check it again") == 2
+    assert said.index("NOT YET") < said.index("RIGHT")
+    assert main(["course", "watch", "06/ex2.py"]) == 1  # not there
+    assert "ex2.py" in capsys.readouterr().err
+
+
+def test_a_notebook_shows_a_verdict_as_text_that_stays_text(tmp_path):
+    good = check_code(find("06/ex1"), solution("06/ex1"))._repr_markdown_()
+    assert good.startswith("**06/ex1: right, 10 of 10 points**\n\n~~~~text\n")
+    bad = check_code(find("06/ex1"), "raise ValueError('~~~~\\n# a heading <b>')")._repr_markdown_()
+    assert bad.startswith("**06/ex1: not yet, 0 of 10 points**")
+    assert bad.count("~~~~") == 2
 
 
 def test_the_course_says_what_to_install_where_it_is_missing(capsys, monkeypatch):

@@ -1,16 +1,21 @@
 """For teachers: whatever a class hands in is graded or listed with a reason, and points are fair."""
 
 import ast
+import csv
+import io
 import json
+import re
+import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scratchnet.commands.cli import main
+from scratchnet_course import hunt, worksheet
 from scratchnet_course.checking import check_code
 from scratchnet_course.exercises import EXERCISES, find
-from scratchnet_instructor import grading, lateness, notebooks, reports, solution
+from scratchnet_instructor import classroom, gradebooks, grading, hunting, lateness, notebooks, reports, solution
 from scratchnet_instructor.alike import alike
 from scratchnet_instructor.collecting import collect, exercises_of
 from scratchnet_instructor.uploads import Upload, uploads
@@ -159,9 +164,6 @@ def test_an_archive_costs_its_owner_only(kind, tmp_path):
 
 
 def bomb():
-    import io
-    import zipfile
-
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         for k in range(3):
@@ -297,6 +299,153 @@ def test_copies_are_found_and_strangers_are_not_alike():
         if not any({*p.students} == {"copy", who[0]} for p in alike({**texts, ("copy", exercise): renamed(code)}))
     ]
     assert len(missed) <= 20, missed  # short ones, in which nothing is rare
+
+
+# ---- gradebooks --------------------------------------------------------------------------------------------------------
+
+
+def exported(layout, tmp_path):
+    """The export of a class of three: two have one right answer, one has one that is no Python."""
+    right, broken = {"06/ex1": solution("06/ex1")}, {"06/ex2": "def lstm_backward(\n"}
+    whole = [Person("Ada Lovelace", 10_000, right), Person("Bo Li", 10_037, broken), Person("Chi Ö", 10_074, right)]
+    export(layout, whole, tmp_path / "in")
+    return tmp_path / ("in.zip" if layout == "canvas" else "in")
+
+
+CANVAS_BOOK = """\ufeffStudent,ID,SIS User ID,SIS Login ID,Section,Lesson 6 (555),Current Score
+    Points Possible,,,,,60.0,(read only)
+"Lovelace, Ada",10000,s1,ada,L1,,0.0
+"Li, Bo",10037,s2,bo,L1,,0.0
+"Nobody, N.",1,s3,no,L1,7,0.0
+"""
+MOODLE_BOOK = """Identifier,Full name,Email address,Status,Grade,Maximum Grade,Feedback comments
+Participant 10000,Ada Lovelace,a@x.org,Submitted,,100.00,
+Participant 10037,Bo Li,b@x.org,Submitted,,100.00,
+Participant 10074,Chi Ö,c@x.org,Submitted,,100.00,
+"""
+
+
+def test_canvas_gets_its_gradebook_and_its_feedback(tmp_path, capsys):
+    given = exported("canvas", tmp_path)
+    book, out = tmp_path / "book.csv", tmp_path / "out"
+    book.write_text(CANVAS_BOOK, encoding="utf-8")
+    assert main(["course", "grade", str(given), "--only", "06", "--out", str(out), "--gradebook", str(book)]) == 0
+    said = capsys.readouterr().out
+    assert "gradebook.csv: the points of 2 students" in said
+    assert "not in" in said
+    assert "öchi_10074" in said
+    header, *rows = csv.reader((out / "gradebook.csv").read_text(encoding="utf-8").splitlines())
+    assert header == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Lesson 6 (555)"]
+    assert [row[-1] for row in rows] == ["60.0", "20", "0", "7"]  # 10 of 30 points, of the 60 there
+    with zipfile.ZipFile(out / "feedback.zip") as back:
+        assert "lovelaceada_10000_9000_feedback.txt" in back.namelist()
+        assert back.read("lovelaceada_10000_9000_feedback.txt").startswith(b"lovelaceada_10000: 10 of 30 points")
+        assert len(back.namelist()) == 3
+
+
+def test_moodle_gets_its_worksheet_with_comments_and_its_feedback(tmp_path):
+    given = exported("moodle", tmp_path)
+    book, out = tmp_path / "book.csv", tmp_path / "out"
+    book.write_text(MOODLE_BOOK, encoding="utf-8")
+    assert main(["course", "grade", str(given), "--only", "06", "--out", str(out), "--gradebook", str(book)]) == 0
+    rows = list(csv.DictReader(io.StringIO((out / "gradebook.csv").read_text(encoding="utf-8"), newline="")))
+    assert [row["Grade"] for row in rows] == ["33.33", "0", "33.33"]
+    assert "06/ex1  RIGHT  10 of 10 points" in rows[0]["Feedback comments"]
+    assert "SyntaxError" in rows[1]["Feedback comments"]
+    assert "<br>" in rows[1]["Feedback comments"]
+    assert [row["Email address"] for row in rows] == ["a@x.org", "b@x.org", "c@x.org"]
+    with zipfile.ZipFile(out / "feedback.zip") as back:
+        assert "Ada Lovelace_10000_assignsubmission_file/feedback.txt" in back.namelist()
+
+
+def test_any_table_with_ids_is_a_gradebook(tmp_path):
+    for student in ("ada", "bo"):
+        path = tmp_path / "in" / student / "06" / "ex1.py"
+        path.parent.mkdir(parents=True)
+        path.write_text(solution("06/ex1"), encoding="utf-8")
+    grades = grading.grade(tmp_path / "in", only=["06/ex1"])
+    book = tmp_path / "book.csv"
+    book.write_text("name,login,old\nAda,ada,1\nBo, bo ,2\n", encoding="utf-8")
+    assert gradebooks.fill(book, grades, {}).text == "name,login,old,points\r\nAda,ada,1,10\r\nBo, bo ,2,10\r\n"
+    assert gradebooks.fill(book, grades, {}, "old").text == "name,login,old\r\nAda,ada,10\r\nBo, bo ,10\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        ("", "", "it has no rows"),
+        ("name\nzed\n", "", "none of the students in any column"),
+        ("name\nada\n", "marks", "has no column 'marks': it has name"),
+        ("Student,ID,Section,A (1),B (2)\nada,1,x,,\n", "", "has 2 assignments: name one of them with --column"),
+    ],
+)
+def test_a_gradebook_that_cannot_be_filled_is_refused(text, column, message, tmp_path):
+    path = tmp_path / "in" / "ada" / "06" / "ex1.py"
+    path.parent.mkdir(parents=True)
+    path.write_text("x", encoding="utf-8")
+    grades = grading.grade(tmp_path / "in", only=["06/ex1"])
+    book = tmp_path / "book.csv"
+    book.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        gradebooks.fill(book, grades, {}, column)
+    with pytest.raises(FileNotFoundError, match="expected a gradebook"):
+        gradebooks.fill(tmp_path / "other.csv", grades, {})
+
+
+# ---- a class's sheets and hunts ----------------------------------------------------------------------------------------
+
+
+def test_a_class_gets_its_sheets_in_one_file_and_its_teacher_the_key(tmp_path, capsys):
+    table = tmp_path / "class.csv"
+    table.write_text("\ufeffStudent,Name\n12345,Ada\n\n=7,Bo\n12345,Ada\n", encoding="utf-8")
+    out = tmp_path / "out"
+    assert main(["course", "class", str(table), "--out", str(out)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+    for kind in worksheet.KINDS:
+        text = (out / f"{kind}.html").read_text(encoding="utf-8")
+        assert text.count("<section>") == 2
+        assert re.findall("student ([^<]+)<", text) == ["12345", "=7"]
+        own = worksheet.page(worksheet.sheet(kind, "12345"))
+        assert own[own.index("<section>") : own.index("</section>")] in text
+        solved = (out / f"{kind}_solution.html").read_text(encoding="utf-8")
+        assert solved.count("— solution<") == 2
+        assert len(re.findall(r"<td></td>", text)) > 40 > len(re.findall(r"<td></td>", solved))
+    header, *rows = csv.reader((out / "hunts_key.csv").read_text(encoding="utf-8").splitlines())
+    assert header == [*classroom.KEY]
+    assert len(rows) == 2 * len(hunt.cells())
+    for student, cell, number, lines, reason, _ in rows:
+        found = hunt.hunt(cell, student.removeprefix("'"))
+        assert found.number == int(number)
+        assert hunt.judge(found, int(lines.split()[0]), reason)[0]
+
+
+@pytest.mark.parametrize("cell", hunt.cells())
+def test_the_key_opens_every_hunt(cell):
+    for one in hunt.of_cell(cell):
+        lines, reason, what = hunting.answer(cell, one.number)
+        assert hunt.judge(one, lines[0], reason) == (True, f"right: line {lines[0]}, {what}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(b"", "names no students"), (b"id\n", "names no students"), (b"\xff", "no table of text")]
+)
+def test_a_class_without_students_is_said(text, message, tmp_path):
+    path = tmp_path / "class.csv"
+    path.write_bytes(text)
+    with pytest.raises(ValueError, match=message):
+        classroom.students(path)
+    with pytest.raises(FileNotFoundError, match="expected a file with ids"):
+        classroom.students(tmp_path / "other.csv")
+
+
+def test_the_teacher_sees_which_bugs_a_test_missed(tmp_path, capsys):
+    path = tmp_path / "their_test.py"
+    path.write_text("def gradient_test(forward, backward):\n    pass\n", encoding="utf-8")
+    assert main(["course", "test", str(path), "--cell", "rnn", "--names"]) == 1
+    said = capsys.readouterr().out
+    for one in hunt.of_cell("rnn"):
+        lines, _, what = hunting.answer("rnn", one.number)
+        assert f"  {one.number}: {what} (line {lines[0]} of its file)" in said
 
 
 def test_the_command_grades_an_export(tmp_path, capsys):

@@ -27,9 +27,11 @@ print(f"scratchnet {scratchnet.__version__}, NumPy {np.__version__}")
 # Spyder), or the notebook in Jupyter. Every lesson has the same parts: an equation, the lines of code that are the equation,
 # a check that the two agree, a picture, what goes wrong in practice, and exercises from easy to hard.
 #
+#     scratchnet course                    what you have done, and what comes next
 #     scratchnet course list               the lessons and their exercises
 #     scratchnet course start 06           copies lesson 06 and its exercises into this folder
 #     scratchnet course check 06/ex2.py    checks what you wrote
+#     scratchnet course watch 06/ex2.py    checks it each time you save
 #     scratchnet course hint 06/ex2        a hint, each time a little more
 #
 # ## Shapes, letters and signs
@@ -75,7 +77,7 @@ plots.training_curves(history, title="A wave, one step ahead")
 # When the checker says NOT YET:
 #
 # 1. Read the first line. If it names the mistake, go to the lesson's paragraph that it points to.
-# 2. Read "first wrong in line ...": everything before that line is right.
+# 2. Read "wrong in line ..., or before it": the value shown there is wrong, and it is the first one that the checker could place.
 # 3. Look at the simplest case that is wrong, and compute it by hand. `scratchnet course show 06/ex2 --case 1` prints its
 #    arguments.
 # 4. Ask for a hint. The solution is with your instructor.

@@ -65,6 +65,7 @@ class Collected(NamedTuple):
     layout: str
     handed: dict[str, dict[str, Handed]]  # student -> exercise; who handed in nothing is there, too
     left_out: list[LeftOut]
+    returns: dict[str, str]  # see Uploads
 
 
 def collect(given: Path, only: Sequence[str] = (), unpacked: Path | None = None) -> Collected:
@@ -110,7 +111,7 @@ def by_exercise(found: Uploads, only: Sequence[str] = ()) -> Collected:
             one = Handed(name, upload.path, "/".join(upload.name), upload.when, upload.late)
             kept[upload.student].setdefault(name, []).append(one)
     handed = {s: {e: _one(own) for e, own in files.items()} for s, files in kept.items()}
-    return Collected(found.layout, handed, left_out)
+    return Collected(found.layout, handed, left_out, found.returns)
 
 
 def exercises_of(upload: Upload, lessons: set[str]) -> tuple[list[str], str]:

@@ -8,7 +8,17 @@ from scratchnet_course import wall, worksheet
 from scratchnet_course.command import Commands, add_command, lesson_of, save_page
 from scratchnet_course.exercises import find
 
-from scratchnet_instructor import grading, lateness, packages, reports, solution
+from scratchnet.files.writing import replace
+from scratchnet_instructor import (
+    classroom,
+    gradebooks,
+    grading,
+    hunting,
+    lateness,
+    packages,
+    reports,
+    solution,
+)
 from scratchnet_instructor.alike import alike
 from scratchnet_instructor.collecting import Collected, collect
 from scratchnet_instructor.grading import Grade
@@ -38,6 +48,10 @@ def add(commands: Commands) -> None:
         "--seed", type=int, help="of the arguments, the same for all (default: a new, secret one)"
     )
     graded.add_argument("--late", type=Path, help="a late policy, late.toml; see course/README.md")
+    graded.add_argument(
+        "--gradebook", type=Path, help="a table of Canvas, Moodle or your own to fill in"
+    )
+    graded.add_argument("--column", default="", help="of the gradebook (default: the only one)")
     graded.add_argument("--workers", type=int, default=2, help="submissions at a time (default: 2)")
     graded.add_argument(
         "--wall",
@@ -64,6 +78,17 @@ def add(commands: Commands) -> None:
     packed.add_argument(
         "--out", type=Path, help="the folder to write into (default: lesson06_PLATFORM)"
     )
+    whole = add_command(
+        commands,
+        "class",
+        "worksheets of a whole class in one file, and the key of its hunts",
+        run_class,
+    )
+    whole.add_argument("students", type=Path, help="their ids: one a line, or a CSV's first column")
+    whole.add_argument("--out", type=Path, default=Path("class"), help="folder (default: class)")
+    tested = commands.choices["test"]
+    tested.add_argument("--names", action="store_true", help="say what the missed bugs are")
+    tested.set_defaults(run=run_test)
     sheet = commands.choices["worksheet"]
     sheet.add_argument("--solution", action="store_true", help="with every number filled in")
     sheet.set_defaults(run=run_worksheet)
@@ -80,6 +105,25 @@ def run_worksheet(chosen: argparse.Namespace) -> int:
     made = worksheet.sheet(chosen.kind, chosen.student)
     made = worked(made) if chosen.solution else made
     save_page(chosen.out, made, worksheet.page(made), solution=chosen.solution)
+    return 0
+
+
+def run_test(chosen: argparse.Namespace) -> int:
+    """``course test``, with ``--names`` what the missed bugs are."""
+    from scratchnet_course.testing import grade_test
+
+    caught = grade_test(chosen.file.read_text(encoding="utf-8"), chosen.cell)
+    print(caught)
+    for number in caught.missed if chosen.names else ():
+        lines, _, reason = hunting.answer(chosen.cell, number)
+        print(f"  {number}: {reason} (line {lines[0]} of its file)")
+    return 0 if caught.share == 1 else 1
+
+
+def run_class(chosen: argparse.Namespace) -> int:
+    """``course class``."""
+    for path in classroom.write(classroom.students(chosen.students), chosen.out):
+        print(path)
     return 0
 
 
@@ -117,9 +161,25 @@ def run_grade(chosen: argparse.Namespace) -> int:
         return 130
     pairs = alike(texts(handed, grades))
     made = reports.write(grades, chosen.out, handed.left_out, pairs)
+    made += reports.returns(grades, handed, chosen.out)
     print(reports.table(grades, handed.left_out, pairs))
+    if chosen.gradebook:
+        made.append(_gradebook(chosen, grades, handed))
     print(f"\n{len(made)} files in {chosen.out}; seed {grades[0].result.seed}, {said}")
     return 0
+
+
+def _gradebook(chosen: argparse.Namespace, grades: Sequence[Grade], handed: Collected) -> Path:
+    """Fill the gradebook in, and say who is not in it."""
+    said = reports.feedbacks(grades, handed.left_out)
+    filled = gradebooks.fill(chosen.gradebook, grades, said, chosen.column)
+    path: Path = chosen.out / "gradebook.csv"
+    with replace(path) as file:
+        file.write(filled.text.encode())
+    print(f"\n{path}: the points of {filled.students} students")
+    if filled.missing:
+        print(f"not in {chosen.gradebook}: {', '.join(map(reports.name, filled.missing))}")
+    return path
 
 
 def texts(handed: Collected, grades: Sequence[Grade]) -> dict[tuple[str, str], str]:

@@ -42,8 +42,20 @@ def reasons_of(row: mistakes.Mistake, rows: list[mistakes.Mistake]) -> list[str]
     return sorted([row.name, *others], key=lambda name: number(f"place|{name}"))
 
 
+def answer(cell: str, number: int) -> tuple[tuple[int, ...], str, str]:
+    """Return the answer of a cell's hunt: the lines, the letter of the reason, and the reason."""
+    rows = mistakes.of_cell(cell)
+    row = sorted(rows, key=_salt)[number - 1]
+    return lines_of(row), letter(reasons_of(row, rows).index(row.name)), row.name
+
+
+def _salt(row: mistakes.Mistake) -> str:
+    """What keeps a hunt's answer from being looked up, and decides its number."""
+    return hashlib.sha256(f"hunt|{row.id}".encode()).hexdigest()[:16]
+
+
 def _hunt(row: mistakes.Mistake, rows: list[mistakes.Mistake]) -> dict[str, Any]:
-    salt = hashlib.sha256(f"hunt|{row.id}".encode()).hexdigest()[:16]
+    salt = _salt(row)
     reasons, lines = reasons_of(row, rows), lines_of(row)
     # a statement may go over several lines
     near = range(max(1, lines[0] - 1), lines[-1] + 2)

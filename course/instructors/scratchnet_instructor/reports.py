@@ -22,8 +22,10 @@ from scratchnet_course.plain import plain
 
 from scratchnet.files.writing import replace
 from scratchnet_instructor.alike import Alike
+from scratchnet_instructor.collecting import Collected
 from scratchnet_instructor.grading import MOST_NAME, Grade
 from scratchnet_instructor.uploads import LeftOut
+from scratchnet_instructor.wheels import archive
 
 COLUMNS = (
     *("student", "exercise", "points", "most", "status", "mistakes", "file", "sha256"),
@@ -45,8 +47,8 @@ def write(
     pairs: Sequence[Alike] = (),
 ) -> list[Path]:
     """Write all reports into ``out``; returns their paths."""
-    for name in ("gradescope", "feedback"):
-        (out / name).mkdir(parents=True, exist_ok=True)
+    for folder in ("gradescope", "feedback"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
     rows = [
         [
             *(g.student, r.exercise, f"{g.points:g}", r.most, r.status, "; ".join(r.names)),
@@ -75,8 +77,8 @@ def write(
     for student in dict.fromkeys(g.student for g in grades):
         own = [g for g in grades if g.student == student]
         lost = [one for one in left_out if one.student == student]
-        name = _file_name(student)
-        scope, said = out / "gradescope" / f"{name}.json", out / "feedback" / f"{name}.txt"
+        file = _file_name(student)
+        scope, said = out / "gradescope" / f"{file}.json", out / "feedback" / f"{file}.txt"
         _write_whole(scope, json.dumps(gradescope(own, lost), indent=1) + "\n")
         _write_whole(said, feedback(student, own, lost))
         made += [scope, said]
@@ -88,15 +90,38 @@ def _table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]])
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    writer.writerows([cell(value) for value in row] for row in rows)
     _write_whole(path, text.getvalue())
     return path
+
+
+def feedbacks(grades: Sequence[Grade], left_out: Sequence[LeftOut] = ()) -> dict[str, str]:
+    """What each student reads."""
+    return {
+        student: feedback(
+            student,
+            [g for g in grades if g.student == student],
+            [one for one in left_out if one.student == student],
+        )
+        for student in dict.fromkeys(g.student for g in grades)
+    }
+
+
+def returns(grades: Sequence[Grade], handed: Collected, out: Path) -> list[Path]:
+    """Write feedback.zip, which Canvas ("Upload submissions") and Moodle ("Upload multiple feedback
+    files in a zip") give back to the students; nothing for other platforms."""
+    if not handed.returns:
+        return []
+    said = feedbacks(grades, handed.left_out)
+    content = {handed.returns[s]: text.encode() for s, text in said.items() if s in handed.returns}
+    archive(out / "feedback.zip", content)
+    return [out / "feedback.zip"]
 
 
 def feedback(student: str, own: Sequence[Grade], lost: Sequence[LeftOut]) -> str:
     """What the student reads."""
     total = f"{sum(g.points for g in own):g} of {sum(g.result.most for g in own)} points"
-    parts = [f"{_name(student)}: {total}"]
+    parts = [f"{name(student)}: {total}"]
     for g in own:
         parts.append(str(g.result) + (f"\n{g.late}: {g.points:g} points count" if g.late else ""))
     if lost:
@@ -108,12 +133,12 @@ def _why(one: LeftOut) -> str:
     return plain(f"{one.file}: {one.because}", 500, lines=False)
 
 
-def _name(text: str) -> str:
+def name(text: str) -> str:
     """A student's name on one line, with nothing that a terminal or XML cannot hold."""
     return plain(text, MOST_NAME, lines=False)
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
     """A cell of a table: text is never a formula."""
     if not isinstance(value, str):
         return value
@@ -155,13 +180,13 @@ def _junit(grades: Sequence[Grade]) -> str:
         own = [g.result for g in grades if g.student == student]
         failed = sum(not r.right for r in own)
         suite = ET.SubElement(
-            root, "testsuite", name=_name(student), tests=str(len(own)), failures=str(failed)
+            root, "testsuite", name=name(student), tests=str(len(own)), failures=str(failed)
         )
         properties = ET.SubElement(suite, "properties")
         for key, value in (("seed", str(own[0].seed)), ("wall", own[0].wall)):
             ET.SubElement(properties, "property", name=key, value=value)
         for r in own:
-            case = ET.SubElement(suite, "testcase", classname=_name(student), name=r.exercise)
+            case = ET.SubElement(suite, "testcase", classname=name(student), name=r.exercise)
             if not r.right:
                 failure = ET.SubElement(
                     case, "failure", message=r.lines[0] if r.lines else r.status
@@ -181,7 +206,7 @@ def table(
         own = [g for g in grades if g.student == student]
         marks = " ".join(f"{g.result.exercise} {g.points:g}{'*' if g.late else ''}" for g in own)
         total = f"{sum(g.points for g in own):>6g} of {sum(g.result.most for g in own):<5}"
-        lines.append(f"{_name(student):<20} {total} {marks}")
+        lines.append(f"{name(student):<20} {total} {marks}")
     if any(g.late for g in grades):
         lines.append("* late")
     counts = Counter(name for g in grades for name in g.result.names)
@@ -190,8 +215,8 @@ def table(
         lines += [f"  {count:>3}  {name}" for name, count in counts.most_common()]
     if left_out:
         lines += ["", "not graded:"]
-        lines += [f"  {_name(one.student) or '?'}  {_why(one)}" for one in left_out]
+        lines += [f"  {name(one.student) or '?'}  {_why(one)}" for one in left_out]
     if pairs:
         lines += ["", "look at these together:"]
-        lines += [f"  {p.exercise}  {' and '.join(map(_name, p.students))}: {p.how}" for p in pairs]
+        lines += [f"  {p.exercise}  {' and '.join(map(name, p.students))}: {p.how}" for p in pairs]
     return "\n".join(lines)

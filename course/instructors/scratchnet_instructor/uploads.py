@@ -62,6 +62,7 @@ class Uploads(NamedTuple):
     files: list[Upload]
     students: list[str]  # also those without a file
     left_out: list[LeftOut]
+    returns: dict[str, str]  # student -> the name under which the platform takes feedback
 
 
 def uploads(given: Path, unpacked: Path) -> Uploads:
@@ -125,6 +126,7 @@ class _Reader:
         self.files: list[Upload] = []
         self.students: list[str] = []
         self.left_out: list[LeftOut] = []
+        self.returns: dict[str, str] = {}
         self.people = _people(root / METADATA)
 
     def read(self) -> Uploads:
@@ -145,6 +147,11 @@ class _Reader:
                     parts = found.groupdict()
                     who = parts["who"] + (parts.get("user") or "")
                     name = (parts["file"],) if parts["file"] else ()
+                    before = (
+                        path.name.removesuffix(parts["file"]) if not folder else path.name + "/"
+                    )
+                    if layout != "folders":
+                        self.returns.setdefault(who, f"{before}feedback.txt")
                     self.take(Upload(who, path, name, late=bool(parts.get("late"))))
                     break
             else:
@@ -162,7 +169,8 @@ class _Reader:
 
     def found(self) -> Uploads:
         """All that was read."""
-        return Uploads(self.layout, self.files, list(dict.fromkeys(self.students)), self.left_out)
+        students = list(dict.fromkeys(self.students))
+        return Uploads(self.layout, self.files, students, self.left_out, self.returns)
 
     def _folder(self, path: Path) -> None:
         """A student's folder; nbgrader's has one for each assignment, with the time."""

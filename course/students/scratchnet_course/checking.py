@@ -55,6 +55,13 @@ class Verdict(NamedTuple):
         )
         return "\n".join([head, *self.lines])
 
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows: the points, what is wrong, and the rest as text."""
+        mark = "right" if self.right else "not yet"
+        head = f"**{self.exercise}: {mark}, {self.points:g} of {self.most} points**"
+        text = "\n".join(self.lines).replace("~~~~", "~ ~ ~")
+        return f"{head}\n\n~~~~text\n{text}\n~~~~\n"
+
 
 def check(
     name: str, answer: str | Path | Callable[..., Any] | None = None, seed: int | None = None

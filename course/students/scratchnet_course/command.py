@@ -1,4 +1,4 @@
-"""``scratchnet course list | start | check | show | hint | bug | test | worksheet``.
+"""``scratchnet course``: list, start, check, watch, show, hint, bug, test, worksheet.
 
 Another distribution adds commands by an entry point of the group "scratchnet.course", as the
 instructor's does: a function of one argument, the course's ``Commands``.
@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from scratchnet.errors import InvalidValueError
-from scratchnet_course import keys, lessons, worksheet
+from scratchnet_course import keys, lessons, progress, watching, worksheet
 from scratchnet_course.checking import Verdict, check
 from scratchnet_course.exercises import EXERCISES, find
+from scratchnet_course.sources import source_of
 
 Commands = argparse._SubParsersAction  # what add_subparsers returns; argparse has no public name
 INSTRUCTOR = (
@@ -34,7 +35,8 @@ def add(commands: Commands) -> None:
     course = commands.add_parser(
         "course", help="lessons, exercises with a checker, bug hunts, worksheets", epilog=INSTRUCTOR
     )
-    inner = course.add_subparsers(required=True, metavar="COMMAND")
+    course.set_defaults(run=run_progress)
+    inner = course.add_subparsers(metavar="COMMAND")
 
     add_command(inner, "list", "the lessons and their exercises", run_list)
     start = add_command(inner, "start", "copy a lesson and its exercises into a folder", run_start)
@@ -62,9 +64,11 @@ def add(commands: Commands) -> None:
     shown.add_argument("exercise", help="06/ex2")
     shown.add_argument("--case", type=int, default=1, help="which one, from 1 (default: 1)")
     shown.add_argument("--answer", action="store_true", help="also what is right")
+    watched = add_command(inner, "watch", "check a file each time it is saved", run_watch)
+    watched.add_argument("file", help="06/ex2.py; Ctrl-C ends it")
     hint = add_command(inner, "hint", "a hint for an exercise, each time a little more", run_hint)
     hint.add_argument("exercise", help="06/ex2")
-    hint.add_argument("--number", type=int, help="which one, from 1 (default: all but the last)")
+    hint.add_argument("--number", type=int, help="which one, from 1 (default: one more)")
     bug = add_command(
         inner,
         "bug",
@@ -132,13 +136,18 @@ def lesson_of(text: str) -> str:
 def run_list(chosen: argparse.Namespace) -> int:
     """``course list``."""
     for number in numbers():
-        (script,) = material().glob(f"{number}/{number}_*.py")
-        lines = script.read_text(encoding="utf-8").splitlines()
-        print(next(line[4:] for line in lines if line.startswith("# # ")))
+        print(f"{number}  {_title(number)}")
         for exercise in EXERCISES.values():
             if exercise.lesson == number:
                 print(f"    {exercise.id}  {exercise.title}")
     return 0
+
+
+def _title(number: str) -> str:
+    """A lesson's title, without its number."""
+    (script,) = material().glob(f"{number}/{number}_*.py")
+    lines = script.read_text(encoding="utf-8").splitlines()
+    return next(line[4:] for line in lines if line.startswith("# # ")).removeprefix(number).strip()
 
 
 def run_start(chosen: argparse.Namespace) -> int:
@@ -172,7 +181,29 @@ def run_check(chosen: argparse.Namespace) -> int:
             print(as_json(result), flush=True)
         else:
             print(("\n" if number else "") + str(result))
+            progress.Progress(progress.folder_of(file)).checked(result)
     return 0 if right else 1
+
+
+def run_progress(chosen: argparse.Namespace) -> int:
+    """``course`` alone: what is done, what was tried, and what comes next."""
+    print(progress.Progress(progress.folder_of()).table({n: _title(n) for n in numbers()}))
+    print("\nscratchnet course --help lists the commands")
+    return 0
+
+
+def run_watch(chosen: argparse.Namespace) -> int:
+    """``course watch``: until Ctrl-C."""
+    exercise, path = _exercise_of(chosen.file), Path(chosen.file)
+    source_of(path)  # a file that is not there is said at once
+    try:
+        for _ in watching.saves(path):
+            result = check(exercise, path)
+            print(f"{watching.CLEAR}{result}\n\nsave {path.name} to check it again; Ctrl-C ends")
+            progress.Progress(progress.folder_of(path)).checked(result)
+    except KeyboardInterrupt:
+        print()
+    return 0
 
 
 def as_json(result: Verdict) -> str:
@@ -246,7 +277,7 @@ def _files(name: str) -> list[str]:
 def run_hint(chosen: argparse.Namespace) -> int:
     """``course hint``."""
     exercise = find(chosen.exercise)
-    hints = exercise.hints
+    hints, kept = exercise.hints, progress.Progress(progress.folder_of())
     if chosen.number is not None:
         if not 1 <= chosen.number <= len(hints):
             raise InvalidValueError(
@@ -254,11 +285,13 @@ def run_hint(chosen: argparse.Namespace) -> int:
             )
         print(hints[chosen.number - 1])
         return 0
-    for number, hint in enumerate(hints[: max(1, len(hints) - 1)], start=1):
+    shown = min(kept.of(exercise.id).hints + 1, len(hints))
+    kept.hinted(exercise.id, shown)
+    for number, hint in enumerate(hints[:shown], start=1):
         print(f"{number}. {hint}")
     print(f"\nlesson {exercise.lesson}: {exercise.paragraph}")
-    if len(hints) > 1:
-        print(f"one more: scratchnet course hint {exercise.id} --number {len(hints)}")
+    more = len(hints) - shown
+    print(f"{more} more: ask again" if more else "there are no more hints")
     return 0
 
 

@@ -41,6 +41,11 @@ def _all() -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def cells() -> list[str]:
+    """The cells that have hunts."""
+    return sorted(_all())
+
+
 def of_cell(cell: str) -> list[Hunt]:
     """Every bug of a cell.
 

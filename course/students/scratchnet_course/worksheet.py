@@ -13,6 +13,7 @@ import numpy as np
 from scratchnet.errors import InvalidValueError
 
 KINDS = ("bptt", "lstm")
+NAMES = {"bptt": "Backpropagation through time by hand", "lstm": "The LSTM by hand"}
 T = 3
 
 STYLE = """
@@ -33,7 +34,9 @@ td { height: 2rem; min-width: 4.5rem; }
 .fixed { table-layout: fixed; }
 .fixed th { text-align: right; }
 .fixed td { height: auto; }
-@media print { body { margin: 0; max-width: none; } h2 { break-after: avoid; }
+section + section { break-before: page; margin-top: 4rem; }
+@media print { body { margin: 0; max-width: none; } section + section { margin-top: 0; }
+  h2 { break-after: avoid; }
   table { break-inside: avoid; } }
 @media (max-width: 40rem) { table { display: block; overflow-x: auto; } }
 """
@@ -155,20 +158,35 @@ def _lstm(student: str, rng: np.random.Generator) -> Sheet:
     )
 
 
-def page(made: Sheet) -> str:
-    """The worksheet as a page: with every number filled in, if it is a solution."""
+def page(made: Sheet, *more: Sheet) -> str:
+    """The worksheet as a page, or those of a class, each on sheets of its own: with every number
+    filled in, if it is a solution."""
+    sections = "".join(f"<section>{_body(one)}</section>" for one in (made, *more))
+    title = f"{NAMES[made.kind]}, " + (f"{len(more) + 1} sheets" if more else _who(made))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
+        f' content="width=device-width"><title>{title}</title><style>{STYLE}</style></head><body>'
+        f"{sections}</body></html>\n"
+    )
+
+
+def _who(made: Sheet) -> str:
+    """Whose it is, and whether it is the solution."""
     solution = made.gradients[0].values[0] is not None
-    name = {"bptt": "Backpropagation through time by hand", "lstm": "The LSTM by hand"}[made.kind]
+    return f"student {html.escape(made.student)}" + (" — solution" if solution else "")
+
+
+def _body(made: Sheet) -> str:
+    """One worksheet."""
     blocks = []  # four weights side by side
     for start in range(0, len(made.weights), 4):
         names = "".join(f"<th>{html.escape(n)}</th>" for n, _ in made.weights[start : start + 4])
         numbers = "".join(f"<td>{v:.2f}</td>" for _, v in made.weights[start : start + 4])
         blocks.append(f'<table class="given fixed"><tr>{names}</tr><tr>{numbers}</tr></table>')
     head = "".join(f"<th>t = {t}</th>" for t in range(T))
-    who = f"student {html.escape(made.student)}" + (" — solution" if solution else "")
     rows = {name: _rows(getattr(made, name)) for name in ("forward", "backward", "gradients")}
     parts = [
-        f'<div class="who"><h1>{name}</h1><span>{who}</span></div>',
+        f'<div class="who"><h1>{NAMES[made.kind]}</h1><span>{_who(made)}</span></div>',
         (
             "<p>Work with four decimals. Fill the forward pass from left to right, the backward"
             " pass from right to left.</p>"
@@ -180,12 +198,7 @@ def page(made: Sheet) -> str:
         f"<h2>Backward</h2><table><tr><th></th>{head}</tr>{rows['backward']}</table>",
         f"<h2>The weights' gradients</h2><table>{rows['gradients']}</table>",
     ]
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
-        f' content="width=device-width">'
-        f"<title>{name},"
-        f" {who}</title><style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
-    )
+    return "".join(parts)
 
 
 def _rows(rows: tuple[SheetRow, ...], digits: int = 4) -> str:
