@@ -77,7 +77,7 @@ plots.training_curves(history, title="A wave, one step ahead")
 # When the checker says NOT YET:
 #
 # 1. Read the first line. If it names the mistake, go to the lesson's paragraph that it points to.
-# 2. Read "wrong in line ..., or before it": the value shown there is wrong, and it is the first one that the checker could place.
+# 2. Read "first seen in line ...": the value of that line is wrong, and the mistake is there or in a line before it.
 # 3. Look at the simplest case that is wrong, and compute it by hand. `scratchnet course show 06/ex2 --case 1` prints its
 #    arguments.
 # 4. Ask for a hint. The solution is with your instructor.

@@ -280,7 +280,7 @@ class _Report:
             return self._by_output(watched)
         step = self.case.steps[first.step]
         at = f", at {step.at}" if self._at(first, watched) else ""
-        lines.append(f"wrong in line {first.place.line}{at}, or before it: {first.place.text}")
+        lines.append(f"first seen in line {first.place.line}{at}: {first.place.text}")
         if first.given.size == step.value.size:
             lines.append(f"  {step.name}: {numbers(first.given, step.value)}")
         good = list(
@@ -315,7 +315,7 @@ class _Report:
             if place.target == "return" and len(self.exercise.outputs) == 1:
                 continue  # that what is returned is wrong is known
             at = f", {name}[{', '.join(map(str, index))}]" if index else ""
-            line = f"wrong in line {place.line}{at}, or before it: {place.text}"
+            line = f"first seen in line {place.line}{at}: {place.text}"
             return [line], Wrong(-1, place, given)
         return [], None
 
