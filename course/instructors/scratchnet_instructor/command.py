@@ -6,11 +6,13 @@ from pathlib import Path
 
 from scratchnet_course import wall, worksheet
 from scratchnet_course.command import Commands, add_command, lesson_of, save_page
-from scratchnet_course.exercises import find
+from scratchnet_course.exercises import EXERCISES, find
 
 from scratchnet.files.writing import replace
 from scratchnet_instructor import (
+    authoring,
     classroom,
+    compiling,
     gradebooks,
     grading,
     hunting,
@@ -86,6 +88,10 @@ def add(commands: Commands) -> None:
     )
     whole.add_argument("students", type=Path, help="their ids: one a line, or a CSV's first column")
     whole.add_argument("--out", type=Path, default=Path("class"), help="folder (default: class)")
+    checked = add_command(commands, "lint", "is a pack of exercises a good one?", run_lint)
+    checked.add_argument("pack", type=Path, help="its folder, with files such as 50/ex1.py")
+    made = add_command(commands, "pack", "make what students get of a pack", run_pack)
+    made.add_argument("pack", type=Path, help="its folder")
     tested = commands.choices["test"]
     tested.add_argument("--names", action="store_true", help="say what the missed bugs are")
     tested.set_defaults(run=run_test)
@@ -118,6 +124,28 @@ def run_test(chosen: argparse.Namespace) -> int:
         lines, _, reason = hunting.answer(chosen.cell, number)
         print(f"  {number}: {reason} (line {lines[0]} of its file)")
     return 0 if caught.share == 1 else 1
+
+
+def run_lint(chosen: argparse.Namespace) -> int:
+    """``course lint``: 1 if there is something to say."""
+    said = 0
+    taken = {e.id: e.function for e in EXERCISES.values()}
+    for path in authoring.sources(chosen.pack):
+        name = f"{path.parent.name}/{path.stem}"
+        others = {k: v for k, v in taken.items() if k != name or name in compiling.OWN}
+        problems = authoring.lint(path, others)
+        said += len(problems)
+        print(f"{name}  {'; '.join(problems) or 'fine'}")
+    return 1 if said else 0
+
+
+def run_pack(chosen: argparse.Namespace) -> int:
+    """``course pack``."""
+    made = authoring.compile_pack(chosen.pack)
+    print(f"{len(made)} files in {chosen.pack}")
+    print(f"students: {chosen.pack / 'compiled'}, as packs/{chosen.pack.name} of their folder")
+    print(f"you: SCRATCHNET_PACKS={chosen.pack.resolve()}, and every command sees the exercises")
+    return 0
 
 
 def run_class(chosen: argparse.Namespace) -> int:

@@ -23,12 +23,16 @@ from scratchnet_instructor.hunting import hunts
 from scratchnet_instructor.making import made
 from scratchnet_instructor.references import REFERENCES
 
+# the course's own: packs are compiled by themselves
+OWN = {
+    name: one for name, one in REFERENCES.items() if one.right.__module__[:16] != "scratchnet_pack_"
+}
 SEEDS = (20_251, 20_269)  # of the students' keys: known to all, so that grading uses others
 
 
 def exercises() -> list[Exercise]:
     """What students get of every exercise."""
-    return [reference.exercise for reference in REFERENCES.values()]
+    return [reference.exercise for reference in OWN.values()]
 
 
 def key_file(name: str) -> tuple[str, bytes]:
@@ -39,7 +43,7 @@ def key_file(name: str) -> tuple[str, bytes]:
 def compile_into(out: Path, lessons: list[str]) -> None:
     """Write the files of some lessons, or of all, and what they were made from."""
     out.mkdir(parents=True, exist_ok=True)
-    names = [name for name, one in REFERENCES.items() if not lessons or one.lesson in lessons]
+    names = [name for name, one in OWN.items() if not lessons or one.lesson in lessons]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for file, content in pool.map(key_file, names):
             _write(out / file, content)

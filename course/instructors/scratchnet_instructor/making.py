@@ -23,10 +23,12 @@ from scratchnet_course.keys import (
     sizes_of,
     step_names,
 )
+from scratchnet_course.packs import VARIABLE
 from scratchnet_course.probe import PROBE, Record, probed
 
 from scratchnet.arrays import Array
 from scratchnet.elementwise import d_sigmoid, d_tanh, sigmoid
+from scratchnet.errors import InvalidValueError
 from scratchnet_instructor import mutants
 from scratchnet_instructor.reference import Arguments, Reference
 from scratchnet_instructor.references import REFERENCES
@@ -40,6 +42,10 @@ def key(name: str, seed: int) -> Key:
 
     The entry point "scratchnet.keys".
     """
+    if name not in REFERENCES:
+        raise InvalidValueError(
+            f"{name} is of a pack whose right answers are not here: name its folder in {VARIABLE}"
+        )
     return made(REFERENCES[name], (seed, seed + 1_000_003)).key
 
 

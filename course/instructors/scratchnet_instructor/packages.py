@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scratchnet_course.command import lesson_of, material
+from scratchnet_course.command import folder_of, lesson_of
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import EXERCISES
 
 from scratchnet.arrays import require_one_of
 from scratchnet.files.writing import replace
-from scratchnet_instructor import solutions
+from scratchnet_instructor import solutions_of
 from scratchnet_instructor.wheels import archive, wheels
 
 PLATFORMS = ("gradescope", "canvas", "moodle", "nbgrader", "otter", "folder")
@@ -50,8 +50,8 @@ def package(lesson: str, platform: str, out: Path) -> list[Path]:
         "functions": "\n".join(f"- `{e.id[3:]}.py`: `{e.function}`, {e.title}" for e in exercises),
         "points": str(sum(e.points for e in exercises)),
     }
-    given = {path.name: path.read_bytes() for path in material().joinpath(number).glob("*.*")}
-    solved = {path.name: path.read_bytes() for path in solutions().joinpath(number).glob("*.py")}
+    given = {path.name: path.read_bytes() for path in folder_of(number).glob("*.*")}
+    solved = {path.name: path.read_bytes() for path in solutions_of(number).glob("*.py")}
     made = [
         *_write(out / "handout", given | {"README.md": _text("handout.md", words)}),
         *wheels(out / "handout" / "wheels", instructor=False),
@@ -96,7 +96,7 @@ def _gradescope(out: Path, exercises: Sequence[Exercise], words: dict[str, str])
 
 
 def _notebook(lesson: str) -> tuple[str, Notebook]:
-    (path,) = material().joinpath(lesson).glob("*.ipynb")
+    (path,) = folder_of(lesson).glob("*.ipynb")
     return path.name, json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -162,7 +162,7 @@ def _json(whole: Notebook) -> bytes:
 
 def _marked(stub: str, exercise: Exercise) -> str:
     """The solution between nbgrader's marks: what it has and the stub has not."""
-    path = solutions() / exercise.lesson / f"{exercise.id[3:]}.py"
+    path = solutions_of(exercise.lesson) / f"{exercise.id[3:]}.py"
     given, solved = stub.splitlines(), path.read_text(encoding="utf-8").splitlines()
     same = next((k for k, (a, b) in enumerate(zip(given, solved)) if a != b), len(given))
     body = solved[same:]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from scratchnet.errors import InvalidValueError
-from scratchnet_course import keys, lessons, progress, watching, worksheet
+from scratchnet_course import keys, lessons, packs, progress, watching, worksheet
 from scratchnet_course.checking import Verdict, check
 from scratchnet_course.exercises import EXERCISES, find
 from scratchnet_course.sources import source_of
@@ -121,7 +121,15 @@ def material() -> Path:
 
 def numbers() -> list[str]:
     """The lessons there are."""
-    return sorted(path.name for path in material().iterdir() if path.name.isdigit())
+    places = (material(), *packs.folders())
+    return sorted(
+        {path.name for place in places for path in place.iterdir() if path.name.isdigit()}
+    )
+
+
+def folder_of(number: str) -> Path:
+    """The folder of a lesson's files."""
+    return packs.place_of(material(), number)
 
 
 def lesson_of(text: str) -> str:
@@ -145,7 +153,7 @@ def run_list(chosen: argparse.Namespace) -> int:
 
 def _title(number: str) -> str:
     """A lesson's title, without its number."""
-    (script,) = material().glob(f"{number}/{number}_*.py")
+    (script,) = folder_of(number).glob(f"{number}_*.py")
     lines = script.read_text(encoding="utf-8").splitlines()
     return next(line[4:] for line in lines if line.startswith("# # ")).removeprefix(number).strip()
 
@@ -155,7 +163,7 @@ def run_start(chosen: argparse.Namespace) -> int:
     number = lesson_of(chosen.lesson)
     folder = chosen.out / number
     folder.mkdir(parents=True, exist_ok=True)
-    for source in sorted(material().joinpath(number).iterdir()):
+    for source in sorted(folder_of(number).iterdir()):
         if not source.is_file():
             continue  # __pycache__, which installing adds
         path = folder / source.name

@@ -5,20 +5,35 @@ references; see `compiled`.
 """
 
 import json
+import warnings
+from pathlib import Path
 from typing import Any
 
 from scratchnet.errors import InvalidValueError
+from scratchnet_course import packs
 from scratchnet_course.compiled import answers
 from scratchnet_course.exercise import Exercise
 
 
 def _all() -> dict[str, Exercise]:
     """Every exercise with its text, by id."""
-    rows = json.loads((answers() / "exercises.json").read_text(encoding="utf-8"))
+    found = _read(answers())
+    for folder in packs.folders():
+        try:
+            found = _read(folder) | found  # the course's own come first
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            warnings.warn(
+                f"the pack {folder} cannot be read, and is left out: {error}", stacklevel=2
+            )
+    return dict(sorted(found.items()))
+
+
+def _read(folder: Path) -> dict[str, Exercise]:
+    """The exercises of the course, or of one pack."""
     found = {}
-    for row in rows:
-        tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-        found[row["id"]] = Exercise(**tuples)
+    for row in json.loads((folder / packs.TEXTS).read_text(encoding="utf-8")):
+        own: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+        found[str(row["id"])] = Exercise(**own)
     return found
 
 

@@ -20,6 +20,7 @@ from scratchnet.arrays import Array
 from scratchnet.errors import UnavailableError
 from scratchnet_course.compiled import answers
 from scratchnet_course.exercise import Exercise
+from scratchnet_course.packs import place_of
 
 # relative: two codes that compute the same agree to about 1e-14, and a random match is out of the
 # question
@@ -160,7 +161,7 @@ def of(exercise: Exercise, seed: int | None = None) -> Key:
         installed.
     """
     if seed is None:
-        return load(answers() / f"{exercise.id.replace('/', '_')}.npz")
+        return load(place_of(answers(), f"{exercise.id.replace('/', '_')}.npz"))
     makers = list(entry_points(group="scratchnet.keys"))
     if not makers:
         raise UnavailableError(

@@ -20,6 +20,7 @@ from dataclasses import replace
 from importlib import import_module, resources
 from typing import Any
 
+from scratchnet_instructor import authoring
 from scratchnet_instructor.reference import Reference, Wrong
 
 
@@ -32,6 +33,8 @@ def _all() -> dict[str, Reference]:
             texts = tomllib.loads(path.read_text(encoding="utf-8"))
             for one in import_module(f"{__name__}.{name}").EXERCISES:
                 found[one.id] = _with_text(one, texts[one.id.partition("/")[2]])
+    for one in authoring.references():
+        found.setdefault(one.id, one)  # the course's own comes first
     return found
 
 
