@@ -47,7 +47,7 @@ def problems(line):
             right = (
                 (what.startswith(".") and folder in PROJECTS)
                 or (" @ git+" in word and known["name"] == what)
-                or (what.endswith("-*.whl") and what.removesuffix("-*.whl").replace("_", "-") in OURS)
+                or (what.endswith("-*.whl") and Path(what).name.removesuffix("-*.whl").replace("_", "-") in OURS)
                 or (what in OURS and "--no-index" in line)
                 or what in OTHERS
             )
