@@ -281,7 +281,10 @@ class _Report:
         step = self.case.steps[first.step]
         at = f", at {step.at}" if self._at(first, watched) else ""
         lines.append(f"first seen in line {first.place.line}{at}: {first.place.text}")
-        if first.given.size == step.value.size:
+        shown = (self.answer or {}).get(step.name)  # as an output, further down
+        if first.given.size == step.value.size and not (
+            shown is not None and same(first.given, shown)
+        ):
             lines.append(f"  {step.name}: {numbers(first.given, step.value)}")
         good = list(
             dict.fromkeys(
