@@ -7,9 +7,7 @@ that are rare in the class are the same in both.
 """
 
 import ast
-import builtins
 import io
-import keyword
 import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -84,15 +82,30 @@ def _tokens(text: str) -> list[str]:
         ]
     except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
         return text.split()
-    kept = {*keyword.kwlist, *dir(builtins), "np"}
+    own = _bound(tree)
     numbers: dict[str, str] = {}
     tokens = []
     for k, (kind, word) in enumerate(words):
         attribute = k > 0 and words[k - 1][1] == "."
-        if kind == tokenize.NAME and word not in kept and not attribute:
+        if kind == tokenize.NAME and word in own and not attribute:
             word = numbers.setdefault(word, f"v{len(numbers)}")
         tokens.append(word.strip() or tokenize.tok_name[kind])
     return tokens
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """The names that a program gives itself: not those of functions that it calls."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            found.add(node.id)
+        elif isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name)
+    return found
 
 
 def _without_docstrings(tree: ast.Module) -> None:
