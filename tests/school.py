@@ -80,7 +80,7 @@ def notebook(person: Person, lesson: str = "06") -> str:
 
 
 def files(person: Person, number: int, lesson: str = "06") -> dict[str, bytes]:
-    """What a person uploads: each in a way of their own."""
+    """What a person uploads: eight ways, in turn."""
     own = {k.partition("/")[2]: code.encode() for k, code in person.answers.items()}
     ways = [
         {f"{k}.py": code for k, code in own.items()},

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,11 @@ def written(folder, text=EXAMPLE, name="50/ex1.py"):
     return path
 
 
-def course(folder, *words, packs=""):
-    """The command in a process of its own, which looks for packs when it starts."""
-    environment = {k: v for k, v in os.environ.items() if k != "SCRATCHNET_PACKS"} | (
-        {"SCRATCHNET_PACKS": str(packs)} if packs else {}
-    )
+def course(folder, *words, packs="", **more):
+    """The command in a new process, which looks for packs when it starts."""
+    environment = {k: v for k, v in os.environ.items() if k != "SCRATCHNET_PACKS"} | more
+    if packs:
+        environment["SCRATCHNET_PACKS"] = str(packs)
     command = [sys.executable, "-m", "scratchnet", "course", *words]
     return subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
 
@@ -51,7 +52,8 @@ def test_the_guides_example_goes_from_file_to_check_and_grade(tmp_path):
     answer.write_text(solved.replace("w - lr * new", "w - lr * velocity"), encoding="utf-8")
     said = course(student, "check", "50/ex1.py").stdout
     assert "5 of 10 points" in said
-    assert "mistake: the old velocity is used\n  The weights take the new velocity." in said
+    assert 'mistake: the old velocity is used\n  line 13, "velocity": another variable belongs there\n' in said
+    assert "  The weights take the new velocity." in said
     answer.write_text(solved, encoding="utf-8")
     assert "RIGHT  10 of 10 points" in course(student, "check", "50/ex1.py").stdout
     assert re.search(r"50  Optimisers by hand +ok +10 of 10", course(student).stdout)
@@ -93,6 +95,39 @@ def test_lint_says_what_is_wrong_with_an_exercise(change, said, tmp_path):
     assert text != EXAMPLE
     problems = authoring.lint(written(tmp_path, text), TAKEN)
     assert any(said in one for one in problems), problems
+
+
+def test_a_distribution_brings_a_pack_to_all_who_install_it(tmp_path):
+    """A wheel, installed by pip: the student starts and checks its exercise, and it has no formula."""
+    pack, site, student = tmp_path / "mypack", tmp_path / "site", tmp_path / "student"
+    written(pack)
+    assert course(tmp_path, "pack", "mypack").returncode == 0
+    info = "extra_course-1.0.dist-info"
+    files = {
+        f"extra_course/{p.relative_to(pack / 'compiled')}": p.read_bytes()
+        for p in (pack / "compiled").rglob("*")
+        if p.is_file()
+    }
+    files["extra_course/__init__.py"] = b""
+    files[f"{info}/METADATA"] = b"Metadata-Version: 2.1\nName: extra-course\nVersion: 1.0\n"
+    files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[f"{info}/entry_points.txt"] = b"[scratchnet.exercises]\nextra = extra_course\n"
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"]).encode()
+    wheel = tmp_path / "extra_course-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    words = ["install", "--quiet", "--no-deps", "--no-index", "--no-compile", "--target", str(site), str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", *words], check=True)
+    student.mkdir()
+    installed = {"PYTHONPATH": str(site)}
+    assert "50/ex1  Momentum" in course(student, "list", **installed).stdout
+    assert "50/ex1" not in course(student, "list").stdout
+    assert course(student, "start", "50", **installed).returncode == 0
+    solved = (pack / "solutions" / "50" / "ex1.py").read_text(encoding="utf-8")
+    (student / "50" / "ex1.py").write_text(solved, encoding="utf-8")
+    assert "RIGHT  10 of 10 points" in course(student, "check", "50/ex1.py", **installed).stdout
+    assert not [p for p in site.rglob("*") if p.is_file() and b"beta * velocity" in p.read_bytes()]
 
 
 def test_lint_and_pack_refuse_what_is_no_pack(tmp_path, capsys):

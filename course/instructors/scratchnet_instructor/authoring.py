@@ -38,15 +38,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from scratchnet_course import lessons, packs
+from scratchnet_course.inside import same
 from scratchnet_course.keys import packed
 
 from scratchnet.errors import InvalidValueError, MissingFileError, ScratchnetError
-from scratchnet.files.writing import replace
+from scratchnet_instructor import folders
 from scratchnet_instructor.reference import Reference, Wrong
 
 FILE = re.compile(r"ex[1-9]\d?\.py")
@@ -167,28 +169,24 @@ def compile_pack(folder: Path) -> list[Path]:
     from scratchnet_instructor.making import made
 
     found = [(path, read(path)) for path in sources(folder)]
-    files: dict[Path, bytes] = {}
-    out = folder / packs.COMPILED
+    given: dict[str, bytes] = {}
+    solved: dict[str, bytes] = {}
     for number in dict.fromkeys(one.lesson for _, one in found):
         own = [path for path, one in found if one.lesson == number]
-        script = folder / SOLUTIONS / f"{number}_pack.py"
-        _write({script: _lesson(number, own).encode()})
-        given, solved = lessons.student_files(script), lessons.solution_files(script)
-        files |= {out / number / name: text.encode() for name, text in given.items()}
-        files |= {folder / SOLUTIONS / number / name: t.encode() for name, t in solved.items()}
-        script.unlink()
+        with TemporaryDirectory() as place:
+            script = Path(place) / f"{number}_pack.py"
+            script.write_text(_lesson(number, own), encoding="utf-8")
+            for files, texts in (
+                (given, lessons.student_files(script)),
+                (solved, lessons.solution_files(script)),
+            ):
+                files |= {f"{number}/{name}": text.encode() for name, text in texts.items()}
     for _, one in found:
-        files[out / f"{one.id.replace('/', '_')}.npz"] = packed(made(one, SEEDS).key)
-    texts = json.dumps([asdict(one.exercise) for _, one in found], indent=1)
-    return _write(files | {out / packs.TEXTS: texts.encode()})
-
-
-def _write(files: dict[Path, bytes]) -> list[Path]:
-    for path, data in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replace(path) as file:
-            file.write(data)
-    return list(files)
+        given[f"{one.id.replace('/', '_')}.npz"] = packed(made(one, SEEDS).key)
+    about = [asdict(one.exercise) for _, one in found]
+    given[packs.TEXTS] = json.dumps(about, indent=1).encode()
+    made_files = folders.write(folder / packs.COMPILED, given)
+    return made_files + folders.write(folder / SOLUTIONS, solved)
 
 
 def _lesson(number: str, files: list[Path]) -> str:
@@ -293,12 +291,6 @@ def _wrong(one: Reference, wrong: Wrong) -> str:
         except Exception:  # a mistake may raise
             return ""
         right = one.answer(case)
-        if any(
-            not np.allclose(given[k], right[k], 1e-9, 0)
-            for k in right
-            if np.shape(given[k]) == np.shape(right[k])
-        ):
-            return ""
-        if any(np.shape(given[k]) != np.shape(right[k]) for k in right):
+        if not all(same(np.asarray(given[k]), np.asarray(right[k])) for k in right):
             return ""
     return "no case shows it"

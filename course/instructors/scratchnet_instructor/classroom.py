@@ -8,8 +8,7 @@ from pathlib import Path
 from scratchnet_course import hunt, worksheet
 
 from scratchnet.errors import InvalidValueError, MissingFileError
-from scratchnet.files.writing import replace
-from scratchnet_instructor import hunting, reports
+from scratchnet_instructor import assigning, folders, hunting, reports
 from scratchnet_instructor.worked import worked
 
 HEADINGS = ("student", "students", "id", "sid", "name", "number", "email", "user", "username")
@@ -39,9 +38,9 @@ def students(path: Path) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def write(who: Sequence[str], out: Path) -> list[Path]:
-    """Write the sheets of each kind, blank and solved, and the hunts' key; returns the paths."""
-    out.mkdir(parents=True, exist_ok=True)
+def write(who: Sequence[str], out: Path, pools: Sequence[Sequence[str]] = ()) -> list[Path]:
+    """Write the sheets of each kind, blank and solved, and the hunts' key, and of what is in pools
+    who works on what; returns the paths."""
     made: dict[str, str] = {}
     for kind in worksheet.KINDS:
         blank = [worksheet.sheet(kind, student) for student in who]
@@ -57,7 +56,6 @@ def write(who: Sequence[str], out: Path) -> list[Path]:
             row = (student, cell, number, " ".join(map(str, lines)), reason, what)
             writer.writerow([reports.cell(value) for value in row])
     made["hunts_key.csv"] = table.getvalue()
-    for name, text in made.items():
-        with replace(out / name) as file:
-            file.write(text.encode())
-    return [out / name for name in made]
+    if pools:
+        made["assigned.csv"] = assigning.table(assigning.assign(who, pools))
+    return folders.write(out, {name: text.encode() for name, text in made.items()})

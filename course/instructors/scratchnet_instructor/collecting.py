@@ -3,11 +3,13 @@
     06/ex1.py  lesson6_Ex1.py  06/ex1 (2).py    the name says it
     ex1.py, in no lesson's folder               its function does, or "# exercise 06/ex1" in it
     homework.py, a notebook                     all exercises whose functions it has
+    bptt_ada.csv, lstm_bug_ada.txt              what is in it; see `handins`
 
 What is not graded is listed with the reason: no file is lost without a word.
 """
 
 import ast
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -18,7 +20,7 @@ from scratchnet_course.exercises import EXERCISES
 from scratchnet_course.sources import beside, source_of
 
 from scratchnet.errors import InvalidValueError, ScratchnetError
-from scratchnet_instructor import notebooks
+from scratchnet_instructor import handins, notebooks
 from scratchnet_instructor.uploads import LeftOut, Upload, Uploads, uploads
 
 # "06_ex1", "lesson 6 exercise 1 final", "Ex1", "ex1 (2)", "ex01-3": what platforms append goes
@@ -118,8 +120,18 @@ def exercises_of(upload: Upload, lessons: set[str]) -> tuple[list[str], str]:
     """Return the exercises that a file answers, or none and the reason."""
     file = upload.name[-1] if upload.name else upload.path.name
     stem, suffix = Path(file).stem, Path(file).suffix.lower()
+    others: list[str] = []
+    if suffix in (".py", ".csv", ".txt"):
+        with contextlib.suppress(OSError, ScratchnetError):
+            others = handins.which(file, source_of(upload.path))
     if suffix not in (".py", ".ipynb"):
-        return [], "it is neither a Python file (.py) nor a notebook (.ipynb)"
+        return others, handins.instead(file)
+    names, why = _exercises(upload, stem, suffix, lessons)
+    return [*others, *names], why
+
+
+def _exercises(upload: Upload, stem: str, suffix: str, lessons: set[str]) -> tuple[list[str], str]:
+    """The exercises that a Python file or a notebook answers, or none and the reason."""
     try:
         text = source_of(upload.path) if suffix == ".py" else _joined(upload.path)
         why = "it defines no function of an exercise"
@@ -183,6 +195,8 @@ def _texts(files: Iterable[Handed]) -> Iterable[tuple[Handed, str]]:
 
 def _is_stub(text: str, exercise: str) -> bool:
     """Whether the exercise's function does nothing but say that it is not written."""
+    if exercise not in EXERCISES:
+        return False
     name = EXERCISES[exercise].function
     try:
         functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]

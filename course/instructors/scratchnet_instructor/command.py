@@ -10,18 +10,20 @@ from scratchnet_course.exercises import EXERCISES, find
 
 from scratchnet.files.writing import replace
 from scratchnet_instructor import (
+    assigning,
     authoring,
     classroom,
     compiling,
     gradebooks,
     grading,
+    handins,
     hunting,
     lateness,
     packages,
     reports,
     solution,
 )
-from scratchnet_instructor.alike import alike
+from scratchnet_instructor.alike import alike, same_numbers
 from scratchnet_instructor.collecting import Collected, collect
 from scratchnet_instructor.grading import Grade
 from scratchnet_instructor.worked import worked
@@ -53,13 +55,16 @@ def add(commands: Commands) -> None:
     graded.add_argument(
         "--gradebook", type=Path, help="a table of Canvas, Moodle or your own to fill in"
     )
+    graded.add_argument(
+        "--assigned", type=Path, help="who works on what: the assigned.csv of course class --pool"
+    )
     graded.add_argument("--column", default="", help="of the gradebook (default: the only one)")
     graded.add_argument("--workers", type=int, default=2, help="submissions at a time (default: 2)")
     graded.add_argument(
         "--wall",
         choices=wall.WALLS,
         default="auto",
-        help="what each submission runs behind (default: bubblewrap where it works, else none)",
+        help="what each submission runs behind (default: bubblewrap, else account, else none)",
     )
     graded.add_argument(
         "--image", default="", help="of docker and podman: an image with Python and NumPy"
@@ -88,6 +93,14 @@ def add(commands: Commands) -> None:
     )
     whole.add_argument("students", type=Path, help="their ids: one a line, or a CSV's first column")
     whole.add_argument("--out", type=Path, default=Path("class"), help="folder (default: class)")
+    whole.add_argument(
+        "--pool",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="EXERCISE",
+        help="each student works on one of these, 06/ex1 or hunt/lstm; several times for several",
+    )
     checked = add_command(commands, "lint", "is a pack of exercises a good one?", run_lint)
     checked.add_argument("pack", type=Path, help="its folder, with files such as 50/ex1.py")
     made = add_command(commands, "pack", "make what students get of a pack", run_pack)
@@ -150,7 +163,7 @@ def run_pack(chosen: argparse.Namespace) -> int:
 
 def run_class(chosen: argparse.Namespace) -> int:
     """``course class``."""
-    for path in classroom.write(classroom.students(chosen.students), chosen.out):
+    for path in classroom.write(classroom.students(chosen.students), chosen.out, chosen.pool):
         print(path)
     return 0
 
@@ -171,6 +184,7 @@ def run_grade(chosen: argparse.Namespace) -> int:
     if not behind:
         print(NO_WALL)
     policy = None if chosen.late is None else lateness.read(chosen.late)
+    assigned = None if chosen.assigned is None else assigning.read(chosen.assigned)
     handed = collect(chosen.submissions, chosen.only, chosen.out / "unpacked")
     print(f"{len(handed.handed)} students, in the layout of {handed.layout}")
     try:
@@ -183,11 +197,16 @@ def run_grade(chosen: argparse.Namespace) -> int:
             journal=journal,
             resume=chosen.resume,
             policy=policy,
+            assigned=assigned,
         )
     except KeyboardInterrupt:
         print(f"stopped; the results so far are in {journal}: go on with --resume")
         return 130
-    pairs = alike(texts(handed, grades))
+    strangers = [s for s in handed.handed if assigned and assigning.of(s, assigned) is None]
+    if strangers:
+        names = ", ".join(map(reports.name, strangers))
+        print(f"not in {chosen.assigned}, graded on all of it: {names}")
+    pairs = [*alike(texts(handed, grades)), *same_numbers(made_for(grades))]
     made = reports.write(grades, chosen.out, handed.left_out, pairs)
     made += reports.returns(grades, handed, chosen.out)
     print(reports.table(grades, handed.left_out, pairs))
@@ -215,5 +234,17 @@ def texts(handed: Collected, grades: Sequence[Grade]) -> dict[tuple[str, str], s
     return {
         (g.student, g.result.exercise): handed.handed[g.student][g.result.exercise].text()[0]
         for g in grades
-        if g.result.sha256 and g.result.status not in ("empty", "missing")
+        if g.result.exercise in EXERCISES
+        and g.result.sha256
+        and g.result.status not in ("empty", "missing")
     }
+
+
+def made_for(grades: Sequence[Grade]) -> list[tuple[str, str, str]]:
+    """The worksheets and hunts that were handed in: student, exercise, and for whom it was made."""
+    return [
+        (g.student, g.result.exercise, said)
+        for g in grades
+        for said in g.result.lines[:1]
+        if g.result.exercise in handins.HANDINS and said.startswith(handins.MADE_FOR)
+    ]

@@ -26,7 +26,8 @@ from scratchnet_course.wall import Wall
 
 from scratchnet.arrays import require_count
 from scratchnet.errors import InvalidValueError, MissingFileError
-from scratchnet_instructor import making
+from scratchnet_instructor import assigning, handins, making
+from scratchnet_instructor.assigning import Assigned
 from scratchnet_instructor.collecting import Collected, Handed, collect
 from scratchnet_instructor.lateness import Policy
 
@@ -110,6 +111,7 @@ def grade(
     journal: Path | None = None,
     resume: bool = False,
     policy: Policy | None = None,
+    assigned: Assigned | None = None,
 ) -> list[Grade]:
     """Grade every student's exercises; what is missing has 0 points.
 
@@ -134,6 +136,8 @@ def grade(
         after all others and alone; if the grader ends then, too, the file gets 0 points.
     policy
         What being late costs; nothing if None.
+    assigned
+        Who works on what; see `assigning`. Who is not in it is graded on all of it.
 
     Raises
     ------
@@ -143,16 +147,23 @@ def grade(
     FileNotFoundError
         If there is no journal to resume.
     """
-    wanted = [e for e in EXERCISES.values() if not only or e.id in only or e.lesson in only]
+    known = EXERCISES | handins.HANDINS
+    # without a word on what: what was assigned, or every exercise
+    given_out = {name for names in (assigned or {}).values() for name in names} or set(EXERCISES)
+    chosen_from = only or given_out
+    wanted = [e for e in known.values() if e.id in chosen_from or e.lesson in chosen_from]
     if not wanted:
         raise InvalidValueError(
-            f"there is nothing to grade in {' '.join(only)}: there are {', '.join(EXERCISES)}"
+            f"there is nothing to grade in {' '.join(only)}: there are {', '.join(known)}"
         )
     found = collect(given, only) if isinstance(given, Path) else given
+    if not only and assigned is None:  # what somebody has handed in besides
+        some = {name for files in found.handed.values() for name in files}
+        wanted += [one for name, one in handins.HANDINS.items() if name in some]
     jobs = [
         _Job(student, exercise, files.get(exercise.id))
         for student, files in sorted(found.handed.items())
-        for exercise in wanted
+        for exercise in _own(student, assigned, wanted)
     ]
     with closing(Journal(journal, resume)) as kept:
         if kept.seed is not None and seed not in (None, kept.seed):
@@ -161,7 +172,7 @@ def grade(
         chosen = secrets.randbelow(2**53) if chosen is None else chosen
         if kept.seed is None:
             kept.write(seed=chosen)
-        names = sorted({job.exercise.id for job in jobs if job.handed is not None})
+        names = sorted({j.exercise.id for j in jobs if j.handed and j.exercise.id in EXERCISES})
         made = making.keys(names, chosen, require_count("workers", workers))
         grader = _Grader(chosen, made, wall.find() if behind is None else behind, kept)
         # Threads wait for processes: a loop for ever costs its own time only. Ctrl-C waits for
@@ -190,6 +201,12 @@ def grade(
         for job, result in zip(jobs, results)
         if result is not None
     ]
+
+
+def _own(student: str, assigned: Assigned | None, wanted: list[Exercise]) -> list[Exercise]:
+    """What a student is graded on."""
+    names = None if assigned is None else assigning.of(student, assigned)
+    return wanted if names is None else [one for one in wanted if one.id in names]
 
 
 def _late(job: "_Job", policy: Policy | None) -> tuple[float, str]:
@@ -243,15 +260,29 @@ class _Grader(NamedTuple):
             return None
         self.journal.write(key=key)
         try:
-            known = self.keys[exercise.id]
-            result = check_code(
-                *(exercise, code, self.seed, str(handed.path), self.behind, known, modules)
-            )
+            if exercise.id in handins.HANDINS:
+                result = self._handin(exercise, code, handed)._replace(sha256=digest)
+            else:
+                known = self.keys[exercise.id]
+                result = check_code(
+                    *(exercise, code, self.seed, str(handed.path), self.behind, known, modules)
+                )
         except Exception as error:  # one submission must never cost the others their grades
             said = f"{name} could not be graded, look at it by hand: {_sentence(error)}"
             result = self._nothing(job, "error", said)
         self.journal.write(key=key, result=result._asdict())
         return result
+
+    def _handin(self, exercise: Exercise, text: str, handed: Handed) -> Verdict:
+        """The verdict on a worksheet, a hunt or a test."""
+        judged = handins.judge(exercise.id, text, self.behind)
+        status = "right" if judged.share == 1 else "wrong"
+        lines = tuple(plain(line, 500) for line in judged.lines)
+        points, most = round(exercise.points * judged.share, 2), exercise.points
+        return Verdict(
+            *(exercise.id, status, points, most, self.seed, lines, (), str(handed.path)),
+            wall=self.behind.name,
+        )
 
     def _nothing(self, job: _Job, status: str, said: str) -> Verdict:
         """A verdict without points, on a file that was not run."""

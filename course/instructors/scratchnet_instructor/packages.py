@@ -13,10 +13,10 @@ from typing import Any
 from scratchnet_course.command import folder_of, lesson_of
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import EXERCISES
+from scratchnet_course.lessons import EXERCISE
 
 from scratchnet.arrays import require_one_of
-from scratchnet.files.writing import replace
-from scratchnet_instructor import solutions_of
+from scratchnet_instructor import folders, solutions_of
 from scratchnet_instructor.wheels import archive, wheels
 
 PLATFORMS = ("gradescope", "canvas", "moodle", "nbgrader", "otter", "folder")
@@ -53,10 +53,10 @@ def package(lesson: str, platform: str, out: Path) -> list[Path]:
     given = {path.name: path.read_bytes() for path in folder_of(number).glob("*.*")}
     solved = {path.name: path.read_bytes() for path in solutions_of(number).glob("*.py")}
     made = [
-        *_write(out / "handout", given | {"README.md": _text("handout.md", words)}),
+        *folders.write(out / "handout", given | {"README.md": _text("handout.md", words)}),
         *wheels(out / "handout" / "wheels", instructor=False),
-        *_write(out / "teacher" / "solutions", solved),
-        *_write(
+        *folders.write(out / "teacher" / "solutions", solved),
+        *folders.write(
             out / "teacher",
             {"README.md": _text(f"{platform}.md", words), "late.toml": _text("late.toml", words)},
         ),
@@ -77,14 +77,6 @@ def _text(name: str, words: dict[str, str]) -> bytes:
     return text.encode()
 
 
-def _write(folder: Path, content: dict[str, bytes]) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in content.items():
-        with replace(folder / name) as file:
-            file.write(data)
-    return [folder / name for name in content]
-
-
 def _gradescope(out: Path, exercises: Sequence[Exercise], words: dict[str, str]) -> list[Path]:
     """The zip that Gradescope builds its container of."""
     programs = ("setup.sh", "run_autograder")
@@ -100,10 +92,10 @@ def _notebook(lesson: str) -> tuple[str, Notebook]:
     return path.name, json.loads(path.read_text(encoding="utf-8"))
 
 
-def _exercise(cell: dict[str, Any]) -> str:
-    """The exercise of a notebook's cell, "" if it is none."""
-    first = "".join(cell["source"][:1])
-    return first.removeprefix("# exercise ").strip() if first.startswith("# exercise ") else ""
+def _exercise(cell: dict[str, Any]) -> Exercise | None:
+    """The exercise of a notebook's cell, None if it is none."""
+    found = EXERCISE.match("".join(cell["source"]) + "\n")
+    return EXERCISES.get(found.group(1)) if found else None
 
 
 def _nbgrader(out: Path, exercises: Sequence[Exercise], words: dict[str, str]) -> list[Path]:
@@ -112,7 +104,7 @@ def _nbgrader(out: Path, exercises: Sequence[Exercise], words: dict[str, str]) -
     cells = []
     for cell in whole["cells"]:
         cells.append(cell)
-        exercise = EXERCISES.get(_exercise(cell))
+        exercise = _exercise(cell)
         if exercise is None:
             continue
         grade_id = exercise.id.replace("/", "-")
@@ -127,7 +119,7 @@ def _nbgrader(out: Path, exercises: Sequence[Exercise], words: dict[str, str]) -
         cells.append(_code(f"{grade_id}-test", test, {"nbgrader": marks}))
     whole["cells"] = cells
     folder = out / "source" / f"lesson{words['lesson']}"
-    return _write(folder, {name: _json(whole)})
+    return folders.write(folder, {name: _json(whole)})
 
 
 def _marks(grade_id: str, solution: bool = False, points: int | None = None) -> dict[str, Any]:
@@ -163,7 +155,9 @@ def _json(whole: Notebook) -> bytes:
 def _marked(stub: str, exercise: Exercise) -> str:
     """The solution between nbgrader's marks: what it has and the stub has not."""
     path = solutions_of(exercise.lesson) / f"{exercise.id[3:]}.py"
-    given, solved = stub.splitlines(), path.read_text(encoding="utf-8").splitlines()
+    mark, *solved = path.read_text(encoding="utf-8").splitlines()
+    # what is asked is in the notebook's text
+    given, solved = stub.splitlines(), [mark, *solved[solved.index("") + 1 :]]
     same = next((k for k, (a, b) in enumerate(zip(given, solved)) if a != b), len(given))
     body = solved[same:]
     indent = " " * (len(given[same]) - len(given[same].lstrip())) if same < len(given) else ""
@@ -179,15 +173,15 @@ def _otter(out: Path, exercises: Sequence[Exercise], words: dict[str, str]) -> l
     cells = [_code("otter", begin, {})]
     for cell in whole["cells"]:
         cells.append(cell)
-        exercise = EXERCISES.get(_exercise(cell))
+        exercise = _exercise(cell)
         if exercise is not None:
             question = exercise.id.replace("/", "_")
             cells.append(_code(f"check-{question}", f'grader.check("{question}")', {}))
     whole["cells"] = cells
     tests = {f"{e.id.replace('/', '_')}.py": _otter_test(e) for e in exercises}
     handout = out / "handout"
-    made = _write(handout, {name: _json(whole)}) + _write(handout / "tests", tests)
-    return made + _write(out / "tests", tests)
+    made = folders.write(handout, {name: _json(whole)}) + folders.write(handout / "tests", tests)
+    return made + folders.write(out / "tests", tests)
 
 
 def _otter_test(exercise: Exercise) -> bytes:

@@ -74,13 +74,13 @@ def write(
     ]
     _write_whole(made[3], json.dumps(whole, indent=1) + "\n")
     _write_whole(made[4], _junit(grades))
-    for student in dict.fromkeys(g.student for g in grades):
+    for student, text in feedbacks(grades, left_out).items():
         own = [g for g in grades if g.student == student]
         lost = [one for one in left_out if one.student == student]
         file = _file_name(student)
         scope, said = out / "gradescope" / f"{file}.json", out / "feedback" / f"{file}.txt"
         _write_whole(scope, json.dumps(gradescope(own, lost), indent=1) + "\n")
-        _write_whole(said, feedback(student, own, lost))
+        _write_whole(said, text)
         made += [scope, said]
     return made
 

@@ -10,6 +10,7 @@ Each may be a folder or an archive, and a student's own upload may be an archive
 """
 
 import re
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -24,13 +25,15 @@ import yaml
 from scratchnet.errors import InvalidValueError, MissingFileError
 
 DEEPEST = 12  # folders inside each other; a submission can bring thousands
-MOST_FILES, MOST_BYTES = 2000, 200_000_000  # of an archive, unpacked
+MOST_FILES, MOST_BYTES = 2000, 200_000_000  # of a student's archive, unpacked
+STUDENTS = 1000  # whose files an export may hold
 ARCHIVE = re.compile(r"\.(zip|tar|tgz|tar\.(gz|bz2|xz))$", re.I)
 METADATA = "submission_metadata.yml"
 CANVAS = re.compile(r"(?P<who>[^_\W][^_]*_)(?P<late>LATE_)?(?P<user>\d+)_\d+_(?P<file>.+)", re.S)
 MOODLE = re.compile(r"(?P<who>.+_\d+)_assignsubmission_(file|onlinetext)_?(?P<file>.*)", re.S)
 FLAT = re.compile(r"(?P<who>.+?)[_-](?P<file>\d\d[_-]?ex\d+\.(py|ipynb))", re.S | re.I)
 SHEET = re.compile(r"[a-z_ -]*\d+.*|assignments?|homework|exercises?", re.I)  # no student's name
+OURS = re.compile(r"all|\d{4}")  # the folders into which archives are unpacked
 TOOLS = re.compile(  # what editors and systems leave behind
     r"\._.*|\.(DS_Store|git|svn|idea|vscode|venv|ipynb_checkpoints|\w+_cache)|v?env|__MACOSX"
     r"|__pycache__|node_modules|site-packages"
@@ -82,9 +85,12 @@ def uploads(given: Path, unpacked: Path) -> Uploads:
     ValueError
         If it is an archive that cannot be read.
     """
+    for old in unpacked.glob("*"):  # of an earlier run: what was handed in since would be lost
+        if old.is_dir() and OURS.fullmatch(old.name):
+            shutil.rmtree(old)
     if given.is_file() and ARCHIVE.search(given.name):
         try:
-            given = unpack(given, unpacked / "all")
+            given = unpack(given, unpacked / "all", STUDENTS)
         except InvalidValueError as error:
             raise InvalidValueError(f"{given}: {error}") from None
     if not given.is_dir():
@@ -147,9 +153,7 @@ class _Reader:
                     parts = found.groupdict()
                     who = parts["who"] + (parts.get("user") or "")
                     name = (parts["file"],) if parts["file"] else ()
-                    before = (
-                        path.name.removesuffix(parts["file"]) if not folder else path.name + "/"
-                    )
+                    before = path.name.removesuffix(parts["file"]) + ("/" if folder else "")
                     if layout != "folders":
                         self.returns.setdefault(who, f"{before}feedback.txt")
                     self.take(Upload(who, path, name, late=bool(parts.get("late"))))
@@ -178,7 +182,12 @@ class _Reader:
         if self.root.name == "submitted" or stamps:
             self.layout = "nbgrader"
             self.students.append(path.name)
-            for one in sorted(path.iterdir()):
+            try:
+                inner = sorted(path.iterdir())
+            except OSError as error:
+                self.left_out.append(LeftOut(path.name, path.name + "/", str(error)))
+                return
+            for one in inner:
                 self.take(Upload(path.name, one, (one.name,), stamps.get(one)))
         else:
             self.take(Upload(path.name, path, ()))
@@ -262,8 +271,15 @@ def _moment(value: object) -> datetime | None:
 # ---- archives ----------------------------------------------------------------------------------
 
 
-def unpack(path: Path, into: Path) -> Path:
+def unpack(path: Path, into: Path, students: int = 1) -> Path:
     """Unpack an archive's regular files into a new folder, and return that.
+
+    Parameters
+    ----------
+    path, into
+        The archive and the folder.
+    students
+        How many it may be of: the limits are theirs together.
 
     Raises
     ------
@@ -272,14 +288,15 @@ def unpack(path: Path, into: Path) -> Path:
         was unpacked until then stays.
     """
     files, size = 0, 0
+    most_files, most_bytes = MOST_FILES * students, MOST_BYTES * students
     try:
         for name, file in _members(path):
             files += 1
-            data = file.read(MOST_BYTES - size + 1)
+            data = file.read(MOST_BYTES + 1)
             size += len(data)
-            if files > MOST_FILES or size > MOST_BYTES:
+            if files > most_files or size > most_bytes or len(data) > MOST_BYTES:
                 raise InvalidValueError(
-                    f"the archive has more than {MOST_FILES} files or {MOST_BYTES} bytes"
+                    f"the archive has more than {most_files} files or {most_bytes} bytes"
                 )
             target = into.joinpath(*_parts(name))
             if target.exists() or target.parent.is_file():

@@ -326,6 +326,12 @@ def run_bug(chosen: argparse.Namespace) -> int:
     if chosen.line is not None:
         right, said = hunt.judge(found, chosen.line, chosen.reason)
         print(said)
+        if chosen.student:
+            chosen.out.mkdir(parents=True, exist_ok=True)
+            kept = chosen.out / f"{chosen.cell}_bug_{safe(chosen.student)}.txt"
+            answer = hunt.handed_in(found, chosen.student, chosen.line, chosen.reason)
+            kept.write_text(answer, encoding="utf-8")
+            print(f"your answer is in {kept}, to hand it in")
         return 0 if right else 1
     path = chosen.out / f"{chosen.cell}_bug_{safe(chosen.student or str(chosen.number))}.py"
     chosen.out.mkdir(parents=True, exist_ok=True)
@@ -361,6 +367,10 @@ def save_page(out: Path, made: worksheet.Sheet, page: str, solution: bool = Fals
     out.mkdir(parents=True, exist_ok=True)
     (out / name).write_text(page, encoding="utf-8")
     print(f"{out / name}: open it in a browser, and print it from there")
+    if not solution:
+        form = (out / name).with_suffix(".csv")
+        form.write_text(worksheet.form(made), encoding="utf-8", newline="")
+        print(f"{form}: to hand the numbers in, fill it in with a spreadsheet")
 
 
 def safe(student: str) -> str:

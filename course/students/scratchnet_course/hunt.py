@@ -119,6 +119,14 @@ def judge(found: Hunt, line: int, reason: str) -> tuple[bool, str]:
     return near and why, said[near, why]
 
 
+def handed_in(found: Hunt, student: str, line: int, reason: str) -> str:
+    """An answer as it is handed in."""
+    return (
+        f"bug hunt in {found.cell}\nstudent: {student}\nline: {line}\n"
+        f"reason: {reason.strip().upper()}\n"
+    )
+
+
 def planted(cell: str) -> list[ModuleType]:
     """The cell's modules, each with one bug: what a gradient check should catch."""
     found = []

@@ -51,9 +51,9 @@ class Progress:
 
     def checked(self, result: Verdict) -> None:
         """Note a check."""
-        row = self.of(result.exercise)
         if result.status == "empty":
             return
+        row = self.of(result.exercise)
         self._keep(
             result.exercise,
             row._replace(

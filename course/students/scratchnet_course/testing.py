@@ -15,6 +15,7 @@ from typing import NamedTuple
 from scratchnet.cells import CELLS
 from scratchnet_course import hunt, sandbox
 from scratchnet_course.plain import plain
+from scratchnet_course.wall import Wall
 
 SECONDS = 30.0
 FUNCTION = "gradient_test"
@@ -54,7 +55,13 @@ class Caught(NamedTuple):
         return "\n".join([*lines, *missed, *(f"{look} {number}" for number in self.missed[:1])])
 
 
-def grade_test(code: str, cell: str = "lstm", seconds: float = SECONDS, workers: int = 2) -> Caught:
+def grade_test(
+    code: str,
+    cell: str = "lstm",
+    seconds: float = SECONDS,
+    workers: int = 2,
+    behind: Wall | None = None,
+) -> Caught:
     """Run a student's gradient test on the right cell, and on the cell with each mistake.
 
     Parameters
@@ -67,6 +74,8 @@ def grade_test(code: str, cell: str = "lstm", seconds: float = SECONDS, workers:
         The time limit of one run.
     workers
         How many runs at a time.
+    behind
+        The wall; the one that there is on this machine if None.
 
     Raises
     ------
@@ -75,7 +84,11 @@ def grade_test(code: str, cell: str = "lstm", seconds: float = SECONDS, workers:
     """
     bugs = hunt.of_cell(cell)
     source = getsource(CELLS[cell])  # type: ignore[arg-type]
-    right = sandbox.run(code, FUNCTION, [], seconds, cell=source)
+
+    def run(one: str) -> sandbox.Ran:
+        return sandbox.run(code, FUNCTION, [], seconds, cell=one, behind=behind)
+
+    right = run(source)
     if right.status != "passed":  # nothing that follows would count
         missed = tuple(bug.number for bug in bugs)
         return Caught(False, (), missed, "" if right.status == "caught" else _problem(right), cell)
@@ -83,7 +96,7 @@ def grade_test(code: str, cell: str = "lstm", seconds: float = SECONDS, workers:
     again = secrets.randbelow(len(bugs) + 1)
     sources.insert(again, source)
     with ThreadPoolExecutor(workers) as pool:
-        ran = pool.map(lambda one: sandbox.run(code, FUNCTION, [], seconds, cell=one), sources)
+        ran = pool.map(run, sources)
         words = [one.status for one in ran]
     accepted = words.pop(again) != "caught"
     caught = tuple(bug.number for bug, word in zip(bugs, words) if word == "caught")

@@ -1,10 +1,13 @@
 """Worksheets: a scalar network over three steps, with numbers of two decimals, to work by hand.
 
-A page of HTML that prints on two sheets. Each student has different numbers, made from their id.
+A page of HTML that prints on two sheets. Each student has different numbers, made from their id,
+and a form to hand them in.
 """
 
+import csv
 import hashlib
 import html
+import io
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -158,8 +161,22 @@ def _lstm(student: str, rng: np.random.Generator) -> Sheet:
     )
 
 
+def form(made: Sheet) -> str:
+    """A table to fill the numbers in and hand them in, for a spreadsheet: CSV."""
+    rows = [
+        ("worksheet", made.kind),
+        ("student", made.student),
+        ("", *(f"t={t}" for t in range(T))),
+    ]
+    for row in (*made.forward, *made.backward, *made.gradients):
+        rows.append((row.name, *("" if v is None else f"{v:.4f}" for v in row.values)))
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
 def page(made: Sheet, *more: Sheet) -> str:
-    """The worksheet as a page, or those of a class, each on sheets of its own: with every number
+    """The worksheet as a page, or those of a class, each on new sheets of paper: with every number
     filled in, if it is a solution."""
     sections = "".join(f"<section>{_body(one)}</section>" for one in (made, *more))
     title = f"{NAMES[made.kind]}, " + (f"{len(more) + 1} sheets" if more else _who(made))
