@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scratchnet.commands.cli import main
-from scratchnet_course import keys, probe, sandbox, sources
+from scratchnet_course import keys, moments, probe, sandbox, sources
 from scratchnet_course.checking import check, check_code
 from scratchnet_course.exercises import EXERCISES, find
 from scratchnet_instructor import making, mutants, solution
@@ -136,10 +136,11 @@ def test_a_mistake_is_named_and_its_line_is_found(change, name, line):
 def test_two_mistakes_in_one_loop_are_both_seen():
     """One in a gate's line, one in the carry: the second does not hide the first."""
     found = strange(("memory * gg * ii * (1 - ii)", "memory * gg"), ("memory = memory * ff", "memory = memory"))
-    said = " ".join((*found.names, *found.found))
     assert not found.right
     assert abs(found.line - line_of("np.hstack")) <= 1
-    assert "da_i" in said or "input gate" in said, str(found)
+    assert "first seen in line" in str(found)
+    assert "memory * gg\n  da_i: " in str(found)
+    assert "dc0: it has dc at t=0 in place of dc_next" in str(found)
 
 
 def test_the_simplest_wrong_case_is_shown():
@@ -380,12 +381,21 @@ def test_a_right_answer_of_a_stranger_is_right(row):
 
 @pytest.mark.slow
 def test_no_wrong_answer_of_a_stranger_is_right_and_nine_of_ten_are_named_or_found():
-    wrong = [score.checked(row) for row in STRANGERS if row["truth"] == "wrong"]
-    assert len(wrong) > 400
+    """Every sixth one: all of them take most of an hour (tests/strangers/score.py)."""
+    wrong = [score.checked(row) for row in [row for row in STRANGERS if row["truth"] == "wrong"][::6]]
+    assert len(wrong) > 150
     words = [row["said"] for row in wrong]
     assert [row["what"] for row in wrong if row["said"] == "ACCEPTED"] == []
     assert words.count("outputs only") < 0.1 * len(words)
-    assert words.count("named with certainty") > 0.4 * len(words)
+    certain = [word for word in words if word in ("known mistake", "one change", "two changes")]
+    assert len(certain) > 0.65 * len(words)
+
+
+def test_infinite_numbers_are_like_nothing():
+    table = np.array([moments.moments(np.arange(3.0))])
+    assert list(moments.matches(np.arange(3.0)[::-1], table)) == [0]
+    for strange in ([np.inf, 0, 0], [1e200, 1, 2], [np.nan, 1, 2]):  # the cube of 1e200 is infinite
+        assert not len(moments.matches(np.array(strange), table))
 
 
 SPOILED = (
@@ -400,9 +410,9 @@ SPOILED = (
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_whatever_a_line_computes_there_is_a_verdict(name):
-    """The right answer with some assigned values not a number, infinite, empty, of objects or complex."""
+    """The right answer with an assigned value not a number, infinite, empty, of objects or complex, three of them for each."""
     chance = random.Random(name)
-    for spoil in SPOILED:
+    for spoil in chance.sample(SPOILED, 3):
         tree = ast.parse(solution(name))
         places = [
             node for node in ast.walk(tree) if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return)) and node.value

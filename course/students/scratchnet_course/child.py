@@ -22,7 +22,9 @@ import sys
 import time
 import traceback
 import types
+import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,9 +194,9 @@ def answers(function: Any, cases: list[dict[str, Any]], report: dict[str, Any]) 
     """
     numbers = b""
     for before in cases:
-        given = {name: v.item() if v.ndim == 0 else v.copy() for name, v in before.items()}
+        arguments = given(before)
         try:
-            how, parts = flat(function(**given))
+            how, parts = flat(function(**arguments))
         except (NotImplementedError, MemoryError):
             raise
         except BaseException as error:
@@ -204,7 +206,7 @@ def answers(function: Any, cases: list[dict[str, Any]], report: dict[str, Any]) 
             continue
         report["changed"] += [
             name
-            for name, v in given.items()
+            for name, v in arguments.items()
             if isinstance(v, np.ndarray)
             and not np.array_equal(v, before[name], equal_nan=True)
             and name not in report["changed"]
@@ -237,28 +239,120 @@ def as_numbers(value: Any) -> Any:
     return array if array.dtype.kind in "fiub" else None
 
 
+def own_module(name: str) -> Any:
+    """The module of that name beside this file."""
+    place = Path(__file__).with_name(f"{name}.py")
+    spec: Any = importlib.util.spec_from_file_location(name, place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def given(case: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call, copied."""
+    return {name: v.item() if v.ndim == 0 else v.copy() for name, v in case.items()}
+
+
+class Probed:
+    """The student's program with a probe in each expression."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        probe = own_module("probe")
+        program, self.places = probe.probed(task["code"], FILE)
+        self.record = probe.Record()
+        space = {"__name__": "student", "__file__": FILE, probe.PROBE: self.record}
+        exec(program, space)
+        self.function: Any = space[task["function"]]
+
+    def run(self, case: dict[str, Any]) -> list[tuple[int, Any]]:
+        """What was seen, with the numbers of the places."""
+        self.record.start()
+        with contextlib.suppress(Exception):
+            self.function(**given(case))
+        events: list[tuple[int, Any]] = self.record.events
+        return events
+
+
 def watched(task: dict[str, Any], cases: list[dict[str, Any]], report: dict[str, Any]) -> bytes:
     """Run the function on every case with a probe in each expression; returns what they saw."""
-    place = Path(__file__).with_name("probe.py")
-    spec: Any = importlib.util.spec_from_file_location("probe", place)
-    probe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(probe)
-    program, places = probe.probed(task["code"], FILE)
-    record = probe.Record()
-    space: dict[str, Any] = {"__name__": "student", "__file__": FILE, probe.PROBE: record}
-    exec(program, space)
+    program = Probed(task)
     seen, numbers = [], b""
-    for before in cases:
-        record.start()
-        given = {name: v.item() if v.ndim == 0 else v.copy() for name, v in before.items()}
-        with contextlib.suppress(Exception):
-            space[task["function"]](**given)
-        kinds, made = pack([array for _, array in record.events])
-        seen.append([[number for number, _ in record.events], [shape for _, shape in kinds]])
+    for case in cases:
+        events = program.run(case)
+        kinds, made = pack([array for _, array in events])
+        seen.append([[number for number, _ in events], [shape for _, shape in kinds]])
         numbers += made
-    report["places"] = [list(place) for place in places]
-    report["seen"], report["single"] = seen, record.single
+    report["places"] = [list(place) for place in program.places]
+    report["seen"], report["single"] = seen, program.record.single
     return numbers
+
+
+def repaired(
+    task: dict[str, Any],
+    space: dict[str, Any],
+    cases: list[dict[str, Any]],
+    rights: list[dict[str, Any]],
+    steps: list[dict[str, Any]],
+    report: dict[str, Any],
+) -> None:
+    """Look for a small change of the program that makes its answers right."""
+    repair, moments = own_module("repair"), own_module("moments")
+    program = repair.Program(task["code"], task["function"], space, own_module("edits"))
+    reached, probes = own_module("reached").Reached(program.tree, FILE), Probed(task)
+
+    class Right:
+        """What a function's numbers are compared with."""
+
+        count = len(cases)
+
+        def far(self, function: Any, case: int) -> list[Any]:
+            wanted = list(rights[case].values())
+            try:
+                parts = outputs(function(**given(cases[case])), rights[case])
+                pairs = zip(map(np.asarray, parts), wanted, strict=True)
+                return [repair.Far(*far(a, b, task["tolerance"])) for a, b in pairs]
+            except Exception:
+                return [repair.Far(3.0, math.inf)] * len(wanted)
+
+        def reached(self, function: Any, case: int) -> Any:
+            call, own = partial(function, **given(cases[case])), int(steps[case]["own"])
+            return reached(call, partial(self.matches, case), own)
+
+        def matches(self, case: int, value: Any) -> Any:
+            return moments.matches(as_numbers(value), steps[case]["moments"])
+
+        def computed(self, case: int) -> Any:
+            values = [value for _, value in probes.run(cases[case])]
+            return frozenset(int(k) for value in values for k in self.matches(case, value))
+
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report["repairs"] = repair.repair(program, Right())
+
+
+def outputs(value: Any, right: dict[str, Any]) -> list[Any]:
+    """The parts of an answer, in the order of what is right; see `Exercise.named`."""
+    how, parts = flat(value)
+    if isinstance(how, list) and set(right) <= set(how):
+        return [parts[how.index(name)] for name in right]
+    if len(right) > 1:
+        return list(parts[0]) if how == "one" else parts
+    (only,) = right.values()
+    return parts if len(parts) == 1 and np.shape(parts[0]) == only.shape else [np.asarray(parts)]
+
+
+def far(a: Any, b: Any, tolerance: float) -> tuple[float, float]:
+    """The share of numbers that differ by more than ``tolerance`` of the largest one of b, and the
+    largest difference; 2 for other shapes."""
+    if a.shape != b.shape:
+        return 2.0, math.inf
+    if not a.size:
+        return 0.0, 0.0
+    difference = np.abs(a - b)
+    most = float(difference.max())
+    size = max(float(np.abs(b).max()), 1e-250)
+    right = np.count_nonzero(difference <= tolerance * size)
+    return 1 - right / a.size, most if most == most else math.inf
 
 
 def tested(function: Any, cell: str, report: dict[str, Any]) -> None:
@@ -275,10 +369,12 @@ def tested(function: Any, cell: str, report: dict[str, Any]) -> None:
 def main() -> None:
     """Read the task, run the file, write the result."""
     task = json.loads(sys.stdin.buffer.readline())
-    numbers, cases = sys.stdin.buffer.read(), []
-    for names, kinds in task["cases"]:
+    numbers, tables = sys.stdin.buffer.read(), []
+    for names, kinds in task["tables"]:
         arrays, numbers = unpack(kinds, numbers)
-        cases.append(dict(zip(names, arrays)))
+        tables.append(dict(zip(names, arrays)))
+    count = task["count"]
+    cases, rights, steps = (tables[k * count : (k + 1) * count] for k in range(3))
     if not task["walled"]:
         apart(task["seconds"])
     # the result's file belongs to this program alone; what the code writes below Python is lost
@@ -300,6 +396,8 @@ def main() -> None:
             function: Any = space.get(task["function"])
             if task["watch"]:
                 numbers = watched(task, cases, report)
+            elif rights:
+                repaired(task, space, cases, rights, steps, report)
             elif not callable(function):
                 defined = [
                     name for name, v in space.items() if callable(v) and not name.startswith("_")

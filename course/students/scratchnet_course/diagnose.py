@@ -2,10 +2,12 @@
 where it begins, and the name of the mistake.
 
 A name is given with certainty only where a known mistake gives the student's numbers in every
-output of every case, for the arguments of two seeds. Several mistakes at once are told apart where
+output of every case, for the arguments of two seeds, or where a change of the student's program
+was run and made every number right. Several mistakes at once are told apart where
 each of them is seen by itself: in an output of its own, or in the line that makes it.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -14,13 +16,20 @@ import numpy as np
 
 from scratchnet_course.differences import gates, numbers, pattern, reshaped, sizes, steps
 from scratchnet_course.exercise import Arguments, Exercise
-from scratchnet_course.inside import Inside, Wrong, alike, look, made_by, plain, same, unknown
-from scratchnet_course.keys import Case, Key, matches, sizes_of
+from scratchnet_course.inside import Inside, Wrong, alike, departure, look, made_by, same, unknown
+from scratchnet_course.keys import Case, Key, sizes_of
+from scratchnet_course.moments import matches, plain
+from scratchnet_course.probe import Place
 from scratchnet_course.recognise import Answer, Compared, Prints
-from scratchnet_course.sandbox import Watched
+from scratchnet_course.repair import Found
+from scratchnet_course.sandbox import Repairs, Watched
 
 EXACT = 1e-9  # relative: what differs by more, and less than the exercise's tolerance, is looked at
+CALL = re.compile(r"\w\(")
+UNLIKE = "first unlike the model answer"
+LIKELY = 3  # the cost of a change up to which it says what was meant
 Watch = Callable[[Sequence[Arguments]], Watched]
+Repair = Callable[[], Repairs]
 
 
 class Diagnosis(NamedTuple):
@@ -40,7 +49,11 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(
-    exercise: Exercise, key: Key, given: Sequence[Any], watch: Watch | None = None
+    exercise: Exercise,
+    key: Key,
+    given: Sequence[Any],
+    watch: Watch | None = None,
+    repair: Repair | None = None,
 ) -> Diagnosis:
     """Compare a student's answers with the right ones and name the mistake.
 
@@ -55,6 +68,8 @@ def diagnose(
         exception.
     watch
         Runs the function once more, on some cases, and returns what it computes on its way.
+    repair
+        Looks for small changes of the program that make every number right.
     """
     cases = [case for row in key.cases for case in row]
     answers: list[Answer | None] = []
@@ -83,7 +98,38 @@ def diagnose(
         count = len(key.cases[0])
         text = f"right: {', '.join(exercise.outputs)}, on {count} cases and {len(key.seeds)} seeds"
         return Diagnosis(True, (), (text,))
-    return _Report(exercise, key, compared, watch).diagnosis()
+    return _Report(exercise, key, compared, watch).diagnosis(repair() if repair else ())
+
+
+def repaired(exercise: Exercise, repairs: Repairs) -> Diagnosis:
+    """What small changes that make every number right, or some outputs, say of the mistakes."""
+    if not repairs:
+        return Diagnosis(False, (), ())
+    places = repairs[0]
+    here = {other[0].wrong for other in repairs if other[0].line == places[0].line}
+    # where many changes help, or an unlikely one, the change does not say what is meant
+    names = tuple(_named(one, one.cost <= LIKELY and len(here) <= 2) for one in places)
+    if places[0].fixes:
+        fine = ", ".join(exercise.outputs[k] for k in places[0].fixes)
+        lines = [names[0], f"  changed there alone, {fine} would be right; there is more"]
+        return Diagnosis(False, (), tuple(lines), line=places[0].line, found=names)
+    if len(names) == 1:
+        lines = [f"mistake: {names[0]}", "  changed there alone, every number is right"]
+        others = {other[0].line: other[0] for other in repairs[::-1]}
+        others.pop(places[0].line)
+        lines += [f"  or in {_named(one)}" for one in list(others.values())[:1]]
+    else:
+        lines = [f"wrong in {len(names)} places: {'; '.join(names)}"]
+        lines += ["  changed in these places, every number is right"]
+    return Diagnosis(False, names, tuple(lines), line=places[0].line)
+
+
+def _named(place: Found, likely: bool = True) -> str:
+    """The line, the first line of the expression or statement, and the kind of mistake."""
+    said = place.wrong if likely else "another expression belongs there"
+    head = place.old.partition("\n")[0]
+    within = f' of "{place.whole}"' if place.whole else ""
+    return f'line {place.line}, "{head}"{within}: {said}'
 
 
 def _wrong(exercise: Exercise, right: Answer, answer: Answer | None, tolerance: float) -> list[str]:
@@ -141,7 +187,7 @@ class _Report:
         self.looked_at = _looked_at(compared, key)
         self.watch = watch
 
-    def diagnosis(self) -> Diagnosis:
+    def diagnosis(self, repairs: Repairs) -> Diagnosis:
         """Name, pin or localise."""
         every = self.compared.wrong
         outputs = tuple(dict.fromkeys(name for names in every for name in names))
@@ -151,29 +197,37 @@ class _Report:
         partly = set(certain) or self.prints.partly(here)
         insides = self._insides(watched, partly)
         seen = self._seen(insides, partly)
+        pinned = repaired(self.exercise, repairs)
         groups: list[list[int]] = []
-        everywhere = True
-        if not certain:
-            # mistakes that explain every case, or what the simplest one and the line itself show
+        if not certain and not pinned.names:
             groups = self.prints.covering([k for k, names in enumerate(every) if names])
-            if not groups:
-                everywhere = False
-                groups = self.prints.covering(here)
-                local = {k for one in seen for k in one.mistakes}
-                groups = [[k for k in group if k in local] for group in groups]
-                groups = groups if all(groups) else []
-        names = (self._best(certain),) if certain else ()
-        found = [] if certain else self._named(groups, seen)
+        names = (self._best(certain),) if certain else pinned.names
+        found = joined(list(dict.fromkeys(map(self._best, groups))))
         lines = []
-        if names:
-            lines.append(f"mistake: {names[0]}")
-        elif found:
+        if certain:
+            # a call that nobody wrote about is the right answer's: a student may do it otherwise
+            written = self.key.mistakes[self._first(certain)].why or not CALL.search(names[0])
+            said = "mistake" if written else "your numbers are those of this mistake"
+            lines.append(f"{said}: {names[0]}")
+            if len(pinned.names) == 1 and repairs[0][0].cost <= LIKELY:
+                lines.append(f"  {pinned.names[0]}")
+        elif not (pinned.found and found):  # what explains everything says more than one of two
+            lines += pinned.lines
+        if found:
             together = "these together give all your numbers" if len(found) > 1 else "mistake"
-            said = f"{together}:" if groups and everywhere else "here it looks as if"
-            lines.append(f"{said} {'; '.join(found)}")
+            lines.append(f"{together}: {'; '.join(found)}")
         lines += self._about([self._first(group) for group in ([certain] if certain else groups)])
         lines += self._head()
         begins, first = self._inside_lines(insides, seen, watched, partly)
+        departs = None if names else self._departs(watched, first)
+        if pinned.names and first and first.place.line not in {one.line for one in repairs[0]}:
+            begins, first = [], None
+        if certain and first and not set(certain).intersection(first.mistakes):
+            begins, first = [], None  # found by its name or its likeness, and that is known better
+        if departs:
+            until = f": look from here to line {first.place.line}" if first else ""
+            lines.append(f"{UNLIKE} in line {departs.line}: {departs.text}")
+            lines.append(f"  the mistake, or another way{until}")
         lines += begins
         if self.answer is not None:
             lines += self._outputs()
@@ -184,8 +238,11 @@ class _Report:
         at = ""
         if first and first.step >= 0 and watched is not None and self._at(first, watched):
             at = self.case.steps[first.step].at
-        line = first.place.line if first else 0
-        return Diagnosis(False, names, tuple(lines), outputs, number, at, line, tuple(found))
+        place = departs or (first.place if first else None)
+        line = pinned.line or (place.line if place else 0)
+        return Diagnosis(
+            False, names, tuple(lines), outputs, number, at, line, (*pinned.found, *found)
+        )
 
     # ---- the mistakes ----
 
@@ -250,16 +307,6 @@ class _Report:
         spoken_for = [one for one in found if expected.intersection(one.mistakes)]
         return spoken_for or found
 
-    def _named(self, groups: Sequence[Sequence[int]], seen: Sequence[Wrong]) -> list[str]:
-        """The names of the mistakes that were seen."""
-        names = [self._best(group) for group in groups]
-        if not names:
-            for one in seen:
-                name = self._best(one.mistakes)
-                if name not in names:
-                    names.append(name)
-        return joined(names)[:3]
-
     def _inside_lines(
         self,
         insides: Sequence[Inside],
@@ -295,6 +342,8 @@ class _Report:
         )
         bad = {s.name for k, s in enumerate(self.case.steps) if k not in inside.right}
         spoiled = self._spoiled(watched)
+        for case, one in zip(self._cases(), insides):  # not by chance: at T=1 much is the same
+            bad |= {s.name for k, s in enumerate(case.steps) if k not in one.right}
         good = [
             name
             for name in good
@@ -303,6 +352,18 @@ class _Report:
         if good:
             lines.append(f"  right on the way: {', '.join(good)}")
         return lines, first
+
+    def _departs(self, watched: Watched | None, first: Wrong | None) -> Place | None:
+        """The line, before that of the first wrong value, from which on other things are computed
+        than in a right answer."""
+        if watched is None or not watched.seen:
+            return None
+        looked_at = list(zip(self._cases(), watched.seen))[: len(self.twins)]
+        places = {departure(case, seen, watched.places) for case, seen in looked_at}
+        place = places.pop()
+        if places or place is None or (first and first.place.line <= place.line):
+            return None
+        return place
 
     def _by_output(self, watched: Watched) -> tuple[list[str], Wrong | None]:
         """The line that makes the first number of an output that is wrong."""

@@ -11,7 +11,8 @@ import numpy as np
 from scratchnet.arrays import Array
 from scratchnet_course.exercise import Arguments, Exercise
 from scratchnet_course.inside import same
-from scratchnet_course.keys import SAME, Case
+from scratchnet_course.keys import Case
+from scratchnet_course.moments import SAME
 
 USUAL = (1, 2, 0.5, 10, 0.1, 100, 0.01, 1000, 0.001)
 CONSTANTS = {

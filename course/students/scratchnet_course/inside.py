@@ -3,13 +3,15 @@ wrong one is. By value: whatever the variables are called, transposed, stacked o
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet_course.keys import SAME, Case, matches, moments, pieces, scale, step_names
+from scratchnet_course.keys import Case, pieces, step_names
+from scratchnet_course.moments import SAME, matches, moments, plain, scale
 from scratchnet_course.probe import Place
 
 Seen = Sequence[tuple[int, Array]]
@@ -94,9 +96,8 @@ def look(
             if case.wrong[row, 1] not in found
             # a part of something larger is a wrong value only if the outputs speak for it
             and (not v.place.operand or case.wrong[row, 0] in likely)
-            and (
-                way <= {case.steps[case.wrong[row, 1]].name}
-                or (v.place.target and case.wrong[row, 0] in likely)
+            and _ends(
+                v.place, way, case.steps[case.wrong[row, 1]].name, case.wrong[row, 0] in likely
             )
         ]
         named = [row for row in rows if alike(v.place.target, case.steps[case.wrong[row, 1]].name)]
@@ -108,6 +109,16 @@ def look(
             if before is None or _inside(before.place, v.place):
                 wrong[step, v.place.line] = Wrong(step, v.place, v.value, numbers)
     return Inside(found, tuple(wrong.values()))
+
+
+def _ends(place: Place, way: set[str], name: str, likely: bool) -> bool:
+    """Whether a value is all that was made of an intermediate of that name; ``way`` has what it is
+    on the way to."""
+    if not way:
+        return True
+    if way <= {name}:
+        return likely or alike(place.target, name)
+    return bool(place.target) and likely
 
 
 def _inside(part: Place, whole: Place) -> bool:
@@ -144,6 +155,22 @@ def unknown(case: Case, seen: Seen, places: Sequence[Place], inside: Inside) -> 
         if rated and wanted.size > 1 and max(rated)[0] > LEAST_LIKE:
             place, value = strange[-max(rated)[1]]
             return Wrong(step, place, value)
+    return None
+
+
+def departure(case: Case, seen: Seen, places: Sequence[Place]) -> Place | None:
+    """The first assignment of something that a right answer does not have: the mistake is not
+    later than the first wrong value, and rarely before this one."""
+    known = np.concatenate([case.known, case.expressions[:, :4]])
+    numbers = any(step.value.size == 1 for step in case.steps)
+    times = Counter(number for number, _ in seen)
+    for number, value in seen:
+        place = places[number]
+        if not place.target or begins(place) or "+=" in place.text:  # a sum is put together
+            continue
+        element = value.size == 1 and times[number] > 1 and not numbers  # of an array
+        if not (plain(value) or element or len(matches(value, known))):
+            return place
     return None
 
 
@@ -193,14 +220,6 @@ def _bare(name: str) -> str:
     name = name.partition("[")[0].rpartition(".")[2].lower()
     name = re.sub(r"(_t|_cur|_total|_now|_new|_?\d+)$", "", name)
     return name.replace("_", "").replace("grad", "d")
-
-
-def plain(value: Array) -> bool:
-    """Zeros, ones, a small number: what is computed everywhere, and says nothing."""
-    flat = np.ravel(value)
-    if flat.size != 1:
-        return bool(np.all(flat == flat[:1]))
-    return bool(abs(flat[0]) == 0.5 or (flat[0] == np.rint(flat[0]) and abs(flat[0]) < 12))
 
 
 def likeness(a: Array, b: Array) -> float:

@@ -20,11 +20,8 @@ from scratchnet.arrays import Array
 from scratchnet.errors import UnavailableError
 from scratchnet_course.compiled import answers
 from scratchnet_course.exercise import Exercise
+from scratchnet_course.moments import SAME, moments, plain
 from scratchnet_course.packs import place_of
-
-# relative: two codes that compute the same agree to about 1e-14, and a random match is out of the
-# question
-SAME = 1e-8
 
 
 class Named(NamedTuple):
@@ -77,6 +74,18 @@ class Case(NamedTuple):
     wrong: Array
     wrong_moments: Array
     outputs: Array
+
+    def reached(self) -> tuple[Array, int]:
+        """The moments of the intermediates, then of what is computed on the way to them, without
+        what says nothing; and how many are of intermediates."""
+        own = [moments(step.value) for step in self.steps if not plain(step.value)]
+        rows = self.expressions[:, :4]
+        size, total = rows[:, 0], rows[:, 1]
+        with np.errstate(under="ignore"):
+            spread = size * rows[:, 2] > total**2 * (1 + SAME)
+        number = (size == 1) & (total != np.rint(total))
+        table = np.concatenate([np.array(own).reshape(-1, 4), rows[spread | number]])
+        return table, len(own)
 
 
 class Key(NamedTuple):
@@ -173,28 +182,6 @@ def of(exercise: Exercise, seed: int | None = None) -> Key:
 
 
 # ---- fingerprints ------------------------------------------------------------------------------
-
-
-def moments(values: Any) -> Array:
-    """Size, sum, sum of squares and of cubes: the same in whatever order the elements are."""
-    flat = np.asarray(values, dtype=np.float64).ravel()
-    with np.errstate(all="ignore"):
-        return np.array([flat.size, flat.sum(), (flat * flat).sum(), (flat * flat * flat).sum()])
-
-
-def scale(values: Any) -> Array:
-    """Against what the moments are rounded: those of the absolute values."""
-    return moments(np.abs(np.asarray(values, dtype=np.float64)))
-
-
-def matches(values: Any, table: Array) -> Array:
-    """The rows of a table of moments that these values have."""
-    if not len(table):
-        return np.zeros(0, np.int64)
-    own, size = moments(values), scale(values)
-    allowed = SAME * np.maximum(size, 1e-250)
-    allowed[0] = 0
-    return np.flatnonzero((np.abs(table - own) <= allowed).all(axis=1))
 
 
 def weights(shape: tuple[int, ...]) -> Array:

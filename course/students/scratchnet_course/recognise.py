@@ -9,7 +9,8 @@ import numpy as np
 
 from scratchnet.arrays import Array
 from scratchnet_course.exercise import Exercise
-from scratchnet_course.keys import RAISED, SAME, Case, Named, fingerprint, part, parts, weights
+from scratchnet_course.keys import RAISED, Case, Named, fingerprint, part, parts, weights
+from scratchnet_course.moments import SAME
 
 Answer = dict[str, Any]
 
@@ -29,9 +30,7 @@ class Compared(NamedTuple):
 class Prints:
     """The fingerprints of the student's answers beside those of the known mistakes."""
 
-    def __init__(
-        self, exercise: Exercise, compared: Compared, mistakes: Sequence[Named] = ()
-    ) -> None:
+    def __init__(self, exercise: Exercise, compared: Compared, mistakes: Sequence[Named]) -> None:
         which = parts(exercise)
         given, size, right = [], [], []
         for case, answer in zip(compared.cases, compared.answers):
@@ -64,29 +63,29 @@ class Prints:
         self.explains = np.abs(known - self.given[:, None]) <= SAME * np.maximum(
             np.array(size)[:, None], 1e-250
         )
-        self.constant = _constant(compared)
+        self.constant = _one_number(
+            [
+                answer[name]
+                for answer, names in zip(compared.answers, compared.wrong)
+                if answer is not None
+                for name in names
+            ]
+        )
         # A part that is the same number everywhere is what many mistakes give: of those only the
         # ones that somebody has written down can be meant.
-        found = [k for k, one in enumerate(mistakes) if not one.why]
+        unwritten = [k for k, one in enumerate(mistakes) if not one.why]
         for number, one in enumerate(which):
-            if self._same_everywhere(compared, exercise, number, one):
-                self.explains[:, found, number] = False
+            wrong = [
+                part(answer, exercise.gates, one)
+                for answer, fine in zip(compared.answers, self.right[:, number])
+                if answer is not None and not fine
+            ]
+            if _one_number(wrong):
+                self.explains[:, unwritten, number] = False
         rights = np.array(right)[:, None]
         self.changes = np.abs(known - rights) > SAME * np.maximum(np.abs(rights), 1e-250)
         # a mistake that would change what the student has right, in any case, is not there
         self.fits = ~(self.changes & self.right[:, None]).any(axis=(0, 2))
-
-    def _same_everywhere(
-        self, compared: Compared, exercise: Exercise, number: int, one: tuple[str, str]
-    ) -> bool:
-        """Whether a part of the outputs is one number wherever it is wrong."""
-        wrong = [
-            np.ravel(part(answer, exercise.gates, one))
-            for answer, right in zip(compared.answers, self.right[:, number])
-            if answer is not None and not right
-        ]
-        numbers = np.concatenate(wrong) if wrong else np.zeros(0)
-        return bool(numbers.size > 1 and (numbers == numbers[0]).all())
 
     def _close(self, right: Array, size: Array) -> Array:
         return np.abs(self.given - right) <= SAME * np.maximum(size, 1e-250)
@@ -127,13 +126,7 @@ class Prints:
         return {int(k) for k in np.flatnonzero(explains.any(axis=1) & self.fits)}
 
 
-def _constant(compared: Compared) -> bool:
-    """Whether what is wrong is one number in every case: many mistakes give the same zero."""
-    wrong = [
-        np.ravel(answer[name])
-        for answer, names in zip(compared.answers, compared.wrong)
-        if answer is not None
-        for name in names
-    ]
-    numbers = np.concatenate(wrong) if wrong else np.zeros(0)
-    return bool(numbers.size and (numbers == numbers[0]).all())
+def _one_number(values: Sequence[Any]) -> bool:
+    """Whether all these arrays have the same number everywhere."""
+    numbers = np.concatenate([np.ravel(v) for v in values]) if values else np.zeros(0)
+    return bool(numbers.size > 1 and (numbers == numbers[0]).all())

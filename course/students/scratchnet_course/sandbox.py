@@ -25,7 +25,10 @@ import numpy as np
 from scratchnet.arrays import Array
 from scratchnet.errors import InvalidValueError
 from scratchnet_course import child, wall
+from scratchnet_course import repair as repairing
+from scratchnet_course.keys import Case
 from scratchnet_course.probe import MOST_TEXT, Place
+from scratchnet_course.repair import Found
 from scratchnet_course.wall import MEGABYTES, Wall
 
 MOST_REPORT = 1 << 18  # bytes of the line before the numbers
@@ -56,6 +59,7 @@ class Watched(NamedTuple):
     single: int = -1  # the first place that computes in less than double precision
 
 
+Repairs = tuple[tuple[Found, ...], ...]
 DIED = Ran("died", "the process terminated without output")
 
 
@@ -115,20 +119,65 @@ def watch(
     return found if isinstance(found, Watched) else Watched()
 
 
+def repair(
+    code: str,
+    function: str,
+    cases: Sequence[Case],
+    tolerance: float,
+    *,
+    behind: Wall | None = None,
+    modules: Mapping[str, str] = NO_MODULES,
+) -> Repairs:
+    """Small changes of the code, each of one or of several places, that make the outputs of every
+    case right.
+
+    What is right goes to the process in which the code runs: for arguments that are public.
+    """
+    if not hasattr(signal, "setitimer"):  # on Windows nothing ends a change that loops without end
+        return ()
+    behind = wall.find() if behind is None else behind
+    task: dict[str, Any] = {"code": code, "function": function, "cell": "", "watch": False}
+    task |= {"modules": dict(modules), "tolerance": tolerance}
+    seconds = 3 * repairing.MOST_SECONDS  # on a machine that does other things, too
+    steps = [dict(zip(("moments", "own"), case.reached())) for case in cases]
+    tables = [*(case.arguments for case in cases), *(case.right for case in cases), *steps]
+    found = _started(
+        *(task, tables, seconds, behind),
+        lambda report, _: _read_repairs(report, len(cases[0].right)),
+        count=len(cases),
+    )
+    return found if isinstance(found, tuple) and not isinstance(found, Ran) else ()
+
+
+def _read_repairs(report: dict[str, Any], outputs: int) -> Repairs:
+    """The changes that the child says it has found; any error for what it cannot have said."""
+
+    def found(
+        line: int, wrong: str, old: str, new: str, cost: int, fixes: list[int], whole: str
+    ) -> Found:
+        wrong, old, new, whole = (str(text)[:MOST_TEXT] for text in (wrong, old, new, whole))
+        fixed = tuple(k for k in range(outputs) if k in fixes)
+        return Found(int(line), wrong, old, new, int(cost), fixed, whole)
+
+    return tuple(tuple(found(*place) for place in places) for places in report["repairs"] if places)
+
+
 def _started(
     task: dict[str, Any],
-    cases: Sequence[dict[str, Any]],
+    tables: Sequence[Mapping[str, Any]],
     seconds: float,
     behind: Wall,
     read: Callable[[dict[str, Any], bytes], Any],
+    count: int | None = None,
 ) -> Any:
     """What ``read(report, numbers)`` makes of what the child says; None for what it cannot have
-    said."""
-    packed = [(list(case), *child.pack([np.asarray(v) for v in case.values()])) for case in cases]
+    said. Of the tables ``count`` are cases, or all."""
+    packed = [(list(row), *child.pack([np.asarray(v) for v in row.values()])) for row in tables]
     token = secrets.token_hex(16)
     task |= {
         "token": token,
-        "cases": [(names, kinds) for names, kinds, _ in packed],
+        "tables": [(names, kinds) for names, kinds, _ in packed],
+        "count": len(tables) if count is None else count,
         "seconds": seconds,
         "megabytes": MEGABYTES,
         "walled": bool(behind),

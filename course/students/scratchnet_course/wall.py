@@ -27,7 +27,7 @@ import numpy as np
 import scratchnet
 from scratchnet.arrays import require_one_of
 from scratchnet.errors import InvalidValueError, UnavailableError
-from scratchnet_course import child, probe
+from scratchnet_course import child, packs
 
 WALLS = ("auto", "bubblewrap", "docker", "podman", "account", "none")
 PROGRAMS = {"bubblewrap": "bwrap"}
@@ -49,7 +49,15 @@ PACKAGES = (
 SYSTEM = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64")
 SYSTEM_PYTHONS = (Path("/usr/lib/python3"),)  # Debian's packages
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/usr/share/zoneinfo")
-SITE, CHILD, PROBE = "/site", "/child.py", "/probe.py"  # inside
+SITE, CHILD = "/site", "/child.py"  # inside
+LOADED = (
+    "child",
+    "probe",
+    "edits",
+    "repair",
+    "reached",
+    "moments",
+)  # the child, and what it loads beside it
 TMP_BYTES = 64 << 20
 # One thread: many programs run side by side.
 THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -148,7 +156,8 @@ def _tried(wall: Wall) -> str:
     if account:
         if os.name != "posix" or os.geteuid() != 0:
             return "account does not work here: only root can change to another account"
-        program = ["-c", BECOME.format(child.NOBODY), *map(str, _instructor())]
+        secret = [*_instructor(), *packs.named()]  # where right answers are
+        program = ["-c", BECOME.format(child.NOBODY), *map(str, secret)]
     try:
         done = subprocess.run(
             wall.command(program=program),
@@ -215,7 +224,7 @@ def bubblewrap(root: bool) -> list[str]:
     hidden += [over / "dist-packages" for over in (stdlib, *SYSTEM_PYTHONS)]
     hidden = [path for path in dict.fromkeys(hidden) if path.is_dir() and is_bound(path)]
     shown = {Path(SITE, name): path for name, path in packages().items()}
-    shown |= {Path(CHILD): Path(child.__file__), Path(PROBE): Path(probe.__file__)}
+    shown |= {Path("/", path.name): path for path in programs()}
     # bwrap 0.8 makes the folders above a mount for root alone, unless they are there
     above = {parent for path in (*bound, *shown, Path("/dev/null")) for parent in path.parents}
     above = {path for path in above if path not in (Path("/"), Path("/tmp")) and not is_bound(path)}
@@ -243,6 +252,11 @@ def bubblewrap(root: bool) -> list[str]:
     return [*words, str(python), "-I", "-S"]
 
 
+def programs() -> list[Path]:
+    """The files that run inside."""
+    return [Path(child.__file__).with_name(f"{name}.py") for name in LOADED]
+
+
 def _instructor() -> list[Path]:
     """The folder of the instructor's package, where it is installed."""
     spec = importlib.util.find_spec("scratchnet_instructor")
@@ -259,10 +273,8 @@ def container(image: str, name: str) -> list[str]:
     words += ["--tmpfs", f"/tmp:rw,size={TMP_BYTES},mode=1777"]
     for key, value in INSIDE.items():
         words += ["--env", f"{key}={value}"]
-    for source, target in (
-        *((child.__file__, CHILD), (probe.__file__, PROBE)),
-        (LIBRARY, f"{SITE}/scratchnet"),
-    ):
-        words += ["--volume", f"{Path(source).resolve()}:{target}:ro"]
+    shown = {f"/{path.name}": path for path in programs()} | {f"{SITE}/scratchnet": LIBRARY}
+    for target, source in shown.items():
+        words += ["--volume", f"{source.resolve()}:{target}:ro"]
     named = ["--name", name] if name else []
     return [*words, *named, image, "python", "-I"]
