@@ -134,7 +134,11 @@ def test_nbgrader_gets_a_solution_between_marks_and_a_test_with_points(made):
     text = "".join(cells["06-ex1-answer"]["source"])
     before, _, after = text.partition("    ### BEGIN SOLUTION\n")
     assert "def step_backward" in before
-    assert before + after.replace("    ### END SOLUTION", "").rstrip(" ") == RIGHT["06/ex1"]
+    mark, _, code = RIGHT["06/ex1"].partition("\n\n")  # a file says below its mark what is asked
+    whole_cell = before + after.replace("    ### END SOLUTION", "").rstrip(" ")
+    assert whole_cell == mark.partition("\n")[0] + "\n" + code
+    assert "One step back" in mark
+    assert "One step back" not in text
     assert cells["06-ex1"]["metadata"]["nbgrader"]["points"] == 10
 
 

@@ -76,8 +76,11 @@ plots.training_curves(history, title="A wave, one step ahead")
 #
 # When the checker says NOT YET:
 #
-# 1. Read the first line. If it names the mistake, go to the lesson's paragraph that it points to.
+# 1. Read the first lines. If they name the mistake, go to the lesson's paragraph that they point to. If they name a place in your
+#    program, `line 9, "dh_next": ...`, then one change there makes every number right: find out which, and why.
 # 2. Read "first seen in line ...": the value of that line is wrong, and the mistake is there or in a line before it.
+#    "First unlike the model answer in line ..." is where your program begins to compute something else: that is the mistake, or
+#    another right way.
 # 3. Look at the simplest case that is wrong, and compute it by hand. `scratchnet course show 06/ex2 --case 1` prints its
 #    arguments.
 # 4. Ask for a hint. The solution is with your instructor.

@@ -16,13 +16,13 @@ from scratchnet_course.keys import (
     Named,
     Step,
     fingerprint,
-    moments,
     part,
     parts,
     pieces,
     sizes_of,
     step_names,
 )
+from scratchnet_course.moments import moments
 from scratchnet_course.packs import VARIABLE
 from scratchnet_course.probe import PROBE, Record, probed
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from scratchnet_instructor.mutations import (
     BUFFERS,
+    PRODUCT,
     Shapes,
     function_name,
     located,
@@ -147,8 +148,17 @@ def _of_statement(
             if isinstance(one, ast.Subscript)
             for n in ast.walk(one.slice)
         }
+        # the parts of a / (b c) are a, 1 / b and 1 / c, not b and c
+        below = {
+            id(n.right)
+            for n in ast.walk(value)
+            if isinstance(n, ast.BinOp)
+            and isinstance(n.op, ast.Div)
+            and isinstance(n.right, ast.BinOp)
+            and isinstance(n.right.op, PRODUCT)
+        }
         for node in ordered(value):
-            if id(node) in indices:
+            if id(node) in indices or id(node) in below:
                 continue
             owner = next((n for part, n in named if node in ordered(part)), "")
             for said, wrong in of_expression(node, scope):

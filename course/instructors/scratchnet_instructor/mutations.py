@@ -135,9 +135,9 @@ def parts_of(node: ast.AST, ops: tuple[type, type]) -> list[tuple[ast.expr, bool
     """The terms of a sum, or the factors of a product, each with whether it is subtracted or
     divided by."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ops):
-        right = parts_of(node.right, ops) if isinstance(node.op, ops[0]) else [(node.right, False)]
         turned = isinstance(node.op, ops[1])
-        return [*parts_of(node.left, ops), *((one, turned or sign) for one, sign in right)]
+        right = [(one, turned != sign) for one, sign in parts_of(node.right, ops)]
+        return [*parts_of(node.left, ops), *right]
     return [(node, False)]  # type: ignore[list-item]
 
 
@@ -197,7 +197,7 @@ def _of_operator(node: ast.BinOp) -> Iterator[tuple[str, ast.expr]]:
                 yield f"has the wrong sign at the term {pretty(part)}", other
             elif other is not None:
                 done, wanted = ("multiplied", "divided") if turned else ("divided", "multiplied")
-                yield f"is {done} by {pretty(part)}, not {wanted}", other
+                yield f"is {done} by {pretty(part)} where it is to be {wanted}", other
             twice = joined([*parts, (part, turned)], ops)
             if twice is not None and not isinstance(part, ast.Constant):
                 yield f"has the {what} {pretty(part)} twice", twice
@@ -277,11 +277,12 @@ def _of_call(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
         yield f"always takes {pretty(node.args[1])}", node.args[1]
         yield f"always takes {pretty(node.args[2])}", node.args[2]
     if name in ("range", "arange"):
+        words = ("begins at", "goes to", "goes in steps of")[len(node.args) == 1 :]
         for k, argument in enumerate(node.args):
             for sign, op in (("+", ast.Add()), ("-", ast.Sub())):
                 made = copy.deepcopy(node)
                 made.args[k] = ast.BinOp(argument, op, ast.Constant(1))
-                yield f"goes to {pretty(argument)} {sign} 1 in {pretty(node)}", made
+                yield f"{words[k]} {pretty(argument)} {sign} 1 in {pretty(node)}", made
     if name in ("min", "max") and is_method and not node.keywords and first is not None:
         for index, which in ((0, "first"), (-1, "last")):
             wrong = f"np.ravel({ast.unparse(first)})[{index}]"

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -145,15 +146,26 @@ def sources(tutorials: Path) -> list[Path]:
 def student_files(lesson: Path) -> dict[str, str]:
     """Return what a student gets of a lesson: file name -> text, without a line of a solution."""
     parts = student(cells(lesson.read_text(encoding="utf-8")))
-    stubs = {f"{cell.exercise[3:]}.py": cell.text for cell in parts if cell.exercise}
-    return {lesson.name: script(parts), f"{lesson.stem}.ipynb": notebook(parts)} | stubs
+    whole = {lesson.name: script(parts), f"{lesson.stem}.ipynb": notebook(parts)}
+    return whole | exercise_files(parts)
 
 
 def solution_files(lesson: Path) -> dict[str, str]:
     """Return what an instructor gets of a lesson: file name -> text, with every solution."""
     parts = teacher(cells(lesson.read_text(encoding="utf-8")))
-    solutions = {f"{cell.exercise[3:]}.py": cell.text for cell in parts if cell.exercise}
-    return {lesson.name: script(parts)} | solutions
+    return {lesson.name: script(parts)} | exercise_files(parts)
+
+
+def exercise_files(parts: list[NotebookCell]) -> dict[str, str]:
+    """A file for each exercise: below the line that names it is what is asked, as in the lesson."""
+    files = {}
+    for task, cell in pairwise(parts):
+        if cell.exercise:
+            mark, _, code = cell.text.partition("\n")
+            asked = re.sub(r"^# ## Exercise \S+: ", "# ", task.text) if task.markdown else ""
+            asked = f"#\n{asked}" if asked else ""
+            files[f"{cell.exercise[3:]}.py"] = f"{mark}\n{asked}\n{code}"
+    return files
 
 
 def built(package: Path, name: str, files: Callable[[Path], dict[str, str]]) -> Path:
