@@ -10,14 +10,14 @@ import ast
 import io
 import tokenize
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
 LONG = 5  # tokens in a piece
-ENOUGH = 12  # rare pieces, below which two answers say nothing
-SHARE = 0.7  # of the rare pieces of the shorter answer, from which two are alike
+ENOUGH = 12  # rare pieces, below which only equal answers say something
+SHARE = 0.8  # of the rare pieces of the shorter answer, from which two are alike
 RARE = 0.1  # of the class, and three people at least: pieces of more people are the exercise's
 
 
@@ -46,6 +46,24 @@ def alike(answers: Mapping[tuple[str, str], str]) -> list[Alike]:
     return sorted(found, key=lambda pair: (-pair.share, -pair.pieces, pair.exercise, pair.students))
 
 
+def same_numbers(made_for: Iterable[tuple[str, str, str]]) -> list[Alike]:
+    """Return the pairs of students with one and the same worksheet or hunt.
+
+    Parameters
+    ----------
+    made_for
+        Student, exercise, and what says whose numbers they are.
+    """
+    several: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for student, exercise, said in made_for:
+        several[exercise, said].append(student)
+    return [
+        Alike(exercise, (one, other), 1.0, 0, f"both are {said}")
+        for (exercise, said), students in several.items()
+        for one, other in combinations(sorted(students), 2)
+    ]
+
+
 def _pairs(exercise: str, texts: Mapping[str, str]) -> list[Alike]:
     pieces = {student: _pieces(_tokens(text)) for student, text in texts.items()}
     people = Counter(piece for own in pieces.values() for piece in own)
@@ -55,7 +73,8 @@ def _pairs(exercise: str, texts: Mapping[str, str]) -> list[Alike]:
     for one, other in combinations(sorted(rare), 2):
         both = len(rare[one] & rare[other])
         share = both / max(1, min(len(rare[one]), len(rare[other])))
-        if both >= ENOUGH and share >= SHARE:
+        equal = _tokens(texts[one]) == _tokens(texts[other])
+        if share >= SHARE and (both >= ENOUGH or (equal and both)):
             how = _how(texts[one], texts[other], share)
             found.append(Alike(exercise, (one, other), share, both, how))
     return found
