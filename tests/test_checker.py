@@ -208,9 +208,10 @@ def f(x, *, k: int = 1 + 1):
 
 def test_a_probed_program_computes_what_the_program_computes():
     x = np.array([1.0, 2.0, 3.0])
-    plain, watched, record = {}, {}, probe.Record()
+    plain, watched = {}, {}
     exec(compile(PROGRAM, "p", "exec"), plain)
     program, places = probe.probed(PROGRAM, "p")
+    record = probe.Record(places, "f")
     watched[probe.PROBE] = record
     exec(program, watched)
     first, second = plain["f"](x), watched["f"](x)
@@ -221,10 +222,21 @@ def test_a_probed_program_computes_what_the_program_computes():
     assert all(PROGRAM.splitlines()[place.line - 1].strip() for place in places)
 
 
+def test_a_place_in_a_helper_is_told_by_the_line_that_calls_it():
+    code = "def half(a):\n    return a / 2\n\ndef f(x):\n    y = half(x)\n    return sum(half(v) for v in [x, y])\n"
+    program, places = probe.probed(code, "p")
+    record = probe.Record(places, "f")
+    space = {probe.PROBE: record}
+    exec(program, space)
+    space["f"](8.0)
+    halves = [(places[k].called, float(value)) for k, value in record.events if places[k].target == "return"]
+    assert halves == [(5, 4.0), (6, 4.0), (6, 2.0), (0, 6.0)]
+
+
 def test_what_is_recorded_is_bounded():
     code = "import numpy as np\n\ndef f():\n    x = np.ones(4000)\n    for k in range(10**4):\n        x = x + 1\n    return 10**400\n"
-    program, _ = probe.probed(code, "p")
-    record = probe.Record()
+    program, places = probe.probed(code, "p")
+    record = probe.Record(places, "f")
     space = {probe.PROBE: record}
     exec(program, space)
     space["f"]()
@@ -422,3 +434,22 @@ def test_whatever_a_line_computes_there_is_a_verdict(name):
         result = check_code(find(name), "import numpy as np\n" + ast.unparse(tree))
         assert result.lines, (spoil, str(result))
         assert result.status in ("right", "wrong", "raised", "type"), (spoil, str(result))
+
+
+def test_a_wrong_value_in_a_helper_is_told_with_the_line_that_calls_it():
+    code = (
+        "import numpy as np\n\ndef mean(a):\n    return a.mean(axis=-1)[:, None]\n\n"
+        "def layer_norm_backward(dy, x, gain, eps):\n    d = x - mean(x)\n    std = np.sqrt(mean(d * d) + eps)\n    n = d / std\n"
+        "    dx = gain * (dy - mean(dy) - n * mean(dy * n)) / std\n    return dx, (dy * n).sum(0), dy.sum(0)\n"
+    )
+    assert "first seen in line 4 (called in line 10)" in str(check_code(find("10/ex4"), code))
+
+
+def test_a_wrong_value_that_is_changed_once_more_is_told_with_both_lines():
+    code = (
+        "import numpy as np\n\ndef softmax_loss(y, labels):\n    p = np.exp(y - y.max(1, keepdims=True))\n    p /= p.sum(1, keepdims=True)\n"
+        "    loss = -np.log(p[np.arange(len(p)), labels]).mean()\n    dy = p / len(p)\n    dy[:, labels] -= 1 / len(p)\n    return loss, dy\n"
+    )
+    said = str(check_code(find("01/ex4"), code))
+    assert "first seen in line 7: dy = p / len(p)\n  or in line 8, which changes dy" in said
+    assert "unlike" not in said  # the loss is put together in its own way, and right

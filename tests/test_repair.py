@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from scratchnet_course import diagnose, edits, keys, reached, repair, sandbox, wall
+from scratchnet_course import changes, edits, forms, keys, reached, repair, sandbox, wall
 from scratchnet_course.checking import check_code
 from scratchnet_course.exercises import find
 from scratchnet_course.repair import Found
@@ -48,18 +48,18 @@ def places(code, name="06/ex1"):
 @pytest.mark.parametrize(
     ("right", "wrong", "line", "said"),
     [
-        (" + dc_next", "", 7, edits.TERM),
-        (" + dc_next", " - dc_next", 7, edits.SIGN),
-        ("c_prev * f * (1 - f)", "c * f * (1 - f)", 9, edits.VARIABLE),
-        ("c_prev * f * (1 - f)", "c_prev * (1 - f)", 9, edits.FACTOR),
-        ("dc * i * (1 - g**2)", "dc * i * (1 - g**2) * o", 10, edits.MUCH),
+        (" + dc_next", "", 7, forms.TERM),
+        (" + dc_next", " - dc_next", 7, forms.SIGN),
+        ("c_prev * f * (1 - f)", "c * f * (1 - f)", 9, forms.VARIABLE),
+        ("c_prev * f * (1 - f)", "c_prev * (1 - f)", 9, forms.FACTOR),
+        ("dc * i * (1 - g**2)", "dc * i * (1 - g**2) * o", 10, forms.MUCH),
         ("(1 - g**2)", "(1 - g)", 10, "a square is missing"),
-        ("np.tanh(c)", "np.tan(c)", 6, edits.FUNCTION),
-        ("np.tanh(c)", "1 / (1 + np.exp(-c))", 6, edits.FUNCTION),
+        ("np.tanh(c)", "np.tan(c)", 6, forms.FUNCTION),
+        ("np.tanh(c)", "1 / (1 + np.exp(-c))", 6, forms.FUNCTION),
         ("np.tanh(c)", "c / (1 + abs(c))", 6, ""),
-        ("da_f, da_g,", "da_g, da_f,", 12, edits.ORDER),
-        ("dc * f\n", "dc * f + dc_next\n", 12, edits.MUCH),
-        ("dh * tanh_c", "dh / tanh_c", 11, edits.OPERATOR),
+        ("da_f, da_g,", "da_g, da_f,", 12, forms.ORDER),
+        ("dc * f\n", "dc * f + dc_next\n", 12, forms.MUCH),
+        ("dh * tanh_c", "dh / tanh_c", 11, forms.OPERATOR),
     ],
 )
 def test_one_mistake_is_pinned(right, wrong, line, said):
@@ -96,9 +96,9 @@ def rnn_forward(x, h0, W_x, W_h, b):
 @pytest.mark.parametrize(
     ("first", "second", "line", "said"),
     [
-        ("T = len(x)", "a = x[t] @ W_x + h[0] @ W_h + b", 9, edits.INDEX),
-        ("T = len(x)", "a = x[t] @ W_x + h[-1] @ W_h.T + b", 9, edits.TRANSPOSED),
-        ("T = len(x)", "a = x[t] @ W_x + h[-1] @ W_h * b", 9, edits.OPERATOR),
+        ("T = len(x)", "a = x[t] @ W_x + h[0] @ W_h + b", 9, forms.INDEX),
+        ("T = len(x)", "a = x[t] @ W_x + h[-1] @ W_h.T + b", 9, forms.TRANSPOSED),
+        ("T = len(x)", "a = x[t] @ W_x + h[-1] @ W_h * b", 9, forms.OPERATOR),
         ("x = x[::-1]", "a = x[t] @ W_x + h[-1] @ W_h + b", 6, ""),
     ],
 )
@@ -152,17 +152,38 @@ def test_what_is_said_of_strangers_answers_is_true():
 
 
 def test_of_two_places_each_says_its_own():
-    """Also where one of them is an unlikely one, which says only where it is."""
-    places = (
-        Found(9, "a product is missing", "dc * g", "dc @ g", repair.MOST_COST + 1),
-        Found(11, edits.SIGN, "a + b", "a - b", 0),
-    )
-    said = diagnose.repaired(find("06/ex1"), (places,))
+    places = (Found(9, "a product is missing", "dc * g", "dc @ g", 3), Found(11, forms.SIGN, "a + b", "a - b", 0))
+    said = changes.said(find("06/ex1"), (places,))
     assert len(said.names) == 2
     assert said.lines[0] == (
-        'wrong in 2 places: line 9, "dc * g": another expression belongs there; line 11, "a + b": the sign is wrong'
+        'wrong in 2 places: line 9, "dc * g": a product is missing; line 11, "a + b": the sign is wrong'
     )
     assert "alone" not in said.lines[1]
+
+
+def test_of_unlikely_places_none_is_certain():
+    """Two of them make much right by chance; an unlikely one says only where it is."""
+    places = (Found(9, "a product is missing", "dc * g", "dc @ g", 4), Found(11, forms.SIGN, "a + b", "a - b", 0))
+    said = changes.said(find("06/ex1"), (places,))
+    assert said.names == ()
+    assert said.lines[0].startswith('it looks like line 9, "dc * g": another expression belongs there; line 11')
+    assert "may be right" in said.lines[1]
+
+
+def test_two_changes_of_one_line_are_one_place():
+    places = (Found(9, forms.MUCH, "dc = dc + a", "dc = a", 1), Found(9, forms.DIVISOR, "dc + a", "dc / a", 1))
+    said = changes.said(find("06/ex1"), (places,))
+    assert said.names == ('line 9, "dc = dc + a": another expression belongs there',)
+
+
+def test_of_lines_that_may_be_meant_each_is_said():
+    first = Found(9, "the mean is not subtracted", "x.copy()", "x.copy() - x.copy().mean(0)", 1)
+    more = first._replace(old="x", new="x - x.mean(0)"), Found(11, forms.VARIABLE, "centred", "x", 2)
+    said = changes.said(find("00/ex1"), ((first,), *((one,) for one in more)))
+    assert said.names == (
+        'line 9, "x.copy()": the mean is not subtracted; or line 11, "centred": another variable belongs there',
+    )
+    assert "in one of these places alone" in said.lines[1]
 
 
 class Counted:
@@ -257,7 +278,7 @@ def test_of_two_changes_neither_is_shown():
     code = changed(("c_prev * f * (1 - f)", "c * f * (1 - f)"), ("dh * tanh_c", "dh * c"))
     result = check_code(find("06/ex1"), code)
     assert set(result.names) == {
-        f'line 9, "c" of "dc * c": {edits.VARIABLE}',
+        f'line 9, "c" of "dc * c": {forms.VARIABLE}',
         'line 11, "c" of "dh * c": a function is missing',
     }
     assert "dc * c_prev" not in str(result)
@@ -282,7 +303,7 @@ def test_what_is_reached_is_told_by_value():
 
 @pytest.mark.skipif(not wall.find(), reason="there is no wall here")
 def test_it_works_behind_a_wall():
-    assert {(7, edits.TERM)} in places(changed((" + dc_next", "")))
+    assert {(7, forms.TERM)} in places(changed((" + dc_next", "")))
 
 
 @pytest.mark.parametrize("name", ["00/ex1", "03/ex3", "06/ex2", "07/ex1", "11/ex2", "14/ex3"])
@@ -325,4 +346,4 @@ def test_what_a_program_says_of_changes_is_not_trusted(said):
         found = sandbox._read_repairs({"repairs": said}, outputs=2)
     except (ValueError, TypeError):  # then nothing was found
         return
-    assert diagnose.repaired(find("06/ex1"), found).found == ()
+    assert changes.said(find("06/ex1"), found).found == ()

@@ -292,7 +292,7 @@ def _case(
     text = ast.unparse(tree)
     program, places = probed(text, "<right>")
     owners = _owners(text)
-    record = Record()
+    record = Record(places, tree.name)
     own = {**space, PROBE: record}
     exec(program, own)
     own[tree.name](**_copied(case))

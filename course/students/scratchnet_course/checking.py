@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scratchnet.errors import InvalidTypeError
-from scratchnet_course import child, keys, sandbox
-from scratchnet_course.diagnose import Diagnosis, Repair, Watch, diagnose, repaired
+from scratchnet_course import changes, child, keys, sandbox
+from scratchnet_course.diagnose import Diagnosis, Repair, Watch, diagnose
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import find
 from scratchnet_course.keys import Key
@@ -173,9 +173,10 @@ def _judged(
         lines = [*found.lines, *_excuse(exercise, ran, key)]
         return "raised", lines, found if found.names else found._replace(line=_line(ran))
     if ran.status == "raised":
-        found = repaired(exercise, repair())
-        lines = [*_excuse(exercise, ran, key), *found.lines]
-        return "raised", lines, found if found.names else NOTHING._replace(line=_line(ran))
+        said = changes.said(exercise, repair())
+        lines = [*_excuse(exercise, ran, key), *said.lines]
+        line = said.line if said.names else _line(ran)
+        return "raised", lines, NOTHING._replace(names=said.names, found=said.found, line=line)
     if ran.status != "ran":
         return ran.status, _excuse(exercise, ran, key), NOTHING._replace(line=_line(ran))
     found = diagnose(exercise, key, ran.answers, watch, repair)

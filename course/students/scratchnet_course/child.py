@@ -9,6 +9,7 @@ here must not be able to change what it is compared with.
 """
 
 import contextlib
+import importlib
 import importlib.machinery
 import importlib.util
 import io
@@ -35,6 +36,7 @@ import numpy as np
 
 MOST_TEXT = 4000  # characters of what the code printed, and of a traceback
 MOST_BYTES = 4 << 20  # of all answers together; the largest right one has a thousandth of that
+PACKAGE = "scratchnet_course"  # this one
 FILE = "code.py"  # the student's file, in a traceback
 NUMBERS = re.compile(r"[<>|=][fiub]\d{1,2}")
 NOBODY = 65534
@@ -240,12 +242,21 @@ def as_numbers(value: Any) -> Any:
 
 
 def own_module(name: str) -> Any:
-    """The module of that name beside this file."""
-    place = Path(__file__).with_name(f"{name}.py")
-    spec: Any = importlib.util.spec_from_file_location(name, place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module of that name beside this file, as a part of a package that only it sees."""
+    package = types.ModuleType(PACKAGE)
+    package.__path__ = [str(Path(__file__).parent)]
+    before = {key: sys.modules.pop(key) for key in _of_package()}
+    sys.modules[PACKAGE] = package
+    try:
+        return importlib.import_module(f"{PACKAGE}.{name}")
+    finally:
+        for key in _of_package():
+            del sys.modules[key]
+        sys.modules.update(before)
+
+
+def _of_package() -> list[str]:
+    return [key for key in sys.modules if key.partition(".")[0] == PACKAGE]
 
 
 def given(case: dict[str, Any]) -> dict[str, Any]:
@@ -259,7 +270,7 @@ class Probed:
     def __init__(self, task: dict[str, Any]) -> None:
         probe = own_module("probe")
         program, self.places = probe.probed(task["code"], FILE)
-        self.record = probe.Record()
+        self.record = probe.Record(self.places, task["function"])
         space = {"__name__": "student", "__file__": FILE, probe.PROBE: self.record}
         exec(program, space)
         self.function: Any = space[task["function"]]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet_course import changes
 from scratchnet_course.differences import gates, numbers, pattern, reshaped, sizes, steps
 from scratchnet_course.exercise import Arguments, Exercise
 from scratchnet_course.inside import Inside, Wrong, alike, departure, look, made_by, same, unknown
@@ -21,13 +22,11 @@ from scratchnet_course.keys import Case, Key, sizes_of
 from scratchnet_course.moments import matches, plain
 from scratchnet_course.probe import Place
 from scratchnet_course.recognise import Answer, Compared, Prints
-from scratchnet_course.repair import Found
 from scratchnet_course.sandbox import Repairs, Watched
 
 EXACT = 1e-9  # relative: what differs by more, and less than the exercise's tolerance, is looked at
 CALL = re.compile(r"\w\(")
 UNLIKE = "first unlike the model answer"
-LIKELY = 3  # the cost of a change up to which it says what was meant
 Watch = Callable[[Sequence[Arguments]], Watched]
 Repair = Callable[[], Repairs]
 
@@ -101,35 +100,10 @@ def diagnose(
     return _Report(exercise, key, compared, watch).diagnosis(repair() if repair else ())
 
 
-def repaired(exercise: Exercise, repairs: Repairs) -> Diagnosis:
-    """What small changes that make every number right, or some outputs, say of the mistakes."""
-    if not repairs:
-        return Diagnosis(False, (), ())
-    places = repairs[0]
-    here = {other[0].wrong for other in repairs if other[0].line == places[0].line}
-    # where many changes help, or an unlikely one, the change does not say what is meant
-    names = tuple(_named(one, one.cost <= LIKELY and len(here) <= 2) for one in places)
-    if places[0].fixes:
-        fine = ", ".join(exercise.outputs[k] for k in places[0].fixes)
-        lines = [names[0], f"  changed there alone, {fine} would be right; there is more"]
-        return Diagnosis(False, (), tuple(lines), line=places[0].line, found=names)
-    if len(names) == 1:
-        lines = [f"mistake: {names[0]}", "  changed there alone, every number is right"]
-        others = {other[0].line: other[0] for other in repairs[::-1]}
-        others.pop(places[0].line)
-        lines += [f"  or in {_named(one)}" for one in list(others.values())[:1]]
-    else:
-        lines = [f"wrong in {len(names)} places: {'; '.join(names)}"]
-        lines += ["  changed in these places, every number is right"]
-    return Diagnosis(False, names, tuple(lines), line=places[0].line)
-
-
-def _named(place: Found, likely: bool = True) -> str:
-    """The line, the first line of the expression or statement, and the kind of mistake."""
-    said = place.wrong if likely else "another expression belongs there"
-    head = place.old.partition("\n")[0]
-    within = f' of "{place.whole}"' if place.whole else ""
-    return f'line {place.line}, "{head}"{within}: {said}'
+def _line(place: Place, places: Sequence[Place]) -> str:
+    """The line; of one in a function that is called in several lines also from which."""
+    calls = {other.called for other in places if other.line == place.line and other.called}
+    return f"line {place.line}" + (f" (called in line {place.called})" if len(calls) > 1 else "")
 
 
 def _wrong(exercise: Exercise, right: Answer, answer: Answer | None, tolerance: float) -> list[str]:
@@ -197,7 +171,7 @@ class _Report:
         partly = set(certain) or self.prints.partly(here)
         insides = self._insides(watched, partly)
         seen = self._seen(insides, partly)
-        pinned = repaired(self.exercise, repairs)
+        pinned = changes.said(self.exercise, repairs)
         groups: list[list[int]] = []
         if not certain and not pinned.names:
             groups = self.prints.covering([k for k, names in enumerate(every) if names])
@@ -209,8 +183,9 @@ class _Report:
             written = self.key.mistakes[self._first(certain)].why or not CALL.search(names[0])
             said = "mistake" if written else "your numbers are those of this mistake"
             lines.append(f"{said}: {names[0]}")
-            if len(pinned.names) == 1 and repairs[0][0].cost <= LIKELY:
-                lines.append(f"  {pinned.names[0]}")
+            if len(pinned.names) == 1 and repairs[0][0].cost <= changes.LIKELY:
+                where = changes.place(repairs[0][0])  # what is wrong there was said
+                lines.append(f"  {where}: changed there alone, every number is right")
         elif not (pinned.found and found):  # what explains everything says more than one of two
             lines += pinned.lines
         if found:
@@ -226,7 +201,8 @@ class _Report:
             begins, first = [], None  # found by its name or its likeness, and that is known better
         if departs:
             until = f": look from here to line {first.place.line}" if first else ""
-            lines.append(f"{UNLIKE} in line {departs.line}: {departs.text}")
+            where = _line(departs, watched.places if watched else ())
+            lines.append(f"{UNLIKE} in {where}: {departs.text}")
             lines.append(f"  the mistake, or another way{until}")
         lines += begins
         if self.answer is not None:
@@ -327,7 +303,9 @@ class _Report:
             return self._by_output(watched)
         step = self.case.steps[first.step]
         at = f", at {step.at}" if self._at(first, watched) else ""
-        lines.append(f"first seen in line {first.place.line}{at}: {first.place.text}")
+        where = _line(first.place, watched.places)
+        lines.append(f"first seen in {where}{at}: {first.place.text}")
+        lines += self._changed_later(first, watched)
         shown = (self.answer or {}).get(step.name)  # as an output, further down
         if first.given.size == step.value.size and not (
             shown is not None and same(first.given, shown)
@@ -352,6 +330,18 @@ class _Report:
         if good:
             lines.append(f"  right on the way: {', '.join(good)}")
         return lines, first
+
+    def _changed_later(self, first: Wrong, watched: Watched) -> list[str]:
+        """The line that changes a variable once more which is wrong already."""
+        name = first.place.target.partition("[")[0]
+        later = [
+            place.line
+            for place in watched.places
+            if place.target.partition("[")[0] == name
+            and place.line > first.place.line
+            and place.text.partition("=")[0].rstrip()[-1:] in tuple("]+-*/@")  # not anew
+        ]
+        return [f"  or in line {later[0]}, which changes {name}"] if name and later else []
 
     def _departs(self, watched: Watched | None, first: Wrong | None) -> Place | None:
         """The line, before that of the first wrong value, from which on other things are computed
@@ -379,7 +369,7 @@ class _Report:
             if place.target == "return" and len(self.exercise.outputs) == 1:
                 continue  # that what is returned is wrong is known
             at = f", {name}[{', '.join(map(str, index))}]" if index else ""
-            line = f"first seen in line {place.line}{at}: {place.text}"
+            line = f"first seen in {_line(place, watched.places)}{at}: {place.text}"
             return [line], Wrong(-1, place, given)
         return [], None
 

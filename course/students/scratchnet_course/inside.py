@@ -132,6 +132,11 @@ def unknown(case: Case, seen: Seen, places: Sequence[Place], inside: Inside) -> 
     the one that is most like the first intermediate that was not found."""
     missing = [k for k in range(len(case.steps)) if k not in inside.right]
     known = np.concatenate([case.known, case.expressions[:, :4]])
+    fine = {
+        places[number]
+        for number, value in seen
+        if not plain(value) and len(matches(value, case.known))
+    }
     strange = [
         (places[number], value)
         for number, value in seen
@@ -139,6 +144,7 @@ def unknown(case: Case, seen: Seen, places: Sequence[Place], inside: Inside) -> 
         and np.isfinite(value).all()
         and not plain(value)
         and not len(matches(value, known))
+        and not any(_inside(places[number], place) for place in fine)
     ]
     for step in missing:
         right = case.steps[step]
@@ -166,8 +172,8 @@ def departure(case: Case, seen: Seen, places: Sequence[Place]) -> Place | None:
     times = Counter(number for number, _ in seen)
     for number, value in seen:
         place = places[number]
-        if not place.target or begins(place) or "+=" in place.text:  # a sum is put together
-            continue
+        if not place.target or begins(place) or re.search("[-+]=", place.text):
+            continue  # a sum is put together
         element = value.size == 1 and times[number] > 1 and not numbers  # of an array
         if not (plain(value) or element or len(matches(value, known))):
             return place

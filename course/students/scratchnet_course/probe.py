@@ -7,6 +7,7 @@ rewritten program computes what the program computes. Imports only the standard 
 """
 
 import ast
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ MOST_NUMBERS = 4096  # of one value
 MOST_SIZE = 200_000  # numbers in all
 MOST_TEXT = 120  # characters of an expression
 SINGLE = (np.float32, np.float16)
+INNER = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 COMPUTES = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Subscript, ast.IfExp, ast.Attribute, ast.Compare)
 
 
@@ -28,6 +30,7 @@ class Place(NamedTuple):
     text: str  # "dc * f", or of an assignment "dc_next = dc * f"
     target: str = ""  # of an assignment: "dc_next"; "return"
     operand: bool = False  # whether it is a part of something that is computed, as 1 - g is
+    called: int = 0  # of one in another function: the line that calls it
 
 
 class Probes(ast.NodeTransformer):
@@ -144,9 +147,20 @@ def probed(code: str, name: str) -> tuple[Any, list[Place]]:
 
 
 class Record:
-    """What the probes have seen: ``events`` has pairs of a place's number and an array."""
+    """What the probes have seen: ``events`` has pairs of a place's number and an array.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    places
+        Where the probes are. A place in another function is added once more for each line that
+        calls that function.
+    function
+        The function that is looked at.
+    """
+
+    def __init__(self, places: list[Place], function: str) -> None:
+        self.places, self.function = places, function
+        self.calls: dict[tuple[int, int], int] = {}  # a place and a line, and the place for both
         self.single = -1  # the first place with numbers of less than double precision
         self.start()
 
@@ -163,10 +177,28 @@ class Record:
             array = numbers(value)
             if array is not None:
                 self.size += array.size
-                self.events.append((place, array))
+                self.events.append((self._called(place), array))
                 if self.single < 0 and getattr(value, "dtype", None) in SINGLE:
                     self.single = place
         return value
+
+    def _called(self, place: int) -> int:
+        """The same place, as it is called from that line."""
+        frame: Any = sys._getframe(2)
+        file = frame.f_code.co_filename
+        while frame.f_code.co_name in INNER or frame.f_code.co_filename != file:
+            frame = frame.f_back
+        if frame.f_code.co_name in (self.function, "<module>"):
+            return place
+        while (frame := frame.f_back) and frame.f_code.co_filename != file:
+            pass
+        if frame is None:
+            return place
+        line: int = frame.f_lineno
+        if (place, line) not in self.calls:
+            self.calls[place, line] = len(self.places)
+            self.places.append(self.places[place]._replace(called=line))
+        return self.calls[place, line]
 
 
 def numbers(value: Any) -> np.ndarray | None:

@@ -20,6 +20,7 @@ ONE = 0.5  # seconds of one change: it may loop without end
 MOST_COST, LIKELY = 3, 2  # of one of two changes, and of one that makes no number right by itself
 MOST_LIKELY = 30  # changes of which every two are made
 AGAIN, MOST_AGAIN = 4, 2500  # with so many of them a second one is looked for among so many
+FURTHER = 1  # cost: another line may be meant that takes a change so much less likely
 MOST_SAID, SHORT = 40, 3  # changes, and characters that need more around them
 FILE = "code.py"
 SINGLES, NEARER = 0.45, 0.2  # shares of the time; the rest is for pairs
@@ -60,6 +61,7 @@ class Found(NamedTuple):
     # the outputs that are right with it in every case; all if empty
     fixes: tuple[int, ...] = ()
     whole: str = ""  # in what it is, where it is short: "h[t]" of "t"
+    alone: bool = False  # of one of two: whether it makes an output right without the other
 
 
 class Tried(NamedTuple):
@@ -188,16 +190,16 @@ def repair(program: Program, right: Right) -> list[list[Found]]:
     edits = program.edits.edits(program.tree, shapes, fine, MOST_COST)
     if len(edits) < MOST_TRIED:
         edits = program.edits.edits(program.tree, shapes, fine)[:MOST_TRIED]
-    found, tried = search.one(edits, first, SINGLES)
+    found, tried = search.one(edits, first, SINGLES, FURTHER)
     if found and ast.dump(program.tree) == untouched:  # an alarm comes at any time
-        texts = [said(one) for one in found]
-        # what makes another array does the work of a copy, and a copy does no other
-        texts.sort(key=lambda one: (".copy()" not in one.new, abs(len(one.new) - len(one.old))))
-        return [[one] for one in texts[:MOST_SAID]]
+        return [[one] for one in likeliest([said(one) for one in found])]
     likely = search.nearer(tried, base[first], first)
     broken = {id(one.edit) for one in tried if _breaks(one.far, base[first])}
     others = [one for one in edits if one.cost <= MOST_COST and id(one) not in broken]
-    best = search.two(likely, others)[:1] or search.partly(tried, base)[:1]
+    helpful = {id(one.edit) for one in tried if _helps(one.far, base[first])}
+    pairs = search.two(likely, others)[:1]
+    best = [[said(one, id(one) in helpful) for one in pair] for pair in pairs]
+    best = best or search.partly(tried, base)[:1]
     return best if ast.dump(program.tree) == untouched else []
 
 
@@ -215,12 +217,15 @@ class _Search:
         """How far it is from what is right in each case."""
         return [self.right.far(function, case) for case in range(self.right.count)]
 
-    def one(self, edits: Sequence[Any], first: int, share: float) -> tuple[list[Any], list[Tried]]:
-        """The changes, all of one cost, that make everything right; and all that can be run."""
+    def one(
+        self, edits: Sequence[Any], first: int, share: float, further: int = 0
+    ) -> tuple[list[Any], list[Tried]]:
+        """The changes that make everything right, of the lowest cost and up to so much more; and
+        all that can be run."""
         found: list[Any] = []
         tried: list[Tried] = []
         for edit in edits:
-            if (found and edit.cost > found[0].cost) or self._late(share):
+            if (found and edit.cost > found[0].cost + further) or self._late(share):
                 break
             with (
                 contextlib.suppress(Exception, SystemExit, Slow),
@@ -252,10 +257,10 @@ class _Search:
                     best.setdefault((after, *one.far), (left, one.edit.cost, one))
         return [one for *_, one in sorted(best.values(), key=lambda one: one[:2])]
 
-    def two(self, likely: Sequence[Tried], edits: Sequence[Any]) -> list[list[Found]]:
+    def two(self, likely: Sequence[Tried], edits: Sequence[Any]) -> list[list[Any]]:
         """Pairs of changes that make everything right, the likeliest first."""
         some = [one.edit for one in likely[:MOST_LIKELY]]
-        pairs: list[list[Found]] = []
+        pairs: list[list[Any]] = []
         left = 1 - SINGLES - NEARER
         for seconds, most in ((some, MOST_LIKELY), (edits, AGAIN)):
             for k, edit in enumerate(some[:most]):
@@ -265,7 +270,7 @@ class _Search:
                 break
         return sorted(pairs, key=lambda pair: sum(one.cost for one in pair))
 
-    def _second(self, edit: Any, others: Sequence[Any], share: float) -> list[list[Found]]:
+    def _second(self, edit: Any, others: Sequence[Any], share: float) -> list[list[Any]]:
         """Pairs of which that change is one."""
         more: list[Any] = []
         with (
@@ -278,8 +283,7 @@ class _Search:
                 _, fine = self.right.reached(function, _first(now))
             others = [one for one in others if one.line not in fine and one is not edit]
             more, _ = self.one(others, _first(now), share)
-        # in the text of the student's own program: the changed one is the answer
-        return [[said(edit), said(one)] for one in more]
+        return [[edit, one] for one in more]
 
     def partly(self, tried: Sequence[Tried], base: list[Sequence[Far]]) -> list[list[Found]]:
         """The changes that make an output right in every case, and no number wrong, the likeliest
@@ -312,6 +316,22 @@ class _Search:
                     found.append((left, one.edit.cost, one.edit, _fixed(base, now)))
         found.sort(key=lambda one: one[:2])
         return [[said(edit)._replace(fixes=fixes)] for *_, edit, fixes in found if fixes]
+
+
+def likeliest(found: Sequence[Found]) -> list[Found]:
+    """Of changes that do the same the likeliest, and for each other line the likeliest there."""
+    # what makes another array does the work of a copy, and a copy does no other
+    order = sorted(
+        found,
+        key=lambda one: (one.cost, ".copy()" not in one.new, abs(len(one.new) - len(one.old))),
+    )
+    kept = [one for one in order if one.cost == order[0].cost][:MOST_SAID]
+    lines = {one.line for one in kept}
+    for one in order:
+        if one.line not in lines:
+            lines.add(one.line)
+            kept.append(one)
+    return kept
 
 
 def _helps(now: Sequence[Far], before: Sequence[Far]) -> bool:
@@ -347,12 +367,12 @@ def _fixed(base: list[Sequence[Far]], now: list[Sequence[Far]]) -> tuple[int, ..
     return () if farther else fixed
 
 
-def said(edit: Any) -> Found:
-    """A change, in text."""
+def said(edit: Any, alone: bool = False) -> Found:
+    """A change, in text: of the student's own program, for one that was changed is the answer."""
     old, new = (_made(node, edit.line) for node in (edit.old, edit.new))
     texts = ["" if node is None else ast.unparse(node) for node in (old, new)]
     owner = edit.changes[0].node
     around = isinstance(owner, (ast.expr, ast.keyword)) and not isinstance(owner, ast.Attribute)
     short = len(texts[0]) <= SHORT and around
     whole = ast.unparse(owner) if short else ""
-    return Found(edit.line, edit.wrong, texts[0], texts[1], edit.cost, whole=whole)
+    return Found(edit.line, edit.wrong, texts[0], texts[1], edit.cost, whole=whole, alone=alone)

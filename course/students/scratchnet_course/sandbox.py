@@ -152,14 +152,13 @@ def repair(
 def _read_repairs(report: dict[str, Any], outputs: int) -> Repairs:
     """The changes that the child says it has found; any error for what it cannot have said."""
 
-    def found(
-        line: int, wrong: str, old: str, new: str, cost: int, fixes: list[int], whole: str
-    ) -> Found:
+    def found(place: list[Any]) -> Found:
+        line, wrong, old, new, cost, fixes, whole, alone = place
         wrong, old, new, whole = (str(text)[:MOST_TEXT] for text in (wrong, old, new, whole))
         fixed = tuple(k for k in range(outputs) if k in fixes)
-        return Found(int(line), wrong, old, new, int(cost), fixed, whole)
+        return Found(int(line), wrong, old, new, int(cost), fixed, whole, bool(alone))
 
-    return tuple(tuple(found(*place) for place in places) for places in report["repairs"] if places)
+    return tuple(tuple(found(place) for place in places) for places in report["repairs"] if places)
 
 
 def _started(
@@ -277,8 +276,10 @@ def _read_watched(
 ) -> Watched:
     """What the probes saw; any error for what they cannot have seen."""
     places = tuple(
-        Place(int(line), str(text)[:MOST_TEXT], str(target)[:MOST_TEXT], bool(operand))
-        for line, text, target, operand in report["places"]
+        Place(
+            *(int(line), str(text)[:MOST_TEXT], str(target)[:MOST_TEXT], bool(operand), int(called))
+        )
+        for line, text, target, operand, called in report["places"]
     )
     seen = []
     for which, shapes in report["seen"]:

@@ -50,14 +50,8 @@ SYSTEM = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64")
 SYSTEM_PYTHONS = (Path("/usr/lib/python3"),)  # Debian's packages
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/usr/share/zoneinfo")
 SITE, CHILD = "/site", "/child.py"  # inside
-LOADED = (
-    "child",
-    "probe",
-    "edits",
-    "repair",
-    "reached",
-    "moments",
-)  # the child, and what it loads beside it
+# the child, and what it loads beside it
+LOADED = ("child", "probe", "edits", "forms", "repair", "reached", "moments")
 TMP_BYTES = 64 << 20
 # One thread: many programs run side by side.
 THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
