@@ -4,6 +4,7 @@ That every number is right with a change is true: it was run. What was meant the
 the kind of mistake is said only where the change is a likely one and few others do the same.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,6 @@ from scratchnet_course.sandbox import Repairs
 
 LIKELY = 3  # the cost of what is changed up to which it says what was meant
 MOST_LINES = 3  # in which a mistake may be
-ALONE = "changed there alone, every number is right"
 ELSE = "another expression belongs there"
 
 
@@ -36,22 +36,37 @@ def said(exercise: Exercise, repairs: Repairs) -> Said:
         name = _named(first)
         fine = ", ".join(exercise.outputs[k] for k in first[0].fixes)
         more = f"  changed there alone, {fine} would be right; there is more"
-        return Said((f"it looks like {name}", more), line, found=(name,))
+        return Said((f"look at {name}", more), line, found=(name,))
     if len(first) == 1:
         names = _by_line([place for (place,) in repairs])
-        there = ALONE if len(names) == 1 else ALONE.replace("there", "in one of these places")
-        name = "; or ".join(names)
-        return Said((f"mistake: {name}", f"  {there}"), line, (name,))
+        there = "there" if len(names) == 1 else "in one of these places"
+        how = there if any(place.places > 1 for (place,) in repairs) else f"{there} alone"
+        return _mistake("; or ".join(names), line, how, sure=first[0].cost <= LIKELY)
     if len({place.line for place in first}) == 1:
-        name = _in_one_line(first)
-        return Said((f"mistake: {name}", f"  {ALONE}"), line, (name,))
-    together = tuple(_named([place]) for place in first)
-    if sum(place.cost for place in first if not place.alone) <= LIKELY:
-        head = f"wrong in {len(together)} places: {'; '.join(together)}"
-        return Said((head, "  changed in these places, every number is right"), line, together)
-    head = f"it looks like {'; '.join(together)}"
-    more = "  changed in these places, every number is right; one of them may be right as it is"
-    return Said((head, more), line, found=together)
+        return _mistake(_in_one_line(first), line, "there alone", sure=True)
+    together = tuple(_named([place], place.alone) for place in first)
+    sure = any(place.alone for place in first)
+    head = f"wrong in {len(together)} places" if sure else "look at these places"
+    more = "" if sure else "; one of them may be right as it is"
+    lines = (f"{head}: {'; '.join(together)}", f"  changed there, every number is right{more}")
+    return Said(lines, line, together if sure else (), () if sure else together)
+
+
+def _mistake(name: str, line: int, how: str, sure: bool) -> Said:
+    """What one change says."""
+    head = f"mistake: {name}" if sure else f"look at {name}"
+    lines = (head, f"  changed {how}, every number is right")
+    return Said(lines, line, (name,) if sure else (), () if sure else (name,))
+
+
+def pointer(repairs: Repairs) -> str:
+    """The place, where one change alone, in no other line, makes every number right; for a mistake
+    that was named. Other numbers mend much by chance."""
+    first = repairs[0][0]
+    alone = len(repairs[0]) == first.places == 1 and not first.fixes and first.cost <= LIKELY
+    lines = {place.line for places in repairs for place in places}
+    told = alone and len(lines) == 1 and re.search(r"[^\W\d]", _head(first))
+    return f"{place(first)}: changed there alone, every number is right" if told else ""
 
 
 def place(found: Found) -> str:
@@ -71,13 +86,14 @@ def _by_line(found: Sequence[Found]) -> list[str]:
     return [_named(some) for some in by_line.values()][:MOST_LINES]
 
 
-def _named(found: Sequence[Found]) -> str:
+def _named(found: Sequence[Found], likely: bool = True) -> str:
     """The place and the kind of mistake, of changes in one line that do the same, the likeliest
     first."""
     first = found[0]
     kinds = {one.wrong for one in found if one.cost == first.cost}
     within = f' of "{first.whole}"' if first.whole else ""
-    wrong = first.wrong if first.cost <= LIKELY and len(kinds) <= 2 else ELSE
+    likely = likely and first.cost <= LIKELY and len(kinds) <= 2
+    wrong = first.wrong if likely else ELSE + ", wherever it is" * (first.places > 1)
     return f"{place(first)}{within}: {wrong}"
 
 

@@ -17,7 +17,17 @@ import numpy as np
 from scratchnet_course import changes
 from scratchnet_course.differences import gates, numbers, pattern, reshaped, sizes, steps
 from scratchnet_course.exercise import Arguments, Exercise
-from scratchnet_course.inside import Inside, Wrong, alike, departure, look, made_by, same, unknown
+from scratchnet_course.inside import (
+    Inside,
+    Wrong,
+    alike,
+    begins,
+    departure,
+    look,
+    made_by,
+    same,
+    unknown,
+)
 from scratchnet_course.keys import Case, Key, sizes_of
 from scratchnet_course.moments import matches, plain
 from scratchnet_course.probe import Place
@@ -183,9 +193,8 @@ class _Report:
             written = self.key.mistakes[self._first(certain)].why or not CALL.search(names[0])
             said = "mistake" if written else "your numbers are those of this mistake"
             lines.append(f"{said}: {names[0]}")
-            if len(pinned.names) == 1 and repairs[0][0].cost <= changes.LIKELY:
-                where = changes.place(repairs[0][0])  # what is wrong there was said
-                lines.append(f"  {where}: changed there alone, every number is right")
+            if repairs and (where := changes.pointer(repairs)):
+                lines.append(f"  {where}")
         elif not (pinned.found and found):  # what explains everything says more than one of two
             lines += pinned.lines
         if found:
@@ -194,8 +203,9 @@ class _Report:
         lines += self._about([self._first(group) for group in ([certain] if certain else groups)])
         lines += self._head()
         begins, first = self._inside_lines(insides, seen, watched, partly)
-        departs = None if names else self._departs(watched, first)
-        if pinned.names and first and first.place.line not in {one.line for one in repairs[0]}:
+        everything = bool(repairs) and not repairs[0][0].fixes
+        departs = None if names or everything else self._departs(watched, first)
+        if everything and first and first.place.line not in {one.line for one in repairs[0]}:
             begins, first = [], None
         if certain and first and not set(certain).intersection(first.mistakes):
             begins, first = [], None  # found by its name or its likeness, and that is known better
@@ -369,7 +379,8 @@ class _Report:
             if place.target == "return" and len(self.exercise.outputs) == 1:
                 continue  # that what is returned is wrong is known
             at = f", {name}[{', '.join(map(str, index))}]" if index else ""
-            line = f"first seen in {_line(place, watched.places)}{at}: {place.text}"
+            unset = ", and not set later" if begins(place) else ""
+            line = f"first seen in {_line(place, watched.places)}{at}: {place.text}{unset}"
             return [line], Wrong(-1, place, given)
         return [], None
 

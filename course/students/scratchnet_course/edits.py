@@ -6,12 +6,14 @@ in `forms`. Both import only the standard library: `child` loads them next to a 
 """
 
 import ast
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
 from scratchnet_course.forms import (
     A_FACTOR,
+    A_NORM,
     A_PRODUCT,
     A_TERM,
     A_VALUE,
@@ -23,6 +25,7 @@ from scratchnet_course.forms import (
     OF_GATES,
     OPERATOR,
     ORDER,
+    QUOTIENT,
     REDUCE,
     VARIABLE,
     VARIABLES,
@@ -49,7 +52,7 @@ SITES = (
 PLACE = "this line is in the wrong place"
 # added to the cost where shapes do not fit, and in a line that computes what is right
 FAR, RIGHT = 3, 2
-ALL = 99  # a cost
+NORM, ALL = 4, 99  # costs
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -151,7 +154,8 @@ def is_axis(slot: Slot) -> bool:
     """Whether it is the axis of a sum, a mean, ..."""
     by_name = getattr(slot.parent, "arg", "") == "axis"
     whole = isinstance(slot.node, ast.Constant) and isinstance(slot.node.value, int)
-    reduces = isinstance(slot.parent, ast.Call) and called(slot.parent) in REDUCE
+    # np.linalg.norm(x, 2) has an order there
+    reduces = isinstance(slot.parent, ast.Call) and called(slot.parent) in REDUCE - {"norm"}
     return by_name or (whole and reduces)
 
 
@@ -282,6 +286,7 @@ class _Function:
         if not isinstance(node, LITERALS):
             rows, cost = (AN_INDEX, 0) if slot.within else (A_VALUE, 1)
             yield from ((cost, *one) for one in filled(rows, _=node))
+            yield from ((NORM, *one) for one in filled(A_NORM, _=node) if not slot.within)
         most = self.most - RIGHT * (slot.line in self.fine)
         if isinstance(node, (*VARIABLES, ast.Constant)):
             for text, x in self.pool.items():
@@ -298,8 +303,15 @@ class _Function:
                 for more, rows in ((cost, A_TERM), (cost + 1, A_FACTOR), (3 + long, A_PRODUCT)):
                     if more <= most and (rows is not A_PRODUCT or self.shapes.get(text)):
                         for wrong, new in filled(rows, _=node, x=x):
-                            number = isinstance(node, ast.Constant)
-                            yield more, NUMBER if number else wrong, new
+                            yield more, self._missing(slot, wrong), new
+
+    def _missing(self, slot: Slot, wrong: str) -> str:
+        """What is missing there; of a number, a size or a divisor that it is another one."""
+        below = isinstance(slot.parent, ast.BinOp) and isinstance(slot.parent.op, ast.Div)
+        if below and slot.field == "right":
+            return QUOTIENT
+        size = re.fullmatch(r"len\(.*\)|.*\.size|.*\.shape\[.*\]", slot.text)
+        return NUMBER if size or isinstance(slot.node, ast.Constant) else wrong
 
     def _of_block(self, owner: Any, field: str, body: list[Any]) -> Iterator[Edit]:
         """Statements left out, changed, moved, taken into a loop or out of it."""

@@ -8,7 +8,7 @@ its statements, too.
 import ast
 import re
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
 # Replacements for an expression, each with the mistake that it undoes: a and b are the operands, _
@@ -17,9 +17,11 @@ MUCH, OPERATOR = "something in it is too much", "another operator belongs there"
 ORDER, TRANSPOSED = "the order is wrong", "a transposition or the order is wrong"
 INDEX, NUMBER = "another index belongs there", "another number belongs there"
 VARIABLE, FUNCTION = "another variable belongs there", "another function belongs there"
+AXES = "the axes are in another order there"
 AXIS, BOUNDS = "another axis belongs there", "other bounds belong there"
 TERM, FACTOR, DIVISOR = "a term is missing", "a factor is missing", "a divisor is missing"
-SIGN = "the sign is wrong"
+SIGN, ABSOLUTE = "the sign is wrong", "an absolute value is missing"
+QUOTIENT = "another divisor belongs there"
 Forms = tuple[tuple[str, str], ...]
 OPERANDS: dict[type, Forms] = {
     ast.Add: (
@@ -27,6 +29,7 @@ OPERANDS: dict[type, Forms] = {
         (SIGN, "a - b"),
         (OPERATOR, "a * b"),
         ("the larger one belongs there, not the sum", "max(a, b), np.maximum(a, b)"),
+        (ABSOLUTE, "abs(a) + abs(b)"),
     ),
     ast.BitOr: ((OPERATOR, "a & b"), (MUCH, "a, b")),
     ast.BitAnd: ((OPERATOR, "a | b"), (MUCH, "a, b")),
@@ -48,8 +51,9 @@ A_VALUE: Forms = (
     ("1 minus it belongs there", "1 - _"),
     ("another value belongs there", "_ + 1, _ - 1, 2 * _, _ / 2"),
     ("a transposition is missing", "_.T"),
+    ("an axis is missing", "_[:, None], _[..., None]"),
     ("a copy is missing", "_.copy()"),
-    ("an absolute value is missing", "abs(_)"),
+    (ABSOLUTE, "abs(_)"),
     ("a function is missing", "np.tanh(_), np.exp(_), np.log(_), np.sqrt(_)"),
     ("a square is missing", "_ ** 2"),
     ("its inverse belongs there", "1 / _"),
@@ -57,10 +61,13 @@ A_VALUE: Forms = (
     ("a sum is missing", "_.sum(), _.sum(0), _.sum(1), _.sum(-1, keepdims=True)"),
     ("a mean is missing", "_.mean(), _.mean(0)"),
     ("the largest is not subtracted", "_ - _.max(-1, keepdims=True)"),
-    ("the mean is not subtracted", "_ - _.mean(0), _ - _.mean(-1, keepdims=True)"),
-    ("it is not divided by its sum", "_ / _.sum(-1, keepdims=True), _ / _.sum()"),
     (ORDER, "_[::-1]"),
     ("a not is missing", "not _"),
+)
+# what sets right whatever else was wrong with the mean or the sum
+A_NORM: Forms = (
+    ("the mean is not subtracted", "_ - _.mean(0), _ - _.mean(-1, keepdims=True)"),
+    ("it is not divided by its sum", "_ / _.sum(-1, keepdims=True), _ / _.sum()"),
 )
 A_TERM: Forms = ((TERM, "_ + x, _ - x, x - _"), (FACTOR, "_ * x"), (DIVISOR, "_ / x, x / _"))
 A_FACTOR: Forms = (
@@ -75,9 +82,19 @@ A_PRODUCT: Forms = (
     (FACTOR, "_ * len(x)"),
 )
 OF_GATES: Forms = ((FUNCTION, "np.tanh(_), 1 / (1 + np.exp(-_))"),)
+OF_ONE = (AN_INDEX, A_VALUE, A_NORM, OF_GATES)
 PARSED = {
     text: ast.parse(f"[{text}]", mode="eval").body.elts  # type: ignore[attr-defined]
-    for rows in (*OPERANDS.values(), AN_INDEX, A_VALUE, A_TERM, A_FACTOR, A_PRODUCT, OF_GATES)
+    for rows in (
+        *OPERANDS.values(),
+        AN_INDEX,
+        A_VALUE,
+        A_NORM,
+        A_TERM,
+        A_FACTOR,
+        A_PRODUCT,
+        OF_GATES,
+    )
     for _, text in rows
 }
 FAMILIES = (
@@ -157,6 +174,11 @@ def filled(rows: Forms, **parts: Any) -> Iterator[tuple[str, Form]]:
             yield wrong, Form(form, parts)
 
 
+def _form(text: str, parts: dict[str, Any]) -> Any:
+    """An expression with nodes for its letters."""
+    return _filled(ast.parse(text, mode="eval").body, parts)
+
+
 def near(node: Any) -> list[Any]:
     """An index one more and one less."""
     return [form.node() for _, form in filled(AN_INDEX, _=node)]
@@ -176,7 +198,7 @@ def inside(node: Any) -> Iterator[tuple[str, Any]]:
         v = node.value
         others: list[Any] = [not v] if isinstance(v, bool) else [0, 1, -1]
         if isinstance(v, (int, float)) and not isinstance(v, bool):
-            others = [v + 1, v - 1, -v, 0, 1, 2, 2 * v, v / 2, *([1 / v] if v else []), None]
+            others = [v + 1, v - 1, -v, 0, 1, 2, 2 * v, v / 2, 1 - v, *([1 / v] if v else []), None]
         yield from ((NUMBER, ast.Constant(one)) for one in dict.fromkeys(others) if one != v)
     elif isinstance(node, ast.BinOp):
         a, b = node.left, node.right
@@ -229,6 +251,11 @@ def of_slice(node: ast.Slice) -> Iterator[Any]:
     if node.lower and node.upper:
         for lower, upper in zip(near(node.lower), near(node.upper)):
             yield ast.Slice(lower, upper, node.step)
+    if node.upper:  # of a gate's block the next one, and the one before it
+        both = {"a": node.lower or ast.Constant(0), "b": node.upper}
+        yield ast.Slice(node.upper, _form("2 * b - a", both), node.step)
+        if node.lower:
+            yield ast.Slice(_form("2 * a - b", both), node.lower, node.step)
     one, last = ast.Constant(1), ast.UnaryOp(ast.USub(), ast.Constant(1))
     if not node.lower and ast.unparse(node) == ":-1":
         yield ast.Slice(one, None, None)
@@ -260,6 +287,15 @@ def of_call(node: ast.Call) -> Iterator[tuple[int, str, Any]]:
         if owner is not None:
             new = ast.Attribute(owner, other, ast.Load())
         yield 1, FUNCTION, ast.Call(new, node.args, node.keywords)
+    if len(node.args) > 1 and not re.match("zeros|ones|empty|full|range", name):
+        yield 0, MUCH, ast.Call(node.func, node.args[:-1], node.keywords)
+    if len(node.args) == 2 and method is False:
+        both = [_form("abs(a)", {"a": one}) for one in node.args]
+        yield 1, f"{ABSOLUTE}, in both", ast.Call(node.func, both, node.keywords)
+    if name == "argsort" and not method:
+        yield 0, "it has positions, not ranks", ast.Call(node.func, [node], node.keywords)
+    if name == "reshape":
+        yield from ((0, AXES, made) for made in of_reshape(node, method))
     if name == "range":
         yield 0, ORDER, ast.Call(ast.Name("reversed", ast.Load()), [node], [])
         start, stop, *step = node.args if len(node.args) > 1 else [ast.Constant(0), *node.args]
@@ -267,3 +303,17 @@ def of_call(node: ast.Call) -> Iterator[tuple[int, str, Any]]:
             for b in (stop, *near(stop)):
                 if (a, b) != (start, stop):
                     yield 0, BOUNDS, ast.Call(node.func, [a, b, *step], [])
+
+
+def of_reshape(node: ast.Call, method: bool) -> Iterator[Any]:
+    """An array of that shape whose numbers lie in another order: a, b, c of what was b, a, c."""
+    array, sizes = ([], node.args) if method else (node.args[:1], node.args[1:])
+    if len(sizes) == 1 and isinstance(sizes[0], ast.Tuple):
+        sizes = sizes[0].elts
+    if not 1 < len(sizes) < 4 or node.keywords:
+        return
+    for order in list(permutations(range(len(sizes))))[1:]:
+        shape = ast.Tuple([sizes[k] for k in order], ast.Load())
+        back: list[Any] = [ast.Constant(order.index(k)) for k in range(len(sizes))]
+        there = ast.Call(node.func, [*array, shape], [])
+        yield ast.Call(ast.Attribute(there, "transpose", ast.Load()), back, [])

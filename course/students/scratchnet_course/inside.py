@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchnet.arrays import Array
-from scratchnet_course.keys import Case, pieces, step_names
+from scratchnet_course.keys import Case, Step, pieces, step_names
 from scratchnet_course.moments import SAME, matches, moments, plain, scale
 from scratchnet_course.probe import Place
 
 Seen = Sequence[tuple[int, Array]]
+MOST_ROWS = 200  # of an argument
 LEAST_LIKE = 0.9  # correlation of a wrong value with the right one that it is taken for
 
 
@@ -96,9 +97,7 @@ def look(
             if case.wrong[row, 1] not in found
             # a part of something larger is a wrong value only if the outputs speak for it
             and (not v.place.operand or case.wrong[row, 0] in likely)
-            and _ends(
-                v.place, way, case.steps[case.wrong[row, 1]].name, case.wrong[row, 0] in likely
-            )
+            and _ends(v, way, case.steps[case.wrong[row, 1]], case.wrong[row, 0] in likely)
         ]
         named = [row for row in rows if alike(v.place.target, case.steps[case.wrong[row, 1]].name)]
         if v.place in right:  # as something else, unless it has the name
@@ -111,14 +110,16 @@ def look(
     return Inside(found, tuple(wrong.values()))
 
 
-def _ends(place: Place, way: set[str], name: str, likely: bool) -> bool:
-    """Whether a value is all that was made of an intermediate of that name; ``way`` has what it is
-    on the way to."""
+def _ends(given: _Value, way: set[str], step: Step, likely: bool) -> bool:
+    """Whether a value is all that was made of an intermediate; ``way`` has what it is on the way
+    to, and a mask of zeros and ones is on the way to one with other numbers."""
+    if _whole(given.value) != _whole(step.value) and not likely:
+        return False
     if not way:
         return True
-    if way <= {name}:
-        return likely or alike(place.target, name)
-    return bool(place.target) and likely
+    if way <= {step.name}:
+        return likely or alike(given.place.target, step.name)
+    return bool(given.place.target) and likely
 
 
 def _inside(part: Place, whole: Place) -> bool:
@@ -149,7 +150,8 @@ def unknown(case: Case, seen: Seen, places: Sequence[Place], inside: Inside) -> 
     for step in missing:
         right = case.steps[step]
         for place, value in strange:
-            if alike(place.target, right.name) and value.size == right.value.size:
+            like = value.size == right.value.size and _whole(value) == _whole(right.value)
+            if like and alike(place.target, right.name):
                 return Wrong(step, place, value)
     for step in missing[:1]:
         wanted = case.steps[step].value
@@ -167,7 +169,7 @@ def unknown(case: Case, seen: Seen, places: Sequence[Place], inside: Inside) -> 
 def departure(case: Case, seen: Seen, places: Sequence[Place]) -> Place | None:
     """The first assignment of something that a right answer does not have: the mistake is not
     later than the first wrong value, and rarely before this one."""
-    known = np.concatenate([case.known, case.expressions[:, :4]])
+    known = np.concatenate([case.known, case.expressions[:, :4], _rows(case)])
     numbers = any(step.value.size == 1 for step in case.steps)
     times = Counter(number for number, _ in seen)
     for number, value in seen:
@@ -180,11 +182,24 @@ def departure(case: Case, seen: Seen, places: Sequence[Place]) -> Place | None:
     return None
 
 
+def _rows(case: Case) -> Array:
+    """The moments of the rows of the arguments, and of their rows: a student may take each."""
+    rows = [
+        moments(array[index])
+        for array in map(np.asarray, case.arguments.values())
+        for depth in range(1, array.ndim)
+        if array.dtype.kind in "fiub" and np.prod(array.shape[:depth]) < MOST_ROWS
+        for index in np.ndindex(array.shape[:depth])
+    ]
+    return np.array(rows).reshape(-1, 4)
+
+
 def made_by(
     given: Array, right: Array, seen: Seen, places: Sequence[Place]
 ) -> tuple[Place, tuple[int, ...]] | None:
     """The place that makes an output, or the first of its wrong elements or rows, and which."""
     wrong = np.ones(given.shape, dtype=bool)
+    found: dict[Place, tuple[int, ...]] = {}
     if given.shape == right.shape:
         wrong = ~(np.abs(given - right) <= SAME * max(float(np.abs(right).max(initial=0)), 1e-250))
     for number, value in seen:
@@ -196,10 +211,23 @@ def made_by(
             continue
         for index in np.ndindex(given.shape[:depth]):
             if wrong[index].any() and same(value, given[index], 1e-14):
-                return place, index
+                found.setdefault(place, index)
+                break
+    if found:  # what is right elsewhere may come from another line, too
+        place, index = list(found.items())[-1]
+        if not any(
+            same(given[index], right[k], 1e-14) for k in np.ndindex(right.shape[: len(index)])
+        ):
+            place, index = next(iter(found.items()))
+        return place, index
     if not np.isfinite(given).all():
         bad = [places[number] for number, value in seen if not np.isfinite(value).all()]
         return (bad[0], ()) if bad else None
+    zero = given.shape == right.shape and not np.any(given[wrong])
+    for number, value in seen if zero else ():
+        if begins(places[number]) and value.shape == given.shape:  # and then never set
+            index = tuple(int(k) for k in np.argwhere(wrong)[0])
+            return places[number], index if given.size > wrong.sum() else ()
     whole = [places[number] for number, value in seen if same(value, given, 1e-14)]
     return (whole[0], ()) if whole and given.size and not plain(given) else None
 

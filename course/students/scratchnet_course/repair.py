@@ -62,6 +62,7 @@ class Found(NamedTuple):
     fixes: tuple[int, ...] = ()
     whole: str = ""  # in what it is, where it is short: "h[t]" of "t"
     alone: bool = False  # of one of two: whether it makes an output right without the other
+    places: int = 1  # that are changed at once
 
 
 class Tried(NamedTuple):
@@ -185,22 +186,22 @@ def repair(program: Program, right: Right) -> list[list[Found]]:
     if not any(map(_wrong, base)):
         return []
     first = _first(base)
+    general = max(k for k, far in enumerate(base) if _wrong(far))
     shapes, fine = program.shapes(right), right.reached(function, first)[1]
     fine &= right.reached(function, right.count - 1)[1]
     edits = program.edits.edits(program.tree, shapes, fine, MOST_COST)
     if len(edits) < MOST_TRIED:
         edits = program.edits.edits(program.tree, shapes, fine)[:MOST_TRIED]
     found, tried = search.one(edits, first, SINGLES, FURTHER)
-    if found and ast.dump(program.tree) == untouched:  # an alarm comes at any time
-        return [[one] for one in likeliest([said(one) for one in found])]
-    likely = search.nearer(tried, base[first], first)
-    broken = {id(one.edit) for one in tried if _breaks(one.far, base[first])}
-    others = [one for one in edits if one.cost <= MOST_COST and id(one) not in broken]
-    helpful = {id(one.edit) for one in tried if _helps(one.far, base[first])}
-    pairs = search.two(likely, others)[:1]
-    best = [[said(one, id(one) in helpful) for one in pair] for pair in pairs]
-    best = best or search.partly(tried, base)[:1]
-    return best if ast.dump(program.tree) == untouched else []
+    best = [[one] for one in likeliest([said(one) for one in found])]
+    if not best or best[0][0].cost > MOST_COST:  # two likely changes say more than an unlikely one
+        likely = search.nearer(tried, base[first], sorted({first, general}))
+        broken = {id(one.edit) for one in tried if _breaks(one.far, base[first])}
+        others = [one for one in edits if one.cost <= MOST_COST and id(one) not in broken]
+        pairs = search.two(likely, others)[:1]
+        best = [[said(one, search.alone(one, base)) for one in pair] for pair in pairs] or best
+        best = best or search.partly(tried, base)[:1]
+    return best if ast.dump(program.tree) == untouched else []  # an alarm comes at any time
 
 
 class _Search:
@@ -238,23 +239,35 @@ class _Search:
                     found.append(edit)
         return found, tried
 
-    def nearer(self, tried: Sequence[Tried], base: Sequence[Far], first: int) -> list[Tried]:
+    def nearer(
+        self, tried: Sequence[Tried], base: Sequence[Far], cases: Sequence[int]
+    ) -> list[Tried]:
         """The changes that may be half of what is to be done, the likeliest first: more right
-        numbers come out, or more right intermediates are computed on the way, and none less."""
-        before, _ = self.right.reached(self.program.space[self.program.function], first)
-        known = self.right.computed(first)  # in expressions, too: to take one out is no progress
-        best: dict[Any, tuple[float, int, Tried]] = {}  # one of those that come to the same
+        numbers come out in the first of the cases, or more right intermediates are computed on the
+        way in one of them, and none less there."""
+        function = self.program.space[self.program.function]
+        before = {case: self.right.reached(function, case)[0] for case in cases}
+        # in expressions, too: to take one out is no progress
+        known = {case: self.right.computed(case) for case in cases}
+        best: dict[Any, tuple[float, int, Tried]] = {}  # one of those in a line that do the same
         for one in sorted(tried, key=lambda one: _wrong(one.far) >= _wrong(base)):
             less = _wrong(one.far) < _wrong(base)
             if one.edit.cost > (MOST_COST if less else LIKELY) or self._late(SINGLES + NEARER):
                 continue
             with contextlib.suppress(Exception, SystemExit, Slow):
                 with self.program.running(one.code) as function:
-                    after, _ = self.right.reached(function, first)
-                if after >= before and (less or after - known):
-                    more = len(after - known) / max(1, len(before))
-                    left = _wrong(one.far) / _wrong(base) - more
-                    best.setdefault((after, *one.far), (left, one.edit.cost, one))
+                    after = {case: self.right.reached(function, case)[0] for case in cases}
+                    more = [
+                        len(after[case] - known[case]) / max(1, len(before[case]))
+                        for case in cases
+                        if after[case] >= before[case] and (less or after[case] - known[case])
+                    ]
+                    if not more:
+                        continue
+                    far = self.right.far(function, cases[-1])
+                left = _wrong(one.far) / _wrong(base) - max(more)
+                same = (*after.values(), one.edit.line, *one.far, *far)
+                best.setdefault(same, (left, one.edit.cost, one))
         return [one for *_, one in sorted(best.values(), key=lambda one: one[:2])]
 
     def two(self, likely: Sequence[Tried], edits: Sequence[Any]) -> list[list[Any]]:
@@ -284,6 +297,16 @@ class _Search:
             others = [one for one in others if one.line not in fine and one is not edit]
             more, _ = self.one(others, _first(now), share)
         return [[edit, one] for one in more]
+
+    def alone(self, edit: Any, base: list[Sequence[Far]]) -> bool:
+        """Whether a change makes an output right in every case, and none less right."""
+        with (
+            contextlib.suppress(Exception, SystemExit, Slow),
+            self.program.changed(edit) as code,
+            self.program.running(code) as function,
+        ):
+            return bool(_fixed(base, self.all(function)))
+        return False
 
     def partly(self, tried: Sequence[Tried], base: list[Sequence[Far]]) -> list[list[Found]]:
         """The changes that make an output right in every case, and no number wrong, the likeliest
@@ -319,7 +342,8 @@ class _Search:
 
 
 def likeliest(found: Sequence[Found]) -> list[Found]:
-    """Of changes that do the same the likeliest, and for each other line the likeliest there."""
+    """Of changes that do the same the likeliest, and for each other line the likeliest there; in
+    order."""
     # what makes another array does the work of a copy, and a copy does no other
     order = sorted(
         found,
@@ -375,4 +399,6 @@ def said(edit: Any, alone: bool = False) -> Found:
     around = isinstance(owner, (ast.expr, ast.keyword)) and not isinstance(owner, ast.Attribute)
     short = len(texts[0]) <= SHORT and around
     whole = ast.unparse(owner) if short else ""
-    return Found(edit.line, edit.wrong, texts[0], texts[1], edit.cost, whole=whole, alone=alone)
+    return Found(
+        edit.line, edit.wrong, texts[0], texts[1], edit.cost, (), whole, alone, len(edit.changes)
+    )

@@ -153,10 +153,11 @@ def _read_repairs(report: dict[str, Any], outputs: int) -> Repairs:
     """The changes that the child says it has found; any error for what it cannot have said."""
 
     def found(place: list[Any]) -> Found:
-        line, wrong, old, new, cost, fixes, whole, alone = place
+        line, wrong, old, new, cost, fixes, whole, alone, several = place
         wrong, old, new, whole = (str(text)[:MOST_TEXT] for text in (wrong, old, new, whole))
         fixed = tuple(k for k in range(outputs) if k in fixes)
-        return Found(int(line), wrong, old, new, int(cost), fixed, whole, bool(alone))
+        more = (fixed, whole, bool(alone), int(several))
+        return Found(int(line), wrong, old, new, int(cost), *more)
 
     return tuple(tuple(found(place) for place in places) for places in report["repairs"] if places)
 
