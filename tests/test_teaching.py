@@ -606,3 +606,15 @@ def test_each_student_gets_one_of_a_pool_and_is_graded_on_it(tmp_path, capsys):
         assigning.read(tmp_path / "wrong.csv")
     with pytest.raises(ValueError, match="no exercise"):
         assigning.assign(["ada"], [["hunt/none"]])
+
+
+def test_without_a_word_the_lessons_that_were_handed_in_are_graded(tmp_path):
+    """Not all sixteen: a class that hands in one lesson has not failed in fifteen."""
+    for student, name in (("ada", "06/ex1.py"), ("bo", "notes.pdf")):
+        path = tmp_path / student / name
+        path.parent.mkdir(parents=True)
+        path.write_text(solution("06/ex1"))
+    grades = grading.grade(tmp_path, seed=3)
+    exercises = ["06/ex1", "06/ex2", "06/ex3"]
+    assert [(g.student, g.result.exercise) for g in grades] == [(s, e) for s in ("ada", "bo") for e in exercises]
+    assert sum(g.points for g in grades) == 10

@@ -47,7 +47,12 @@ def add(commands: Commands) -> None:
     graded.add_argument(
         "--out", type=Path, default=Path("report"), help="folder to write into (default: report)"
     )
-    graded.add_argument("--only", nargs="+", default=[], help="these lessons or exercises alone")
+    graded.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        help="these lessons or exercises (default: the lessons of which something was handed in)",
+    )
     graded.add_argument(
         "--seed", type=int, help="of the arguments, the same for all (default: a new, secret one)"
     )
@@ -202,6 +207,8 @@ def run_grade(chosen: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"stopped; the results so far are in {journal}: go on with --resume")
         return 130
+    if not chosen.only and assigned is None:
+        print(f"graded: {', '.join(_lessons(grades))}; --only grades something else")
     strangers = [s for s in handed.handed if assigned and assigning.of(s, assigned) is None]
     if strangers:
         names = ", ".join(map(reports.name, strangers))
@@ -214,6 +221,12 @@ def run_grade(chosen: argparse.Namespace) -> int:
         made.append(_gradebook(chosen, grades, handed))
     print(f"\n{len(made)} files in {chosen.out}; seed {grades[0].result.seed}, {said}")
     return 0
+
+
+def _lessons(grades: Sequence[Grade]) -> list[str]:
+    """What was graded: lessons, worksheets, ..."""
+    names = dict.fromkeys(g.result.exercise for g in grades)
+    return list(dict.fromkeys(EXERCISES[n].lesson if n in EXERCISES else n for n in names))
 
 
 def _gradebook(chosen: argparse.Namespace, grades: Sequence[Grade], handed: Collected) -> Path:

@@ -101,6 +101,15 @@ class Journal:
             self.file.close()
 
 
+def _given_out(found: Collected, assigned: Assigned | None) -> set[str]:
+    """What to grade without a word on it."""
+    if assigned:
+        return {name for names in assigned.values() for name in names}
+    some = {name for files in found.handed.values() for name in files}
+    lessons = {EXERCISES[name].lesson for name in some if name in EXERCISES}
+    return lessons | some.intersection(handins.HANDINS) or set(EXERCISES)
+
+
 def grade(
     given: Path | Collected,
     *,
@@ -123,7 +132,8 @@ def grade(
         Of the arguments, the same for all students: graded again with it, the points are the same.
         A new one, which nobody can have known, if None.
     only
-        Lessons ("06") or exercises ("06/ex1"); all if empty.
+        Lessons ("06") or exercises ("06/ex1"). If empty what was assigned, or else the lessons of
+        which anybody has handed in an exercise, and what else was handed in.
     workers
         How many submissions at a time.
     behind
@@ -148,18 +158,13 @@ def grade(
         If there is no journal to resume.
     """
     known = EXERCISES | handins.HANDINS
-    # without a word on what: what was assigned, or every exercise
-    given_out = {name for names in (assigned or {}).values() for name in names} or set(EXERCISES)
-    chosen_from = only or given_out
+    found = collect(given, only) if isinstance(given, Path) else given
+    chosen_from = set(only) or _given_out(found, assigned)
     wanted = [e for e in known.values() if e.id in chosen_from or e.lesson in chosen_from]
     if not wanted:
         raise InvalidValueError(
             f"there is nothing to grade in {' '.join(only)}: there are {', '.join(known)}"
         )
-    found = collect(given, only) if isinstance(given, Path) else given
-    if not only and assigned is None:  # what somebody has handed in besides
-        some = {name for files in found.handed.values() for name in files}
-        wanted += [one for name, one in handins.HANDINS.items() if name in some]
     jobs = [
         _Job(student, exercise, files.get(exercise.id))
         for student, files in sorted(found.handed.items())
