@@ -52,7 +52,7 @@ def test_the_guides_example_goes_from_file_to_check_and_grade(tmp_path):
     answer.write_text(solved.replace("w - lr * new", "w - lr * velocity"), encoding="utf-8")
     said = course(student, "check", "50/ex1.py").stdout
     assert "5 of 10 points" in said
-    assert 'mistake: the old velocity is used\n  line 13, "velocity": another variable belongs there\n' in said
+    assert 'mistake: the old velocity is used\n  line 13, "velocity": changed there alone, every number is right\n' in said
     assert "  The weights take the new velocity." in said
     answer.write_text(solved, encoding="utf-8")
     assert "RIGHT  10 of 10 points" in course(student, "check", "50/ex1.py").stdout
@@ -81,6 +81,10 @@ def test_the_guides_example_goes_from_file_to_check_and_grade(tmp_path):
         (("    new = beta * velocity", "    w /= 0.5\n    new = beta * velocity"), "w is changed in place"),
         (("    new = beta * velocity", "    w = w + np.inf\n    new = beta * velocity"), "is not finite"),
         (("w - lr * velocity", "w - 1.0 * lr * new"), "mistake 'the old velocity is used': no case shows it"),
+        (
+            ("MISTAKES = [", 'MISTAKES = [("early", "Late.", [("return new", "return 1.0 * new"), ("lr * new", "lr * velocity")]),'),
+            "mistakes 'early' and 'the old velocity is used' give the same numbers in every case",
+        ),
         (('("w - lr * new", ', '("w + lr * new", '), "has 0 times 'w + lr * new', expected once"),
         (("new = beta * velocity + dw", "new = beta * velocity + np.maximum(dw, -99)"), "a change that no case shows: "),
         (("def momentum(", "def step_backward("), "another exercise asks for step_backward"),

@@ -253,7 +253,7 @@ def lint(path: Path, taken: dict[str, str]) -> list[str]:
             return said
         found = made(one, (1, 2))
         said += [f"a change that no case shows: {name}" for name in found.equivalent]
-        return said + [f"mistake {w.name!r}: {why}" for w in one.wrongs if (why := _wrong(one, w))]
+        return said + _mistakes(one)
     except InvalidValueError as error:
         return [str(error)]
     except Exception as error:  # of the exercise's own code
@@ -279,18 +279,32 @@ def _cases(one: Reference, cases: list[Any], again: list[Any]) -> list[str]:
     return said
 
 
-def _wrong(one: Reference, wrong: Wrong) -> str:
-    """Why a mistake is none that could be recognised, "" if it is one."""
-    try:
-        function = one.planted(wrong)
-    except ScratchnetError as error:
-        return str(error)
-    for case in one.cases(np.random.default_rng(1)):
+def _mistakes(one: Reference) -> list[str]:
+    """What is wrong with the mistakes: one that is none, or two that nobody could tell apart."""
+    said, known = [], dict[str, Any]()
+    cases = list(one.cases(np.random.default_rng(1)))
+    right = [one.answer(case) for case in cases]
+    for wrong in one.wrongs:
         try:
-            given = function(**case)
+            function = one.planted(wrong)
+        except ScratchnetError as error:
+            said.append(f"mistake {wrong.name!r}: {error}")
+            continue
+        try:
+            given = [function(**case) for case in cases]
         except Exception:  # a mistake may raise
-            return ""
-        right = one.answer(case)
-        if not all(same(np.asarray(given[k]), np.asarray(right[k])) for k in right):
-            return ""
-    return "no case shows it"
+            continue
+        if _equal(given, right):
+            said.append(f"mistake {wrong.name!r}: no case shows it")
+        twin = next((name for name, other in known.items() if _equal(given, other)), "")
+        if twin:
+            said.append(f"mistakes {twin!r} and {wrong.name!r} give the same numbers in every case")
+        known[wrong.name] = given
+    return said
+
+
+def _equal(given: list[Any], other: list[Any]) -> bool:
+    """Whether two functions' answers to all cases are the same."""
+    return all(
+        same(np.asarray(a[name]), np.asarray(b[name])) for a, b in zip(given, other) for name in a
+    )

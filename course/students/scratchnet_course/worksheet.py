@@ -24,7 +24,8 @@ body { font: 15px/1.45 Georgia, "Liberation Serif", serif; max-width: 48rem; mar
   padding: 0 1rem; color: #111; background: #fff; }
 h1, h2 { font: 700 1.35rem system-ui, "Liberation Sans", sans-serif; margin: 0 0 .2rem; }
 h2 { font-size: 1.05rem; margin: 1.3rem 0 .3rem; }
-pre { font: 14px/1.5 "DejaVu Sans Mono", Consolas, monospace; margin: .4rem 0; white-space: pre-wrap; }
+pre { font: 14px/1.5 "DejaVu Sans Mono", Consolas, monospace; margin: .4rem 0;
+  white-space: pre-wrap; }
 table { border-collapse: collapse; margin: .5rem 0; width: 100%; }
 th, td { border: 1px solid #666; padding: .3rem .45rem; text-align: right;
   font-variant-numeric: tabular-nums; }
