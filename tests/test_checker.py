@@ -453,3 +453,19 @@ def test_a_wrong_value_that_is_changed_once_more_is_told_with_both_lines():
     said = str(check_code(find("01/ex4"), code))
     assert "first seen in line 7: dy = p / len(p)\n  or in line 8, which changes dy" in said
     assert "unlike" not in said  # the loss is put together in its own way, and right
+
+
+def test_lines_of_a_function_are_those_that_its_writer_sees(tmp_path, monkeypatch):
+    """In a notebook each cell counts its own; a helper is told by its name."""
+    code = (
+        "import numpy as np\n\n\nHALF = 0.5\n\n\ndef slope(g):\n    return 1 - g * g\n\n\n"
+        + solution("06/ex1").replace("c_prev * f * (1 - f)", "c * f * (1 - f)").replace("1 - g**2", "slope(g)")
+    )
+    (tmp_path / "my_cells.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = __import__("my_cells")
+    result = check("06/ex1", mine.step_backward)
+    wrong = next(k for k, line in enumerate(code.splitlines(), 1) if "c * f * (1 - f)" in line)
+    assert f"line {wrong}" in str(result)
+    program = sources.with_names(mine.step_backward)
+    assert program.line(program.code.splitlines().index("    return 1 - g * g") + 1) == "line 8 in slope"

@@ -52,7 +52,9 @@ def test_the_guides_example_goes_from_file_to_check_and_grade(tmp_path):
     answer.write_text(solved.replace("w - lr * new", "w - lr * velocity"), encoding="utf-8")
     said = course(student, "check", "50/ex1.py").stdout
     assert "5 of 10 points" in said
-    assert 'mistake: the old velocity is used\n  line 13, "velocity": changed there alone, every number is right\n' in said
+    assert (
+        'mistake: the old velocity is used\n  line 13, "velocity": changed there alone, every number is right\n' in said
+    )
     assert "  The weights take the new velocity." in said
     answer.write_text(solved, encoding="utf-8")
     assert "RIGHT  10 of 10 points" in course(student, "check", "50/ex1.py").stdout

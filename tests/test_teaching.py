@@ -118,12 +118,31 @@ def test_a_notebook_is_graded_with_what_its_answers_need(tmp_path):
     path = tmp_path / "in" / "ada" / "mine.ipynb"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(whole), encoding="utf-8")
-    code = notebooks.part(notebooks.code_cells(path), "step_backward")
+    code = notebooks.part(notebooks.code_cells(path), "step_backward").code
     assert "SystemExit" not in code
     assert "return None" not in code
     assert "table['k'] = scale" in code
     grades = grading.grade(tmp_path / "in", only=["06"])
     assert [g.result.points for g in grades] == [10, 10, 10], "\n".join(str(g.result) for g in grades)
+
+
+def test_lines_of_a_notebook_are_those_of_its_cells(tmp_path):
+    """Nobody has seen the program that was put together from them."""
+    cells = [
+        "import numpy as np",
+        "# gates\n\ndef slope(g):\n    return g * (1 - g)\n",
+        solution("06/ex1").replace("c_prev * f * (1 - f)", "c * f * (1 - f)").replace("1 - g**2", "slope(g)"),
+    ]
+    whole = {"nbformat": 4, "cells": [{"cell_type": "code", "source": text} for text in cells]}
+    path = tmp_path / "in" / "ada" / "mine.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    (grade,) = grading.grade(tmp_path / "in", only=["06/ex1"])
+    wrong = next(k for k, line in enumerate(cells[2].splitlines(), 1) if "c * f * (1 - f)" in line)
+    assert f"line {wrong} of the cell" in str(grade.result)
+    program = notebooks.part(cells, "step_backward")
+    number = program.code.splitlines().index("    return g * (1 - g)") + 1
+    assert program.line(number) == "line 4 of the cell of slope"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"cells": 1}', "{" * 99_999, '{"cells": [{}]}', "\x00"])

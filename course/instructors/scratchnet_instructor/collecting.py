@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scratchnet_course.exercises import EXERCISES
-from scratchnet_course.sources import beside, source_of
+from scratchnet_course.sources import Program, beside, source_of
 
 from scratchnet.errors import InvalidValueError, ScratchnetError
 from scratchnet_instructor import handins, notebooks
@@ -45,8 +45,8 @@ class Handed(NamedTuple):
     late: bool = False
     twice: str = ""  # two different files: their names, and none counts
 
-    def text(self) -> tuple[str, dict[str, str]]:
-        """The answer's code, and the modules beside it that it imports.
+    def text(self) -> tuple[Program, dict[str, str]]:
+        """The answer, and the modules beside it that it imports.
 
         Raises
         ------
@@ -55,10 +55,10 @@ class Handed(NamedTuple):
         """
         if self.path.suffix.lower() == ".ipynb":
             cells = notebooks.code_cells(self.path)
-            code = notebooks.part(cells, EXERCISES[self.exercise].function)
+            program = notebooks.part(cells, EXERCISES[self.exercise].function)
         else:
-            code = source_of(self.path)
-        return code, beside(self.path, code)
+            program = Program(source_of(self.path))
+        return program, beside(self.path, program.code)
 
 
 class Collected(NamedTuple):
@@ -188,7 +188,7 @@ def _one(files: Sequence[Handed]) -> Handed:
 def _texts(files: Iterable[Handed]) -> Iterable[tuple[Handed, str]]:
     for file in files:
         try:
-            yield file, file.text()[0]
+            yield file, file.text()[0].code
         except (OSError, ScratchnetError) as error:
             yield file, str(error)
 

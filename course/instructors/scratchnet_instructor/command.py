@@ -245,7 +245,7 @@ def _gradebook(chosen: argparse.Namespace, grades: Sequence[Grade], handed: Coll
 def texts(handed: Collected, grades: Sequence[Grade]) -> dict[tuple[str, str], str]:
     """The answers that somebody has written, by student and exercise."""
     return {
-        (g.student, g.result.exercise): handed.handed[g.student][g.result.exercise].text()[0]
+        (g.student, g.result.exercise): handed.handed[g.student][g.result.exercise].text()[0].code
         for g in grades
         if g.result.exercise in EXERCISES
         and g.result.sha256

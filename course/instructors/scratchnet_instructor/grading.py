@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scratchnet_course import wall
-from scratchnet_course.checking import Verdict, check_code
+from scratchnet_course.checking import Verdict, check_code, in_cells
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import EXERCISES
 from scratchnet_course.keys import Key
@@ -250,7 +250,8 @@ class _Grader(NamedTuple):
             return self._nothing(job, "twice", said)
         name = plain(handed.path.name, MOST_NAME, lines=False)
         try:
-            code, modules = handed.text()
+            program, modules = handed.text()
+            code = program.code
         except Exception as error:  # a folder's name can be anything, and so can its rights
             return self._nothing(job, "error", f"{name} was not graded: {_sentence(error)}")
         text = "\0".join([code, *modules.values()])
@@ -269,9 +270,8 @@ class _Grader(NamedTuple):
                 result = self._handin(exercise, code, handed)._replace(sha256=digest)
             else:
                 known = self.keys[exercise.id]
-                result = check_code(
-                    *(exercise, code, self.seed, str(handed.path), self.behind, known, modules)
-                )
+                some = (exercise, code, self.seed, str(handed.path), self.behind, known, modules)
+                result = in_cells(check_code(*some), program)
         except Exception as error:  # one submission must never cost the others their grades
             said = f"{name} could not be graded, look at it by hand: {_sentence(error)}"
             result = self._nothing(job, "error", said)

@@ -4,10 +4,11 @@ import ast
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scratchnet_course.sources import bytes_of
+from scratchnet_course.sources import Program, bytes_of, together
 
 from scratchnet.errors import InvalidValueError
 
@@ -19,7 +20,7 @@ DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 class Statement(NamedTuple):
     """A statement of a cell's first level."""
 
-    cell: int
+    first: int  # line in its cell
     text: str
     binds: frozenset[str]
     uses: frozenset[str]
@@ -51,17 +52,18 @@ def _text(source: Any) -> str:
     return MAGIC.sub(r"\1pass  # \2", text)
 
 
-def part(cells: Sequence[str], function: str) -> str:
+def part(cells: Sequence[str], function: str) -> Program:
     """Return what a function needs of a notebook's cells, as a file: itself, and the imports,
     functions, classes and assignments that it uses, in the order of the cells. Of a function that
     is defined twice it is the last definition that counts, as in the notebook."""
     known: list[Statement] = []
-    for number, text in enumerate(cells, start=1):
+    for text in cells:
         try:
-            known += _statements(number, text)
+            known += _statements(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             if re.search(rf"^(async )?def {re.escape(function)}\b", text, re.M):
-                return f"# cell {number}\n{text}\n"  # Python says what is wrong with it
+                # Python says what is wrong with it
+                return together([(text, lambda line: f"line {line + 1} of the cell")])
     kept, todo, seen = set[int](), [function, "*"], set[str]()  # from numpy import *
     while todo:
         name = todo.pop()
@@ -72,16 +74,16 @@ def part(cells: Sequence[str], function: str) -> str:
             if k >= last and k not in kept:
                 kept.add(k)
                 todo += known[k].uses - seen
-    lines, cell = [], 0
-    for k in sorted(kept):
-        if known[k].cell != cell:
-            cell = known[k].cell
-            lines.append(f"# cell {cell}")
-        lines.append(known[k].text)
-    return "\n".join(lines) + "\n"
+    return together((known[k].text, partial(_called, known[k], function)) for k in sorted(kept))
 
 
-def _statements(cell: int, text: str) -> list[Statement]:
+def _called(one: Statement, function: str, line: int) -> str:
+    """What a line is called: as its own cell counts them."""
+    name = "" if function in one.binds else " of " + ", ".join(sorted(one.binds))
+    return f"line {one.first + line} of the cell{name}"
+
+
+def _statements(text: str) -> list[Statement]:
     found = []
     lines = text.splitlines(keepends=True)
     for node in ast.parse(text).body:
@@ -91,7 +93,7 @@ def _statements(cell: int, text: str) -> list[Statement]:
             own = ast.get_source_segment(text, node) or own
         names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
         uses = frozenset(one.id for one in names if isinstance(one.ctx, ast.Load))
-        found.append(Statement(cell, own, _binds(node), uses, isinstance(node, DEFINITION)))
+        found.append(Statement(first, own, _binds(node), uses, isinstance(node, DEFINITION)))
     return found
 
 

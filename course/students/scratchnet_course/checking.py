@@ -14,7 +14,7 @@ from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import find
 from scratchnet_course.keys import Key
 from scratchnet_course.plain import plain
-from scratchnet_course.sources import beside, source_of, with_names
+from scratchnet_course.sources import Program, beside, source_of, with_names
 from scratchnet_course.wall import Wall
 
 MOST_LINES, MOST_LINE = 300, 5000  # of what is said of an answer, and characters of each
@@ -90,12 +90,12 @@ def check(
     exercise = find(name)
     if callable(answer):
         try:
-            code = with_names(answer)
+            program = with_names(answer)
         except (OSError, TypeError):
             raise InvalidTypeError(
                 f"the source of {answer!r} cannot be found: save it in a file and check that"
             ) from None
-        return check_code(exercise, code, seed)
+        return in_cells(check_code(exercise, program.code, seed), program)
     path = Path(answer) if answer is not None else Path(f"{exercise.id}.py")
     code = source_of(path)
     return check_code(exercise, code, seed, str(path), modules=beside(path, code))
@@ -151,6 +151,17 @@ def check_code(
         line=found.line,
         found=found.found,
         seconds=took,
+    )
+
+
+def in_cells(result: Verdict, program: Program) -> Verdict:
+    """A verdict on a program that was put together, with the lines of the cells."""
+    number = re.match(r"line (\d+)", program.line(result.line))
+    return result._replace(
+        lines=tuple(map(program.said, result.lines)),
+        names=tuple(map(program.said, result.names)),
+        found=tuple(map(program.said, result.found)),
+        line=int(number[1]) if number else 0,
     )
 
 

@@ -9,9 +9,10 @@ import re
 import stat
 import sys
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -108,7 +109,34 @@ def _imported(code: str) -> set[str]:
     return names
 
 
-def with_names(function: Callable[..., Any]) -> str:
+class Program(NamedTuple):
+    """An answer that was put together from the cells of a notebook."""
+
+    code: str
+    where: tuple[str, ...] = ()  # what its lines are called: "line 8", as the cell counts them
+
+    def said(self, text: str) -> str:
+        """A sentence about lines of the program, with the lines of the cells."""
+        return re.sub(r"\bline (\d+)\b", lambda found: self.line(int(found[1])), text)
+
+    def line(self, number: int) -> str:
+        """What a line is called."""
+        known = self.where[number - 1] if 0 < number <= len(self.where) else ""
+        return known or f"line {number}"
+
+
+def together(parts: Iterable[tuple[str, Callable[[int], str]]]) -> Program:
+    """Texts, each with what its lines are called, counted from 0, as one program."""
+    lines: list[str] = []
+    where: list[str] = []
+    for text, called in parts:
+        own = [*text.splitlines(), ""]
+        lines += own
+        where += [called(k) for k in range(len(own))]
+    return Program("\n".join(lines), tuple(where))
+
+
+def with_names(function: Callable[..., Any]) -> Program:
     """A notebook's function as a file: before it, what it uses of the other cells: imports,
     functions, classes, and constants.
 
@@ -117,23 +145,41 @@ def with_names(function: Callable[..., Any]) -> str:
     TypeError, OSError
         If its source cannot be found.
     """
-    lines, todo, seen = [], [function], set()
+    parts: list[tuple[str, str, int]] = []  # a text, a name, and its first line or 0
+    todo: list[Any] = [function]
+    seen = set()
     while todo:
         one = todo.pop()
         seen.add(one)
-        lines.append(_source(one))
+        parts.append((_source(one), "" if one is function else one.__name__, _first(one)))
         for name, value in _used(one):
             own = getattr(value, "__module__", None) in ("__main__", function.__module__)
             if inspect.ismodule(value):
-                lines.append(f"import {value.__name__} as {name}")
+                parts.append((f"import {value.__name__} as {name}", name, 0))
             elif own and (inspect.isfunction(value) or inspect.isclass(value)):
                 todo += [] if value in seen else [value]
             elif callable(value) and getattr(value, "__name__", "") == name:
-                lines.append(f"from {value.__module__} import {name}")
+                parts.append((f"from {value.__module__} import {name}", name, 0))
             elif not callable(value):
-                lines += _constant(name, value)
-    unique = dict.fromkeys(reversed(lines))
-    return "\n\n".join(["import numpy as np", *unique]) + "\n"
+                parts += [(text, name, 0) for text in _constant(name, value)]
+    unique = {text: (name, first) for text, name, first in reversed(parts)}
+    return together(
+        (text, partial(_called, *which))
+        for text, which in {"import numpy as np": ("np", 0), **unique}.items()
+    )
+
+
+def _called(name: str, first: int, line: int) -> str:
+    """What a line of a function is called, or that of a constant."""
+    return f"line {first + line}" + f" in {name}" * bool(name) if first else f"the line of {name}"
+
+
+def _first(one: Any) -> int:
+    """The line of its cell or file in which a function or a class begins; 0 if not known."""
+    try:
+        return inspect.getsourcelines(one)[1]
+    except (OSError, TypeError):
+        return 0
 
 
 def _source(one: Any) -> str:
