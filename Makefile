@@ -94,7 +94,7 @@ $(OTHERS)/installed: pyproject.toml Makefile
 recipes: $(VENV)/installed-test
 	PYTHONPATH=.:kernels $(BIN)/python tutorials/recipes/all.py
 
-# From the lessons in tutorials/: wheels in out/wheels; then every lesson is run, and notebooks and the book are in out/course.
+# From the lessons in tutorials/: wheels in out/wheels; then every lesson is run: out/book is for all, out/notebooks has the solutions.
 course: $(VENV)/installed-test
 	rm -rf build course/*/build out/wheels
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir out/wheels . ./course/students ./course/instructors

@@ -457,10 +457,9 @@ def test_a_wrong_value_that_is_changed_once_more_is_told_with_both_lines():
 
 def test_lines_of_a_function_are_those_that_its_writer_sees(tmp_path, monkeypatch):
     """In a notebook each cell counts its own; a helper is told by its name."""
-    code = (
-        "import numpy as np\n\n\nHALF = 0.5\n\n\ndef slope(g):\n    return 1 - g * g\n\n\n"
-        + solution("06/ex1").replace("c_prev * f * (1 - f)", "c * f * (1 - f)").replace("1 - g**2", "slope(g)")
-    )
+    code = "import numpy as np\n\n\nHALF = 0.5\n\n\ndef slope(g):\n    return 1 - g * g\n\n\n" + solution(
+        "06/ex1"
+    ).replace("c_prev * f * (1 - f)", "c * f * (1 - f)").replace("1 - g**2", "slope(g)")
     (tmp_path / "my_cells.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     mine = __import__("my_cells")

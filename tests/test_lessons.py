@@ -4,6 +4,7 @@ test_lesson_notebooks.py runs every lesson; the same cells as a script are run a
 """
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -68,25 +69,26 @@ def test_as_a_script_with_its_solutions(source, tmp_path):
 
 
 def test_the_book_of_one_lesson(build, tmp_path, monkeypatch):
-    """The page has text, code and output, shows no solution, and fetches nothing."""
+    """The page has text, code and output, shows no solution, and fetches nothing; what is published has nothing else."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MPLBACKEND")
-    build.book(tmp_path, ["06"])
-    page, index = (
-        (tmp_path / "06_lstm_backward.html").read_text(encoding="utf-8"),
-        (tmp_path / "index.html").read_text(encoding="utf-8"),
-    )
+    book, notebooks = tmp_path / "book", tmp_path / "notebooks"
+    build.book(book, notebooks, ["06"])
+    assert {path.name for path in book.rglob("*")} == {"06_lstm_backward.html", "index.html"}
+    page, index = ((book / name).read_text(encoding="utf-8") for name in ("06_lstm_backward.html", "index.html"))
     assert '<a href="06_lstm_backward.html">06  The LSTM backward, term by term</a>' in index
     plain = re.sub(r"<[^>]+>", "", page)
     assert "Two sources meet in h" in plain
     assert "NotImplementedError" in plain
+    solved = json.loads((notebooks / "06_lstm_backward.ipynb").read_text(encoding="utf-8"))
+    solved = "\n".join("".join(cell["source"]) for cell in solved["cells"])
     for line in lessons.solution_lines(
         lessons.cells((ROOT / "tutorials" / "06_lstm_backward.py").read_text(encoding="utf-8"))
     ):
         assert line not in plain
+        assert line in solved
     assert page.count("data:image/png;base64,") >= 2
     assert "begins at t=2 of 0 to 3" in plain
     assert not re.search(r'(src|href)="(https?:)?//', page)
     assert "compiling" not in plain
-    assert (tmp_path / "notebooks" / "06_lstm_backward.ipynb").exists()

@@ -1,8 +1,8 @@
 """Build the course from the lessons in this folder: student files, solutions, and a book.
 
     python tutorials/build.py            student files and solutions, into folders that git ignores
-    python tutorials/build.py --book     also run every lesson; notebooks with output and the book
-                                         of static HTML go into out/course
+    python tutorials/build.py --book     also run every lesson: out/book, pages to publish, and
+                                         out/notebooks, which have the solutions and their output
 
 One source: a lesson is a percent script with its solutions in it. scratchnet_course.lessons cuts
 it, here and in the setup.py of both distributions.
@@ -14,6 +14,7 @@ import os
 import re
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import scratchnet_instructor
@@ -43,17 +44,17 @@ def executed(source: Path, folder: Path) -> Any:
     return made
 
 
-def book(out: Path, only: list[str]) -> None:
-    """Run every lesson, and write notebooks and pages.  The pages show no solutions."""
-    out.mkdir(parents=True, exist_ok=True)
+def book(out: Path, notebooks: Path, only: list[str]) -> None:
+    """Run every lesson, and write pages without solutions, and apart from them notebooks with."""
+    for folder in (out, notebooks):
+        folder.mkdir(parents=True, exist_ok=True)
     pages = [page for page in lessons.sources(HERE) if not only or page.stem[:2] in only]
     titles = {s.stem: lessons.title(lessons.cells(s.read_text(encoding="utf-8"))) for s in pages}
-    notebooks = out / "notebooks"
-    notebooks.mkdir(exist_ok=True)
     import nbformat
 
     for source in pages:
-        made = executed(source, out)
+        with TemporaryDirectory() as folder:
+            made = executed(source, Path(folder))
         (notebooks / f"{source.stem}.ipynb").write_text(nbformat.writes(made), encoding="utf-8")
         original = lessons.cells(source.read_text(encoding="utf-8"))
         (out / f"{source.stem}.html").write_text(
@@ -162,17 +163,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--book", action="store_true", help="run every lesson; notebooks and book into --out"
+        "--book", action="store_true", help="run every lesson; book and notebooks into --out"
     )
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NN", help="with --book: these lessons alone"
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "course")
+    parser.add_argument("--out", type=Path, default=ROOT / "out")
     chosen = parser.parse_args()
     for folder in (command.material(), scratchnet_instructor.solutions()):
         print(folder)
     if chosen.book:
-        book(chosen.out, chosen.only)
+        book(chosen.out / "book", chosen.out / "notebooks", chosen.only)
 
 
 if __name__ == "__main__":
