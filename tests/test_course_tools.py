@@ -654,3 +654,24 @@ def test_lessons_are_cut_as_they_should_be(tmp_path):
     assert "".join(shown[1]["source"]) == "%matplotlib inline\n# why\nx = 1"
     with pytest.raises(ValueError, match="1 beginnings and 0 ends"):
         lessons.cells("# %%\n# exercise 01/ex1\n    # BEGIN SOLUTION\n")
+
+
+def test_a_notebook_is_checked_with_all_its_exercises(tmp_path, monkeypatch, capsys):
+    """Each counts its lines as its cell does."""
+    monkeypatch.chdir(tmp_path)
+    wrong = solution("06/ex1").replace("c_prev * f * (1 - f)", "c * f * (1 - f)")
+    cells = [solution("06/ex3"), "import numpy as np", wrong]
+    whole = {"nbformat": 4, "cells": [{"cell_type": "code", "source": text} for text in cells]}
+    Path("mine.ipynb").write_text(json.dumps(whole), encoding="utf-8")
+    assert main(["course", "check", "mine.ipynb"]) == 1
+    said = capsys.readouterr().out
+    assert "06/ex3  RIGHT" in said
+    assert "06/ex1  NOT YET" in said
+    number = next(k for k, line in enumerate(wrong.splitlines(), 1) if "c * f * (1 - f)" in line)
+    assert f"line {number} of the cell" in said
+    assert main(["course", "check", "--json", "mine.ipynb"]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["exercise"], row["verdict"]) for row in rows] == [("06/ex3", "right"), ("06/ex1", "wrong")]
+    Path("mine.ipynb").write_text(json.dumps({"nbformat": 4, "cells": []}), encoding="utf-8")
+    assert main(["course", "check", "mine.ipynb"]) == 1
+    assert "defines no function of an exercise" in capsys.readouterr().err

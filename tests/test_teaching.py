@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scratchnet.commands.cli import main
-from scratchnet_course import hunt, worksheet
+from scratchnet_course import hunt, notebooks, worksheet
 from scratchnet_course.checking import check_code
 from scratchnet_course.exercises import EXERCISES, find
 from scratchnet_instructor import (
@@ -23,7 +23,6 @@ from scratchnet_instructor import (
     handins,
     hunting,
     lateness,
-    notebooks,
     reports,
     solution,
 )

@@ -16,11 +16,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from scratchnet_course import notebooks
 from scratchnet_course.exercises import EXERCISES
 from scratchnet_course.sources import Program, beside, source_of
 
 from scratchnet.errors import InvalidValueError, ScratchnetError
-from scratchnet_instructor import handins, notebooks
+from scratchnet_instructor import handins
 from scratchnet_instructor.uploads import LeftOut, Upload, Uploads, uploads
 
 # "06_ex1", "lesson 6 exercise 1 final", "Ex1", "ex1 (2)", "ex01-3": what platforms append goes
@@ -31,8 +32,6 @@ NUMBER = re.compile(
 )
 LESSON = re.compile(r"[^\d]{0,12}(?P<lesson>\d{1,2})(?!\d).*", re.S)
 MARK = re.compile(r"^# exercise (?P<lesson>\d\d)/ex\d+\s*$", re.M)
-DEFINED = re.compile(r"^(?:async\s+)?def\s+(\w+)|^(\w+)\s*=[^=]", re.M)
-FUNCTIONS = {e.function: e.id for e in EXERCISES.values()}
 
 
 class Handed(NamedTuple):
@@ -53,11 +52,8 @@ class Handed(NamedTuple):
         ValueError
             If the file cannot be read as what its name says.
         """
-        if self.path.suffix.lower() == ".ipynb":
-            cells = notebooks.code_cells(self.path)
-            program = notebooks.part(cells, EXERCISES[self.exercise].function)
-        else:
-            program = Program(source_of(self.path))
+        known = EXERCISES.get(self.exercise)
+        program = notebooks.program_of(self.path, known.function if known else "")
         return program, beside(self.path, program.code)
 
 
@@ -137,8 +133,7 @@ def _exercises(upload: Upload, stem: str, suffix: str, lessons: set[str]) -> tup
         why = "it defines no function of an exercise"
     except (OSError, ScratchnetError) as error:
         text, why = "", str(error)
-    defined = [a or b for a, b in DEFINED.findall(text)]
-    inside = list(dict.fromkeys(FUNCTIONS[name] for name in defined if name in FUNCTIONS))
+    inside = notebooks.answered(text)
     if suffix == ".ipynb":
         return inside, why
     number, lesson = _said(upload.name[:-1], stem)

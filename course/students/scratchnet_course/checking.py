@@ -13,8 +13,9 @@ from scratchnet_course.diagnose import Diagnosis, Repair, Watch, diagnose
 from scratchnet_course.exercise import Exercise
 from scratchnet_course.exercises import find
 from scratchnet_course.keys import Key
+from scratchnet_course.notebooks import program_of
 from scratchnet_course.plain import plain
-from scratchnet_course.sources import Program, beside, source_of, with_names
+from scratchnet_course.sources import Program, beside, with_names
 from scratchnet_course.wall import Wall
 
 MOST_LINES, MOST_LINE = 300, 5000  # of what is said of an answer, and characters of each
@@ -73,7 +74,7 @@ def check(
     name
         The exercise's id, "06/ex2".
     answer
-        A file, or in a notebook the function itself; the file "06/ex2.py" if None.
+        A file or a notebook, or in a notebook the function itself; the file "06/ex2.py" if None.
     seed
         Of the arguments; those of the package if None. Others are made by the instructor's
         distribution.
@@ -97,8 +98,9 @@ def check(
             ) from None
         return in_cells(check_code(exercise, program.code, seed), program)
     path = Path(answer) if answer is not None else Path(f"{exercise.id}.py")
-    code = source_of(path)
-    return check_code(exercise, code, seed, str(path), modules=beside(path, code))
+    program = program_of(path, exercise.function)
+    modules = beside(path, program.code)
+    return in_cells(check_code(exercise, program.code, seed, str(path), modules=modules), program)
 
 
 def check_code(

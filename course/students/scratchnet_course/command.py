@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from scratchnet.errors import InvalidValueError
-from scratchnet_course import keys, lessons, packs, progress, watching, worksheet
+from scratchnet_course import keys, lessons, notebooks, packs, progress, watching, worksheet
 from scratchnet_course.checking import Verdict, check
 from scratchnet_course.exercises import EXERCISES, find
 from scratchnet_course.sources import source_of
@@ -49,7 +49,9 @@ def add(commands: Commands) -> None:
         run_check,
     )
     checked.add_argument(
-        "file", nargs="+", help="06/ex2.py; several, or a lesson's number for all of it"
+        "file",
+        nargs="+",
+        help="06/ex2.py or a notebook; several, or a lesson's number for all of it",
     )
     checked.add_argument(
         "--seed", type=int, help="of the arguments (needs the instructor's distribution)"
@@ -178,7 +180,7 @@ def run_start(chosen: argparse.Namespace) -> int:
 def run_check(chosen: argparse.Namespace) -> int:
     """``course check``: 1 unless all are right."""
     if chosen.exercise is None:
-        files = [(_exercise_of(path), path) for name in chosen.file for path in _files(name)]
+        files = [pair for name in chosen.file for pair in _files(name)]
     else:
         files = [(find(chosen.exercise).id, path) for path in chosen.file]
     right = True
@@ -265,13 +267,21 @@ def _exercise_of(file: str) -> str:
     return file if len(path.parts) > 1 else str(Path.cwd().name + "/" + path.name)
 
 
-def _files(name: str) -> list[str]:
-    """The file itself, or those of a lesson that are here."""
+def _files(name: str) -> list[tuple[str, str]]:
+    """An exercise and its file, those that a notebook answers, or those of a lesson that are
+    here."""
+    if name.endswith(".ipynb"):
+        text = "\n".join(notebooks.code_cells(Path(name)))
+        found = [(exercise, name) for exercise in notebooks.answered(text)]
+        if not found:
+            raise InvalidValueError(f"{name} defines no function of an exercise")
+        return found
     if not name.strip("/").isdigit():
-        return [name if name.endswith(".py") else f"{name}.py"]
+        path = name if name.endswith(".py") else f"{name}.py"
+        return [(_exercise_of(path), path)]
     number = lesson_of(name.strip("/"))
     here = [
-        f"{e.id}.py"
+        (e.id, f"{e.id}.py")
         for e in EXERCISES.values()
         if e.lesson == number and Path(f"{e.id}.py").exists()
     ]

@@ -8,13 +8,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scratchnet_course.sources import Program, bytes_of, together
-
 from scratchnet.errors import InvalidValueError
+from scratchnet_course.exercises import EXERCISES
+from scratchnet_course.sources import Program, bytes_of, source_of, together
 
 MOST = 50_000_000  # bytes of a notebook, which carries its figures
 MAGIC = re.compile(r"^(\s*)([%!?].*)$", re.M)  # not Python: "%matplotlib inline", "!pip install"
+DEFINED = re.compile(r"^(?:async\s+)?def\s+(\w+)|^(\w+)\s*=[^=]", re.M)
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def program_of(path: Path, function: str) -> Program:
+    """The answer in a file, or in a notebook.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read as what its name says.
+    """
+    if path.suffix.lower() == ".ipynb":
+        return part(code_cells(path), function)
+    return Program(source_of(path))
+
+
+def answered(text: str) -> list[str]:
+    """The exercises whose functions a program defines."""
+    functions = {exercise.function: name for name, exercise in EXERCISES.items()}
+    names = [one or other for one, other in DEFINED.findall(text)]
+    return list(dict.fromkeys(functions[name] for name in names if name in functions))
 
 
 class Statement(NamedTuple):
