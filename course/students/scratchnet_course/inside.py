@@ -257,9 +257,10 @@ def _bare(name: str) -> str:
 
 
 def likeness(a: Array, b: Array) -> float:
-    """The correlation of two arrays, without their means taken off."""
-    size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(abs((a * b).sum())) / size if size > 0 else 0.0
+    """The correlation of two arrays, without their means taken off; 0 where it cannot be said."""
+    with np.errstate(all="ignore"):
+        likeness = abs((a * b).sum()) / (np.linalg.norm(a) * np.linalg.norm(b))
+    return float(likeness) if np.isfinite(likeness) else 0.0
 
 
 def same(a: Array, b: Array, tolerance: float = SAME) -> bool:
