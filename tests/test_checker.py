@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scratchnet.commands.cli import main
-from scratchnet_course import inside, keys, moments, probe, sandbox, sources
+from scratchnet_course import diagnose, inside, keys, moments, probe, sandbox, sources
 from scratchnet_course.checking import check, check_code
 from scratchnet_course.exercises import EXERCISES, find
 from scratchnet_instructor import making, mutants, solution
@@ -444,7 +444,13 @@ def test_a_wrong_value_in_a_helper_is_told_with_the_line_that_calls_it():
         "def layer_norm_backward(dy, x, gain, eps):\n    d = x - mean(x)\n    std = np.sqrt(mean(d * d) + eps)\n    n = d / std\n"
         "    dx = gain * (dy - mean(dy) - n * mean(dy * n)) / std\n    return dx, (dy * n).sum(0), dy.sum(0)\n"
     )
-    assert "first seen in line 4 (called in line 10)" in str(check_code(find("10/ex4"), code))
+    (case, *_), *_ = keys.of(find("10/ex4")).cases
+    seen = sandbox.watch(code, "layer_norm_backward", [case.arguments], 5.0)
+    means = [place for place in seen.places if place.target == "return" and place.called]
+    assert {diagnose.called(place, seen.places) for place in means} == {
+        f"line 4 (called in line {line})" for line in (7, 8, 10)
+    }
+    assert "line 10, " in str(check_code(find("10/ex4"), code)).splitlines()[1]
 
 
 def test_a_wrong_value_that_is_changed_once_more_is_told_with_both_lines():

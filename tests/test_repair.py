@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from scratchnet_course import changes, edits, forms, keys, reached, repair, sandbox, wall
+from scratchnet_course import changes, edits, forms, keys, reached, repair, sandbox, substitute, wall
 from scratchnet_course.checking import check_code
 from scratchnet_course.exercises import find
 from scratchnet_course.repair import Found
@@ -66,7 +66,7 @@ def places(code, name="06/ex1"):
 def test_one_mistake_is_pinned(right, wrong, line, said):
     found = places(changed((right, wrong)))
     if not said:
-        assert found == []  # no one change makes a tanh of it
+        assert found == [{(line, "")}]  # no one change makes a tanh of it; the right value does
     else:
         assert {(line, said)} in found
 
@@ -210,6 +210,9 @@ class Counted:
 
     def computed(self, case):
         return frozenset()
+
+    def values(self, case):
+        return {}
 
 
 def test_a_change_that_never_ends_is_stopped():
@@ -389,3 +392,37 @@ def test_what_may_stand_in_the_place_of_an_expression(wrong, right, said):
             if np.shape(given) == np.shape(wanted) and np.allclose(given, wanted, 1e-12, 1e-12):
                 words.add(edit.wrong)
     assert said in words
+
+
+def test_a_thought_that_no_change_mends_is_pinned_by_the_right_value():
+    """One number for all in place of one for each element: what belongs there makes all right, and what comes before is right."""
+    code = (
+        "import numpy as np\n\ndef relative_error(ours, numeric, floor):\n    off = np.abs(ours - numeric)\n"
+        "    largest = max(np.max(np.abs(ours)), np.max(np.abs(numeric)), floor)\n    return off / largest\n"
+    )
+    said = str(check_code(find("02/ex2"), code)).splitlines()
+    assert said[1] == 'line 5, "largest": with what belongs there (the model answer\'s size) every number is right'
+    assert said[2] == "  so nothing after it is wrong, and what is assigned before it the model answer has, too"
+
+
+def test_the_right_values_go_into_a_loop_in_either_order():
+    x = [np.arange(3.0) + t for t in range(4)]
+    assert [len(order) for order in substitute.orders(x)] == [4, 4]
+    np.testing.assert_array_equal(substitute.orders(x)[1], x[::-1])
+    (whole,) = (np.arange(6.0).reshape(3, 2),)
+    assert [np.shape(order) for order in substitute.orders([whole])] == [(1, 3, 2), (3, 2), (3, 2)]
+    feed = substitute.Feed()
+    feed.start([whole, np.array(7.0), whole])
+    np.testing.assert_array_equal(feed(np.zeros((2, 3))), whole.T)
+    assert feed(1.0) == 7.0
+    np.testing.assert_array_equal(feed(2.0), whole)  # one number where an array belongs
+    with pytest.raises(ValueError, match="no value is left"):
+        feed(np.zeros(2))
+
+
+def test_no_right_value_mends_what_is_wrong_in_two_ways_apart():
+    code = changed(("c_prev * f * (1 - f)", "c_prev"), ("dh * tanh_c * o * (1 - o)", "dh"))
+    exercise = find("06/ex1")
+    cases = [case for row in keys.of(exercise).cases for case in row]
+    found = sandbox.repair(code, exercise.function, cases, exercise.tolerance)
+    assert not any(place.instead for places in found for place in places)

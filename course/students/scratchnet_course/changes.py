@@ -32,6 +32,9 @@ def said(exercise: Exercise, repairs: Repairs) -> Said:
         return Said()
     first = repairs[0]
     line = first[0].line
+    if first[0].instead:
+        right = f"with what belongs there (the model answer's {first[0].instead})"
+        return Said((f"{place(first[0])}: {right} every number is right",), line)
     if first[0].fixes:
         name = _named(first)
         fine = ", ".join(exercise.outputs[k] for k in first[0].fixes)

@@ -332,6 +332,12 @@ def repaired(
         def matches(self, case: int, value: Any) -> Any:
             return moments.matches(as_numbers(value), steps[case]["moments"])
 
+        def values(self, case: int) -> dict[str, list[Any]]:
+            found: dict[str, list[Any]] = {}
+            for k, name in enumerate(task["steps"][case]):
+                found.setdefault(name, []).append(steps[case][f"step {k}"])
+            return found
+
         def computed(self, case: int) -> Any:
             values = [value for _, value in probes.run(cases[case])]
             return frozenset(int(k) for value in values for k in self.matches(case, value))

@@ -3,7 +3,8 @@ where it begins, and the name of the mistake.
 
 A name is given with certainty only where a known mistake gives the student's numbers in every
 output of every case, for the arguments of two seeds, or where a change of the student's program
-was run and made every number right. Several mistakes at once are told apart where
+was run and made every number right. Where the right value of a variable, put in its place, makes
+every number right, nothing after that line is wrong. Several mistakes at once are told apart where
 each of them is seen by itself: in an output of its own, or in the line that makes it.
 """
 
@@ -110,7 +111,7 @@ def diagnose(
     return _Report(exercise, key, compared, watch).diagnosis(repair() if repair else ())
 
 
-def _line(place: Place, places: Sequence[Place]) -> str:
+def called(place: Place, places: Sequence[Place]) -> str:
     """The line; of one in a function that is called in several lines also from which."""
     calls = {other.called for other in places if other.line == place.line and other.called}
     return f"line {place.line}" + (f" (called in line {place.called})" if len(calls) > 1 else "")
@@ -182,6 +183,7 @@ class _Report:
         insides = self._insides(watched, partly)
         seen = self._seen(insides, partly)
         pinned = changes.said(self.exercise, repairs)
+        instead = bool(repairs and repairs[0][0].instead)
         groups: list[list[int]] = []
         if not certain and not pinned.names:
             groups = self.prints.covering([k for k, names in enumerate(every) if names])
@@ -197,6 +199,7 @@ class _Report:
                 lines.append(f"  {where}")
         elif not (pinned.found and found):  # what explains everything says more than one of two
             lines += pinned.lines
+            lines += self._until(pinned.line, watched) if instead else []
         if found:
             together = "these together give all your numbers" if len(found) > 1 else "mistake"
             lines.append(f"{together}: {'; '.join(found)}")
@@ -211,7 +214,7 @@ class _Report:
             begins, first = [], None  # found by its name or its likeness, and that is known better
         if departs:
             until = f": look from here to line {first.place.line}" if first else ""
-            where = _line(departs, watched.places if watched else ())
+            where = called(departs, watched.places if watched else ())
             lines.append(f"{UNLIKE} in {where}: {departs.text}")
             lines.append(f"  the mistake, or another way{until}")
         lines += begins
@@ -313,7 +316,7 @@ class _Report:
             return self._by_output(watched)
         step = self.case.steps[first.step]
         at = f", at {step.at}" if self._at(first, watched) else ""
-        where = _line(first.place, watched.places)
+        where = called(first.place, watched.places)
         lines.append(f"first seen in {where}{at}: {first.place.text}")
         lines += self._changed_later(first, watched)
         shown = (self.answer or {}).get(step.name)  # as an output, further down
@@ -353,6 +356,16 @@ class _Report:
         ]
         return [f"  or in line {later[0]}, which changes {name}"] if name and later else []
 
+    def _until(self, line: int, watched: Watched | None) -> list[str]:
+        """Where to look, if nothing after this line is wrong."""
+        place = self._departs(watched, None)
+        begins = ""
+        if place is not None and place.line < line and not place.called:
+            begins = f"; {UNLIKE} in line {place.line}: look from there"
+        elif place is not None and place.line == line:
+            begins = ", and what is assigned before it the model answer has, too"
+        return [f"  so nothing after it is wrong{begins}"]
+
     def _departs(self, watched: Watched | None, first: Wrong | None) -> Place | None:
         """The line, before that of the first wrong value, from which on other things are computed
         than in a right answer."""
@@ -380,7 +393,7 @@ class _Report:
                 continue  # that what is returned is wrong is known
             at = f", {name}[{', '.join(map(str, index))}]" if index else ""
             unset = ", and not set later" if begins(place) else ""
-            line = f"first seen in {_line(place, watched.places)}{at}: {place.text}{unset}"
+            line = f"first seen in {called(place, watched.places)}{at}: {place.text}{unset}"
             return [line], Wrong(-1, place, given)
         return [], None
 

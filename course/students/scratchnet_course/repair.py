@@ -10,9 +10,11 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType
 from typing import Any, NamedTuple, Protocol
+
+from scratchnet_course import substitute
 
 MOST_TRIED = 20_000  # changes
 MOST_SECONDS = 8.0  # of the processor, for all of them
@@ -49,6 +51,9 @@ class Right(Protocol):
     def computed(self, case: int) -> Steps:
         """Which right intermediates the program computes in any expression."""
 
+    def values(self, case: int) -> Mapping[str, Sequence[Any]]:
+        """The right intermediates by their names, each in the order of time."""
+
 
 class Found(NamedTuple):
     """A change that helps."""
@@ -63,6 +68,7 @@ class Found(NamedTuple):
     whole: str = ""  # in what it is, where it is short: "h[t]" of "t"
     alone: bool = False  # of one of two: whether it makes an output right without the other
     places: int = 1  # that are changed at once
+    instead: str = ""  # the right intermediate that was put in the place of the variable "old"
 
 
 class Tried(NamedTuple):
@@ -200,7 +206,7 @@ def repair(program: Program, right: Right) -> list[list[Found]]:
         others = [one for one in edits if one.cost <= MOST_COST and id(one) not in broken]
         pairs = search.two(likely, others)[:1]
         best = [[said(one, search.alone(one, base)) for one in pair] for pair in pairs] or best
-        best = best or search.partly(tried, base)[:1]
+        best = best or search.after(first)[:1] or search.partly(tried, base)[:1]
     return best if ast.dump(program.tree) == untouched else []  # an alarm comes at any time
 
 
@@ -307,6 +313,42 @@ class _Search:
         ):
             return bool(_fixed(base, self.all(function)))
         return False
+
+    def after(self, first: int) -> list[list[Found]]:
+        """The first line with a variable whose right value makes everything right."""
+        values = [self.right.values(case) for case in range(self.right.count)]
+        feed = self.program.space[substitute.FEED] = substitute.Feed()
+        for edit in substitute.places(self.program.tree):
+            for name in values[first]:
+                for which in range(len(substitute.orders(values[first][name]))):
+                    if self._late(1 + PARTLY / 2):
+                        return []
+                    with (
+                        contextlib.suppress(Exception, SystemExit, Slow),
+                        self.program.changed(edit) as code,
+                        self.program.running(code) as function,
+                    ):
+                        if self._fed(feed, function, first, values, name, which) and all(
+                            self._fed(feed, function, case, values, name, which)
+                            for case in range(self.right.count)
+                        ):
+                            old = ast.unparse(edit.old)
+                            return [[Found(edit.line, "", old, "", 0, instead=name)]]
+        return []
+
+    def _fed(
+        self,
+        feed: Any,
+        function: Callable[..., Any],
+        case: int,
+        values: Sequence[Mapping[str, Sequence[Any]]],
+        name: str,
+        which: int,
+    ) -> bool:
+        """Whether every number of a case is right with the values of an intermediate."""
+        fed = substitute.orders(values[case].get(name, ()))
+        feed.start(fed[min(which, len(fed) - 1)])
+        return not _wrong(self.right.far(function, case))
 
     def partly(self, tried: Sequence[Tried], base: list[Sequence[Far]]) -> list[list[Found]]:
         """The changes that make an output right in every case, and no number wrong, the likeliest

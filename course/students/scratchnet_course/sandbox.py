@@ -139,7 +139,12 @@ def repair(
     task: dict[str, Any] = {"code": code, "function": function, "cell": "", "watch": False}
     task |= {"modules": dict(modules), "tolerance": tolerance}
     seconds = 3 * repairing.MOST_SECONDS  # on a machine that does other things, too
-    steps = [dict(zip(("moments", "own"), case.reached())) for case in cases]
+    task["steps"] = [[step.name for step in case.steps] for case in cases]
+    steps = [
+        dict(zip(("moments", "own"), case.reached()))
+        | {f"step {k}": step.value for k, step in enumerate(case.steps)}
+        for case in cases
+    ]
     tables = [*(case.arguments for case in cases), *(case.right for case in cases), *steps]
     found = _started(
         *(task, tables, seconds, behind),
@@ -153,10 +158,10 @@ def _read_repairs(report: dict[str, Any], outputs: int) -> Repairs:
     """The changes that the child says it has found; any error for what it cannot have said."""
 
     def found(place: list[Any]) -> Found:
-        line, wrong, old, new, cost, fixes, whole, alone, several = place
+        line, wrong, old, new, cost, fixes, whole, alone, several, instead = place
         wrong, old, new, whole = (str(text)[:MOST_TEXT] for text in (wrong, old, new, whole))
         fixed = tuple(k for k in range(outputs) if k in fixes)
-        more = (fixed, whole, bool(alone), int(several))
+        more = (fixed, whole, bool(alone), int(several), str(instead)[:MOST_TEXT])
         return Found(int(line), wrong, old, new, int(cost), *more)
 
     return tuple(tuple(found(place) for place in places) for places in report["repairs"] if places)

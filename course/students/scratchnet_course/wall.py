@@ -51,7 +51,7 @@ SYSTEM_PYTHONS = (Path("/usr/lib/python3"),)  # Debian's packages
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/usr/share/zoneinfo")
 SITE, CHILD = "/site", "/child.py"  # inside
 # the child, and what it loads beside it
-LOADED = ("child", "probe", "edits", "forms", "repair", "reached", "moments")
+LOADED = ("child", "probe", "edits", "forms", "repair", "reached", "substitute", "moments")
 TMP_BYTES = 64 << 20
 # One thread: many programs run side by side.
 THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
