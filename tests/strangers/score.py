@@ -10,12 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from scratchnet_course import changes
 from scratchnet_course.checking import Verdict, check_code
 from scratchnet_course.exercises import EXERCISES
 from scratchnet_instructor.alike import Alike, alike
 
 HERE = Path(__file__).parent
-SAID = ("known mistake", "one change", "two changes", "recognised", "line", "outputs only", "ACCEPTED")
+SAID = ("known mistake", "one change", "two changes", "right value", "recognised", "line", "outputs only", "ACCEPTED")
 
 
 def answers(folder: Path = HERE) -> Iterator[dict[str, Any]]:
@@ -31,6 +32,8 @@ def said(result: Verdict) -> str:
     if result.names:
         changed = result.names[0].startswith("line ")
         return "known mistake" if not changed else "one change" if len(result.names) == 1 else "two changes"
+    if any(changes.BELONGS in line for line in result.lines):
+        return "right value"
     if result.found:
         return "recognised"
     return "line" if result.line else "outputs only"
@@ -105,6 +108,8 @@ ROUNDS = {
     1: "the checker without changes of the program",
     2: "with changes, on the other half of the second set",
     3: "with what is reached on the way, too, on the third set",
+    4: "with other lines that help, on the fourth set",
+    5: "with changes of blocks, axes and ranks, and pairs with a doubt, on the fifth set",
 }
 
 

@@ -15,6 +15,7 @@ from scratchnet_course.sandbox import Repairs
 LIKELY = 3  # the cost of what is changed up to which it says what was meant
 MOST_LINES = 3  # in which a mistake may be
 ELSE = "another expression belongs there"
+BELONGS = "with what belongs there"
 
 
 class Said(NamedTuple):
@@ -33,7 +34,7 @@ def said(exercise: Exercise, repairs: Repairs) -> Said:
     first = repairs[0]
     line = first[0].line
     if first[0].instead:
-        right = f"with what belongs there (the model answer's {first[0].instead})"
+        right = f"{BELONGS} (the model answer's {first[0].instead})"
         return Said((f"{place(first[0])}: {right} every number is right",), line)
     if first[0].fixes:
         name = _named(first)
