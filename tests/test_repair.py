@@ -406,10 +406,16 @@ def test_a_thought_that_no_change_mends_is_pinned_by_the_right_value():
 
 def test_the_right_values_go_into_a_loop_in_either_order():
     x = [np.arange(3.0) + t for t in range(4)]
-    assert [len(order) for order in substitute.orders(x)] == [4, 4]
+    assert [len(order) for order in substitute.orders(x)] == [4, 4, 0, 0]
+    assert [len(order) for order in substitute.orders(x[:1])] == [
+        1,
+        1,
+        3,
+        3,
+    ]  # one step: backwards is the second here, too
     np.testing.assert_array_equal(substitute.orders(x)[1], x[::-1])
     (whole,) = (np.arange(6.0).reshape(3, 2),)
-    assert [np.shape(order) for order in substitute.orders([whole])] == [(1, 3, 2), (3, 2), (3, 2)]
+    assert [np.shape(order) for order in substitute.orders([whole])] == [(1, 3, 2), (1, 3, 2), (3, 2), (3, 2)]
     feed = substitute.Feed()
     feed.start([whole, np.array(7.0), whole])
     np.testing.assert_array_equal(feed(np.zeros((2, 3))), whole.T)
@@ -425,3 +431,19 @@ def test_no_right_value_mends_what_is_wrong_in_two_ways_apart():
     cases = [case for row in keys.of(exercise).cases for case in row]
     found = sandbox.repair(code, exercise.function, cases, exercise.tolerance)
     assert not any(place.instead for places in found for place in places)
+
+
+def test_the_right_value_is_found_in_a_loop_that_goes_backwards():
+    """Also where the simplest wrong case has one step, which has no order."""
+    right = "memory + total * o[t] * (1 - shown**2)"
+    code = solution("06/ex2").replace(right, "memory + np.cos(total) * np.exp(-o[t]) * np.sin(shown)")
+    exercise = find("06/ex2")
+    cases = [case for row in keys.of(exercise).cases for case in row]
+    ((place,),) = sandbox.repair(code, exercise.function, cases, exercise.tolerance)
+    assert place.old == "into_c"
+    assert place.instead == "dc"
+
+
+def test_a_right_value_is_no_change():
+    """Under a known name no place is said for it."""
+    assert changes.pointer(((Found(5, "", "scale", "", 0, instead="size"),),)) == ""

@@ -67,9 +67,11 @@ def pointer(repairs: Repairs) -> str:
     """The place, where one change alone, in no other line, makes every number right; for a mistake
     that was named. Other numbers mend much by chance."""
     first = repairs[0][0]
-    alone = len(repairs[0]) == first.places == 1 and not first.fixes and first.cost <= LIKELY
+    alone = len(repairs[0]) == first.places == 1 and not (first.fixes or first.instead)
     lines = {place.line for places in repairs for place in places}
-    told = alone and len(lines) == 1 and re.search(r"[^\W\d]", _head(first))
+    told = (
+        alone and first.cost <= LIKELY and len(lines) == 1 and re.search(r"[^\W\d]", _head(first))
+    )
     return f"{place(first)}: changed there alone, every number is right" if told else ""
 
 

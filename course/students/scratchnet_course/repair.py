@@ -21,7 +21,7 @@ MOST_SECONDS = 8.0  # of the processor, for all of them
 ONE = 0.5  # seconds of one change: it may loop without end
 MOST_COST, LIKELY = 3, 2  # of one of two changes, and of one that makes no number right by itself
 MOST_LIKELY = 30  # changes of which every two are made
-AGAIN, MOST_AGAIN = 4, 2500  # with so many of them a second one is looked for among so many
+AGAIN = 4  # with so many of them a second one is looked for among all
 FURTHER = 1  # cost: another line may be meant that takes a change so much less likely
 MOST_SAID, SHORT = 40, 3  # changes, and characters that need more around them
 FILE = "code.py"
@@ -346,8 +346,7 @@ class _Search:
         which: int,
     ) -> bool:
         """Whether every number of a case is right with the values of an intermediate."""
-        fed = substitute.orders(values[case].get(name, ()))
-        feed.start(fed[min(which, len(fed) - 1)])
+        feed.start(substitute.orders(values[case].get(name, ()))[which])
         return not _wrong(self.right.far(function, case))
 
     def partly(self, tried: Sequence[Tried], base: list[Sequence[Far]]) -> list[list[Found]]:

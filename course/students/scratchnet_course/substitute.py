@@ -5,13 +5,12 @@ Imports only the standard library: `child` loads it next to a student's code.
 """
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scratchnet_course.edits import Change, Edit
 
 FEED = "__right__"
-Values = Mapping[str, Sequence[Any]]  # the right values of each intermediate, in order of time
 
 
 class Feed:
@@ -34,11 +33,10 @@ class Feed:
 
 
 def orders(values: Sequence[Any]) -> list[Sequence[Any]]:
-    """The orders in which a loop may compute them: forwards, backwards, an array row by row."""
-    found = [values, values[::-1]] if len(values) > 1 else [values]
-    if len(values) == 1 and values[0].ndim:
-        found += [list(values[0]), list(values[0])[::-1]]
-    return found
+    """The orders in which a loop may compute them, the same ones for every case: forwards,
+    backwards, and one array row by row."""
+    rows = list(values[0]) if len(values) == 1 and values[0].ndim else []
+    return [values, values[::-1], rows, rows[::-1]]
 
 
 def places(tree: ast.Module) -> Iterator[Edit]:
